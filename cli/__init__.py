@@ -1,0 +1,15 @@
+"""The command line of optrun: the only part that knows a terminal."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line; from the first line on, a signal ends it with 130 or 143."""
+    from ..experiments import signals
+
+    signals.install()
+    import sys
+
+    from .app import run
+
+    sys.exit(run(sys.argv[1:]))

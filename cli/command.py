@@ -1,0 +1,62 @@
+"""A click command with examples, a section in `optrun --help`, and the options that commands share."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+SECTIONS = ("Run", "Read", "Configure")
+
+
+class Command(click.Command):
+    """A command whose help ends with examples.
+
+    Args:
+        section: its heading in `optrun --help`.
+        examples: lines to show as they are.
+    """
+
+    def __init__(self, *args: Any, section: str = "Read", examples: str = "", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.section = section
+        self.examples = textwrap.dedent(examples).strip()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples.splitlines():
+                    formatter.write(f"  {line}\n")
+
+
+def command(name: str, section: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Return a decorator that makes a function a command of optrun."""
+    return click.command(name, cls=Command, section=section, examples=examples)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more: restores, evaluations, every save.")
+allow_change_option = click.option(
+    "--allow-change", is_flag=True, help="Go on although the configuration is not the one that the run began with."
+)
+allow_code_option = click.option(
+    "--allow-code", is_flag=True, help="Load your own code although it has changed since the run was made."
+)
+
+
+def split_target(arguments: tuple[str, ...], default: str | None) -> tuple[str, list[str]]:
+    """Split a command's arguments into its target and its key=value overrides, in any order.
+
+    Raises:
+        click.UsageError: there are two targets, or none and no default.
+    """
+    overrides = [argument for argument in arguments if "=" in argument]
+    targets = [argument for argument in arguments if "=" not in argument]
+    if len(targets) > 1:
+        raise click.UsageError(f"one target at a time: got {' and '.join(targets)} (overrides have the form key=value)")
+    if not targets and default is None:
+        raise click.UsageError("which one? Give a target")
+    return (targets[0] if targets else str(default)), overrides

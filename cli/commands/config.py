@@ -1,0 +1,36 @@
+"""`optrun config`: the configuration as it will be used."""
+
+from __future__ import annotations
+
+import click
+
+from .. import command as shared
+
+
+@shared.command(
+    "config",
+    section="Configure",
+    examples="""
+    optrun config mom                              resolved, every default filled in
+    optrun config mom optimizer.lr=0.2 --origins   and where each value comes from
+    optrun config mom > my.yaml                    a file to start from
+    """,
+)
+@click.argument("arguments", nargs=-1, metavar="TARGET [KEY=VALUE]...")
+@click.option("--origins", is_flag=True, help="Show where each value comes from.")
+@shared.json_option
+def command(arguments: tuple[str, ...], origins: bool, as_json: bool) -> None:
+    """Print the configuration of TARGET with everything resolved."""
+    target, overrides = shared.split_target(arguments, default=None)
+    from ...experiments.config import origins_text
+    from ...experiments.training import load_config
+    from ..console import result, result_json
+
+    config = load_config(target, overrides)
+    if as_json:
+        places = {key: origin.place for key, origin in config.origins.items()}
+        result_json("optrun/config@1", config=config.to_dict(), origins=places)
+    elif origins:
+        result(origins_text(config).rstrip())
+    else:
+        result(config.to_yaml().rstrip())

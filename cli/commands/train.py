@@ -1,0 +1,89 @@
+"""`optrun train`: from a configuration to a trained, resumable, readable run."""
+
+from __future__ import annotations
+
+import click
+
+from .. import command as shared
+
+
+@shared.command(
+    "train",
+    section="Run",
+    examples="""
+    optrun train                                   the preset `mom`: digits, about a second
+    optrun train configs/mom.yaml optimizer.lr=0.05 train.epochs=40
+    optrun train adam --seed 3 --name adam-3       again: resumes, or reports what is done
+    optrun train mom --dry-run                     build everything and take one step
+    optrun train mom --json | jq '.final["test/accuracy"]'
+    """,
+)
+@click.argument("arguments", nargs=-1, metavar="[TARGET] [KEY=VALUE]...")
+@click.option("--name", help="Name of the run directory; makes the command repeatable.")
+@click.option("--seed", type=click.IntRange(min=0), help="Short for seed=N.")
+@click.option("--device", help="Short for train.device=...: auto, cpu, cuda:N, mps.")
+@click.option("--precision", help="Short for train.precision=...: fp32, bf16.")
+@click.option("--dry-run", is_flag=True, help="Build everything, take one step, keep nothing.")
+@click.option("--fresh", is_flag=True, help="With --name: move what is there into the trash and start anew.")
+@shared.allow_change_option
+@shared.allow_code_option
+@shared.json_option
+@shared.quiet_option
+@shared.verbose_option
+def command(
+    arguments: tuple[str, ...],
+    name: str | None,
+    seed: int | None,
+    device: str | None,
+    precision: str | None,
+    dry_run: bool,
+    fresh: bool,
+    allow_change: bool,
+    allow_code: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Train one model.
+
+    TARGET is a YAML file, the name of one in ./configs, or a preset (default:
+    mom). KEY=VALUE changes a value of it.
+    """
+    target, overrides = shared.split_target(arguments, default="mom")
+    short = {"seed": seed, "train.device": device, "train.precision": precision}
+    overrides += [f"{key}={value}" for key, value in short.items() if value is not None]
+    if (fresh or allow_change or allow_code) and name is None:
+        raise click.UsageError("--fresh, --allow-change and --allow-code speak of an existing run: add --name")
+
+    from ...experiments import training
+    from ...experiments.errors import Interrupted
+    from ..console import result_json, show_log
+    from ..watch import Watch
+
+    show_log(verbose, quiet)
+    watch = Watch(quiet, as_json)
+    if dry_run:
+        values = training.dry_run(training.load_config(target, overrides), watch.start)
+        return _dry_result(values, as_json, result_json)
+    try:
+        run = training.train(
+            target,
+            overrides,
+            name=name,
+            fresh=fresh,
+            allow_change=allow_change,
+            allow_code=allow_code,
+            on_start=watch.start,
+        )
+    except Interrupted as stop:
+        watch.stopped(stop)
+        raise
+    return watch.finish(run, "train")
+
+
+def _dry_result(values: dict[str, float], as_json: bool, result_json) -> int:  # noqa: ANN001 (a function)
+    if as_json:
+        result_json("optrun/dry-run@1", values=values)
+    else:
+        click.echo("dry run: one step; " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+    return 0

@@ -1,0 +1,92 @@
+"""optrun as a library: `from optrun.experiments import train`.
+
+Names are handed on when they are first used, so that reading old runs never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Batches as Batches
+    from .data import Dataset as Dataset
+    from .data import make_data as make_data
+    from .data import register_data as register_data
+    from .experiment import Experiment as Experiment
+    from .experiment import build as build
+    from .hook import Every as Every
+    from .hook import Hook as Hook
+    from .hook import RunArgs as RunArgs
+    from .hooks import register_hook as register_hook
+    from .hooks.checkpoint import CheckpointHook as CheckpointHook
+    from .hooks.evaluation import EvaluationHook as EvaluationHook
+    from .hooks.learning_rate import LearningRateSetterHook as LearningRateSetterHook
+    from .hooks.logging import LoggingHook as LoggingHook
+    from .hooks.stop import StopAtStepHook as StopAtStepHook
+    from .hooks.summary import SummaryHook as SummaryHook
+    from .losses import register_loss as register_loss
+    from .metrics import register_metric as register_metric
+    from .models import make_model as make_model
+    from .models import register_model as register_model
+    from .optimizers import make_optimizer as make_optimizer
+    from .optimizers import register_optimizer as register_optimizer
+    from .run import Run as Run
+    from .schedules import make_schedule as make_schedule
+    from .schedules import register_schedule as register_schedule
+    from .session import MonitoredTrainingSession as MonitoredTrainingSession
+    from .train_op import build_train_op as build_train_op
+    from .training import evaluate as evaluate
+    from .training import load_config as load_config
+    from .training import resume as resume
+    from .training import train as train
+    from .updates import Update as Update
+    from .updates import register_update as register_update
+
+_HOMES = {
+    "Batches": "data",
+    "CheckpointHook": "hooks.checkpoint",
+    "Dataset": "data",
+    "EvaluationHook": "hooks.evaluation",
+    "Every": "hook",
+    "Experiment": "experiment",
+    "Hook": "hook",
+    "LearningRateSetterHook": "hooks.learning_rate",
+    "LoggingHook": "hooks.logging",
+    "MonitoredTrainingSession": "session",
+    "Run": "run",
+    "RunArgs": "hook",
+    "StopAtStepHook": "hooks.stop",
+    "SummaryHook": "hooks.summary",
+    "Update": "updates",
+    "build": "experiment",
+    "build_train_op": "train_op",
+    "evaluate": "training",
+    "load_config": "training",
+    "make_data": "data",
+    "make_model": "models",
+    "make_optimizer": "optimizers",
+    "make_schedule": "schedules",
+    "register_data": "data",
+    "register_hook": "hooks",
+    "register_loss": "losses",
+    "register_metric": "metrics",
+    "register_model": "models",
+    "register_optimizer": "optimizers",
+    "register_schedule": "schedules",
+    "register_update": "updates",
+    "resume": "training",
+    "train": "training",
+}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

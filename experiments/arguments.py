@@ -1,0 +1,155 @@
+"""A component's arguments, read from its own signature: names, types, ranges and defaults.
+
+Components state ranges in their signatures with the types below, so that the configuration can refuse a bad value
+before anything is built, and `optrun describe` can print what is allowed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]  # how much of the past a running average keeps
+Fraction = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Marks an argument that is itself a component, given by name: `then: {name: cosine}`."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a component.
+
+    Args:
+        name: as written in YAML and in Python.
+        annotation: the type, ranges included, as `typing` objects; Any where the author gave none.
+        default: the value when left out; meaningless if `required`.
+        required: whether it must be given.
+    """
+
+    name: str
+    annotation: Any
+    default: Any = None
+    required: bool = False
+
+    @property
+    def nested(self) -> tuple[str, bool] | None:
+        """Return (kind, many) when the argument holds a component or a list of components."""
+        return _nested(self.annotation)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a component accepts.
+
+    Args:
+        arguments: in the order of the signature, without those that optrun gives.
+        open: whether it takes any keyword (`**kwargs`), so that unknown names cannot be refused.
+    """
+
+    arguments: tuple[Argument, ...]
+    open: bool = False
+
+    def names(self) -> list[str]:
+        return [argument.name for argument in self.arguments]
+
+
+def signature_of(build: Callable[..., Any], given: int) -> Signature:
+    """Read what `build` accepts, leaving out the first `given` positional parameters, which optrun supplies.
+
+    Raises:
+        TypeError: `build` has no signature that Python can read.
+    """
+    try:
+        parameters = list(inspect.signature(build).parameters.values())
+    except ValueError as error:
+        raise TypeError(f"{build!r} has no readable signature: wrap it in a function that names its arguments") from error
+    hints = _hints(build)
+    arguments, is_open = [], False
+    for position, parameter in enumerate(parameters):
+        if parameter.kind is parameter.VAR_KEYWORD:
+            is_open = True
+        elif position < given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            continue
+        else:
+            required = parameter.default is parameter.empty
+            arguments.append(
+                Argument(
+                    parameter.name,
+                    hints.get(parameter.name, Any),
+                    None if required else parameter.default,
+                    required,
+                )
+            )
+    return Signature(tuple(arguments), is_open)
+
+
+def _hints(build: Callable[..., Any]) -> dict[str, Any]:
+    target = build.__init__ if inspect.isclass(build) else build
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # annotations that only a type checker can resolve
+        return {}
+
+
+def _nested(annotation: Any) -> tuple[str, bool] | None:
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        for mark in annotation.__metadata__:
+            if isinstance(mark, Nested):
+                return mark.kind, False
+        return _nested(typing.get_args(annotation)[0])
+    if origin in (list, tuple):
+        inner = _nested(typing.get_args(annotation)[0])
+        return (inner[0], True) if inner else None
+    if origin in (typing.Union, types.UnionType):
+        for member in typing.get_args(annotation):
+            if found := _nested(member):
+                return found
+    return None
+
+
+_NAMES = {int: "int", float: "number", str: "text", bool: "true or false", type(None): "null", Any: "any"}
+
+
+def type_text(annotation: Any) -> str:
+    """Say in words what an annotation accepts, ranges included: `number > 0`, `list of int >= 1`, `relu or tanh`."""
+    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        bounds = [text for mark in annotation.__metadata__ if (text := _bound_text(mark))]
+        nested = [f"a {mark.kind}" for mark in annotation.__metadata__ if isinstance(mark, Nested)]
+        return nested[0] if nested else " ".join([type_text(members[0]), ", ".join(bounds)]).strip()
+    if origin is Literal:
+        return " or ".join(str(member) for member in members)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_text(member) for member in members)
+    if origin is tuple and Ellipsis not in members:
+        return f"[{', '.join(type_text(member) for member in members)}]"
+    if origin in (list, tuple):
+        return f"list of {type_text(members[0])}"
+    if origin is dict:
+        return "mapping"
+    if annotation in _NAMES:
+        return _NAMES[annotation]
+    return getattr(annotation, "__name__", str(annotation)).lower()
+
+
+def _bound_text(mark: Any) -> str:
+    for kind, field, sign in ((Gt, "gt", ">"), (Ge, "ge", ">="), (Lt, "lt", "<"), (Le, "le", "<=")):
+        if isinstance(mark, kind):
+            return f"{sign} {getattr(mark, field):g}"
+    return ""

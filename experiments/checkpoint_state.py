@@ -1,0 +1,126 @@
+"""A session's whole state as one checkpoint, and back: train op, hooks, metrics log, random states, clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checkpoints
+from .hook import Hook
+from .rows import RowLog
+from .train_op import TrainOp
+
+_TRAIN_OP_SECTIONS = ("model", "optimizer", "updates", "counters")
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A verified checkpoint, read into memory.
+
+    Args:
+        path: the file.
+        step: updates completed when it was saved.
+        sections: the state by section: model, optimizer, updates, counters, hooks, rng.
+        rows: offset and SHA-256 of the metrics log at that step.
+        elapsed_secs: time spent until then.
+    """
+
+    path: Path
+    step: int
+    sections: dict[str, Any]
+    rows: dict[str, Any]
+    elapsed_secs: float
+
+    def restore(
+        self, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog | None, report: Callable[[str], None]
+    ) -> None:
+        """Put everything back as it was.
+
+        Args:
+            train_op: takes weights, optimizer state and counters.
+            hooks: take their states, by name.
+            rows: the metrics log to cut back to this step; None leaves it alone.
+            report: is told of states that found no hook, and hooks that found no state.
+        """
+        train_op.load_state_dict(self.sections)
+        states = dict(self.sections["hooks"])
+        for hook in hooks:
+            if hook.name in states:
+                hook.load_state_dict(states.pop(hook.name))
+            elif hook.state_dict():
+                report(f"hook '{hook.name}' is new since step {self.step}: it starts without a state")
+        if states:
+            report(f"the checkpoint has a state for hooks that are gone: {', '.join(sorted(states))}")
+        if rows is not None:
+            rows.rewind(self.rows["offset"], self.rows["sha256"])
+        _set_random_states(self.sections["rng"])
+
+
+def save_state(
+    folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog, elapsed_secs: float
+) -> Path:
+    """Write a checkpoint of the last completed step into `folder`.
+
+    Raises:
+        DivergedError: weights or optimizer state are not finite.
+        StorageError: it could not be written; the checkpoints before it are untouched.
+    """
+    state = train_op.state_dict() | {
+        "hooks": {hook.name: state for hook in hooks if (state := hook.state_dict())},
+        "rng": _random_states(),
+    }
+    tensors: dict[str, Any] = {}
+    skeletons: dict[str, Any] = {}
+    for section, content in state.items():
+        found, skeletons[section] = checkpoints.flatten_state(section, content)
+        tensors |= found
+    rows.sync()  # a checkpoint must not speak of rows that a power cut could still take
+    facts = {
+        "state": skeletons,
+        "rows": {"offset": rows.offset, "sha256": rows.digest()},
+        "elapsed_secs": round(elapsed_secs, 4),
+    }
+    return checkpoints.save(folder, train_op.global_step, tensors, facts, require_finite=True).path
+
+
+def load_latest_state(folder: Path, report: Callable[[str], None]) -> SavedState | None:
+    """Return the newest checkpoint in `folder` that verifies, or None; damaged ones are reported and set aside."""
+    found = checkpoints.load_latest(folder, report)
+    return _read(*found) if found else None
+
+
+def load_state(file: Any) -> SavedState:
+    """Return the state in one named checkpoint.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    return _read(file, *checkpoints.load(file))
+
+
+def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedState:
+    sections = {name: checkpoints.unflatten_state(tensors, skeleton) for name, skeleton in facts["state"].items()}
+    return SavedState(file.path, file.step, sections, facts["rows"], facts["elapsed_secs"])
+
+
+def _random_states() -> dict[str, Any]:
+    """Return the global states of `random` and NumPy: optrun draws from neither, a user's hook may."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "python": {"version": version, "words": np.array(words, dtype=np.int64), "gauss": gauss},
+        "numpy": {"name": name, "keys": keys.astype(np.int64), "position": position, "gauss": [has_gauss, cached]},
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    python, legacy = states["python"], states["numpy"]
+    random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
+    np.random.set_state(
+        (legacy["name"], legacy["keys"].astype(np.uint32), legacy["position"], *legacy["gauss"])
+    )

@@ -1,0 +1,78 @@
+"""Configuration: YAML to a frozen Config in which every value is checked and knows where it came from.
+
+Importing this package is cheap; `load` brings in the YAML reader and pydantic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..registry import Registry
+from .dump import origins_text, to_yaml
+from .problems import ConfigError, Origin, Problem
+from .sections import (
+    CheckpointConfig,
+    ComponentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    GroupConfig,
+    LogConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StopConfig,
+    TargetInfo,
+    TrainConfig,
+)
+
+__all__ = [
+    "CheckpointConfig",
+    "ComponentConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "EvalConfig",
+    "GroupConfig",
+    "LogConfig",
+    "OptimizerConfig",
+    "Origin",
+    "Problem",
+    "ScheduleConfig",
+    "StopConfig",
+    "TargetInfo",
+    "TrainConfig",
+    "load",
+    "origins_text",
+    "to_yaml",
+]
+
+
+def load(
+    target: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    registries: Mapping[str, Registry],
+    presets: Path | None = None,
+    config_path: Sequence[Path] = (),
+    trusted: Mapping[str, str] | None = None,
+) -> Config:
+    """Load a configuration, every value checked, before anything is built.
+
+    Args:
+        target: a path; or a name, looked up in `./configs`, `config_path` and the presets; or the values themselves.
+        overrides: `["optimizer.lr=0.2"]`, or `{"optimizer.lr": 0.2}`.
+        registries: the components by kind: `optimizer`, `schedule`, `model`, `data`, `loss`, `metric`, `update`,
+            `hook`, `augmentation`.
+        presets: the folder of presets; None for those that come with the package.
+        config_path: more folders to look for `NAME.yaml` in.
+        trusted: for a config stored with a run: the SHA-256 of each file of user code that it may load, by path.
+
+    Raises:
+        ConfigError: something in the configuration is wrong; it lists everything that is.
+        UsageError: the target names nothing.
+    """
+    from .loading import load_config
+
+    return load_config(target, overrides, registries, presets, config_path, trusted)

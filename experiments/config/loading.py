@@ -1,0 +1,194 @@
+"""Loads a configuration: read, extend, override, resolve, check; then either a Config or everything that is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..arguments import Natural
+from ..errors import nearest
+from ..registry import Registry
+from .checks import Checks
+from .components import Resolver
+from .extends import Tree
+from .nodes import Node, Source
+from .overrides import apply
+from .problems import DEFAULT, ConfigError, Origin, Problem, shorten
+from .sections import (
+    CheckpointConfig,
+    ComponentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StopConfig,
+    TargetInfo,
+    TrainConfig,
+)
+from .targets import NAME, find_target, preset_folder
+from .values import check, value_text
+
+_COMPONENTS: dict[str, type[ComponentConfig]] = {
+    "data": DataConfig,
+    "model": ComponentConfig,
+    "loss": ComponentConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+}
+_LISTS = {"metrics": "metric", "updates": "update", "hooks": "hook"}
+_SECTIONS: dict[str, type[Any]] = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "stop": StopConfig,
+    "checkpoint": CheckpointConfig,
+    "log": LogConfig,
+}
+_KEYS = ("name", "seed", *_COMPONENTS, *_LISTS, *_SECTIONS)
+_SEED_LIMIT = 1 << 63
+
+
+def load_config(
+    target: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any],
+    registries: Mapping[str, Registry],
+    presets: Path | None,
+    config_path: Sequence[Path],
+    trusted: Mapping[str, str] | None,
+) -> Config:
+    """See `config.load`."""
+    presets = presets or preset_folder()
+    problems: list[Problem] = []
+    tree = Tree(presets, problems)
+    if isinstance(target, Mapping):
+        info, source = TargetInfo("python", "run"), Source("python", "<python>", Path.cwd())
+        root = tree.from_python(target, source)
+    else:
+        info, source = find_target(str(target), presets, config_path)
+        root = tree.from_file(source)
+    root, readable = apply(root, overrides, problems)
+    if tree.fatal or not readable:
+        raise ConfigError(problems)
+    place = source.origin() if info.kind == "python" else dataclasses.replace(source.origin(1, 1), snippet=None)
+    return _Assembly(root, place, info, Resolver(registries, trusted, problems)).config()
+
+
+class _Assembly:
+    """Puts a Config together from the merged tree."""
+
+    def __init__(self, root: Node, place: Origin, info: TargetInfo, resolver: Resolver):
+        self.nodes: dict[str, Node] = root.value
+        self.place = place
+        self.info = info
+        self.resolver = resolver
+        self.problems = resolver.problems
+        for path, node in root.walk():
+            if node.value is not None and path:
+                resolver.origins[path] = node.origin
+        resolver.origins[""] = place
+
+    def config(self) -> Config:
+        parts: dict[str, Any] = {"name": self._name(), "seed": self._seed()}
+        for name, cls in _COMPONENTS.items():
+            parts[name] = self._component(name, cls)
+        for name, kind in _LISTS.items():
+            before = len(self.problems)
+            parts[name] = self.resolver.components(self.nodes.get(name), kind, name)
+            wrong = len(self.problems) > before
+            if name == "metrics":
+                parts["metrics_wrong"] = wrong
+        for name, cls in _SECTIONS.items():
+            parts[name] = self._section(name, cls)
+        self._unknown_keys(parts)
+        self._default_metric(parts)
+        Checks(parts, self.resolver.origins, self.place, self.problems).run()
+        if self.problems:
+            raise ConfigError(self.problems)
+        del parts["metrics_wrong"]
+        parts["optimizer"] = _without_lr(parts["optimizer"], parts["schedule"])
+        return Config(**parts, target=self.info, origins=self.resolver.origins)
+
+    def _name(self) -> str:
+        node = self.nodes.get("name")
+        given = node is not None and node.value is not None
+        name = node.value if node is not None and given else self.info.name
+        if not given:
+            self.resolver.origins["name"] = DEFAULT
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            origin = node.origin if node is not None and given else self.place
+            message = f"{value_text(name)} cannot be the name of a run: letters, digits, '.', '_' and '-', at most 64"
+            self.resolver.note(origin, "name", "invalid-value", message, None if given else "set `name`")
+        return str(name)
+
+    def _seed(self) -> int:
+        node = self.nodes.get("seed")
+        if node is None or node.value is None:
+            self.resolver.origins["seed"] = DEFAULT
+            return 0
+        seed, mistakes = check(Natural, node.plain)
+        if mistakes or seed >= _SEED_LIMIT:
+            message = mistakes[0].message if mistakes else "expected a seed < 2**63"
+            self.resolver.note(node.origin, "seed", "invalid-value", message)
+        return seed
+
+    def _component(self, name: str, cls: type[ComponentConfig]) -> ComponentConfig | None:
+        node = self.nodes.get(name)
+        if node is None or node.value is None:
+            if name != "schedule":
+                message = f"no {name} is given"
+                self.resolver.note(self.place, name, "missing", message, f"add `{name}: NAME`; {self._known(name)}")
+                return None
+            node = Node("constant", DEFAULT)
+        return self.resolver.component(node, name, name, cls)
+
+    def _known(self, kind: str) -> str:
+        registry = self.resolver.registries.get(kind)
+        return f"known: {shorten(', '.join(registry.names()), 100) or 'none'}" if registry else "known: none"
+
+    def _section(self, name: str, cls: type[Any]) -> Any:
+        section = self.resolver.section(cls, self.nodes.get(name), name)
+        for field in dataclasses.fields(cls):
+            self.resolver.origins.setdefault(f"{name}.{field.name}", DEFAULT)
+        return section
+
+    def _unknown_keys(self, parts: Mapping[str, Any]) -> None:
+        for key, node in self.nodes.items():
+            if key in _KEYS:
+                continue
+            leaves = [path for path in self.resolver.origins if path.rpartition(".")[2] == key and path != key]
+            guess = next(iter(leaves), None) or nearest(key, _KEYS) or nearest(key, _leaf_paths(parts))
+            hint = f"did you mean '{guess}'?" if guess else f"known: {', '.join(_KEYS)}"
+            message = f"unknown key '{shorten(key)}'"
+            if key == "entries":
+                message, hint = "a file with `entries` is a comparison, not one run", "use `optrun compare`"
+            elif key == "extends":
+                message, hint = "`extends` belongs in a file", "name the file that should be extended as the target"
+            elif "." in key and key.split(".")[0] in _KEYS and node.origin.kind != "override":
+                section, _, rest = key.partition(".")
+                hint = f"in a file, write `{section}: {{{rest}: …}}`"
+            self.resolver.note(node.key or node.origin, shorten(key), "unknown-key", message, hint)
+
+    def _default_metric(self, parts: dict[str, Any]) -> None:
+        """Judge by the first metric unless told otherwise, by the loss where there is none."""
+        if parts["eval"] is not None and self.resolver.origins["eval.metric"].kind == "default" and parts["metrics"]:
+            metric = f"val/{parts['metrics'][0].label}"
+            parts["eval"] = dataclasses.replace(parts["eval"], metric=metric)
+
+
+def _leaf_paths(parts: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{part.path}.{argument}"
+        for part in parts.values()
+        if isinstance(part, ComponentConfig)
+        for argument in part.component.signature.names()
+    ]
+
+
+def _without_lr(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> OptimizerConfig:
+    """Drop the default rate where the schedule gives absolute ones: the two exclude each other."""
+    if not any("values" in part.given for part in schedule.nested()):
+        return optimizer
+    return dataclasses.replace(optimizer, args={name: arg for name, arg in optimizer.args.items() if name != "lr"})

@@ -1,0 +1,24 @@
+"""Reads a stored configuration as plain data: no component is looked up, none of its code is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .problems import ConfigError, Problem, in_order
+from .reading import Reading
+from .targets import file_source
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """Return what a configuration file says, as dicts, lists and scalars.
+
+    Raises:
+        ConfigError: it is not a configuration that can be read.
+        OSError: there is no such file.
+    """
+    problems: list[Problem] = []
+    node = Reading(file_source(path), problems).read_bytes(path.read_bytes())
+    if problems or node is None or not isinstance(node.value, dict):
+        raise ConfigError(in_order(problems))
+    return node.plain

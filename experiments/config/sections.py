@@ -1,0 +1,253 @@
+"""The shape of a configuration: what each section holds, its defaults and its ranges.
+
+The ranges stand in the annotations, as in the components' own signatures, and are checked by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
+
+from ..arguments import Argument, Count, Natural, Nested, Positive
+from ..lengths import Interval, Length
+from ..registry import Component
+from .problems import DEFAULT, ConfigError, Origin, Problem
+
+Share = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True)
+class ComponentConfig:
+    """A component by name, with its arguments.
+
+    Args:
+        name: a registered name, `pkg.mod:Class` or `/absolute/file.py:Class`.
+        args: the arguments, validated, defaults filled in; an argument that holds a component is a ComponentConfig, one
+            that holds several a tuple of them. Left out unless given: what is only known when the run is built
+            (see `left_to_build`).
+        path: the key path of the component, `optimizer` or `hooks.0`.
+        component: what the registry has under that name.
+        given: the names of the arguments that the user gave.
+    """
+
+    name: str
+    args: Mapping[str, Any]
+    path: str
+    component: Component
+    given: frozenset[str]
+
+    @property
+    def label(self) -> str:
+        """Return the name as rows and messages have it: the class alone for the user's own code."""
+        return self.name.rpartition(":")[2]
+
+    def nested(self) -> Iterator[ComponentConfig]:
+        """Yield this component and all components among its arguments."""
+        yield self
+        for value in self.args.values():
+            for inner in value if isinstance(value, tuple) else (value,):
+                if isinstance(inner, ComponentConfig):
+                    yield from inner.nested()
+
+
+def arguments_of(component: Component) -> tuple[Argument, ...]:
+    """Return a component's arguments; a hook's `every` is an interval, which the run's length makes a trigger."""
+    arguments = component.signature.arguments
+    if component.kind != "hook":
+        return arguments
+    return tuple(replace(each, annotation=Interval | None) if each.name == "every" else each for each in arguments)
+
+
+def left_to_build(component: Component) -> frozenset[str]:
+    """Return the arguments that are decided when everything is built, unless they are given.
+
+    A model's shapes come from the data. A schedule's `start` and `end` come from the run, its warm-up and the schedule
+    around it. Their defaults are left out of the configuration, which would otherwise fix them.
+    """
+    if component.kind == "model":
+        return frozenset({"input_shape", "num_classes", "num_outputs"})
+    if component.kind == "schedule":
+        lengths = (each.name for each in component.signature.arguments if isinstance(each.default, Length))
+        return frozenset({"start", "end"}) & frozenset(lengths)
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class DataConfig(ComponentConfig):
+    """The data set, its split and its batches; `val` and `test` are shares of the examples."""
+
+    batch_size: Count = 64
+    eval_batch_size: Count = 512
+    val: Share = 0.2
+    test: Share = 0.2
+    split_seed: Natural = 0
+    subset: Count | None = None
+    drop_last: bool = False
+    augment: tuple[Annotated[Any, Nested("augmentation")], ...] = ()
+    workers: Literal[0] = 0
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """Hyperparameters for the parameters whose names match one of the patterns."""
+
+    match: tuple[str, ...]
+    args: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(ComponentConfig):
+    """The optimizer, and parameter groups that differ from its own arguments."""
+
+    groups: tuple[GroupConfig, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(ComponentConfig):
+    """The learning-rate schedule, and how long the rate rises from zero before it."""
+
+    warmup: Length | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how to train; exactly one of `epochs` and `steps`, or `max_time` alone."""
+
+    epochs: Count | None = None
+    steps: Count | None = None
+    max_time: Interval | None = None
+    accumulate: Count = 1
+    clip_norm: Positive | None = None
+    clip_value: Positive | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    device: str = "auto"
+    soft_placement: bool = True
+    threads: Literal["auto"] | Count = "auto"
+    deterministic: bool = True
+
+
+_EPOCH = Length(1, "epochs")
+_INTERVAL_EPOCH = Interval(1, "epochs")
+_TEN_STEPS = Length(10, "steps")
+_TEN_SECS = Interval(10, "secs")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """When to evaluate, and which metric decides; an empty `mode` is the metric's own."""
+
+    every: Length = _EPOCH
+    metric: str = "val/loss"
+    mode: Literal["max", "min"] | None = None
+    target: float | None = None
+    weights: Literal["raw", "ema"] = "raw"
+
+
+@dataclass(frozen=True)
+class StopConfig:
+    """What ends a run early; `patience` counts evaluations."""
+
+    on_nan: Literal["raise", "stop", "skip"] = "raise"
+    loss_above: Positive | None = None
+    patience: Count | None = None
+    at_target: bool = False
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When to save, and what to keep."""
+
+    every: Interval = _INTERVAL_EPOCH
+    keep: Annotated[int, Ge(2)] = 2
+    best: bool = True
+    keep_every_hours: Positive | None = None
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """How often to write a row and a line, and where rows go."""
+
+    every: Length = _TEN_STEPS
+    lines: Interval = _TEN_SECS
+    to: tuple[Literal["jsonl", "tensorboard"], ...] = ("jsonl",)
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """What a target turned out to be.
+
+    Args:
+        kind: `path`, `config`, `preset` or `python`.
+        name: the name of the preset or the stem of the file.
+        path: the file, if there is one.
+    """
+
+    kind: Literal["path", "config", "preset", "python"]
+    name: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete, valid configuration; `origins` has the place of every value, by key path."""
+
+    name: str
+    seed: int
+    data: DataConfig
+    model: ComponentConfig
+    loss: ComponentConfig
+    metrics: tuple[ComponentConfig, ...]
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    updates: tuple[ComponentConfig, ...]
+    train: TrainConfig
+    eval: EvalConfig
+    stop: StopConfig
+    checkpoint: CheckpointConfig
+    log: LogConfig
+    hooks: tuple[ComponentConfig, ...]
+    target: TargetInfo
+    origins: Mapping[str, Origin] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole configuration as JSON-able data, every default written out."""
+        from .dump import to_dict
+
+        return to_dict(self)
+
+    def to_yaml(self) -> str:
+        """Return the whole configuration as YAML that reads back equal."""
+        from .dump import to_yaml
+
+        return to_yaml(self.to_dict())
+
+    def origin(self, path: str) -> Origin:
+        """Return the place of a key, or of the nearest key around it that has one."""
+        while path:
+            origin = self.origins.get(path)
+            if origin is not None and origin.kind != "default":
+                return origin
+            path = path.rpartition(".")[0]
+        return self.origins.get("", DEFAULT)
+
+    def problem(self, path: str, message: str, hint: str | None = None, code: str = "invalid-value") -> ConfigError:
+        """Return a located error for something found out after loading, by a constructor for example."""
+        return ConfigError([Problem(self.origin(path), path, code, message, hint)])
+
+    def components(self) -> Iterator[ComponentConfig]:
+        """Yield every component, nested ones included."""
+        for top in (self.data, *self.data.augment, self.model, self.loss, *self.metrics, self.optimizer, self.schedule):
+            yield from top.nested()
+        for top in (*self.updates, *self.hooks):
+            yield from top.nested()
+
+    @property
+    def code_files(self) -> dict[str, str]:
+        """Return the SHA-256 of each file of user code that the configuration names, by absolute path."""
+        codes = [component.component.code for component in self.components()]
+        return {code.path: code.sha256 for code in codes if code is not None}

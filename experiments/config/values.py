@@ -1,0 +1,232 @@
+"""Checks one value against one annotation: pydantic decides, the message is ours."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import math
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from ..arguments import type_text
+from ..errors import nearest
+from .problems import shorten
+
+_SEQUENCES = (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_ARTICLES = {"number": "a", "int": "an", "list": "a", "mapping": "a", "length": "a", "interval": "an"}
+_BOOLEAN_WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false"}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong with a value, and where inside it."""
+
+    path: tuple[int | str, ...]
+    message: str
+    hint: str | None = None
+
+
+def check(annotation: Any, value: Any) -> tuple[Any, list[Mistake]]:
+    """Return the value as the annotation wants it (lists as tuples, texts as lengths), or what is wrong with it.
+
+    Numbers are strict: `true` is none, nor is "0.1"; a whole number may stand for a float. NaN and infinity are
+    refused.
+    """
+    if infinite := _infinite(value):
+        path, bad = infinite
+        return None, [Mistake(path, f"expected a finite number, got {value_text(bad)}")]
+    adapter = _adapter(annotation)
+    if adapter is None:
+        return value, []
+    from pydantic import ValidationError
+
+    try:
+        result = adapter.validate_python(value)
+    except ValidationError as error:
+        return None, _mistakes(annotation, value, error.errors(include_url=False))
+    if _infinite(result):
+        return None, [Mistake((), f"expected a finite number, got {value_text(value)}")]
+    return result, []
+
+
+def value_text(value: Any) -> str:
+    """Write a value as a message shows it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, int | float):
+        return shorten(repr(value), 30) if abs(value) < 1e30 else f"{value:.3g}" if _fits(value) else "a huge number"
+    if isinstance(value, str):
+        return shorten(repr(value), 40)
+    if isinstance(value, dict):
+        return "a mapping"
+    text = f"[{', '.join(value_text(item) for item in value)}]"
+    return text if len(text) <= 40 else f"a list of {len(value)}"
+
+
+def expected_text(annotation: Any) -> str:
+    """Say what an annotation accepts, with an article: `a number > 0`."""
+    text = type_text(_without_none(annotation))
+    article = _ARTICLES.get(text.split(" ")[0])
+    return f"{article} {text}" if article else text
+
+
+def _mistakes(annotation: Any, value: Any, details: list[Any]) -> list[Mistake]:
+    """Turn pydantic's errors, one or more for each member of a union, into one mistake for each place."""
+    by_path: dict[tuple[int | str, ...], list[Any]] = {}
+    for detail in details:
+        by_path.setdefault(_path_in(value, detail["loc"]), []).append(detail)
+    if len(by_path) > 1:
+        by_path.pop((), None)  # a member of a union that does not take containers at all
+    return [_mistake(annotation, value, path, found) for path, found in by_path.items()]
+
+
+def _mistake(annotation: Any, value: Any, path: tuple[int | str, ...], details: list[Any]) -> Mistake:
+    for step in path:
+        annotation, value = _item_annotation(annotation, step), value[step]  # pyright: ignore
+    if details[0]["type"] == "extra_forbidden":
+        return Mistake(path, f"there is no key '{shorten(str(path[-1]))}' here")
+    if details[0]["type"] == "missing" and isinstance(value, dict):
+        return Mistake(path, f"the key '{details[0]['loc'][-1]}' is missing")
+    own = details[0].get("ctx", {}).get("error") if len(details) == 1 else None
+    if own is not None:  # a message from one of our own types, such as Length
+        return Mistake(path, str(own))
+    return Mistake(path, f"expected {expected_text(annotation)}, got {value_text(value)}", _hint(annotation, value))
+
+
+def _hint(annotation: Any, value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    annotation = _without_none(annotation)
+    choices = [choice for member in _members(annotation) for choice in _choices(member)]
+    if guess := nearest(value, [choice for choice in choices if isinstance(choice, str)]):
+        return f"did you mean '{guess}'?"
+    if annotation is bool and value.lower() in _BOOLEAN_WORDS:
+        return "write true or false, without quotes"
+    if "," in value and typing.get_origin(_bare(annotation)) in (list, tuple):
+        return f"write [{shorten(value)}]"
+    try:
+        float(value)
+    except ValueError:
+        return None
+    return "remove the quotes" if _bare(annotation) in (int, float) else None
+
+
+def _path_in(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Keep the parts of pydantic's location that lead into `value`; the others name members of unions."""
+    path = []
+    for step in loc:
+        inside = isinstance(step, int) and 0 <= step < len(value) if isinstance(value, list) else False
+        if inside or (isinstance(value, dict) and step in value):
+            path.append(step)
+            value = value[step]
+    return tuple(path)
+
+
+def _item_annotation(annotation: Any, step: int | str) -> Any:
+    """Return the annotation of one item of a container."""
+    for member in _members(_without_none(annotation)):
+        bare = _bare(member)
+        origin, inner = typing.get_origin(bare), typing.get_args(bare)
+        if origin is tuple and Ellipsis not in inner and isinstance(step, int) and step < len(inner):
+            return inner[step]
+        if origin is dict and isinstance(step, str):
+            return inner[1]
+        if typing.is_typeddict(bare) or hasattr(bare, "__total__"):
+            hint = typing.get_type_hints(bare, include_extras=True).get(str(step), Any)
+            return _required(hint)
+        if (origin in (list, tuple, set, frozenset) or origin in _SEQUENCES) and isinstance(step, int):
+            return inner[0]
+    return Any
+
+
+def _required(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) in (typing.Required, typing.NotRequired) else hint
+
+
+def _bare(annotation: Any) -> Any:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    bare = _bare(annotation)
+    return typing.get_args(bare) if typing.get_origin(bare) in (typing.Union, types.UnionType) else (annotation,)
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    bare = _bare(annotation)
+    return typing.get_args(bare) if typing.get_origin(bare) is Literal else ()
+
+
+def _without_none(annotation: Any) -> Any:
+    """Return the annotation without None: null never arrives as a value, since it stands for the default."""
+    members = _members(annotation)
+    kept = tuple(member for member in members if member is not type(None))
+    return typing.Union[kept] if kept and len(kept) < len(members) else annotation  # noqa: UP007
+
+
+def _infinite(value: Any) -> tuple[tuple[int | str, ...], float] | None:
+    """Return the first NaN or infinity inside a value, and its place."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ((), value)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for step, item in items:
+        if found := _infinite(item):
+            return (step, *found[0]), found[1]
+    return None
+
+
+def _fits(value: int | float) -> bool:
+    return isinstance(value, float) or value.bit_length() < 1024
+
+
+def _adapter(annotation: Any) -> Any:
+    """Return pydantic's validator of an annotation, or None where pydantic cannot make one: then anything goes."""
+    try:
+        return _cached_adapter(annotation)
+    except TypeError:  # an annotation that cannot be hashed
+        return _make_adapter(annotation)
+
+
+def _make_adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+    from pydantic.errors import PydanticUserError
+
+    try:
+        strict = _strict(annotation)
+    except TypeError:  # a type that Python itself cannot put together again
+        return None
+    for config in (ConfigDict(arbitrary_types_allowed=True), None):
+        try:
+            return TypeAdapter(strict, config=config)
+        except PydanticUserError:
+            continue
+    return None
+
+
+_cached_adapter = functools.lru_cache(maxsize=4096)(_make_adapter)
+
+
+def _strict(annotation: Any) -> Any:
+    """Make the scalars inside an annotation strict, and nothing else: a list still makes a tuple."""
+    from pydantic import Strict
+
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (int, float, str, bool):
+        return Annotated[annotation, Strict()]
+    if origin is Annotated:
+        return Annotated[(_strict(inner[0]), *annotation.__metadata__)]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_strict(member) for member in inner)]  # noqa: UP007
+    if origin in (set, frozenset):
+        return types.GenericAlias(origin, (_strict(inner[0]),))
+    if origin is list or origin in _SEQUENCES:
+        return list[_strict(inner[0])]
+    if origin is tuple:
+        return tuple[tuple(member if member is Ellipsis else _strict(member) for member in inner)]
+    if origin is dict:
+        return dict[inner[0], _strict(inner[1])]
+    return annotation

@@ -1,0 +1,155 @@
+"""The user's own arrays, from an .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..arguments import Count
+from ..errors import DataError
+from . import register_data
+from .dataset import Dataset
+
+_NAMES = {
+    "train": (("inputs", "x", "X", "x_train"), ("targets", "y", "Y", "y_train")),
+    "val": (("val_inputs", "x_val"), ("val_targets", "y_val")),
+    "test": (("test_inputs", "x_test"), ("test_targets", "y_test")),
+}
+
+
+@register_data("arrays", source="numpy.savez")
+def arrays(path: str, task: Literal["classes", "values"] | None = None, num_classes: Count | None = None) -> Dataset:
+    """Arrays from an .npz file: `inputs` and `targets`, or `x` and `y`.
+
+    Parts that are split already come as `x_train`, `y_train`, `x_val`, `y_val`, `x_test` and `y_test`. Inputs of
+    type uint8 are taken for pixels and divided by 255; all others are used as they are, in single precision.
+
+    Args:
+        path: the file, as written by numpy.savez or numpy.savez_compressed.
+        task: whether targets are class numbers or values; left out, integers are classes.
+        num_classes: how many classes there are; left out, as many as the highest number says, and each must occur.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds something else; the message says what was expected.
+
+    Source: the format of numpy.savez; nothing pickled is ever read.
+    """
+    parts = _read(Path(path).expanduser())
+    names = list(parts)
+    lengths = [len(parts[name][0]) for name in names]
+    try:
+        shapes = {name: parts[name][0].shape[1:] for name in names}
+        if len(set(shapes.values())) > 1:
+            raise DataError(f"all parts need inputs of one shape, got {shapes}")
+        inputs = _inputs(np.concatenate([parts[name][0] for name in names]))
+        raw = np.concatenate([parts[name][1] for name in names])
+        task = task or ("classes" if raw.dtype.kind in "iub" else "values")
+        targets = _classes(raw) if task == "classes" else _values(raw)
+        num_outputs = _num_classes(targets, num_classes) if task == "classes" else targets.shape[1]
+        starts = np.cumsum([0, *lengths])
+        splits = (
+            {name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(names)} if len(names) > 1 else {}
+        )
+        return Dataset(inputs, targets, task, num_outputs, description=f"arrays from {path}", splits=splits)
+    except (DataError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return (inputs, targets) by part."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} holds one bare array: expected an .npz file with `inputs` and `targets`")
+            return _parts(path, archive)
+    except FileNotFoundError:
+        raise DataError(f"no file {path}") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
+        if "allow_pickle" in str(error):
+            problem = "holds Python objects, which are never loaded: expected arrays of numbers"
+            raise DataError(f"{path} {problem}") from error
+        raise DataError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
+
+
+def _parts(path: Path, archive: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    parts = {}
+    for name, (input_names, target_names) in _NAMES.items():
+        inputs = [known for known in input_names if known in archive]
+        targets = [known for known in target_names if known in archive]
+        if not inputs and not targets and name != "train":
+            continue
+        if len(inputs) != 1 or len(targets) != 1:
+            expected = f"one of {', '.join(input_names)} and one of {', '.join(target_names)}"
+            raise DataError(f"{path}: expected {expected}; the file has {', '.join(sorted(archive)) or 'nothing'}")
+        pair = archive[inputs[0]], archive[targets[0]]
+        if pair[0].ndim == 0 or pair[1].ndim == 0 or len(pair[0]) != len(pair[1]):
+            shapes = f"{inputs[0]} {pair[0].shape}, {targets[0]} {pair[1].shape}"
+            raise DataError(f"{path}: expected as many inputs as targets, got shapes {shapes}")
+        parts[name] = pair
+    return parts
+
+
+def _inputs(inputs: np.ndarray) -> torch.Tensor:
+    if inputs.dtype.kind not in "iubf":
+        raise DataError(f"inputs must be real numbers, got {inputs.dtype}")
+    if inputs.ndim < 2:
+        raise DataError(
+            f"inputs must have shape (examples, …), got {inputs.shape}: reshape(-1, 1) makes single numbers"
+        )
+    with np.errstate(over="ignore"):
+        numbers = inputs.astype(np.float32)
+    _refuse_non_finite("inputs", numbers)
+    return torch.from_numpy(numbers / 255 if inputs.dtype == np.uint8 else numbers)
+
+
+def _values(targets: np.ndarray) -> torch.Tensor:
+    if targets.dtype.kind not in "iubf" or targets.ndim > 2:
+        raise DataError(f"targets must be real numbers, one or one row per example, got {_described(targets)}")
+    with np.errstate(over="ignore"):
+        numbers = targets.astype(np.float32).reshape(len(targets), -1)
+    _refuse_non_finite("targets", numbers)
+    return torch.from_numpy(numbers)
+
+
+def _classes(targets: np.ndarray) -> torch.Tensor:
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise DataError(f"class targets must be one number per example, got {_described(targets)}: try argmax(axis=1)")
+    if targets.dtype.kind not in "iubf":
+        raise DataError(f"class targets must be numbers from 0, got {_described(targets)}")
+    _refuse_non_finite("targets", targets)
+    numbers = targets.astype(np.int64)
+    if (numbers != targets).any():
+        raise DataError("class targets must be whole numbers; for a regression say `task: values`")
+    if len(numbers) and numbers.min() < 0:
+        raise DataError(f"class numbers start at 0, got {numbers.min()}")
+    return torch.from_numpy(numbers)
+
+
+def _num_classes(targets: torch.Tensor, stated: int | None) -> int:
+    if stated is not None or not len(targets):
+        return stated or 1
+    present = targets.unique()
+    highest = int(present[-1])
+    if len(present) != highest + 1:
+        absent = next(number for number, known in enumerate([*present.tolist(), -1]) if number != known)
+        problem = f"class {absent} has no example, though classes go up to {highest}"
+        raise DataError(f"{problem}: number them from 0 without gaps, or give `num_classes`")
+    return highest + 1
+
+
+def _refuse_non_finite(name: str, numbers: np.ndarray) -> None:
+    if numbers.dtype.kind == "f":
+        bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
+        if bad.any():
+            raise DataError(f"{name} of {bad.sum()} examples are not finite numbers, the first in row {bad.argmax()}")
+
+
+def _described(array: np.ndarray) -> str:
+    return f"{array.dtype}, shape {array.shape}"

@@ -1,0 +1,74 @@
+"""Data in memory: inputs, targets, and what a model and a loss have to know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from ..errors import DataError
+
+Task = Literal["classes", "values"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in memory.
+
+    Args:
+        inputs: shape (examples, *input_shape), floating point.
+        targets: class numbers, int64, shape (examples,); or values, floating point, shape (examples, num_outputs).
+        task: which of the two.
+        num_outputs: how many outputs a model needs: classes, or values per example.
+        class_names: one name per class, or nothing.
+        description: what it is and where it comes from, in one sentence.
+        splits: positions of the parts that come with the data, by `train`, `val` or `test`; the rest is split by
+            `split`.
+        facts: what is known about the data, such as the loss of the best model.
+
+    Raises:
+        DataError: these do not fit together.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    task: Task
+    num_outputs: int
+    class_names: tuple[str, ...] = ()
+    description: str = ""
+    splits: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example."""
+        return tuple(self.inputs.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __post_init__(self) -> None:
+        inputs, targets = self.inputs, self.targets
+        if inputs.dim() < 2 or not inputs.is_floating_point():
+            raise DataError(f"inputs must be floating point, shape (examples, …), got {_shape(inputs)}")
+        if len(inputs) != len(targets):
+            raise DataError(f"{len(inputs)} inputs do not match {len(targets)} targets")
+        if not len(inputs):
+            raise DataError("there are no examples")
+        if self.task == "classes":
+            if targets.dim() != 1 or targets.dtype != torch.int64:
+                raise DataError(f"class targets must be int64, shape (examples,), got {_shape(targets)}")
+            low, high = int(targets.min()), int(targets.max())
+            if low < 0 or high >= self.num_outputs:
+                raise DataError(f"class numbers must be 0 to {self.num_outputs - 1}, got {low} to {high}")
+        elif not targets.is_floating_point() or targets.shape != (len(inputs), self.num_outputs):
+            expected = f"floating point, shape ({len(inputs)}, {self.num_outputs})"
+            raise DataError(f"targets must be {expected}, got {_shape(targets)}")
+        if self.class_names and len(self.class_names) != self.num_outputs:
+            raise DataError(f"{len(self.class_names)} class names do not match {self.num_outputs} classes")
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}, shape {tuple(tensor.shape)}"

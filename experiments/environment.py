@@ -1,0 +1,64 @@
+"""What a run was made with: everything outside the configuration that may change its bits."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+import torch
+
+
+def describe_environment(device: torch.device, threads: int, **facts: Any) -> dict[str, Any]:
+    """Return versions, machine, commit, device and threads, for `env.json`.
+
+    Args:
+        device: that the run computes on.
+        threads: that it computes with.
+        facts: more to record, such as the precision.
+    """
+    return {
+        "optrun": _version("optrun"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "platform": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": threads,
+        "commit": _commit(),
+        "command": sys.argv,
+        **facts,
+    }
+
+
+def changes_that_matter(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """List what differs between two environments and may change the bits of a result: `threads 2 -> 1`."""
+    keys = ("torch", "cpu", "device", "device_name", "threads", "precision")
+    return [f"{key} {before[key]} -> {now.get(key)}" for key in keys if key in before and before[key] != now.get(key)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of the user's working folder, with `+` when it has changes; None outside a repository."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return f"{head}+" if head and _git("status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.TimeoutExpired):  # no git here, or a repository too large to ask
+        return None
+
+
+def _git(*args: str) -> str | None:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=2, env=environment, check=False)
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,102 @@
+"""What can go wrong, as types: each error knows the exit code that the command line gives for it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OptrunError(Exception):
+    """The root of every error that optrun raises on purpose; its message is meant for users."""
+
+    exit_code = 70
+
+
+class UsageError(OptrunError):
+    """The request itself cannot be met: a wrong option, an unknown name, two options that exclude each other."""
+
+    exit_code = 2
+
+
+class CodeNotAllowedError(UsageError):
+    """A stored configuration names code that is not, byte for byte, the code that the run was made with."""
+
+
+class DivergedError(OptrunError):
+    """The loss or a gradient became infinite or not a number."""
+
+    exit_code = 3
+
+
+class DataError(OptrunError):
+    """Data or a checkpoint is missing, damaged, or not what its description says."""
+
+    exit_code = 4
+
+
+class CheckpointError(DataError):
+    """A checkpoint is damaged, or belongs to another model or optimizer."""
+
+
+class NothingMatchedError(OptrunError):
+    """A selection matched nothing."""
+
+    exit_code = 5
+
+
+class RunInUseError(OptrunError):
+    """Another process holds the run directory."""
+
+    exit_code = 73
+
+
+class StorageError(OptrunError):
+    """Writing or reading durable state failed: disk full, read-only, gone."""
+
+    exit_code = 74
+
+
+class SessionError(OptrunError, RuntimeError):
+    """A session, train op or hook is used in a way that cannot work."""
+
+
+class TransientError(OptrunError):
+    """A passing fault: the session goes back to its last good checkpoint and tries again."""
+
+    exit_code = 74
+
+
+class WaitTimeoutError(TransientError):
+    """Something that another process should have provided did not come in time."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived; everything up to the last completed step has been saved.
+
+    It derives from KeyboardInterrupt so that `except Exception` cannot swallow it.
+    """
+
+    def __init__(self, signum: int, saved: bool = True):
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+        self.saved = saved
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signum
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` was most likely meant to be, or None."""
+    known = list(known)
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that no `kind` is called `name`, with the nearest name and all names."""
+    known = sorted(known)
+    guess = nearest(name, known)
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    return f"no {kind} named '{name}'.{hint} Known: {', '.join(known) or 'none'}"

@@ -1,0 +1,73 @@
+"""Measuring a model on one split of the data, without touching its state or any randomness."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .updates.ema import Ema
+
+
+class Evaluator:
+    """Measures loss and metrics, as means over the examples of a split.
+
+    Args:
+        split: its name, which prefixes the results: `val` gives `val/loss`, `val/accuracy`.
+        model: put into evaluation mode for the measurement, and back into its mode after.
+        loss: (outputs, targets) -> scalar, the mean over the examples.
+        metrics: by name: (outputs, targets) -> one value per example, shape (batch,).
+        inputs: shape (num_examples, ...).
+        targets: shape (num_examples, ...).
+        batch_size: examples per forward pass.
+        precision: `fp32` or `bf16` (autocast).
+        ema: lends its averaged weights for the measurement; None measures the model's own.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        metrics: Mapping[str, Callable[[Any, Any], Tensor]],
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        batch_size: int = 512,
+        precision: str = "fp32",
+        ema: Ema | None = None,
+    ):
+        self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
+        self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
+        self.precision, self.ema = precision, ema
+
+    def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+        """Measure, or return None if `interrupted()` became true between two batches."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with self.ema.swapped() if self.ema else contextlib.nullcontext(), torch.inference_mode(), self._autocast():
+                return self._measure(interrupted)
+        finally:
+            self.model.train(was_training)
+
+    def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
+        count = len(self.targets)
+        for start in range(0, count, self.batch_size):
+            if interrupted():
+                return None
+            inputs, targets = self.inputs[start : start + self.batch_size], self.targets[start : start + self.batch_size]
+            outputs = self.model(inputs)
+            totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
+            for name, metric in self.metrics.items():
+                totals[name] = totals[name] + metric(outputs, targets).double().sum()
+        return {f"{self.split}/{name}": total.item() / count for name, total in totals.items()}
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.inputs.device.type, torch.bfloat16)
+        return contextlib.nullcontext()

@@ -1,0 +1,55 @@
+"""Metric rows and log lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..hook import Every, Hook, RunArgs
+from . import register_hook
+
+log = logging.getLogger("optrun")
+
+
+@register_hook("logging", source="tf.train.LoggingTensorHook (TensorFlow 1)")
+class LoggingHook(Hook):
+    """Write a metrics row, a log line, or both, of the values that it fetches.
+
+    A trigger in seconds writes lines only: rows belong to steps, so that a resumed run writes the same ones.
+
+    Args:
+        every: when.
+        fetches: what: `loss`, `lr`, `grad_norm`, `param:NAME`, a hyperparameter.
+        rows: whether to write metric rows.
+        lines: whether to write lines to the log.
+    """
+
+    def __init__(
+        self,
+        every: Every = Every(steps=100),  # noqa: B008 (frozen)
+        fetches: Sequence[str] = ("loss", "lr"),
+        rows: bool = True,
+        lines: bool = True,
+    ):
+        self.trigger = every
+        self._rows = rows and every.secs is None
+        self._lines = lines
+        self._request = RunArgs(tuple(fetches))
+
+    @property
+    def name(self) -> str:
+        return "logging" if self._rows else "logging_lines"
+
+    def before_run(self, ctx: Any) -> RunArgs:
+        return self._request
+
+    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        if self._rows:
+            ctx.session.write_row(**values)
+        if self._lines and log.isEnabledFor(logging.INFO):
+            log.info("step %d: %s", ctx.step, ", ".join(f"{name} {_short(value)}" for name, value in values.items()))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, int | float) else str(value)

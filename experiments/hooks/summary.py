@@ -1,0 +1,83 @@
+"""TensorBoard summaries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..hook import Every, Hook, RunArgs
+from . import register_hook
+
+_WHERE = ("step", "batch", "examples", "epoch", "time")
+
+
+@register_hook("summary", source="tf.train.SummarySaverHook (TensorFlow 1)")
+class SummaryHook(Hook):
+    """Write scalars for TensorBoard: what it fetches at its trigger, and every evaluation.
+
+    The event files are derived: when a run is resumed they are written anew from the metrics log, so that they hold
+    neither more nor less than it.
+
+    Args:
+        log_dir: the folder of the event files; null for the session's summary_dir.
+        every: when to fetch.
+        fetches: what: `loss`, `lr`, `grad_norm`, a hyperparameter.
+    """
+
+    chief_only = True
+
+    def __init__(
+        self,
+        log_dir: str | None = None,
+        every: Every = Every(steps=100),  # noqa: B008 (frozen)
+        fetches: Sequence[str] = ("loss", "lr"),
+    ):
+        self.trigger = every
+        self.log_dir = log_dir
+        self._request = RunArgs(tuple(fetches))
+        self._writer: Any = None
+
+    def begin(self, session: Any) -> None:
+        self._folder = Path(self.log_dir) if self.log_dir is not None else _folder_of(session)
+        self._session = session
+        session.on_evaluation(lambda evaluation: self._write(evaluation.step, evaluation.values))
+        session.on_close(self._close)
+
+    def after_create_session(self, session: Any) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._close()
+        for old in self._folder.glob("events.out.tfevents.*"):
+            os.unlink(old)
+        self._writer = SummaryWriter(str(self._folder))
+        for row in session.rows.rows():
+            values = {name: value for name, value in row.items() if name not in _WHERE and value is not None}
+            self._write(row["step"], values)
+
+    def before_run(self, ctx: Any) -> RunArgs:
+        return self._request
+
+    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        self._write(ctx.step, values)
+
+    def end(self, session: Any, outcome: str) -> None:
+        if self._writer is not None:
+            self._writer.flush()
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _folder_of(session: Any) -> Path:
+    if session.summary_dir is None:
+        raise UsageError("SummaryHook needs log_dir in a session with neither summary_dir nor checkpoint_dir")
+    return session.summary_dir

@@ -1,0 +1,38 @@
+"""Models by name: functions or classes that return a torch.nn.Module, registered in this folder.
+
+The arguments `input_shape` (one example, without the batch) and `num_outputs` (classes, or values per example) are
+filled in from the data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checks import check_arguments, component_of
+from ..errors import UsageError
+from ..registry import Component, Registry
+
+if TYPE_CHECKING:
+    import torch
+
+registry = Registry("model", __name__, given=0)
+register_model = registry.register
+
+
+def make_model(name: str | Component, *, base: Path = Path(), **args: Any) -> torch.nn.Module:
+    """Build the model called `name`; its weights come from torch's default generator.
+
+    Raises:
+        UsageError: an unknown name, an unknown or impossible argument, or something that is no torch.nn.Module.
+    """
+    import torch
+
+    component = component_of(registry, name, base)
+    check_arguments(component, args)
+    for argument, message in component.facts.get("check", lambda args: [])(args):
+        raise UsageError(f"model '{component.name}': {argument}: {message}, got {args[argument]!r}")
+    model = component.make(**args)
+    if not isinstance(model, torch.nn.Module):
+        raise UsageError(f"model '{component.name}' made a {type(model).__name__}, not a torch.nn.Module")
+    return model

@@ -1,0 +1,78 @@
+"""Keyed randomness: each random draw is a function of (seed, stream, counters), so nothing is ever consumed.
+
+A run that is stopped and resumed, evaluated more often, or logged less often draws the same numbers, because no
+generator carries state from one batch to the next.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_MASK = (1 << 64) - 1
+
+
+class Stream:
+    """The keys of one stream: `Stream(seed, "step").key(batch, micro_batch, rank)`.
+
+    Each part is absorbed by one round of splitmix64 (Steele, Lea and Flood, 2014), so that neighbouring counters
+    give unrelated keys. The same arguments give the same key on every machine and in every version.
+
+    Args:
+        seed: the run's seed.
+        name: what the numbers are for: `init`, `order`, `step`, `augment`, `split`.
+    """
+
+    def __init__(self, seed: int, name: str):
+        self._state = _absorb(seed & _MASK, zlib.crc32(name.encode()))
+
+    def key(self, *counters: int) -> int:
+        """Return 63 bits for the draw that epoch, batch, micro-batch, rank, or whatever counts, address."""
+        state = self._state
+        for counter in counters:
+            state = _absorb(state, counter)
+        return state >> 1
+
+
+def _absorb(state: int, part: int) -> int:
+    state = (state + 0x9E3779B97F4A7C15 + part) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
+
+
+def key(seed: int, stream: str, *counters: int) -> int:
+    """Return `Stream(seed, stream).key(*counters)`: 63 bits that depend on all of them."""
+    return Stream(seed, stream).key(*counters)
+
+
+def generator(*address: int | str) -> torch.Generator:
+    """Return a new CPU generator seeded by `key(*address)`."""
+    import torch
+
+    return torch.Generator().manual_seed(key(*address))  # type: ignore[arg-type]
+
+
+def permutation(seed: int, epoch: int, num_examples: int) -> torch.Tensor:
+    """Return the order of the examples in one epoch, int64, shape (num_examples,)."""
+    import torch
+
+    return torch.randperm(num_examples, generator=generator(seed, "order", epoch))
+
+
+def reseed_default(device: torch.device, state: int) -> None:
+    """Put torch's default generator of `device`, which dropout and its like draw from, at `state`.
+
+    It costs 1 µs where `torch.manual_seed`, which reaches for every backend, costs 79.
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(state)
+    elif device.type == "mps":
+        torch.mps.manual_seed(state)
+    else:
+        torch.default_generator.manual_seed(state)

@@ -1,0 +1,104 @@
+"""SIGINT and SIGTERM: a handler sets a flag, and the work reads the flag where it can stop.
+
+Three situations: before there is anything to save, a signal ends the process at once; inside `with graceful() as stop`
+the first one sets `stop.signum`; a SIGINT after that ends the process at once, for someone who does not want to wait.
+Handlers never save, print through buffers or raise: they may run between any two instructions.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether a signal has asked for the end.
+
+    Attributes:
+        signum: the first signal's number, or None.
+    """
+
+    __slots__ = ("signum",)
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+
+_active: Stop | None = None  # what the handler sets; None where there is nothing to save
+_depth = 0  # sections entered and not left; inner ones share the outermost one's Stop
+_previous: dict[signal.Signals, Any] = {}  # the handlers that ours replaced
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Handle both signals from now on; outside the main thread, where Python cannot, nothing happens.
+
+    A signal that the process was started to ignore (`nohup`, a shell's background job) stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for signum in _SIGNALS:
+        handler = signal.getsignal(signum)
+        if handler not in (_handle, signal.SIG_IGN, None):  # None: set by C code, and could not be put back
+            _previous[signum] = handler
+            signal.signal(signum, _handle)
+
+
+def uninstall() -> None:
+    """Put back the handlers that were there before `install()`."""
+    while _previous:
+        signum, handler = _previous.popitem()
+        signal.signal(signum, handler)
+
+
+@contextmanager
+def graceful() -> Iterator[Stop]:
+    """Give a section of work a flag in place of a sudden end.
+
+    Without `install()`, as in a notebook, the handlers are there for the section only, and the previous ones are put
+    back after it. In a thread other than the main one the flag is then never set. A section inside another shares its
+    flag, so that one signal ends both.
+    """
+    global _active, _depth
+    temporary = not _previous and threading.current_thread() is threading.main_thread()
+    with _lock:
+        stop = _active if _active is not None else Stop()
+        _depth += 1
+        _active = stop
+    if temporary:
+        install()
+    try:
+        yield stop
+    finally:
+        try:
+            if temporary:
+                uninstall()
+        finally:
+            with _lock:
+                _depth -= 1
+                if _depth == 0:
+                    _active = None
+
+
+def _handle(signum: int, frame: FrameType | None) -> None:
+    stop = _active
+    if stop is None:
+        _say(f"optrun: {signal.Signals(signum).name}: stopped; there was nothing to save\n")
+        os._exit(128 + signum)
+    if stop.signum is None:
+        stop.signum = signum
+    elif signum == signal.SIGINT:
+        _say("optrun: second SIGINT: stopped at once; the last checkpoint is intact\n")
+        os._exit(128 + signum)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # nobody may be listening
+        os.write(2, line.encode())

@@ -1,0 +1,342 @@
+"""The train op: forward, backward, gate, clip, optimizer, extra updates, global step, in this order.
+
+`TrainOp.run` is the page to read; the rest prepares it, answers fetches, and carries its state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from . import rng
+from .errors import CheckpointError, SessionError, nearest
+from .gate import Gate, Policy
+from .optimizer_state import OptimizerState
+from .updates import Update, make_update
+
+Precision = Literal["fp32", "bf16"]
+
+
+class EndOfData(Exception):  # noqa: N818 (it is news, not an error)
+    """Finite data has no batch at this position."""
+
+
+class BatchSource(Protocol):
+    """Where batches come from: a batch is a function of its position, so that a run can start anywhere."""
+
+    def batch(self, position: int) -> Any:
+        """Return the batch (inputs, targets) at `position`; IndexError past the end of finite data."""
+        ...
+
+
+class ListOfBatches(NamedTuple):
+    """Finite data: a sequence of (inputs, targets)."""
+
+    batches: Sequence[Any]
+
+    @property
+    def num_batches(self) -> int:
+        return len(self.batches)
+
+    def batch(self, position: int) -> Any:
+        return self.batches[position]
+
+
+class TrainOp:
+    """One step of training, as one callable; make it with `build_train_op`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        optimizer: torch.optim.Optimizer,
+        data: BatchSource,
+        updates: Sequence[Update],
+        *,
+        gate: Gate | None,
+        accumulate: int,
+        clip_norm: float | None,
+        clip_value: float | None,
+        precision: Precision,
+        forward: Callable[[Any], Any],
+        device: torch.device,
+        seed: int,
+        rank: int,
+    ):
+        self.model, self.loss, self.optimizer, self.data, self.updates = model, loss, optimizer, data, tuple(updates)
+        self.gate = gate
+        self.accumulate, self.clip_norm, self.clip_value = accumulate, clip_norm, clip_value
+        self.precision, self.device, self.rank = precision, device, rank
+        self.global_step = 0  # applied updates
+        self.batch = 0  # drawn batches, applied or skipped
+        self.examples = 0  # in applied updates
+        self.skipped = 0
+        self._skipped_in_row = 0
+        self._forward = forward
+        self._dropout = rng.Stream(seed, "step")
+        self._autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._state = OptimizerState(optimizer, model)
+        self._batch_size = 0
+        self._loss = torch.full((), float("nan"), device=device)
+        self._grad_norm: Tensor | None = None
+
+    def run(self, feed: Mapping[str, Any] | None = None, after_gradients: Callable[[], None] | None = None) -> bool:
+        """Take one step; return whether it was applied (False: the batch was skipped).
+
+        Args:
+            feed: values that replace the step's own: hyperparameters of the optimizer, or `batch`.
+            after_gradients: called when the gradients are known to be finite, before they are clipped.
+
+        Raises:
+            EndOfData: there is no further batch.
+            DivergedError: the loss or a gradient is not finite, and the gate does not skip it.
+        """
+        batch = self._draw(feed)
+        if self.gate is not None:
+            self.gate.before_forward()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._gradients(batch)
+        if self.gate is not None and not self.gate.passes(self._loss, self._present_gradients()):
+            return self._skip()
+        if after_gradients is not None:
+            after_gradients()
+        self._clip()
+        self.optimizer.step()
+        if self.updates:
+            with torch.no_grad():
+                for update in self.updates:
+                    update.apply()
+        self.global_step += 1
+        self.batch += 1
+        self.examples += self._batch_size
+        self._skipped_in_row = 0
+        return True
+
+    def parts(self) -> list[str]:
+        """List what a step does, in order."""
+        micro = f" in {self.accumulate} micro-batches" if self.accumulate > 1 else ""
+        clips = {"norm": self.clip_norm, "value": self.clip_value}
+        return [
+            f"gradients{micro} ({self.precision})",
+            *([f"gate ({self.gate.policy})"] if self.gate else []),
+            *(f"clip by {kind} {bound:g}" for kind, bound in clips.items() if bound is not None),
+            f"optimizer {type(self.optimizer).__name__}",
+            *(f"update {type(update).__name__}" for update in self.updates),
+            "global_step += 1",
+        ]
+
+    def fetch(self, names: Sequence[str]) -> dict[str, Any]:
+        """Read values of the step just taken, all in one transfer from the device.
+
+        Args:
+            names: `loss`, `grad_norm` (before clipping), `examples`, `skipped`, `param:NAME`, or a hyperparameter
+                of the optimizer's first group, such as `lr`.
+
+        Raises:
+            SessionError: there is no such value.
+        """
+        values = {name: self._value(name) for name in names}
+        scalars = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim() == 0}
+        if len(scalars) > 1:
+            numbers = torch.stack([value.detach().double() for value in scalars.values()]).tolist()
+            return values | dict(zip(scalars, numbers, strict=True))
+        return values | {name: value.item() for name, value in scalars.items()}
+
+    def _draw(self, feed: Mapping[str, Any] | None) -> Any:
+        batch = None
+        for name, value in (feed or {}).items():
+            if name == "batch":
+                batch = value
+            else:
+                self._set_hyperparameter(name, value)
+        if batch is None:
+            try:
+                batch = self.data.batch(self.batch)
+            except IndexError:
+                raise EndOfData(f"the data ends after {self.batch} batches") from None
+        inputs, targets = batch
+        if isinstance(inputs, Tensor) and inputs.device != self.device:
+            inputs, targets = inputs.to(self.device), targets.to(self.device)
+        return inputs, targets
+
+    def _gradients(self, batch: Any) -> None:
+        inputs, targets = batch
+        self._batch_size = len(targets)
+        self._grad_norm = None
+        if self.accumulate == 1:
+            self._loss = self._backward(inputs, targets, 0, 1.0)
+            return
+        # Each micro-batch counts by its number of examples, so that the sum is the mean over the whole batch.
+        size = -(-self._batch_size // self.accumulate)
+        parts = zip(inputs.split(size), targets.split(size), strict=True)
+        losses = [self._backward(x, y, micro, len(y) / self._batch_size) for micro, (x, y) in enumerate(parts)]
+        self._loss = torch.stack(losses).sum()
+
+    def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
+        rng.reseed_default(self.device, self._dropout.key(self.batch, micro, self.rank))
+        with self._autocast:
+            loss = self.loss(self._forward(inputs), targets)
+        if weight != 1.0:
+            loss = loss * weight
+        loss.backward()
+        return loss.detach()
+
+    def _present_gradients(self) -> list[Tensor]:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if not gradients:
+            raise SessionError("no trainable parameter of the optimizer has a gradient: does the loss depend on them?")
+        return gradients
+
+    def _skip(self) -> bool:
+        gate = self.gate
+        assert gate is not None
+        failure = gate.failure(self._loss, self.batch, self.global_step)
+        if gate.policy == "skip":
+            gate.restore()
+        for update in self.updates:
+            update.discard()
+        self.optimizer.zero_grad(set_to_none=True)
+        if gate.policy != "skip":
+            raise failure
+        self._skipped_in_row += 1
+        if self._skipped_in_row > gate.max_skips:
+            failure.add_note(f"{gate.max_skips} batches in a row had been skipped before")
+            raise failure
+        self.batch += 1
+        self.skipped += 1
+        return False
+
+    def _clip(self) -> None:
+        if self.clip_norm is not None:
+            self._grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(self._parameters, self.clip_value)
+
+    def _set_hyperparameter(self, name: str, value: float) -> None:
+        for group in self.optimizer.param_groups:
+            if name not in group:
+                raise SessionError(self._unknown("feed", name))
+            # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
+            group[name] = value * group.get("lr_scale", 1.0) if name == "lr" else value
+
+    def _value(self, name: str) -> Any:
+        if name == "loss":
+            return self._loss
+        if name == "grad_norm":
+            if self._grad_norm is None:
+                self._grad_norm = nn.utils.get_total_norm(self._present_gradients())
+            return self._grad_norm
+        if name in ("examples", "skipped"):
+            return getattr(self, name)
+        if name.startswith("param:"):
+            with contextlib.suppress(AttributeError):
+                return self.model.get_parameter(name.removeprefix("param:")).detach()
+        elif name in (group := self.optimizer.param_groups[0]) and name != "params":
+            return group[name] / group.get("lr_scale", 1.0) if name == "lr" else group[name]
+        raise SessionError(self._unknown("fetch", name))
+
+    def _unknown(self, verb: str, name: str) -> str:
+        known = [key for key in self.optimizer.param_groups[0] if key not in ("params", "initial_lr", "lr_scale")]
+        known += ["batch"] if verb == "feed" else ["loss", "grad_norm", "examples", "skipped"]
+        known += [f"param:{key}" for key, _ in self.model.named_parameters()] if verb == "fetch" else []
+        guess = nearest(name, known)
+        return f"nothing to {verb} is called '{name}'." + (f" Did you mean '{guess}'?" if guess else f" Known: {known}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on: weights, buffers, optimizer, updates and counters."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "optimizer": self._state.state_dict(),
+            "updates": [update.state_dict() for update in self.updates],
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Raises:
+            CheckpointError: the state belongs to another model, optimizer or set of updates.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise CheckpointError(f"the checkpoint is of another model: {error}") from error
+        self._state.load_state_dict(state["optimizer"])
+        if len(state["updates"]) != len(self.updates):
+            saved, here = len(state["updates"]), len(self.updates)
+            raise CheckpointError(f"the checkpoint has the state of {saved} extra updates, the train op has {here}")
+        for update, saved_update in zip(self.updates, state["updates"], strict=True):
+            update.load_state_dict(saved_update)
+        for name in _COUNTERS:
+            setattr(self, name, state["counters"][name])
+
+
+_COUNTERS = ("global_step", "batch", "examples", "skipped", "_skipped_in_row")
+
+
+def build_train_op(
+    model: nn.Module,
+    loss: Callable[[Any, Any], Tensor],
+    optimizer: torch.optim.Optimizer,
+    data: BatchSource | Sequence[Any],
+    updates: Sequence[Update | str | Callable[..., Any]] = (),
+    *,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    on_nan: Policy | None = "raise",
+    loss_above: float | None = None,
+    precision: Precision = "fp32",
+    compile: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+) -> TrainOp:
+    """Group gradients, gate, clipping, the optimizer and extra updates into one train op.
+
+    Args:
+        model: called on a batch's inputs.
+        loss: (outputs, targets) -> scalar, the mean over the examples.
+        optimizer: over the model's trainable parameters.
+        data: an object with `batch(position)`, or a finite sequence of (inputs, targets).
+        updates: extra updates, made or by name: `["tf_batch_norm", "ema"]`.
+        accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
+        clip_norm: largest global L2 norm of the gradients, or None.
+        clip_value: largest absolute value of a gradient's entry, or None.
+        on_nan: the gate's policy, `raise`, `stop` or `skip`; None leaves the gate out.
+        loss_above: the gate also stops a finite loss above this.
+        precision: `bf16` runs forward and loss under autocast; weights stay float32.
+        compile: run the forward pass through torch.compile.
+        seed: of dropout and other noise inside the model, together with the batch's number.
+        rank: of this process; other ranks draw other noise.
+
+    Raises:
+        SessionError: a value that cannot work.
+    """
+    for name, value in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
+        if value is not None and not value > 0:
+            raise SessionError(f"{name} must be greater than 0, got {value!r}")
+    if accumulate < 1:
+        raise SessionError(f"accumulate must be at least 1, got {accumulate!r}")
+    if precision not in ("fp32", "bf16"):
+        raise SessionError(f"no precision '{precision}': use fp32 or bf16")
+    return TrainOp(
+        model,
+        loss,
+        optimizer,
+        data if hasattr(data, "batch") else ListOfBatches(data),  # type: ignore[arg-type]
+        [make_update(update, model) for update in updates],
+        gate=Gate(model, on_nan, loss_above) if on_nan is not None else None,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        precision=precision,
+        forward=torch.compile(model) if compile else model,  # type: ignore[arg-type]
+        device=next((parameter.device for parameter in model.parameters()), torch.device("cpu")),
+        seed=seed,
+        rank=rank,
+    )

@@ -1,0 +1,306 @@
+"""Runs from beginning to end: train, resume, evaluate, each on a run directory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import config as configuration
+from .checkpoint_state import load_state
+from .config import Config
+from .config.plain import read_plain
+from .config_changes import changed_keys, describe_changes
+from .environment import changes_that_matter
+from .errors import DivergedError, Interrupted, OptrunError, UsageError
+from .experiment import REGISTRIES, Experiment, build
+from .hook import Hook
+from .run import Run
+from .run_dir import RunDir, default_root, trash
+from .run_lookup import find_run
+from .session import MonitoredTrainingSession
+
+log = logging.getLogger("optrun")
+
+Overrides = Mapping[str, Any] | Sequence[str]
+OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
+
+
+def load_config(target: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        target: a path, the name of a file in ./configs or of a preset, or the configuration itself.
+        overrides: values to change: {"optimizer.lr": 0.2} or ["optimizer.lr=0.2"].
+
+    Raises:
+        ConfigError: all that is wrong with it, each at its place.
+    """
+    return configuration.load(target, overrides, registries=REGISTRIES)
+
+
+def train(
+    target: str | Path | Mapping[str, Any] = "mom",
+    overrides: Overrides = (),
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    allow_change: bool = False,
+    allow_code: bool = False,
+    root: Path | None = None,
+    on_start: OnStart | None = None,
+) -> Run:
+    """Train one model, and return its run.
+
+    Args:
+        target: see `load_config`.
+        overrides: see `load_config`.
+        name: the run directory's name. It makes the call repeatable: a finished run is returned as it is, an
+            unfinished one resumed. Without it, each call makes a new directory.
+        fresh: with a name, move what is there into the trash and start anew.
+        allow_change: with a name, go on although the configuration is not the one that the run began with.
+        allow_code: with a name, go on although the user's own code has changed since.
+        root: the folder of the run directories; by default $OPTRUN_RUNS_DIR or `runs`.
+        on_start: called with the experiment and its run directory before the first step; returns hooks to add.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        DivergedError: the loss or a gradient was not finite, and `stop.on_nan` is `raise`.
+        RunInUseError: another process works in the run directory.
+        Interrupted: a signal came; all is saved.
+    """
+    config = load_config(target, overrides)
+    root = root or default_root()
+    if name is None:
+        return _start(config, lambda: RunDir.create(root, config.name), on_start)
+    run_dir = RunDir.named(root, name)
+    if fresh and run_dir.exists():
+        log.warning("moved %s to %s", run_dir.path, trash(run_dir.path))
+    if not run_dir.exists():
+        return _start(config, lambda: run_dir, on_start)
+    _agree(config, run_dir, allow_change)
+    if run_dir.status().get("state") in ("done", "stopped") and not changed_keys(_stored(run_dir), config.to_dict()):
+        return Run(run_dir.path)
+    if not allow_code:
+        _stored_config(run_dir, (), allow_code=False)  # refuses code that has changed
+    return _start(config, lambda: run_dir, on_start)
+
+
+def resume(
+    run: Run | RunDir | str | Path,
+    overrides: Overrides = (),
+    *,
+    allow_change: bool = False,
+    allow_code: bool = False,
+    root: Path | None = None,
+    on_start: OnStart | None = None,
+) -> Run:
+    """Go on with a run from its latest checkpoint; a finished one is returned as it is.
+
+    Args:
+        run: a run, or what names one: a name, the beginning of one, `@1` for the latest, a path.
+        overrides: values to change; they need `allow_change`.
+        allow_change: accept the changes.
+        allow_code: load the user's own code although it is not what the run was made with.
+        root: the folder of the run directories.
+        on_start: see `train`.
+
+    Raises:
+        UsageError: overrides change the configuration, or code has changed, without the permission for it.
+    """
+    run_dir = _run_dir(run, root)
+    config = _stored_config(run_dir, overrides, allow_code)
+    _agree(config, run_dir, allow_change)
+    if run_dir.status().get("state") in ("done", "stopped") and not changed_keys(_stored(run_dir), config.to_dict()):
+        return Run(run_dir.path)
+    return _start(config, lambda: run_dir, on_start)
+
+
+def evaluate(
+    run: Run | RunDir | str | Path,
+    *,
+    checkpoint: str | int = "last",
+    split: str = "test",
+    weights: str | None = None,
+    allow_code: bool = False,
+    root: Path | None = None,
+) -> dict[str, Any]:
+    """Measure a checkpoint of a run on one split of its data.
+
+    Args:
+        run: see `resume`.
+        checkpoint: `last`, `best` or a step.
+        split: `train`, `val` or `test`.
+        weights: `raw` or `ema`; by default as the run's configuration says.
+        allow_code: see `resume`.
+        root: the folder of the run directories.
+
+    Returns:
+        The step, and the measured values by name.
+
+    Raises:
+        UsageError: there is no such split, checkpoint or average.
+        CheckpointError: the checkpoint is damaged.
+    """
+    run_dir = _run_dir(run, root)
+    file = Run(run_dir.path).checkpoint(checkpoint)
+    config = _stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
+    experiment = build(config)
+    if split not in experiment.evaluators:
+        raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(experiment.evaluators)}")
+    state = load_state(file)
+    experiment.train_op.load_state_dict(state.sections)
+    values = experiment.evaluators[split]()
+    return {"run": run_dir.name, "step": state.step, "split": split, **(values or {})}
+
+
+def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:
+    """Build everything and take one step, leaving nothing behind; return its loss and the evaluators' values."""
+    experiment = build(config)
+    hooks = list(on_start(experiment, None)) if on_start else []
+    train_op = experiment.train_op
+    with experiment.session(None, hooks) as session:
+        session.run(train_op)
+        values = train_op.fetch(["loss", "lr"])
+        for evaluator in experiment.evaluators.values():
+            values |= evaluator() or {}
+        session.final.update(values)
+    return values
+
+
+def _start(config: Config, place: Callable[[], RunDir], on_start: OnStart | None) -> Run:
+    experiment = build(config)  # what cannot be built leaves no run directory behind
+    run_dir = place()
+    with run_dir.lock(), _log_file(run_dir):
+        _record(experiment, run_dir)
+        hooks = list(on_start(experiment, run_dir)) if on_start else []
+        session = experiment.session(run_dir.path, hooks)
+        try:
+            with session:
+                while not session.should_stop():
+                    session.run(experiment.train_op)
+        finally:
+            _conclude(experiment, session, run_dir)
+    return Run(run_dir.path)
+
+
+def _record(experiment: Experiment, run_dir: RunDir) -> None:
+    """Write what the run is made of, and say what may keep a resumed one from being bit-exact."""
+    environment = experiment.environment()
+    before = run_dir.read_json("env.json")
+    if before and (changes := changes_that_matter(before, environment)):
+        experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
+    for note in experiment.notes:
+        log.warning(note)
+    config = experiment.config
+    run_dir.write_config(config.to_yaml())
+    run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
+    run_dir.write_json("env.json", environment)
+    run_dir.set_status("running")
+
+
+def _conclude(experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir) -> None:
+    """Write the result, whatever it is; a failure to do so must not hide what happened before."""
+    outcome = session.outcome or "failed"
+    message = str(session.error or session.reason)
+    run_dir.write_json("summary.json", summarise(experiment, session, outcome, message))
+    run_dir.set_status(outcome, step=session.step, message=message)  # type: ignore[arg-type]
+
+
+def summarise(
+    experiment: Experiment, session: MonitoredTrainingSession, outcome: str, message: str
+) -> dict[str, Any]:
+    """Return `summary.json`: what the run was and what came of it, with everything that lists and reports need."""
+    train_op = session.train_op or experiment.train_op
+    metric, mode = experiment.eval_metric
+    target = experiment.config.eval.target
+    rows = session.rows.rows()
+    scored = [row for row in rows if row.get(metric) is not None]
+    best = (max if mode == "max" else min)(scored, key=lambda row: row[metric], default=None)
+    reached = None
+    if target is not None:
+        reached = next((r for r in scored if (r[metric] >= target if mode == "max" else r[metric] <= target)), None)
+    where = ("step", "epoch", "examples", "time")
+    steps_per_epoch = experiment.length.steps_per_epoch
+    return {
+        "schema": "optrun/summary@1",
+        "outcome": outcome,
+        "message": message,
+        "steps": train_op.global_step,
+        "num_steps": experiment.length.num_steps,
+        "epochs": train_op.batch / steps_per_epoch if steps_per_epoch else None,
+        "batches": train_op.batch,
+        "skipped": train_op.skipped,
+        "examples": train_op.examples,
+        "train_secs": round(session.elapsed_secs, 3),
+        "num_parameters": experiment.num_parameters,
+        "splits": experiment.splits.sizes(),
+        "metric": {"name": metric, "mode": mode, "target": target},
+        "final": session.final,
+        "best": {metric: best[metric], **{key: best.get(key) for key in where}} if best else None,
+        "target_reached": {key: reached.get(key) for key in where} if reached else None,
+        "curve": _thinned([row[metric] for row in scored]),
+        "config": experiment.config.to_dict(),
+    }
+
+
+def _thinned(values: list[float], most: int = 40) -> list[float]:
+    """Return at most `most` of the values, evenly spread: enough for a sparkline in a list of runs."""
+    if len(values) <= most:
+        return values
+    return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
+
+
+def _agree(config: Config, run_dir: RunDir, allow_change: bool) -> None:
+    changes = changed_keys(_stored(run_dir), config.to_dict())
+    if changes and not allow_change:
+        raise UsageError(
+            f"{run_dir.name} was begun with another configuration:\n{describe_changes(changes)}\n"
+            "Add --allow-change to go on with the new one, or --fresh to start again"
+        )
+
+
+def _stored(run_dir: RunDir) -> dict[str, Any]:
+    """Return the stored configuration as plain data, importing none of the code that it names."""
+    return read_plain(run_dir.config_path)
+
+
+def _stored_config(run_dir: RunDir, overrides: Overrides, allow_code: bool) -> Config:
+    trusted = None if allow_code else (run_dir.read_json("env.json") or {}).get("code", {})
+    return configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted)
+
+
+def _run_dir(run: Run | RunDir | str | Path, root: Path | None) -> RunDir:
+    if isinstance(run, RunDir):
+        return run
+    return RunDir(run.path) if isinstance(run, Run) else find_run(str(run), root)
+
+
+@contextmanager
+def _log_file(run_dir: RunDir) -> Iterator[None]:
+    """Send what is said during the run to `log.txt` as well."""
+    handler = logging.FileHandler(run_dir.log_path, encoding="utf-8")
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except (DivergedError, Interrupted) as news:
+        log.info("%s", news)
+        raise
+    except OptrunError as error:
+        log.error("%s", error)
+        raise
+    except Exception:
+        log.exception("failed")
+        raise
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()
