@@ -59,14 +59,28 @@ def _in_range(annotation: Any, value: Any) -> bool:
     """Check the ranges that an annotation states for a number, a tuple of numbers, or one of several kinds."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             return all(_HOLDS[type(mark)](mark, value) for mark in annotation.__metadata__ if type(mark) in _HOLDS)
         return _in_range(members[0], value)
     if origin in (tuple, list) and isinstance(value, tuple | list):
         kinds = members if origin is tuple and Ellipsis not in members else (members[0],) * len(value)
         return len(kinds) == len(value) and all(map(_in_range, kinds, value))
+    if annotation is type(None):
+        return value is None
     if origin is typing.Literal:
         return value in members
     if origin in (typing.Union, types.UnionType):
-        return any(_in_range(member, value) for member in members)
+        # A number is for the members that numbers can be: next to these, a mapping's own ranges do not apply to it.
+        fitting = [member for member in members if _is_numeric(member)] if _is_number(value) else members
+        return any(_in_range(member, value) for member in fitting or members)
     return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_numeric(annotation: Any) -> bool:
+    return annotation in (int, float) or (
+        typing.get_origin(annotation) is Annotated and typing.get_args(annotation)[0] in (int, float)
+    )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import data, losses, metrics, models, optimizers, rng, schedules, updates
+from . import data, losses, metrics, models, optimizers, rng, schedules, storage, updates
 from .arguments import Argument
 from .config import ComponentConfig, Config, ConfigError
 from .data import Batches, Dataset, Splits, augmentations
@@ -130,6 +130,8 @@ class Experiment:
             hooks: more hooks, such as a progress bar.
             options: more arguments of MonitoredTrainingSession.
         """
+        if folder is not None:
+            storage.make_dir(folder, exist_ok=True)
         return MonitoredTrainingSession(
             self.train_op,
             checkpoint_dir=folder / "checkpoints" if folder else None,

@@ -69,7 +69,8 @@ class OptimizerState:
     @staticmethod
     def _checked(name: str, parameter: torch.Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in state.items():
-            if isinstance(value, torch.Tensor) and value.dim() > 0 and value.numel() == parameter.numel():
-                if value.shape != parameter.shape:
-                    raise CheckpointError(f"{key} of {name} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
-        return dict(state)
+            alike = isinstance(value, torch.Tensor) and value.dim() > 0 and value.numel() == parameter.numel()
+            if alike and value.shape != parameter.shape:
+                raise CheckpointError(f"{key} of {name} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+        # torch takes tensors over as they are: a copy keeps the optimizer from writing into the caller's.
+        return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import signals
+from . import signals, storage
 from .checkpoint_state import SavedState, load_latest_state, save_state
 from .dispatch import Dispatch, Table
 from .errors import DivergedError, Interrupted, SessionError, TransientError, WaitTimeoutError
@@ -105,6 +105,7 @@ class MonitoredTrainingSession:
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self.summary_dir = Path(summary_dir) if summary_dir is not None else self.checkpoint_dir
         self.hooks = self._arrange(hooks, chief_only_hooks, save_checkpoint_secs, save_checkpoint_steps)
+        self._check_that_it_ends(train_op)
         self.evaluators = dict(evaluators or {})
         self.rows = rows if rows is not None else RowLog(self._rows_path())
         self.train_op: TrainOp | None = None
@@ -123,7 +124,6 @@ class MonitoredTrainingSession:
         self._after_step: list[Callable[[], None]] = []
         self._closing = contextlib.ExitStack()
         self._first_op = train_op
-        self._check_that_it_ends(train_op)
 
     # ---- the loop ------------------------------------------------------------------------------------------------
 
@@ -260,6 +260,7 @@ class MonitoredTrainingSession:
 
     def __enter__(self) -> MonitoredTrainingSession:
         self._signal = self._closing.enter_context(signals.graceful())
+        self.on_close(self.rows.close)
         try:
             for hook in self.hooks:
                 with _noting(hook, "begin"):
@@ -392,7 +393,10 @@ class MonitoredTrainingSession:
             )
 
     def _rows_path(self) -> Path | None:
-        return self.checkpoint_dir / "metrics.jsonl" if self.checkpoint_dir and self.is_chief else None
+        if self.checkpoint_dir is None or not self.is_chief:
+            return None
+        storage.make_dir(self.checkpoint_dir, exist_ok=True)
+        return self.checkpoint_dir / "metrics.jsonl"
 
     def _require_op(self) -> TrainOp:
         if self.train_op is None:

@@ -74,19 +74,15 @@ def train(
     """
     config = load_config(target, overrides)
     root = root or default_root()
-    if name is None:
-        return _start(config, lambda: RunDir.create(root, config.name), on_start)
-    run_dir = RunDir.named(root, name)
-    if fresh and run_dir.exists():
+    run_dir = RunDir.named(root, name) if name is not None else None
+    if run_dir is not None and run_dir.exists():
+        if not fresh:
+            return _go_on(config, run_dir, allow_change, allow_code, on_start)
         log.warning("moved %s to %s", run_dir.path, trash(run_dir.path))
-    if not run_dir.exists():
-        return _start(config, lambda: run_dir, on_start)
-    _agree(config, run_dir, allow_change)
-    if run_dir.status().get("state") in ("done", "stopped") and not changed_keys(_stored(run_dir), config.to_dict()):
-        return Run(run_dir.path)
-    if not allow_code:
-        _stored_config(run_dir, (), allow_code=False)  # refuses code that has changed
-    return _start(config, lambda: run_dir, on_start)
+    experiment = build(config)  # before the folder is made: what cannot be built leaves nothing behind
+    run_dir = run_dir or RunDir.create(root, config.name)
+    with run_dir.lock():
+        return _run(experiment, run_dir, on_start)
 
 
 def resume(
@@ -113,10 +109,7 @@ def resume(
     """
     run_dir = _run_dir(run, root)
     config = _stored_config(run_dir, overrides, allow_code)
-    _agree(config, run_dir, allow_change)
-    if run_dir.status().get("state") in ("done", "stopped") and not changed_keys(_stored(run_dir), config.to_dict()):
-        return Run(run_dir.path)
-    return _start(config, lambda: run_dir, on_start)
+    return _go_on(config, run_dir, allow_change, allow_code, on_start)
 
 
 def evaluate(
@@ -171,10 +164,25 @@ def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]
     return values
 
 
-def _start(config: Config, place: Callable[[], RunDir], on_start: OnStart | None) -> Run:
-    experiment = build(config)  # what cannot be built leaves no run directory behind
-    run_dir = place()
-    with run_dir.lock(), _log_file(run_dir):
+def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool, on_start: OnStart | None) -> Run:
+    """Resume a run that exists, or hand it back when nothing is left to do."""
+    with run_dir.lock():
+        changes = changed_keys(read_plain(run_dir.config_path), config.to_dict())
+        if changes and not allow_change:
+            raise UsageError(
+                f"{run_dir.name} was begun with another configuration:\n{describe_changes(changes)}\n"
+                "Add --allow-change to go on with the new one, or --fresh to start again"
+            )
+        if not changes and run_dir.status().get("state") in ("done", "stopped"):
+            return Run(run_dir.path)
+        if not allow_code:
+            _stored_config(run_dir, (), allow_code)  # refuses code that has changed
+        return _run(build(config), run_dir, on_start)
+
+
+def _run(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
+    """Train in a run directory that this process holds, from its latest checkpoint if there is one."""
+    with _log_file(run_dir):
         _record(experiment, run_dir)
         hooks = list(on_start(experiment, run_dir)) if on_start else []
         session = experiment.session(run_dir.path, hooks)
@@ -252,20 +260,6 @@ def _thinned(values: list[float], most: int = 40) -> list[float]:
     if len(values) <= most:
         return values
     return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
-
-
-def _agree(config: Config, run_dir: RunDir, allow_change: bool) -> None:
-    changes = changed_keys(_stored(run_dir), config.to_dict())
-    if changes and not allow_change:
-        raise UsageError(
-            f"{run_dir.name} was begun with another configuration:\n{describe_changes(changes)}\n"
-            "Add --allow-change to go on with the new one, or --fresh to start again"
-        )
-
-
-def _stored(run_dir: RunDir) -> dict[str, Any]:
-    """Return the stored configuration as plain data, importing none of the code that it names."""
-    return read_plain(run_dir.config_path)
 
 
 def _stored_config(run_dir: RunDir, overrides: Overrides, allow_code: bool) -> Config:

@@ -123,6 +123,12 @@ def test_tied_tensors_are_stored_once_and_come_back_tied(tmp_path):
     assert all(same(loaded[name], tensor) for name, tensor in tensors.items())
 
 
+def test_a_square_tensor_is_not_tied_to_its_transpose(tmp_path):
+    square = torch.arange(4.0).reshape(2, 2)
+    loaded, _ = load(save(tmp_path, 1, {"a/x": square, "a/t": square.t()}, {}))
+    assert same(loaded["a/t"], square.t())
+
+
 def test_empty_tensors_are_not_tied(tmp_path):
     loaded, _ = load(save(tmp_path, 1, {"a/x": torch.empty(0), "a/y": torch.empty(0)}, {}))
     assert loaded["a/x"] is not loaded["a/y"]
@@ -258,6 +264,24 @@ def test_two_tensors_with_each_others_names_are_refused(tmp_path):
     )
     with pytest.raises(CheckpointError, match=r"\(section model\)"):
         load(write_as(tmp_path, 1, swapped))
+
+
+def test_a_renamed_tensor_is_refused(tmp_path):
+    content = save(tmp_path, 1, {"model/a": torch.zeros(2), "model/b": torch.ones(2)}, {}).path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"\(section model\)"):
+        load(write_as(tmp_path, 1, content.replace(b'"model/a"', b'"model/A"')))
+
+
+def test_a_change_that_means_nothing_is_refused_too(tmp_path):
+    for number in range(8):  # one of these lengths leaves room for padding
+        file = save(tmp_path, 1, {"model/a": torch.zeros(2)}, {"x": "x" * number})
+        content = file.path.read_bytes()
+        if b"} " in content:
+            file.path.write_bytes(content.replace(b"} ", b"}\t"))
+            with pytest.raises(CheckpointError, match=r"\(the header or the padding\): its bytes do not match"):
+                load(file)
+            return
+    raise AssertionError("no padding")
 
 
 def test_wrong_names_are_refused(file, tmp_path):

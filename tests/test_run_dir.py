@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from optrun.experiments import storage
@@ -167,8 +168,8 @@ def test_a_forked_worker_does_not_keep_the_lock_of_its_killed_parent(tmp_path):
     code = (
         "import os, sys, time\nfrom optrun.experiments.run_dir import RunDir\n"
         "run = RunDir(sys.argv[1])\nrun.acquire()\nrun.set_status('running')\n"
-        "if os.fork() == 0:\n    sys.stdin.read()\n    os._exit(0)\n"
-        "print('held', flush=True)\ntime.sleep(30)"
+        "if os.fork() == 0:\n    print('held', flush=True)\n    sys.stdin.read()\n    os._exit(0)\n"
+        "time.sleep(30)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "a")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -185,7 +186,7 @@ def test_a_forked_worker_does_not_keep_the_lock_of_its_killed_parent(tmp_path):
 
 def test_of_many_processes_exactly_one_wins(tmp_path):
     code = (
-        "import sys\nfrom optrun.experiments.run_dir import RunDir\nfrom optrun.experiments.errors import RunInUseError\n"
+        "import sys\nfrom optrun.experiments.run_dir import RunDir, RunInUseError\n"
         "import filelock\nprint('ready', flush=True)\nsys.stdin.readline()\nrun = RunDir(sys.argv[1])\n"
         "try:\n    run.acquire()\nexcept RunInUseError as error:\n    print('lost', flush=True)\n"
         "else:\n    print('won', flush=True)\nsys.stdin.readline()"
@@ -209,7 +210,8 @@ def test_of_many_processes_exactly_one_wins(tmp_path):
 
 def test_a_process_that_only_looks_never_makes_the_owner_fail(tmp_path):
     code = (
-        "import sys\nfrom optrun.experiments.run_dir import RunDir\nrun = RunDir(sys.argv[1])\nprint('ready', flush=True)\n"
+        "import sys\nfrom optrun.experiments.run_dir import RunDir\n"
+        "run = RunDir(sys.argv[1])\nprint('ready', flush=True)\n"
         "for _ in range(2000): run.status()"
     )
     run = RunDir(tmp_path / "a")
@@ -222,6 +224,23 @@ def test_a_process_that_only_looks_never_makes_the_owner_fail(tmp_path):
             pass
     watcher.kill()
     watcher.communicate()
+
+
+def test_a_folder_that_is_held_for_an_instant_is_waited_for(tmp_path):
+    first, second = RunDir(tmp_path / "a"), RunDir(tmp_path / "a")
+    first.acquire()
+    timer = threading.Timer(0.1, first.release)
+    timer.start()
+    second.acquire()
+    timer.join()
+    second.release()
+
+
+def test_a_run_that_ends_between_two_looks_is_not_called_interrupted(tmp_path, monkeypatch):
+    run = RunDir.create(tmp_path, "a")
+    run.set_status("running")
+    monkeypatch.setattr(RunDir, "_is_held", lambda self, status: (self.set_status("done"), False)[1])
+    assert run.status()["state"] == "done"
 
 
 def test_locking_sweeps_what_killed_processes_left(tmp_path):
@@ -316,10 +335,17 @@ def test_checkpoint_names_read_back(step):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "step-1.safetensors", "step-00000001-" + "g" * 64 + ".safetensors", "step-00000001-" + "a" * 63 + ".safetensors",
-     "step-00000001-" + "a" * 64 + ".safetensors.bad", ".tmp-1-step-00000001-" + "a" * 64 + ".safetensors",
-     "step-0000000١-" + "a" * 64 + ".safetensors"],
-)  # fmt: skip
+    [
+        "",
+        "step-1.safetensors",
+        f"step-00000001-{'g' * 64}.safetensors",
+        f"step-00000001-{'a' * 63}.safetensors",
+        f"step-00000001-{'a' * 64}.safetensors.bad",
+        f".tmp-1-step-00000001-{'a' * 64}.safetensors",
+        f"step-0000000١-{'a' * 64}.safetensors",
+    ],
+    ids=ascii,
+)
 def test_other_names_are_no_checkpoints(name):
     assert parse_checkpoint_name(name) is None
 

@@ -103,7 +103,7 @@ def test_several_matches_are_named(root):
     [
         ("mom", r"the beginning of a name needs 4 characters\)\. Nearest: "),
         ("adan", "Nearest: adam"),
-        ("mom-0003", "Nearest: mom-000"),
+        ("mom-0003", "Nearest: mom-00"),
         ("@7", "there are only 6 runs"),
         ("run:zzzzzzzz", r"`optrun runs` lists the 6 that there are"),
         ("./nowhere", "no run"),

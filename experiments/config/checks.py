@@ -66,7 +66,7 @@ class Checks:
 
     def _split(self, data: DataConfig) -> None:
         if data.val + data.test >= 1:
-            where = max("data.val", "data.test", key=lambda path: self.origins.get(path, DEFAULT).kind != "default")
+            where = max("data.test", "data.val", key=lambda path: self.origins.get(path, DEFAULT).kind != "default")
             message = (
                 f"data.val {data.val:g} and data.test {data.test:g} leave nothing to train on: their sum must be < 1"
             )
@@ -78,7 +78,7 @@ class Checks:
             key = f"{absolute.path}.values"
             lr, values = self.origins["optimizer.lr"].place, self.origins[key].place
             message = f"absolute rates ({values}) and optimizer.lr ({lr}) exclude each other"
-            self.note(key, message, "remove optimizer.lr, or give multiples of it as `factors`")
+            self.note(key, message, "remove optimizer.lr, or give `factors` of it")
 
     def _metrics(self, metrics: tuple[ComponentConfig, ...], evaluation: EvalConfig | None) -> None:
         seen: dict[str, str] = {}

@@ -115,7 +115,7 @@ class Resolver:
         if isinstance(node.value, str):
             return {"name": Node(node.value, node.origin)}
         if not isinstance(node.value, dict):
-            message = f"expected the name of a {kind}, or a mapping with a name, got {value_text(node.plain)}"
+            message = f"expected the name of {_a(kind)}, or a mapping with a name, got {value_text(node.plain)}"
             self.note(node.origin, path, "invalid-value", message)
             return None
         name = node.value.get("name")
@@ -124,7 +124,7 @@ class Resolver:
             self.note((name or node).origin, path, "missing", message, hint)
             return None
         if not isinstance(name.value, str):
-            message = f"expected the name of a {kind}, got {value_text(name.plain)}"
+            message = f"expected the name of {_a(kind)}, got {value_text(name.plain)}"
             self.note(name.origin, join(path, "name"), "invalid-value", message)
             return None
         return dict(node.value)
@@ -272,3 +272,7 @@ class Resolver:
     def _remember(self, node: Node, path: str) -> None:
         for key, inner in node.walk(path):
             self.origins.setdefault(key, inner.origin)
+
+
+def _a(noun: str) -> str:
+    return noun if noun == "data" else f"{'an' if noun[0] in 'aou' else 'a'} {noun}"

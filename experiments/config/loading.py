@@ -116,7 +116,7 @@ class _Assembly:
         given = node is not None and node.value is not None
         name = node.value if node is not None and given else self.info.name
         if not given:
-            self.resolver.origins["name"] = DEFAULT
+            self.resolver.origins["name"] = DEFAULT if node is None else node.origin
         if not isinstance(name, str) or not NAME.fullmatch(name):
             origin = node.origin if node is not None and given else self.place
             message = f"{value_text(name)} cannot be the name of a run: letters, digits, '.', '_' and '-', at most 64"
@@ -126,7 +126,7 @@ class _Assembly:
     def _seed(self) -> int:
         node = self.nodes.get("seed")
         if node is None or node.value is None:
-            self.resolver.origins["seed"] = DEFAULT
+            self.resolver.origins["seed"] = DEFAULT if node is None else node.origin
             return 0
         seed, mistakes = check(Natural, node.plain)
         if mistakes or seed >= _SEED_LIMIT:
@@ -158,8 +158,7 @@ class _Assembly:
         for key, node in self.nodes.items():
             if key in _KEYS:
                 continue
-            leaves = [path for path in self.resolver.origins if path.rpartition(".")[2] == key and path != key]
-            guess = next(iter(leaves), None) or nearest(key, _KEYS) or nearest(key, _leaf_paths(parts))
+            guess = self._guess(key, parts)
             hint = f"did you mean '{guess}'?" if guess else f"known: {', '.join(_KEYS)}"
             message = f"unknown key '{shorten(key)}'"
             if key == "entries":
@@ -170,6 +169,15 @@ class _Assembly:
                 section, _, rest = key.partition(".")
                 hint = f"in a file, write `{section}: {{{rest}: …}}`"
             self.resolver.note(node.key or node.origin, shorten(key), "unknown-key", message, hint)
+
+    def _guess(self, key: str, parts: Mapping[str, Any]) -> str | None:
+        """Return the key that was probably meant: one of that name in a section, or one that looks like it."""
+        paths = [path for path in self.resolver.origins if "." in path and not path.rpartition(".")[2].isdecimal()]
+        leaves = {path.rpartition(".")[2]: path for path in reversed([*paths, *_leaf_paths(parts)])}
+        if key in leaves:
+            return leaves[key]
+        leaf = nearest(key, leaves)
+        return nearest(key, _KEYS) or (leaves[leaf] if leaf else None)
 
     def _default_metric(self, parts: dict[str, Any]) -> None:
         """Judge by the first metric unless told otherwise, by the loss where there is none."""

@@ -28,8 +28,8 @@ _COMMON: dict[tuple[str, ...], frozenset[str]] = {
 
 def merge(base: Node, over: Node, path: tuple[str, ...] = ()) -> Node:
     """Lay `over` over `base`; each value that is replaced stays behind as its successor's `origin.was`."""
-    if len(path) > 1 or path[:1] in [(section,) for section in COMPONENTS]:
-        base, over = _as_components(base, over)
+    if len(path) > 1 or (len(path) == 1 and path[0] in COMPONENTS):
+        base, over = _as_components(base, over, certain=len(path) == 1)
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return Node(over.value, replace(over.origin, was=base.origin), over.key or base.key)
     children = dict(base.value)
@@ -42,11 +42,11 @@ def merge(base: Node, over: Node, path: tuple[str, ...] = ()) -> Node:
     return Node(children, local.origin, local.key or base.key)
 
 
-def _as_components(base: Node, over: Node) -> tuple[Node, Node]:
-    """Write a bare name as `{name: …}` where the other side is a component."""
+def _as_components(base: Node, over: Node, certain: bool) -> tuple[Node, Node]:
+    """Write a bare name as `{name: …}` where the other side is a component, certainly or by its looks."""
     if isinstance(base.value, str) and isinstance(over.value, dict):
         base = named(base)
-    elif isinstance(over.value, str) and isinstance(base.value, dict) and "name" in base.value:
+    elif isinstance(over.value, str) and isinstance(base.value, dict) and (certain or "name" in base.value):
         over = named(over)
     return base, over
 

@@ -52,7 +52,9 @@ class Source:
         folder: as in Origin.
         path: the file itself.
         via: as in Origin.
-        argument: for an override the whole argument; `start` is where its value begins.
+        argument: for an override the whole argument.
+        start: where its value begins in it.
+        index: as in Origin.
     """
 
     kind: str
@@ -62,9 +64,10 @@ class Source:
     via: str | None = None
     argument: str | None = None
     start: int = 0
+    index: int = 0
 
     def origin(self, line: int | None = None, column: int | None = None, **more: Any) -> Origin:
-        return Origin(self.kind, self.file, line, column, via=self.via, folder=self.folder, **more)
+        return Origin(self.kind, self.file, line, column, via=self.via, folder=self.folder, index=self.index, **more)
 
 
 def join(path: str, key: object) -> str:

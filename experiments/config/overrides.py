@@ -33,10 +33,10 @@ def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: li
     if isinstance(overrides, Mapping):
         found = [_from_python(str(key), value, problems) for key, value in overrides.items()]
     else:
-        found = [_parse(argument, problems) for argument in overrides]
+        found = [_parse(argument, index, problems) for index, argument in enumerate(overrides)]
     usable = [override for override in found if override is not None]
     layer = Node({}, Origin("override", "command line"))
-    for override in usable:
+    for override in sorted(usable, key=lambda override: len(override.path)):  # `optimizer=adam` before `optimizer.lr=1`
         if not _into_list(override):
             layer = merge(layer, _single(override))
     root = merge(root, layer)
@@ -46,9 +46,10 @@ def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: li
     return root, all(override.readable for override in usable)
 
 
-def _parse(argument: str, problems: list[Problem]) -> _Override | None:
+def _parse(argument: str, index: int, problems: list[Problem]) -> _Override | None:
     match = _FORM.fullmatch(argument)
-    source = Source("override", "command line", Path.cwd(), argument=argument, start=match.start(2) if match else 0)
+    start = match.start(2) if match else 0
+    source = Source("override", "command line", Path.cwd(), argument=argument, start=start, index=index)
     path = tuple(match[1].split(".")) if match else ()
     if match is None or not _is_path(path):
         origin = source.origin(None, 1, text=argument, snippet=argument.replace("\n", " "), width=len(argument))

@@ -29,6 +29,7 @@ class Origin:
         width: how many characters of the snippet the value covers.
         via: the file that brought this one in by `extends`.
         folder: what a relative path in the value is relative to.
+        index: which of the overrides.
         was: the origin of the value that this one replaced.
     """
 
@@ -41,6 +42,7 @@ class Origin:
     width: int = 1
     via: str | None = None
     folder: Path = Path()
+    index: int = 0
     was: Origin | None = None
 
     @property
@@ -143,16 +145,14 @@ class ConfigError(UsageError):
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Sort problems by file (as first met), line and column; overrides come last, one after the other."""
     problems = list(problems)
-    texts: dict[tuple[str, str | None], int] = {}
-
-    def text(problem: Problem) -> tuple[str, str | None]:
-        return problem.file, problem.snippet if problem.origin.kind == "override" else None
-
-    def rank(problem: Problem) -> tuple[bool, int, int, int]:
-        return problem.origin.kind == "override", texts[text(problem)], problem.line or 0, problem.column or 0
-
+    files: dict[str, int] = {}
     for problem in problems:
-        texts.setdefault(text(problem), len(texts))
+        files.setdefault(problem.file, len(files))
+
+    def rank(problem: Problem) -> tuple[bool, int, int, int, int]:
+        origin = problem.origin
+        is_override = origin.kind == "override"
+        return is_override, files[problem.file], origin.index, origin.line or 0, origin.column or 0
 
     return tuple(dict.fromkeys(sorted(problems, key=rank)))
 

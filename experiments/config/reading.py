@@ -7,6 +7,7 @@ Reading collects everything that is wrong and does not stop at the first.
 from __future__ import annotations
 
 import bisect
+import codecs
 import itertools
 import re
 from collections.abc import Mapping
@@ -77,11 +78,12 @@ class Reading:
         if len(data) > MAX_BYTES:
             self._note(self.source.origin(1, 1), "", "limit", f"{len(data)} bytes: a config has at most {MAX_BYTES}")
             return None
+        data = data.removeprefix(codecs.BOM_UTF8)
         try:
-            text = data.decode("utf-8-sig")
+            text = data.decode()
         except UnicodeDecodeError as error:
-            before = _newlines(data[: error.start].decode("utf-8-sig"))
-            self._set_text(_newlines(data.decode("utf-8-sig", "replace")))
+            before = _newlines(data[: error.start].decode())
+            self._set_text(_newlines(data.decode("utf-8", "replace")))
             message = f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
             self._note(self._at(len(before)), "", "encoding", message)
             return None
@@ -237,7 +239,7 @@ class Reading:
 
     def _syntax_message(self, problem: str, index: int) -> str:
         if self._text[index : index + 1] == "\t":
-            return "a tab: YAML is indented with spaces"
+            return "a tab, which cannot stand here: use spaces"
         for start, message in _SYNTAX.items():
             if problem.startswith(start):
                 return message

@@ -91,7 +91,7 @@ def _nothing(target: str, presets: Path, config_path: Sequence[Path]) -> str:
         return f"no file '{target}'.{hint}"
     places = {display(folder): names_in(folder) for folder in (Path("configs"), *config_path)}
     places["presets"] = names_in(presets)
-    guess = nearest(target, [name for names in places.values() for name in names])
+    guess = nearest(target.removeprefix("preset:"), [name for names in places.values() for name in names])
     hint = f" Did you mean '{guess}'?" if guess else ""
     known = "; ".join(f"{place}: {', '.join(names)}" for place, names in places.items() if names)
     return f"no config or preset named '{target}'.{hint} Known: {known or 'none'}"

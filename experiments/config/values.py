@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import functools
 import math
+import operator
 import types
 import typing
 from dataclasses import dataclass
@@ -86,11 +87,12 @@ def _mistakes(annotation: Any, value: Any, details: list[Any]) -> list[Mistake]:
 
 def _mistake(annotation: Any, value: Any, path: tuple[int | str, ...], details: list[Any]) -> Mistake:
     for step in path:
-        annotation, value = _item_annotation(annotation, step), value[step]  # pyright: ignore
+        annotation, value = _item_annotation(annotation, step), operator.getitem(value, step)
     if details[0]["type"] == "extra_forbidden":
         return Mistake(path, f"there is no key '{shorten(str(path[-1]))}' here")
-    if details[0]["type"] == "missing" and isinstance(value, dict):
-        return Mistake(path, f"the key '{details[0]['loc'][-1]}' is missing")
+    missing = [detail["loc"][-1] for detail in details if detail["type"] == "missing"]
+    if missing and isinstance(value, dict):
+        return Mistake(path, f"the key '{missing[0]}' is missing")
     own = details[0].get("ctx", {}).get("error") if len(details) == 1 else None
     if own is not None:  # a message from one of our own types, such as Length
         return Mistake(path, str(own))
@@ -117,13 +119,18 @@ def _hint(annotation: Any, value: Any) -> str | None:
 
 def _path_in(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Keep the parts of pydantic's location that lead into `value`; the others name members of unions."""
-    path = []
+    path: list[int | str] = []
+    inner: Any = value
     for step in loc:
-        inside = isinstance(step, int) and 0 <= step < len(value) if isinstance(value, list) else False
-        if inside or (isinstance(value, dict) and step in value):
+        inside = step in inner if isinstance(inner, dict) else _is_index(step, inner)
+        if inside:
             path.append(step)
-            value = value[step]
+            inner = inner[step]
     return tuple(path)
+
+
+def _is_index(step: int | str, value: Any) -> bool:
+    return isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
 
 
 def _item_annotation(annotation: Any, step: int | str) -> Any:
@@ -201,22 +208,30 @@ def _make_adapter(annotation: Any) -> Any:
         return None
     for config in (ConfigDict(arbitrary_types_allowed=True), None):
         try:
-            return TypeAdapter(strict, config=config)
+            adapter = TypeAdapter(strict, config=config)
         except PydanticUserError:
             continue
+        return adapter if adapter.pydantic_complete else None
     return None
 
 
 _cached_adapter = functools.lru_cache(maxsize=4096)(_make_adapter)
 
 
+def _of_same_type(choices: tuple[Any, ...], value: Any) -> Any:
+    """Keep `false` from standing for a literal 0, and 1.0 for a literal 1, which are equal in Python."""
+    return value if any(type(value) is type(choice) for choice in choices) else object()
+
+
 def _strict(annotation: Any) -> Any:
     """Make the scalars inside an annotation strict, and nothing else: a list still makes a tuple."""
-    from pydantic import Strict
+    from pydantic import BeforeValidator, Strict
 
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (int, float, str, bool):
         return Annotated[annotation, Strict()]
+    if origin is Literal:
+        return Annotated[annotation, BeforeValidator(functools.partial(_of_same_type, inner))]
     if origin is Annotated:
         return Annotated[(_strict(inner[0]), *annotation.__metadata__)]
     if origin in (typing.Union, types.UnionType):

@@ -63,10 +63,12 @@ def arrays(path: str, task: Literal["classes", "values"] | None = None, num_clas
 def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return (inputs, targets) by part."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:  # numpy would leave a damaged file open
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise DataError(f"{path} holds one bare array: expected an .npz file with `inputs` and `targets`")
-            return _parts(path, archive)
+            with archive:
+                return _parts(path, archive)
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
@@ -90,6 +92,8 @@ def _parts(path: Path, archive: Mapping[str, np.ndarray]) -> dict[str, tuple[np.
         if pair[0].ndim == 0 or pair[1].ndim == 0 or len(pair[0]) != len(pair[1]):
             shapes = f"{inputs[0]} {pair[0].shape}, {targets[0]} {pair[1].shape}"
             raise DataError(f"{path}: expected as many inputs as targets, got shapes {shapes}")
+        if not len(pair[0]):
+            raise DataError(f"{path}: there are no examples in {inputs[0]}")
         parts[name] = pair
     return parts
 
@@ -127,14 +131,14 @@ def _classes(targets: np.ndarray) -> torch.Tensor:
     numbers = targets.astype(np.int64)
     if (numbers != targets).any():
         raise DataError("class targets must be whole numbers; for a regression say `task: values`")
-    if len(numbers) and numbers.min() < 0:
+    if numbers.min() < 0:
         raise DataError(f"class numbers start at 0, got {numbers.min()}")
     return torch.from_numpy(numbers)
 
 
 def _num_classes(targets: torch.Tensor, stated: int | None) -> int:
-    if stated is not None or not len(targets):
-        return stated or 1
+    if stated is not None:
+        return stated
     present = targets.unique()
     highest = int(present[-1])
     if len(present) != highest + 1:

@@ -11,10 +11,15 @@ from ..arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .parameter_groups import WeightDecay, decay_rate
 
-_MEASURED = "best of a grid by factors of √10 on digits (mlp and resnet, 136 to 460 steps, batches of 64)"
+_MEASURED = "best on digits, of a grid by factors of √10: "
 
 
-@register_optimizer("adam", source="Kingma and Ba, 2015, arXiv:1412.6980", centre_lr=0.01, centre_source=_MEASURED)
+@register_optimizer(
+    "adam",
+    source="Kingma and Ba, 2015, arXiv:1412.6980",
+    centre_lr=0.01,
+    centre_source=_MEASURED + "0.01 with an mlp (460 steps) and with a resnet (136 steps)",
+)
 def adam(
     params: Iterable[Any],
     *,
@@ -47,7 +52,10 @@ def adam(
 
 
 @register_optimizer(
-    "adamw", source="Loshchilov and Hutter, 2019, arXiv:1711.05101", centre_lr=0.01, centre_source=_MEASURED
+    "adamw",
+    source="Loshchilov and Hutter, 2019, arXiv:1711.05101",
+    centre_lr=0.01,
+    centre_source=_MEASURED + "0.01 with a resnet (136 steps)",
 )
 def adamw(
     params: Iterable[Any],

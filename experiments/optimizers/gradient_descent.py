@@ -11,11 +11,14 @@ from ..arguments import Decay, Positive
 from . import register_optimizer
 from .parameter_groups import WeightDecay, decay_rate
 
-_MEASURED = "best of a grid by factors of √10 on digits (mlp and resnet, 136 to 460 steps, batches of 64)"
+_MEASURED = "best on digits, of a grid by factors of √10: "
 
 
 @register_optimizer(
-    "sgd", source="Robbins and Monro, 1951, doi:10.1214/aoms/1177729586", centre_lr=0.5, centre_source=_MEASURED
+    "sgd",
+    source="Robbins and Monro, 1951, doi:10.1214/aoms/1177729586",
+    centre_lr=0.5,
+    centre_source=_MEASURED + "0.5 with an mlp (460 steps), 1 with a resnet (136 steps)",
 )
 def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0) -> torch.optim.Optimizer:
     """Stochastic gradient descent.
@@ -34,7 +37,10 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
 
 
 @register_optimizer(
-    "mom", source="Polyak, 1964, doi:10.1016/0041-5553(64)90137-5", centre_lr=0.1, centre_source=_MEASURED
+    "mom",
+    source="Polyak, 1964, doi:10.1016/0041-5553(64)90137-5",
+    centre_lr=0.1,
+    centre_source=_MEASURED + "0.1 with an mlp (460 steps) and with a resnet (136 steps)",
 )
 def mom(
     params: Iterable[Any],
@@ -72,7 +78,10 @@ def mom(
 
 
 @register_optimizer(
-    "nag", source="Sutskever et al., 2013, ICML 28(3):1139-1147", centre_lr=0.1, centre_source=_MEASURED
+    "nag",
+    source="Sutskever et al., 2013, ICML 28(3):1139-1147",
+    centre_lr=0.1,
+    centre_source=_MEASURED + "0.1 to 0.3 with a resnet (136 steps); as for mom",
 )
 def nag(
     params: Iterable[Any], *, lr: Positive = 0.1, momentum: Decay = 0.9, weight_decay: WeightDecay = 0.0

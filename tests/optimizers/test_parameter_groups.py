@@ -127,8 +127,9 @@ def test_an_argument_of_a_group_reaches_state_that_the_constructor_makes(model: 
     """Adagrad starts its sums in the constructor, from the optimizer's own argument alone."""
     groups = [{"match": "bias", "initial_accumulator_value": 0.5}]
     optimizer = make_optimizer(model, "adagrad", initial_accumulator_value=0.1, groups=groups)
-    sums = [{float(optimizer.state[p]["sum"].flatten()[0]) for p in g["params"]} for g in optimizer.param_groups]
-    assert sums == [{pytest.approx(0.1)}, {0.5}]
+    for start, group in zip((0.1, 0.5), optimizer.param_groups, strict=True):
+        for param in group["params"]:
+            assert optimizer.state[param]["sum"].equal(torch.full_like(param, start))
 
 
 def test_parameters_without_a_gradient_stay_out(model: nn.Module) -> None:
@@ -163,7 +164,7 @@ def test_state_dicts_with_groups_round_trip(model: nn.Module) -> None:
         ({"groups": [{"lr": 0.1}]}, "a group needs `match`"),
         ({"groups": [{"match": "bias", "momentun": 0.1}]}, "has no argument 'momentun'"),
         ({"groups": [{"match": "bias", "lr": -1.0}]}, "lr must be number > 0"),
-        ({"groups": [{"match": "3.wieght", "lr": 1.0}]}, "'3.wieght' matches none of the 9 trainable parameters; the nearest is '3.weight'"),
+        ({"groups": [{"match": "3.wieght"}]}, "none of the 9 trainable parameters; the nearest is '3.weight'"),
         ({"groups": [{"match": "head.*", "lr": 1.0}]}, "they are 0.weight, 0.bias, 1.weight"),
         ({"groups": [{"match": "*", "lr": 1.0}, {"match": "conv", "lr": 2.0}]}, "earlier groups have taken all"),
         ({"weight_decay": {"rate": 0.1, "include": ["bias"], "exclude": ["bias"]}}, "leave no parameter to decay"),
@@ -209,7 +210,7 @@ def test_nothing_to_train_is_said(model: nn.Module) -> None:
 
 
 def test_unknown_optimizer_names_the_nearest(model: nn.Module) -> None:
-    with pytest.raises(UsageError, match="no optimizer named 'addam'. Did you mean 'adam'"):
+    with pytest.raises(UsageError, match=r"no optimizer named 'addam'\. Did you mean 'adam'"):
         make_optimizer(model, "addam")
 
 

@@ -1,0 +1,52 @@
+"""The floors of the code: import-linter's contracts in pyproject.toml hold, and would notice if they did not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("importlinter")
+
+ROOT = Path(__file__).parent.parent
+
+
+def lint(config: Path) -> subprocess.CompletedProcess[str]:
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", code, "--config", str(config), "--no-cache", "--no-logo"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=config.parent, timeout=300)
+
+
+def test_contracts_hold():
+    done = lint(ROOT / "pyproject.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Contracts: [1-9]\d* kept, 0 broken", done.stdout)
+
+
+def changed(tmp_path: Path, before: str, after: str) -> Path:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    path = tmp_path / "pyproject.toml"
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    return path
+
+
+def test_an_import_from_a_higher_floor_would_be_found(tmp_path):
+    done = lint(changed(tmp_path, '    "session",\n    "hooks",\n', '    "hooks",\n    "session",\n'))
+    assert done.returncode == 1
+    assert "optrun.experiments.session -> optrun.experiments.hooks.checkpoint" in done.stdout
+
+
+def test_a_module_without_a_floor_would_be_found(tmp_path):
+    done = lint(changed(tmp_path, '    "session",\n', ""))
+    assert done.returncode == 1
+    assert "session" in done.stdout
+
+
+def test_a_terminal_library_in_the_library_would_be_found(tmp_path):
+    done = lint(changed(tmp_path, 'forbidden_modules = ["click", "rich"]', 'forbidden_modules = ["torch"]'))
+    assert done.returncode == 1
+    assert "The library draws nothing on a terminal BROKEN" in done.stdout
