@@ -10,6 +10,9 @@ def main() -> None:
     signals.install()
     import sys
 
+    from . import streams
+
+    streams.prepare()
     from .app import run
 
     sys.exit(run(sys.argv[1:]))

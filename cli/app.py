@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import pkgutil
 import sys
@@ -11,10 +10,27 @@ from collections.abc import Sequence
 
 import click
 
-from ..experiments.errors import Interrupted, OptrunError, nearest
-from .command import SECTIONS, Command
+from ..experiments.errors import Interrupted, OptrunError, StorageError, nearest
+from . import github
+from .command import SECTIONS, Command, write_examples
+from .console import paint, result_json, say
+from .streams import silence_stdout
 
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+BUG = 70
+
+_EXAMPLES = """\
+optrun train                                 train the preset `mom` on digits
+optrun train configs/mom.yaml optimizer.lr=0.05
+optrun runs                                  what has been run here
+optrun describe optimizer/adam               formula, arguments, YAML to paste"""
+
+_EXIT_CODES = """\
+  0 done, 1 the answer is no, 2 usage or configuration, 3 diverged,
+  4 data missing or corrupt, 5 nothing matched, 6 part of a set failed,
+  70 a bug, 73 run directory in use, 74 I/O error,
+  130 SIGINT, 143 SIGTERM (state saved), 141 nobody reads the output
+"""
 
 
 class CommandFolder(click.Group):
@@ -38,30 +54,26 @@ class CommandFolder(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        commands = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
         for section in SECTIONS:
             rows = [
-                (name, command.get_short_help_str(60))
-                for name, command in commands.items()
+                (command.name or "", command.get_short_help_str(60))
+                for command in commands
                 if isinstance(command, Command) and command.section == section
             ]
             if rows:
                 with formatter.section(section):
                     formatter.write_dl(rows)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write(_EXIT_CODES)
+        write_examples(formatter, _EXAMPLES)
+
 
 @click.group(
     cls=CommandFolder,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "OPTRUN", "max_content_width": 80},
-    epilog="""\b
-Examples:
-  optrun train                                 train the preset `mom` on digits
-  optrun train configs/mom.yaml optimizer.lr=0.05
-  optrun runs                                  what has been run here
-\b
-Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 diverged,
-4 data missing or corrupt, 5 nothing matched, 6 part of a set failed, 70 a bug,
-73 run directory in use, 74 I/O error, 130 SIGINT, 143 SIGTERM (state saved).""",
 )
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour in the output.")
 @click.option(
@@ -84,53 +96,90 @@ def cli(ctx: click.Context, color: str, style: str) -> None:
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        result = cli.main(list(args), prog_name="optrun", standalone_mode=False)
+        return _run(args)
+    except BrokenPipeError:
+        silence_stdout()
+        return BROKEN_PIPE
+    except OSError as error:  # stdout cannot be written: a full disk
+        say(f"{_error()} {error}")
+        silence_stdout()
+        return StorageError.exit_code
+
+
+def _run(args: Sequence[str]) -> int:
+    as_json = "--json" in args
+    try:
+        code = cli.main(list(args), prog_name="optrun", standalone_mode=False)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show(sys.stderr)
-        return error.exit_code
+        return _report_usage(error, as_json)
     except (Interrupted, click.Abort) as stop:
         return stop.exit_code if isinstance(stop, Interrupted) else 130
     except OptrunError as error:
-        return _report(error)
-    except BrokenPipeError:
-        _silence_stdout()
-        return BROKEN_PIPE
+        return _report(error, as_json)
+    except OSError:
+        raise
     except Exception as error:  # noqa: BLE001 (the last line of defence: what arrives here is our bug)
-        return _report_bug(error)
+        return _report_bug(error, as_json)
 
 
-def _report(error: OptrunError) -> int:
-    problems = getattr(error, "problems", ())
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for problem in problems[:10]:  # GitHub shows ten of a kind
-            place = problem.as_dict()
-            sys.stderr.write(f"::error file={place['file']},line={place['line']},col={place['column']}::{place['message']}\n")
-    sys.stderr.write(f"{'' if problems else 'error: '}{error}\n")
-    for note in getattr(error, "__notes__", ()):
-        sys.stderr.write(f"  {note}\n")
-    if os.environ.get("OPTRUN_DEBUG"):
-        logging.getLogger("optrun").error("", exc_info=error)
+def _report_usage(error: click.ClickException, as_json: bool) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    else:
+        ctx = getattr(error, "ctx", None)
+        say(f"{_error()} {error.format_message()}")
+        say(f"usage: {ctx.get_usage().removeprefix('Usage: ')}; see --help" if ctx else "see `optrun --help`")
+    if as_json:
+        _json_error(error, error.format_message(), error.exit_code)
     return error.exit_code
 
 
-def _report_bug(error: Exception) -> int:
+def _report(error: OptrunError, as_json: bool) -> int:
+    problems = getattr(error, "problems", ())
+    github.annotate(problems, str(error))
+    say(str(error) if problems else f"{_error()} {error}")
+    _say_notes(error)
+    if os.environ.get("OPTRUN_DEBUG"):
+        _say_traceback(error)
+    if as_json:
+        _json_error(error, str(error), error.exit_code, problems=[problem.as_dict() for problem in problems])
+    return error.exit_code
+
+
+def _report_bug(error: Exception, as_json: bool) -> int:
     import traceback
 
+    github.annotate((), f"{type(error).__name__}: {error}")
     if os.environ.get("OPTRUN_DEBUG"):
-        traceback.print_exception(error, file=sys.stderr)
+        _say_traceback(error)
     else:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        sys.stderr.write(f"error: {type(error).__name__}: {error}\n")
-        for note in getattr(error, "__notes__", ()):
-            sys.stderr.write(f"  {note}\n")
-        sys.stderr.write(f"  at {where.filename}:{where.lineno}; OPTRUN_DEBUG=1 shows the whole way there\n")
-    return 70
+        say(f"{_error()} {type(error).__name__}: {error}")
+        _say_notes(error)
+        say(f"  at {where.filename}:{where.lineno}; OPTRUN_DEBUG=1 shows the whole way there")
+    if as_json:
+        _json_error(error, str(error), BUG)
+    return BUG
 
 
-def _silence_stdout() -> None:
-    """Point stdout at nothing, so that Python's flush at exit does not fail a second time."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _json_error(error: Exception, message: str, exit_code: int, **more: object) -> None:
+    result_json("optrun/error@1", error=type(error).__name__, message=message, exit_code=exit_code, **more)
+
+
+def _say_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        say(f"  {note}")
+
+
+def _say_traceback(error: BaseException) -> None:
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip())
+
+
+def _error() -> str:
+    return paint(sys.stderr, "error:", fg="red")

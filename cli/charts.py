@@ -1,14 +1,15 @@
-"""Small pictures in text: sparklines and bars."""
+"""Small pictures in text: sparklines, bars, and numbers as people write them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
 
 
-def sparkline(values: Sequence[float], width: int = 20, unicode: bool = True) -> str:
+def sparkline(values: Sequence[float | None], width: int = 20, unicode: bool = True) -> str:
     """Draw values as a row of blocks, lowest to highest; empty where there are fewer than two.
 
     Args:
@@ -16,7 +17,7 @@ def sparkline(values: Sequence[float], width: int = 20, unicode: bool = True) ->
         width: most characters to use; longer series are sampled evenly.
         unicode: use block characters, else ASCII.
     """
-    finite = [value for value in values if value == value and abs(value) != float("inf")]
+    finite = [value for value in values if value is not None and math.isfinite(value)]
     if len(finite) < 2:
         return ""
     if len(finite) > width:
@@ -47,3 +48,13 @@ def short_number(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def figure(value: float | None) -> str:
+    """Write a measured value with four decimals; JSON's null is what a file says for nan."""
+    return "nan" if value is None else f"{value:.4f}"
+
+
+def count(number: float, noun: str) -> str:
+    """Write `1 epoch`, `8 epochs`."""
+    return f"{number:g} {noun}" if number == 1 else f"{number:,g} {noun}s" if number < 1e5 else f"{number:,.0f} {noun}s"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from . import completion
+
 SECTIONS = ("Run", "Read", "Configure")
+_KEY = re.compile(r"[^/=]+=", re.ASCII)
 
 
 class Command(click.Command):
@@ -25,10 +29,14 @@ class Command(click.Command):
         self.examples = textwrap.dedent(examples).strip()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.examples:
-            with formatter.section("Examples"):
-                for line in self.examples.splitlines():
-                    formatter.write(f"  {line}\n")
+        write_examples(formatter, self.examples)
+
+
+def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
+    """Write the section `Examples`, its lines as they are."""
+    with formatter.section("Examples"):
+        for line in examples.splitlines():
+            formatter.write(f"  {line}\n")
 
 
 def command(name: str, section: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -36,9 +44,10 @@ def command(name: str, section: str, examples: str) -> Callable[[Callable[..., A
     return click.command(name, cls=Command, section=section, examples=examples)
 
 
+run_argument = click.argument("run", shell_complete=completion.runs)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result.")
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more: restores, evaluations, every save.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more: values, restores, every save.")
 allow_change_option = click.option(
     "--allow-change", is_flag=True, help="Go on although the configuration is not the one that the run began with."
 )
@@ -47,16 +56,21 @@ allow_code_option = click.option(
 )
 
 
+def target_argument(metavar: str) -> Callable[[Any], Any]:
+    """Return the decorator for a target and its overrides; `split_target` takes them apart."""
+    return click.argument("arguments", nargs=-1, metavar=metavar, shell_complete=completion.targets)
+
+
 def split_target(arguments: tuple[str, ...], default: str | None) -> tuple[str, list[str]]:
     """Split a command's arguments into its target and its key=value overrides, in any order.
 
     Raises:
         click.UsageError: there are two targets, or none and no default.
     """
-    overrides = [argument for argument in arguments if "=" in argument]
-    targets = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if _KEY.match(argument)]
+    targets = [argument for argument in arguments if not _KEY.match(argument)]
     if len(targets) > 1:
         raise click.UsageError(f"one target at a time: got {' and '.join(targets)} (overrides have the form key=value)")
     if not targets and default is None:
-        raise click.UsageError("which one? Give a target")
+        raise click.UsageError("which one? Give a target: `optrun list presets` shows what there is")
     return (targets[0] if targets else str(default)), overrides

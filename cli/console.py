@@ -2,72 +2,76 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 import click
 
+_WIDEST = 80  # of what is laid out for reading; a terminal may be narrower
+_NARROWEST = 40
 
-def is_live(style: str) -> bool:
-    """Tell whether to draw a live display on stderr.
+_live_line: LiveLine | None = None  # the line that is being drawn, if any
+
+
+def is_live() -> bool:
+    """Tell whether to draw a live display on stderr: --style, then whether a person watches a terminal there.
 
     FORCE_COLOR and its like have no say: cursor codes in a log file help nobody.
     """
+    style = _settings().get("style", "auto")
     if style != "auto":
         return style == "full"
     return _is_terminal(sys.stderr) and not os.environ.get("CI")
 
 
 def has_color(stream: IO[str]) -> bool:
-    """Tell whether `stream` gets colours: --color, then NO_COLOR, then whether it is a terminal."""
+    """Tell whether `stream` gets colours: --color, then NO_COLOR and CI, then whether it is a terminal."""
     wanted = _settings().get("color", "auto")
     if wanted != "auto":
         return wanted == "always"
-    return _is_terminal(stream) and not os.environ.get("NO_COLOR")
+    return _is_terminal(stream) and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
 
 
-def style() -> str:
-    """Return the --style of this command line."""
-    return _settings().get("style", "auto")
+def paint(stream: IO[str], text: str, **style: Any) -> str:
+    """Return `text` in colour, if `stream` gets any; `style` is click's: fg, bold, dim."""
+    return click.style(text, **style) if has_color(stream) else text
 
 
-def console(stream: IO[str]) -> Any:
-    """Return a rich console on `stream` that decides for itself neither colour nor liveness."""
-    from rich.console import Console
-
-    color = has_color(stream)
-    live = stream is sys.stderr and is_live(style())
-    return Console(
-        file=stream,
-        force_terminal=color or live,
-        force_interactive=live,
-        no_color=not color,
-        color_system="auto" if color else None,
-        highlight=False,
-        soft_wrap=True,
-    )
+def columns(stream: IO[str]) -> int:
+    """Return how wide `stream` is: COLUMNS, then its terminal, then 80."""
+    if (wanted := os.environ.get("COLUMNS", "")).isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _WIDEST
+    except (OSError, ValueError):  # no terminal
+        return _WIDEST
 
 
-def unicode_ok(stream: IO[str]) -> bool:
-    """Tell whether `stream` can carry bars and sparklines."""
-    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+def width(stream: IO[str]) -> int:
+    """Return the width to lay text out for: at most 80, and never so narrow that nothing fits."""
+    return max(_NARROWEST, min(_WIDEST, columns(stream)))
 
 
 def say(text: str = "") -> None:
-    """Write a line of talk to stderr; a closed stderr is no reason to stop."""
-    _write(sys.stderr, text)
+    """Write a line of talk to stderr, above the live line if there is one."""
+    if _live_line is not None:
+        _live_line.clear()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
-def result(text: str = "") -> None:
-    """Write a line of the result to stdout."""
-    click.echo(text)
+def result(lines: str | Iterable[str]) -> None:
+    """Write a result to stdout, in one go."""
+    text = lines if isinstance(lines, str) else "\n".join(lines)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def result_json(schema: str, **content: Any) -> None:
-    """Write the one JSON document of this command to stdout.
+    """Write the one JSON document of this command to stdout, in UTF-8 whatever the locale.
 
     Args:
         schema: name and version: `optrun/train@1`. Within a version, keys are only added.
@@ -75,60 +79,69 @@ def result_json(schema: str, **content: Any) -> None:
     """
     from ..experiments.json_text import encode_json
 
-    click.echo(encode_json({"schema": schema, **content}, indent=2).decode().rstrip())
+    stdout = click.get_binary_stream("stdout")
+    stdout.write(encode_json({"schema": schema, **content}, indent=2))
+    stdout.flush()
 
 
-def show_log(verbose: bool, quiet: bool) -> None:
+def show_log(verbose: bool = False) -> None:
     """Show what the library says on stderr: warnings always, the rest when asked for."""
+    handler = _SayHandler(logging.INFO if verbose else logging.WARNING)
     logger = logging.getLogger("optrun")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.INFO if verbose else logging.WARNING)
-    handler.setFormatter(_PlainFormatter())
     logger.handlers = [handler]
     logger.propagate = False
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.setLevel(handler.level)
 
 
-def table(rows: list[list[str]], header: list[str], right: set[int] = frozenset()) -> list[str]:  # type: ignore[assignment]
+def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Iterable[int] = ()) -> list[str]:
     """Lay out rows in columns two spaces apart; the columns in `right` are aligned to the right."""
-    from rich.cells import cell_len
+    right = set(right)
+    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
 
-    widths = [max(cell_len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        cells = []
-        for index, cell in enumerate(row):
-            space = " " * (widths[index] - cell_len(cell))
-            cells.append(space + cell if index in right else cell + space)
+    def line(row: Sequence[str]) -> str:
+        cells = [cell.rjust(size) if i in right else cell.ljust(size) for i, (cell, size) in enumerate(zip(row, widths))]
         return "  ".join(cells).rstrip()
 
     return [line(row) for row in [header, *rows]]
 
 
-class _PlainFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
+class LiveLine:
+    """The last line of a terminal, drawn again and again; it hides no cursor, so a kill leaves the terminal sane.
+
+    Args:
+        stream: the terminal.
+    """
+
+    def __init__(self, stream: IO[str]):
+        self._stream = stream
+
+    def draw(self, text: str) -> None:
+        """Show `text`, cut to the terminal's width."""
+        global _live_line
+        _live_line = self
+        self._stream.write(f"\r{text[: columns(self._stream) - 1]}\x1b[K")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        global _live_line
+        _live_line = None
+        self._stream.write("\r\x1b[K")
+        self._stream.flush()
+
+
+class _SayHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+        if record.levelno >= logging.WARNING:
+            text = f"{paint(sys.stderr, record.levelname.lower() + ':', fg='yellow')} {text}"
+        say(text)
 
 
 def _is_terminal(stream: IO[str]) -> bool:
-    try:
-        return stream.isatty() and os.environ.get("TERM") != "dumb"
-    except ValueError:  # closed
-        return False
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _settings() -> dict[str, str]:
     ctx = click.get_current_context(silent=True)
     return (ctx.find_root().obj or {}) if ctx else {}
-
-
-def _write(stream: IO[str], text: str) -> None:
-    try:
-        stream.write(text + "\n")
-        stream.flush()
-    except (BrokenPipeError, ValueError):
-        pass
-
-
-__all__ = ["console", "has_color", "is_live", "json", "result", "result_json", "say", "show_log", "style", "table"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -10,18 +11,20 @@ from typing import Any
 
 from ..experiments.hook import Evaluation, Every, Hook, RunArgs
 from .charts import bar, duration, short_number, sparkline
-from .console import console, say, unicode_ok
+from .console import LiveLine, columns, say
+from .streams import is_utf8
 
 _LIVE_SECS = 0.1
 _LINES_PER_RUN = 10
-_LONGEST_SILENCE_SECS = 30.0
+_FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 2.0, 30.0
+_SHORT_NAMES = {"accuracy": "acc"}
 
 
 class ProgressHook(Hook):
-    """What live and plain progress share: the pace, and the latest values.
+    """What live and plain progress share: the latest values, the pace, the time that is left.
 
     Args:
-        name: of the run.
+        run_name: of the run.
         num_steps: in the whole run, or None when a clock ends it.
         steps_per_epoch: in one pass over the data.
         metric: that decides what is best, such as `val/accuracy`.
@@ -29,11 +32,10 @@ class ProgressHook(Hook):
 
     chief_only = True
 
-    def __init__(self, name: str, num_steps: int | None, steps_per_epoch: int | None, metric: str):
-        self._run_name = name
+    def __init__(self, run_name: str, num_steps: int | None, steps_per_epoch: int | None, metric: str):
+        self._run_name = run_name
         self._num_steps, self._steps_per_epoch, self._metric = num_steps, steps_per_epoch, metric
         self._value: float | None = None
-        self._losses: deque[float] = deque(maxlen=200)
         self._request = RunArgs(("loss", "lr", "examples", "skipped"))
 
     @property
@@ -45,8 +47,10 @@ class ProgressHook(Hook):
 
     def after_create_session(self, session: Any) -> None:
         self._first = (time.monotonic(), session.step, session.train_op.examples)
+        if session.step:
+            say(f"going on from step {session.step}{f' of {self._num_steps}' if self._num_steps else ''}")
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: Any) -> RunArgs | None:
         return self._request
 
     def _evaluated(self, evaluation: Evaluation) -> None:
@@ -59,66 +63,71 @@ class ProgressHook(Hook):
         left = (self._num_steps - step) * secs / max(step - first_step, 1) if self._num_steps else None
         return (examples - first_examples) / secs, left
 
-    def _epochs(self, step: int) -> str:
-        if not self._steps_per_epoch or not self._num_steps:
+    def _epoch(self, step: int) -> str:
+        """Return the epoch that the step belongs to: `3/8`; empty for a run that is not whole epochs long."""
+        if not self._steps_per_epoch or not self._num_steps or self._num_steps % self._steps_per_epoch:
             return ""
-        return f"{step / self._steps_per_epoch:.0f}/{self._num_steps / self._steps_per_epoch:.0f}"
+        return f"{max(1, math.ceil(step / self._steps_per_epoch))}/{self._num_steps // self._steps_per_epoch}"
 
 
 class LiveProgressHook(ProgressHook):
-    """One line that redraws itself, ten times a second at most."""
+    """One line that is drawn anew, ten times a second at most."""
 
     trigger = Every(secs=_LIVE_SECS)
 
-    def begin(self, session: Any) -> None:
-        from rich.live import Live
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self._line = LiveLine(sys.stderr)
+        self._losses: deque[float] = deque(maxlen=200)
+        self._unicode = is_utf8(sys.stderr)
 
+    def begin(self, session: Any) -> None:
         super().begin(session)
-        self._console = console(sys.stderr)
-        self._live = Live("", console=self._console, auto_refresh=False, transient=True)
-        self._live.start()
-        session.on_close(self._live.stop)
+        session.on_close(self._line.clear)
 
     def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
-        from rich.text import Text
-
         self._losses.append(values["loss"])
-        text = self._line(ctx.step, values, min(self._console.width, 100))
-        self._live.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
+        self._line.draw(self.text(ctx.step, values, min(columns(sys.stderr), 100) - 1))
 
-    def _line(self, step: int, values: Mapping[str, Any], width: int) -> str:
-        unicode = unicode_ok(sys.stderr)
+    def text(self, step: int, values: Mapping[str, Any], width: int) -> str:
+        """Return the line, with as much as fits into `width` columns; what matters least goes first."""
         rate, left = self._rates(step, values["examples"])
-        name, metric = self._metric.rpartition("/")[0], self._metric.rpartition("/")[2]
-        parts = [
-            f"epoch {self._epochs(step)}" if self._epochs(step) else f"step {step}",
-            f"loss {values['loss']:.3f} {sparkline(list(self._losses), 6, unicode)}".rstrip(),
-            *([f"{name} {metric[:3]} {self._value:.3f}"] if self._value is not None else []),
-            f"lr {values['lr']:.2g}",
-            f"{short_number(rate)} ex/s",
-            *([f"{values['skipped']} skipped"] if values["skipped"] else []),
-            *([duration(left)] if left is not None else []),
-        ]
-        dot = " · " if unicode else ", "
+        split, metric = self._metric.rpartition("/")[::2]
+        where = f"epoch {self._epoch(step)}" if self._epoch(step) else f"step {step}"
         if self._num_steps:
-            used = len(dot.join(parts)) + 7
             share = step / self._num_steps
-            parts.insert(1, f"{bar(share, max(4, min(20, width - used - 4)), unicode)} {share:.0%}")
-        return dot.join(parts)
+            where += f" {bar(share, 12 if width >= 70 else 5, self._unicode)} {share:.0%}"
+        parts = [  # the less it matters, the higher its number
+            (0, where),
+            (2, f"loss {values['loss']:.3f}"),
+            (7, sparkline(list(self._losses), 6, self._unicode)),
+            (3, f"{split} {_SHORT_NAMES.get(metric, metric)} {self._value:.3f}" if self._value is not None else ""),
+            (4, f"lr {values['lr']:.2g}"),
+            (6, f"{short_number(rate)} ex/s"),
+            (5, f"{values['skipped']} skipped" if values["skipped"] else ""),
+            (1, f"eta {duration(left)}" if left is not None else ""),
+        ]
+        parts = [part for part in parts if part[1]]
+        while len(line := "  ".join(text for _, text in parts)) > width and len(parts) > 1:
+            parts.remove(max(parts))
+        return line
 
 
 class LineProgressHook(ProgressHook):
-    """A line at each tenth of the run, and whenever nothing was said for half a minute."""
+    """A line at each tenth of the run, and after a silence: at first of 2 seconds, then longer, at last of 30."""
 
     def __init__(self, *args: Any):
         super().__init__(*args)
         self._pace = max(1, self._num_steps // _LINES_PER_RUN) if self._num_steps else 0
-        self._said = time.monotonic()
+        self._patience, self._said = _FIRST_SILENCE_SECS, time.monotonic()
 
     def before_run(self, ctx: Any) -> RunArgs | None:
-        step = ctx.step + 1
-        due = self._pace and step % self._pace == 0
-        return self._request if due or time.monotonic() - self._said >= _LONGEST_SILENCE_SECS else None
+        if self._pace and (ctx.step + 1) % self._pace == 0:
+            return self._request
+        if time.monotonic() - self._said < self._patience:
+            return None
+        self._patience = min(2 * self._patience, _LONGEST_SILENCE_SECS)
+        return self._request
 
     def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
         if not values:
@@ -127,13 +136,13 @@ class LineProgressHook(ProgressHook):
         rate, left = self._rates(ctx.step, values["examples"])
         parts = [
             self._run_name,
-            *([f"epoch={self._epochs(ctx.step)}"] if self._epochs(ctx.step) else []),
+            f"epoch={self._epoch(ctx.step)}" if self._epoch(ctx.step) else "",
             f"step={ctx.step}",
             f"loss={values['loss']:.4g}",
-            *([f"{self._metric}={self._value:.4g}"] if self._value is not None else []),
+            f"{self._metric}={self._value:.4g}" if self._value is not None else "",
             f"lr={values['lr']:.4g}",
             f"ex/s={rate:.0f}",
-            *([f"skipped={values['skipped']}"] if values["skipped"] else []),
-            *([f"eta={left:.0f}s"] if left is not None else []),
+            f"skipped={values['skipped']}" if values["skipped"] else "",
+            f"eta={left:.0f}s" if left is not None else "",
         ]
-        say(" ".join(parts))
+        say(" ".join(part for part in parts if part))

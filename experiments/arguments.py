@@ -77,7 +77,9 @@ def signature_of(build: Callable[..., Any], given: int) -> Signature:
     try:
         parameters = list(inspect.signature(build).parameters.values())
     except ValueError as error:
-        raise TypeError(f"{build!r} has no readable signature: wrap it in a function that names its arguments") from error
+        raise TypeError(
+            f"{build!r} has no readable signature: wrap it in a function that names its arguments"
+        ) from error
     hints = _hints(build)
     arguments, is_open = [], False
     for position, parameter in enumerate(parameters):

@@ -61,9 +61,7 @@ class SavedState:
         _set_random_states(self.sections["rng"])
 
 
-def save_state(
-    folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog, elapsed_secs: float
-) -> Path:
+def save_state(folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog, elapsed_secs: float) -> Path:
     """Write a checkpoint of the last completed step into `folder`.
 
     Raises:
@@ -121,6 +119,4 @@ def _random_states() -> dict[str, Any]:
 def _set_random_states(states: dict[str, Any]) -> None:
     python, legacy = states["python"], states["numpy"]
     random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
-    np.random.set_state(
-        (legacy["name"], legacy["keys"].astype(np.uint32), legacy["position"], *legacy["gauss"])
-    )
+    np.random.set_state((legacy["name"], legacy["keys"].astype(np.uint32), legacy["position"], *legacy["gauss"]))

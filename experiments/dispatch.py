@@ -33,9 +33,7 @@ class Dispatch:
         ValueError: a trigger counts epochs of data that has none.
     """
 
-    def __init__(
-        self, hooks: Sequence[Hook], steps_per_epoch: int | None, clock: Callable[[], float] = time.monotonic
-    ):
+    def __init__(self, hooks: Sequence[Hook], steps_per_epoch: int | None, clock: Callable[[], float] = time.monotonic):
         self._hooks = tuple(hooks)
         self._clock = clock
         self._every: list[tuple[int, int]] = []  # (hook's index, steps)
@@ -89,7 +87,9 @@ class Dispatch:
         return self._tables[due]
 
     def _calls(self, due: frozenset[int], event: str) -> Calls:
-        return tuple((self._hooks[i], getattr(self._hooks[i], event)) for i in sorted(due) if defines(self._hooks[i], event))
+        return tuple(
+            (self._hooks[i], getattr(self._hooks[i], event)) for i in sorted(due) if defines(self._hooks[i], event)
+        )
 
 
 __all__ = ["Dispatch", "Every", "Table"]

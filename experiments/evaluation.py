@@ -60,7 +60,8 @@ class Evaluator:
         for start in range(0, count, self.batch_size):
             if interrupted():
                 return None
-            inputs, targets = self.inputs[start : start + self.batch_size], self.targets[start : start + self.batch_size]
+            batch = slice(start, start + self.batch_size)
+            inputs, targets = self.inputs[batch], self.targets[batch]
             outputs = self.model(inputs)
             totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
             for name, metric in self.metrics.items():

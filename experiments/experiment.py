@@ -122,7 +122,9 @@ class Experiment:
         )
         return hooks + [self._user_hook(hook) for hook in config.hooks]
 
-    def session(self, folder: Path | None = None, hooks: Sequence[Hook] = (), **options: Any) -> MonitoredTrainingSession:
+    def session(
+        self, folder: Path | None = None, hooks: Sequence[Hook] = (), **options: Any
+    ) -> MonitoredTrainingSession:
         """Open a monitored session on the train op.
 
         Args:
@@ -209,7 +211,7 @@ def build(config: Config) -> Experiment:
 
     loss = _fitting(config, config.loss, dataset)
     measured = {metric.label: _fitting(config, metric, dataset) for metric in config.metrics}
-    _try_loss(config, model, loss, measured, batches)
+    _try_loss(config, model, loss, measured, dataset, batches)
 
     extra = []
     for update in config.updates:
@@ -281,7 +283,7 @@ class _located:  # noqa: N801 (read as a word: `with _located(config, "model"):`
         if isinstance(error, OptrunError):
             if error.exit_code == 2:
                 raise self._config.problem(self._path, str(error)) from error
-        elif isinstance(error, ValueError | TypeError | RuntimeError | NotImplementedError):
+        elif isinstance(error, ValueError | TypeError | RuntimeError | LookupError):
             raise self._config.problem(self._path, f"{type(error).__name__}: {error}") from error
 
 
@@ -355,6 +357,7 @@ def _try_loss(
     model: nn.Module,
     loss: Callable[..., Tensor],
     measured: Mapping[str, Callable[..., Tensor]],
+    dataset: Dataset,
     batches: Batches,
 ) -> None:
     """Measure two examples, so that outputs that do not fit the loss are found before the run."""
@@ -363,11 +366,19 @@ def _try_loss(
     model.eval()
     with torch.no_grad():
         outputs = model(inputs)
+        if dataset.task == "classes" and outputs.shape[1:2] < (dataset.num_outputs,):
+            raise config.problem(
+                "model",
+                f"{config.model.label} gives outputs of shape {tuple(outputs.shape)}, but data '{config.data.name}' "
+                f"has {dataset.num_outputs} classes",
+            )
         with _located(config, config.loss.path):
             value = loss(outputs, targets)
             if not isinstance(value, Tensor) or value.dim() != 0:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(f"a loss must return one number, the mean over the batch; {config.loss.name} gave {shape}")
+                raise ValueError(
+                    f"a loss must return one number, the mean over the batch; {config.loss.name} gave {shape}"
+                )
         for (name, metric), part in zip(measured.items(), config.metrics, strict=True):
             with _located(config, part.path):
                 if (values := metric(outputs, targets)).shape[:1] != targets.shape[:1]:

@@ -76,8 +76,11 @@ class Gate:
             if parameter.grad is not None and not _all_finite(parameter.grad)
         ]
         value = loss.item()
-        what = f"loss is {value:g}" if not _all_finite(loss) else f"the gradient of {names[0]} is not finite" if names else ""
-        if not what:
+        if not _all_finite(loss):
+            what = f"loss is {value:g}"
+        elif names:
+            what = f"the gradient of {names[0]} is not finite"
+        else:
             what = f"loss {value:g} is above stop.loss_above = {self.loss_above:g}"
         return DivergedError(
             f"diverged in batch {batch} after {step} steps: {what}; the weights are those of step {step}. "

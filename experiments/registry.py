@@ -63,7 +63,8 @@ class Component:
     def bind(self, **args: Any) -> Callable[..., Any]:
         """Return a callable of the given parameters alone: a schedule of `step`, a loss of (outputs, targets)."""
         if inspect.isclass(self.build):
-            return self.build(**args)
+            made: Any = self.build(**args)
+            return made
         return functools.partial(self.build, **args) if args else self.build
 
 

@@ -371,7 +371,10 @@ class MonitoredTrainingSession:
     ) -> tuple[Hook, ...]:
         if secs is not None and steps is not None:
             raise SessionError("save_checkpoint_secs and save_checkpoint_steps exclude each other: give one")
-        given = [*(hook for hook in hooks if self.is_chief or not hook.chief_only), *(chief_only if self.is_chief else [])]
+        given = [
+            *(hook for hook in hooks if self.is_chief or not hook.chief_only),
+            *(chief_only if self.is_chief else []),
+        ]
         saves = any(isinstance(hook, CheckpointHook) for hook in given)
         if saves and (secs is not None or steps is not None):
             raise SessionError("save_checkpoint_secs and _steps set up a CheckpointHook: do not give one as well")

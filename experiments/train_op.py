@@ -21,7 +21,7 @@ from .updates import Update, make_update
 Precision = Literal["fp32", "bf16"]
 
 
-class EndOfData(Exception):  # noqa: N818 (it is news, not an error)
+class EndOfData(Exception):
     """Finite data has no batch at this position."""
 
 
@@ -78,7 +78,9 @@ class TrainOp:
         self._skipped_in_row = 0
         self._forward = forward
         self._dropout = rng.Stream(seed, "step")
-        self._autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+        self._autocast = (
+            torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+        )
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._state = OptimizerState(optimizer, model)
         self._batch_size = 0

@@ -218,9 +218,7 @@ def _conclude(experiment: Experiment, session: MonitoredTrainingSession, run_dir
     run_dir.set_status(outcome, step=session.step, message=message)  # type: ignore[arg-type]
 
 
-def summarise(
-    experiment: Experiment, session: MonitoredTrainingSession, outcome: str, message: str
-) -> dict[str, Any]:
+def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome: str, message: str) -> dict[str, Any]:
     """Return `summary.json`: what the run was and what came of it, with everything that lists and reports need."""
     train_op = session.train_op or experiment.train_op
     metric, mode = experiment.eval_metric

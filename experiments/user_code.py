@@ -75,7 +75,9 @@ def _locate(location: str, base: Path) -> Path:
     except (ImportError, ValueError) as error:
         raise UsageError(f"no module '{location}': {error}") from error
     if spec is None or spec.origin is None or not spec.has_location:
-        raise UsageError(f"no module '{location}' in this Python: is it installed, or is the folder missing in PYTHONPATH?")
+        raise UsageError(
+            f"no module '{location}' in this Python: is it installed, or is the folder missing in PYTHONPATH?"
+        )
     return Path(spec.origin).resolve()
 
 
@@ -86,7 +88,8 @@ def _import(location: str, path: Path, digest: str) -> Any:
         name = f"optrun_user_{digest[:16]}"  # by content, so that a changed file is never the old module
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, path)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
             try:

@@ -8,6 +8,7 @@ import sys
 import pytest
 import safetensors
 import torch
+
 from optrun.experiments import checkpoints, storage
 from optrun.experiments.checkpoints import load, load_latest, prune, save
 from optrun.experiments.errors import CheckpointError, DivergedError, StorageError, UsageError

@@ -25,7 +25,9 @@ def test_means_are_over_examples_whatever_the_batch_size(batch_size):
     model.eval()
     with torch.no_grad():
         error = model(inputs) - targets
-    assert measured == pytest.approx({"val/loss": error.square().mean().item(), "val/mae": error.abs().mean().item()}, rel=1e-5)
+    assert measured == pytest.approx(
+        {"val/loss": error.square().mean().item(), "val/mae": error.abs().mean().item()}, rel=1e-5
+    )
 
 
 def test_measuring_changes_neither_the_model_nor_the_random_state():

@@ -33,7 +33,11 @@ def modules_after(code: str, *arguments: str) -> set[str]:
     """Run `code` in a new interpreter, and return the names of the modules that are loaded at its end."""
     report = "import sys, json, atexit; atexit.register(lambda: sys.stderr.write(json.dumps(sorted(sys.modules))))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{report}\n{code}", *arguments], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", f"{report}\n{code}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.splitlines()[-1]))

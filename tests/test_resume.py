@@ -125,7 +125,9 @@ def rows(folder):
 # 6, 7, 8: around the rate's first boundary and the end of an epoch; 9, 10: around the skipped batch; 13 to 15: around
 # the second boundary and epoch; 1, 19: next to the ends.
 @pytest.mark.parametrize("stop_at", [1, 6, 7, 8, 9, 10, 13, 14, 15, 19])
-@pytest.mark.parametrize("updates", [("ema",), ("batch_norm", "ema"), ("tf_batch_norm", {"name": "ema", "num_updates": True})])
+@pytest.mark.parametrize(
+    "updates", [("ema",), ("batch_norm", "ema"), ("tf_batch_norm", {"name": "ema", "num_updates": True})]
+)
 def test_stopped_and_resumed_is_bit_identical(config, tmp_path, updates, stop_at):
     made = config(updates)
     straight = run(made, tmp_path / "straight")
@@ -240,7 +242,7 @@ def test_changed_user_code_is_not_loaded_unasked(config, tmp_path):
     made["stop"] = {}
     train(made, {"train.steps": 5}, name="code")
     (tmp_path / "net.py").write_text(MODEL + "\nprint('changed')\n")
-    with pytest.raises(UsageError, match="net.py has changed since the run was made with: read it"):
+    with pytest.raises(UsageError, match=r"net\.py has changed since the run was made with: read it"):
         resume("code", {"train.steps": 9}, allow_change=True)
     assert resume("code", {"train.steps": 9}, allow_change=True, allow_code=True).summary["steps"] == 9
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 
 import pytest
+
 from optrun.experiments.errors import CheckpointError, DataError
 from optrun.experiments.rows import RowLog, read_rows
 

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+
 from optrun.experiments.errors import NothingMatchedError
 from optrun.experiments.run import Run, list_runs
 from optrun.experiments.run_dir import RunDir, checkpoint_name

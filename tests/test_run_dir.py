@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+
 from optrun.experiments import storage
 from optrun.experiments.errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
 from optrun.experiments.run_dir import (

@@ -1,6 +1,7 @@
 import time
 
 import pytest
+
 from optrun.experiments.errors import NothingMatchedError, UsageError
 from optrun.experiments.run_dir import RunDir, trash
 from optrun.experiments.run_lookup import find_run, find_runs

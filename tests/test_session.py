@@ -27,7 +27,6 @@ from optrun.experiments.run_dir import list_checkpoints
 
 from .helpers import PoisonHook, Recorder, linear_problem, run_steps, small_train_op
 
-
 # ---- order and triggers ----------------------------------------------------------------------------------------------
 
 
@@ -120,7 +119,8 @@ def test_a_skipped_batch_triggers_nothing_and_the_step_stays_due():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"steps": 2, "secs": 1.0}, {"steps": 0}, {"steps": -1}, {"steps": 1.5}, {"secs": 0}, {"steps": True}]
+    "arguments",
+    [{}, {"steps": 2, "secs": 1.0}, {"steps": 0}, {"steps": -1}, {"steps": 1.5}, {"secs": 0}, {"steps": True}],
 )
 def test_impossible_triggers_are_refused(arguments):
     with pytest.raises(ValueError, match="Every"):
@@ -254,7 +254,9 @@ def test_an_error_in_the_callers_code_reaches_every_hook_and_the_caller():
     assert recorder.log[-2:] == [("recorder", "on_error", "ZeroDivisionError"), ("recorder", "end", "failed")]
 
 
-@pytest.mark.parametrize("event", ["begin", "after_create_session", "before_run", "after_gradients", "after_run", "end"])
+@pytest.mark.parametrize(
+    "event", ["begin", "after_create_session", "before_run", "after_gradients", "after_run", "end"]
+)
 def test_a_failing_hook_is_named_and_every_other_hook_still_ends(event):
     def fail(self, *args):
         raise OSError("no more paper")
@@ -274,10 +276,12 @@ def test_a_failure_while_ending_does_not_hide_the_first_error():
             raise OSError("no more paper")
 
     recorder = Recorder()
-    with pytest.raises(ZeroDivisionError) as caught:
-        with MonitoredTrainingSession(hooks=[StopAtStepHook(last_step=9), Printer(), recorder]) as session:
-            session.run(small_train_op())
-            _ = 1 / 0
+    with (
+        pytest.raises(ZeroDivisionError) as caught,
+        MonitoredTrainingSession(hooks=[StopAtStepHook(last_step=9), Printer(), recorder]) as session,
+    ):
+        session.run(small_train_op())
+        _ = 1 / 0
     assert "no more paper" in caught.value.__notes__[0]
     assert recorder.log[-1] == ("recorder", "end", "failed")
 
@@ -415,7 +419,9 @@ def test_recovery_ends_with_the_weights_of_an_undisturbed_run(tmp_path, error, c
     assert torch.equal(op.model.weight, undisturbed.model.weight)
     assert recorder.steps("after_create_session") == [0, 4, 8]
     assert [entry[1] for entry in recorder.log].count("begin") == 1
-    without_time = [[{k: v for k, v in row.items() if k != "time"} for row in s.rows.rows()] for s in (straight, session)]
+    without_time = [
+        [{k: v for k, v in row.items() if k != "time"} for row in s.rows.rows()] for s in (straight, session)
+    ]
     assert without_time[0] == without_time[1]
     assert "going back to step 4" in caplog.text
 

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+
 from optrun.experiments import signals
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send signals to one process")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from optrun.experiments.checkpoints import load, save
 from optrun.experiments.errors import CheckpointError, UsageError
 from optrun.experiments.state_tree import flatten_state, unflatten_state

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from optrun.experiments import storage
 from optrun.experiments.errors import StorageError
 from optrun.experiments.json_text import encode_json

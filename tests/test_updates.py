@@ -71,7 +71,8 @@ def test_accumulated_statistics_are_those_of_the_whole_batch(name):
         whole.run()
         parts.run()
     for buffer in ("running_mean", "running_var", "num_batches_tracked"):
-        torch.testing.assert_close(getattr(parts.model[1], buffer), getattr(whole.model[1], buffer), rtol=1e-5, atol=1e-6)
+        found, expected = getattr(parts.model[1], buffer), getattr(whole.model[1], buffer)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_replaced_layers_compute_the_same_function():
@@ -119,7 +120,8 @@ def test_ema_closed_form():
 
 def test_ema_with_num_updates_is_tensorflows():
     # tf.train.ExponentialMovingAverage(0.999, num_updates=n), weight 0 -> 1 at n = 0, 1, 2, 3.
-    assert averages([1.0] * 4, decay=0.999, num_updates=True) == pytest.approx([0.9, 0.98182, 0.99545, 0.99860], abs=6e-6)
+    found = averages([1.0] * 4, decay=0.999, num_updates=True)
+    assert found == pytest.approx([0.9, 0.98182, 0.99545, 0.99860], abs=6e-6)
 
 
 def test_ema_starts_at_the_weights():

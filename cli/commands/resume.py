@@ -16,7 +16,7 @@ from .. import command as shared
     optrun resume mom-0001 train.epochs=40 --allow-change
     """,
 )
-@click.argument("run")
+@shared.run_argument
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @shared.allow_change_option
 @shared.allow_code_option
@@ -37,17 +37,10 @@ def command(
     RUN is a name, the beginning of one, a path, or @1 for the latest.
     """
     from ...experiments import training
-    from ...experiments.errors import Interrupted
     from ..console import show_log
     from ..watch import Watch
 
-    show_log(verbose, quiet)
-    watch = Watch(quiet, as_json)
-    try:
-        resumed = training.resume(
-            run, overrides, allow_change=allow_change, allow_code=allow_code, on_start=watch.start
-        )
-    except Interrupted as stop:
-        watch.stopped(stop)
-        raise
-    return watch.finish(resumed, "resume")
+    show_log(verbose)
+    watch = Watch("resume", quiet, as_json)
+    permissions = {"allow_change": allow_change, "allow_code": allow_code}
+    return watch.follow(lambda: training.resume(run, overrides, on_start=watch.start, **permissions))

@@ -11,17 +11,17 @@ from .. import command as shared
     "train",
     section="Run",
     examples="""
-    optrun train                                   the preset `mom`: digits, about a second
+    optrun train                                   the preset `mom`: digits, in seconds
     optrun train configs/mom.yaml optimizer.lr=0.05 train.epochs=40
     optrun train adam --seed 3 --name adam-3       again: resumes, or reports what is done
     optrun train mom --dry-run                     build everything and take one step
     optrun train mom --json | jq '.final["test/accuracy"]'
     """,
 )
-@click.argument("arguments", nargs=-1, metavar="[TARGET] [KEY=VALUE]...")
+@shared.target_argument("[TARGET] [KEY=VALUE]...")
 @click.option("--name", help="Name of the run directory; makes the command repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), help="Short for seed=N.")
-@click.option("--device", help="Short for train.device=...: auto, cpu, cuda:N, mps.")
+@click.option("--device", envvar="OPTRUN_DEVICE", help="Short for train.device=...: auto, cpu, cuda:N, mps.")
 @click.option("--precision", help="Short for train.precision=...: fp32, bf16.")
 @click.option("--dry-run", is_flag=True, help="Build everything, take one step, keep nothing.")
 @click.option("--fresh", is_flag=True, help="With --name: move what is there into the trash and start anew.")
@@ -51,39 +51,17 @@ def command(
     """
     target, overrides = shared.split_target(arguments, default="mom")
     short = {"seed": seed, "train.device": device, "train.precision": precision}
-    overrides += [f"{key}={value}" for key, value in short.items() if value is not None]
+    overrides = [f"{key}={value}" for key, value in short.items() if value is not None] + overrides
     if (fresh or allow_change or allow_code) and name is None:
         raise click.UsageError("--fresh, --allow-change and --allow-code speak of an existing run: add --name")
 
     from ...experiments import training
-    from ...experiments.errors import Interrupted
-    from ..console import result_json, show_log
+    from ..console import show_log
     from ..watch import Watch
 
-    show_log(verbose, quiet)
-    watch = Watch(quiet, as_json)
+    show_log(verbose)
+    watch = Watch("train", quiet, as_json)
     if dry_run:
-        values = training.dry_run(training.load_config(target, overrides), watch.start)
-        return _dry_result(values, as_json, result_json)
-    try:
-        run = training.train(
-            target,
-            overrides,
-            name=name,
-            fresh=fresh,
-            allow_change=allow_change,
-            allow_code=allow_code,
-            on_start=watch.start,
-        )
-    except Interrupted as stop:
-        watch.stopped(stop)
-        raise
-    return watch.finish(run, "train")
-
-
-def _dry_result(values: dict[str, float], as_json: bool, result_json) -> int:  # noqa: ANN001 (a function)
-    if as_json:
-        result_json("optrun/dry-run@1", values=values)
-    else:
-        click.echo("dry run: one step; " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
-    return 0
+        return watch.dry_run(training.load_config(target, overrides))
+    permissions = {"fresh": fresh, "allow_change": allow_change, "allow_code": allow_code}
+    return watch.follow(lambda: training.train(target, overrides, name=name, on_start=watch.start, **permissions))

@@ -88,7 +88,6 @@ class _Assembly:
         for path, node in root.walk():
             if node.value is not None and path:
                 resolver.origins[path] = node.origin
-        resolver.origins[""] = place
 
     def config(self) -> Config:
         parts: dict[str, Any] = {"name": self._name(), "seed": self._seed()}
@@ -109,7 +108,7 @@ class _Assembly:
             raise ConfigError(self.problems)
         del parts["metrics_wrong"]
         parts["optimizer"] = _without_lr(parts["optimizer"], parts["schedule"])
-        return Config(**parts, target=self.info, origins=self.resolver.origins)
+        return Config(**parts, target=self.info, place=self.place, origins=self.resolver.origins)
 
     def _name(self) -> str:
         node = self.nodes.get("name")
@@ -139,14 +138,12 @@ class _Assembly:
         if node is None or node.value is None:
             if name != "schedule":
                 message = f"no {name} is given"
-                self.resolver.note(self.place, name, "missing", message, f"add `{name}: NAME`; {self._known(name)}")
+                self.resolver.note(
+                    self.place, name, "missing", message, f"add `{name}: NAME`; {self.resolver.known(name)}"
+                )
                 return None
             node = Node("constant", DEFAULT)
         return self.resolver.component(node, name, name, cls)
-
-    def _known(self, kind: str) -> str:
-        registry = self.resolver.registries.get(kind)
-        return f"known: {shorten(', '.join(registry.names()), 100) or 'none'}" if registry else "known: none"
 
     def _section(self, name: str, cls: type[Any]) -> Any:
         section = self.resolver.section(cls, self.nodes.get(name), name)

@@ -92,9 +92,8 @@ class Reading:
     def read_text(self, text: str) -> Node | None:
         """Read YAML text; None when it cannot be read."""
         self._set_text(_newlines(text))
-        if bad := _FORBIDDEN.search(self._text):
-            message = f"the character U+{ord(bad[0]):04X} is not allowed in a config"
-            self._note(self._at(bad.start()), "", "encoding", message)
+        if bad := FORBIDDEN.search(self._text):
+            self._note(self._at(bad.start()), "", "encoding", forbidden(bad[0]) or "")
             return None
         loader = yaml.SafeLoader(self._text)
         try:
@@ -109,31 +108,6 @@ class Reading:
         finally:
             loader.dispose()
         return None
-
-    def read_python(self, value: Any, path: str = "", depth: int = 0) -> Node:
-        """Take plain Python data: mappings with text keys, sequences, scalars, lengths and paths."""
-        origin = self.source.origin(text=shorten(str(value)))
-        if depth > MAX_DEPTH:
-            self._note(origin, path, "limit", f"deeper than {MAX_DEPTH} levels")
-            return Node(None, origin)
-        if isinstance(value, Mapping):
-            children: dict[str, Node] = {}
-            for key, child in value.items():
-                if isinstance(key, str):
-                    children[key] = self.read_python(child, join(path, key), depth + 1)
-                    children[key].key = origin
-                else:
-                    self._note(origin, path, "invalid-value", f"keys are text, got {key!r}")
-            return Node(children, origin)
-        if isinstance(value, list | tuple):
-            return Node([self.read_python(child, join(path, i), depth + 1) for i, child in enumerate(value)], origin)
-        if isinstance(value, Length | Path):
-            value = str(value)
-        if not isinstance(value, str | int | float | bool | None):
-            message = f"a {type(value).__name__} cannot be a config value: use text, numbers, lists and mappings"
-            self._note(origin, path, "invalid-value", message)
-            return Node(None, origin)
-        return Node(self._checked(value, origin, path), origin)
 
     def _set_text(self, text: str) -> None:
         self._text = text
@@ -206,20 +180,20 @@ class Reading:
             self._note(origin, join(path, "<<"), "syntax", "merge keys are not allowed: use `extends`")
         elif not event.value.strip():
             self._note(origin, path, "syntax", "an empty key")
-        return str(self._checked(event.value, origin, path))
+        return str(self._clean(event.value, origin, path))
 
     def _scalar(self, event: Any, origin: Origin, path: str) -> Any:
         if event.style:  # quoted, or a block of text
-            return self._checked(event.value, origin, path)
+            return self._clean(event.value, origin, path)
         try:
             return resolve(event.value)
         except ValueError:
             self._note(origin, path, "limit", "a number with too many digits")
             return None
 
-    def _checked(self, value: Any, origin: Origin, path: str) -> Any:
-        if isinstance(value, str) and (bad := _FORBIDDEN.search(value)):
-            self._note(origin, path, "encoding", f"the character U+{ord(bad[0]):04X} is not allowed in a config")
+    def _clean(self, value: str, origin: Origin, path: str) -> str:
+        if message := forbidden(value):
+            self._note(origin, path, "encoding", message)
             return "?"
         return value
 

@@ -15,7 +15,7 @@ from annotated_types import Ge, Lt
 from ..arguments import Argument, Count, Natural, Nested, Positive
 from ..lengths import Interval, Length
 from ..registry import Component
-from .problems import DEFAULT, ConfigError, Origin, Problem
+from .problems import ConfigError, Origin, Problem
 
 Share = Annotated[float, Ge(0), Lt(1)]
 
@@ -63,17 +63,11 @@ def arguments_of(component: Component) -> tuple[Argument, ...]:
 
 
 def left_to_build(component: Component) -> frozenset[str]:
-    """Return the arguments that are decided when everything is built, unless they are given.
+    """Return the arguments that the data decides when everything is built, unless they are given.
 
-    A model's shapes come from the data. A schedule's `start` and `end` come from the run, its warm-up and the schedule
-    around it. Their defaults are left out of the configuration, which would otherwise fix them.
+    A default of theirs is left out of the configuration, which would otherwise fix them.
     """
-    if component.kind == "model":
-        return frozenset({"input_shape", "num_classes", "num_outputs"})
-    if component.kind == "schedule":
-        lengths = (each.name for each in component.signature.arguments if isinstance(each.default, Length))
-        return frozenset({"start", "end"}) & frozenset(lengths)
-    return frozenset()
+    return frozenset({"input_shape", "num_classes", "num_outputs"} if component.kind == "model" else ())
 
 
 @dataclass(frozen=True)
@@ -194,7 +188,7 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class Config:
-    """A complete, valid configuration; `origins` has the place of every value, by key path."""
+    """A complete, valid configuration; `origins` has the place of every value by key path, `place` that of the file."""
 
     name: str
     seed: int
@@ -212,6 +206,7 @@ class Config:
     log: LogConfig
     hooks: tuple[ComponentConfig, ...]
     target: TargetInfo
+    place: Origin = field(repr=False)
     origins: Mapping[str, Origin] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,7 +228,7 @@ class Config:
             if origin is not None and origin.kind != "default":
                 return origin
             path = path.rpartition(".")[0]
-        return self.origins.get("", DEFAULT)
+        return self.place
 
     def problem(self, path: str, message: str, hint: str | None = None, code: str = "invalid-value") -> ConfigError:
         """Return a located error for something found out after loading, by a constructor for example."""

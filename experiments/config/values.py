@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
-import functools
 import math
 import operator
 import types
@@ -13,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from ..arguments import type_text
 from ..errors import nearest
+from .adapters import SEQUENCES, adapter_of
 from .problems import shorten
 
-_SEQUENCES = (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 _ARTICLES = {"number": "a", "int": "an", "list": "a", "mapping": "a", "length": "a", "interval": "an"}
 _BOOLEAN_WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false"}
 
@@ -38,7 +36,7 @@ def check(annotation: Any, value: Any) -> tuple[Any, list[Mistake]]:
     if infinite := _infinite(value):
         path, bad = infinite
         return None, [Mistake(path, f"expected a finite number, got {value_text(bad)}")]
-    adapter = _adapter(annotation)
+    adapter = adapter_of(annotation)
     if adapter is None:
         return value, []
     from pydantic import ValidationError
@@ -145,7 +143,7 @@ def _item_annotation(annotation: Any, step: int | str) -> Any:
         if typing.is_typeddict(bare) or hasattr(bare, "__total__"):
             hint = typing.get_type_hints(bare, include_extras=True).get(str(step), Any)
             return _required(hint)
-        if (origin in (list, tuple, set, frozenset) or origin in _SEQUENCES) and isinstance(step, int):
+        if (origin in (list, tuple, set, frozenset) or origin in SEQUENCES) and isinstance(step, int):
             return inner[0]
     return Any
 
@@ -188,60 +186,3 @@ def _infinite(value: Any) -> tuple[tuple[int | str, ...], float] | None:
 
 def _fits(value: int | float) -> bool:
     return isinstance(value, float) or value.bit_length() < 1024
-
-
-def _adapter(annotation: Any) -> Any:
-    """Return pydantic's validator of an annotation, or None where pydantic cannot make one: then anything goes."""
-    try:
-        return _cached_adapter(annotation)
-    except TypeError:  # an annotation that cannot be hashed
-        return _make_adapter(annotation)
-
-
-def _make_adapter(annotation: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
-    from pydantic.errors import PydanticUserError
-
-    try:
-        strict = _strict(annotation)
-    except TypeError:  # a type that Python itself cannot put together again
-        return None
-    for config in (ConfigDict(arbitrary_types_allowed=True), None):
-        try:
-            adapter = TypeAdapter(strict, config=config)
-        except PydanticUserError:
-            continue
-        return adapter if adapter.pydantic_complete else None
-    return None
-
-
-_cached_adapter = functools.lru_cache(maxsize=4096)(_make_adapter)
-
-
-def _of_same_type(choices: tuple[Any, ...], value: Any) -> Any:
-    """Keep `false` from standing for a literal 0, and 1.0 for a literal 1, which are equal in Python."""
-    return value if any(type(value) is type(choice) for choice in choices) else object()
-
-
-def _strict(annotation: Any) -> Any:
-    """Make the scalars inside an annotation strict, and nothing else: a list still makes a tuple."""
-    from pydantic import BeforeValidator, Strict
-
-    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation in (int, float, str, bool):
-        return Annotated[annotation, Strict()]
-    if origin is Literal:
-        return Annotated[annotation, BeforeValidator(functools.partial(_of_same_type, inner))]
-    if origin is Annotated:
-        return Annotated[(_strict(inner[0]), *annotation.__metadata__)]
-    if origin in (typing.Union, types.UnionType):
-        return typing.Union[tuple(_strict(member) for member in inner)]  # noqa: UP007
-    if origin in (set, frozenset):
-        return types.GenericAlias(origin, (_strict(inner[0]),))
-    if origin is list or origin in _SEQUENCES:
-        return list[_strict(inner[0])]
-    if origin is tuple:
-        return tuple[tuple(member if member is Ellipsis else _strict(member) for member in inner)]
-    if origin is dict:
-        return dict[inner[0], _strict(inner[1])]
-    return annotation

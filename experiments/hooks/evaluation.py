@@ -36,6 +36,7 @@ class EvaluationHook(Hook):
         if every.secs is not None:
             raise UsageError("EvaluationHook takes a trigger in steps or epochs: metric rows belong to steps")
         self.trigger = every
+        self._every = every
         self.splits, self.final = tuple(splits), tuple(final)
         self._last_step = 0
 
@@ -45,9 +46,9 @@ class EvaluationHook(Hook):
                 raise UsageError(unknown_name("split", split, session.evaluators))
 
     def after_create_session(self, session: Any) -> None:
-        every = self.trigger.in_steps(getattr(session.train_op.data, "steps_per_epoch", None)).steps if self.trigger else 0
+        every = self._every.in_steps(getattr(session.train_op.data, "steps_per_epoch", None)).steps
         cut_short = session.step > self._last_step
-        if cut_short and every and session.step % every == 0:
+        if cut_short and session.step % (every or 1) == 0:
             self._evaluate(session)
 
     def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:

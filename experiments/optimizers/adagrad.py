@@ -16,7 +16,8 @@ from .parameter_groups import WeightDecay, decay_rate
     "adagrad",
     source="Duchi, Hazan and Singer, 2011, JMLR 12:2121-2159",
     centre_lr=0.03,
-    centre_source="best on digits, of a grid by factors of √10: 0.03 with an mlp (460 steps), 0.03 to 0.1 with a resnet (136 steps)",
+    centre_source="best on digits, of a grid by factors of √10: 0.03 with an mlp (460 steps), "
+    "0.03 to 0.1 with a resnet (136 steps)",
 )
 def adagrad(
     params: Iterable[Any],

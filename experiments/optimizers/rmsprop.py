@@ -16,7 +16,8 @@ from .parameter_groups import WeightDecay, decay_rate
     "rmsprop",
     source="Tieleman and Hinton, 2012, Neural Networks for Machine Learning, lecture 6.5",
     centre_lr=0.003,
-    centre_source="best on digits, of a grid by factors of √10: 0.003 with an mlp (460 steps), 0.003 to 0.01 with a resnet (136 steps)",
+    centre_source="best on digits, of a grid by factors of √10: 0.003 with an mlp (460 steps), "
+    "0.003 to 0.01 with a resnet (136 steps)",
 )
 def rmsprop(
     params: Iterable[Any],

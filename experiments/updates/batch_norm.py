@@ -25,6 +25,10 @@ class GroupedBatchNorm(nn.Module):
         eps: added to the variance, or None for the layer's own.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm, eps: float | None):
         super().__init__()
         self.eps = layer.eps if eps is None else eps

@@ -28,7 +28,9 @@ class Ema(Update):
     """
 
     def __init__(self, model: nn.Module, *, decay: Decay = 0.999, num_updates: bool = False):
-        self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self._weights: dict[str, torch.Tensor] = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
         self.shadows = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self.decay = decay
         self.num_updates = num_updates

@@ -76,8 +76,7 @@ def session_loop(num_steps: int, gate: bool) -> float:
         start = time.perf_counter()
         while not session.should_stop():
             session.run(op)
-        secs = time.perf_counter() - start
-    return secs
+        return time.perf_counter() - start
 
 
 def main() -> None:
@@ -92,13 +91,14 @@ def main() -> None:
         "session, gate on": lambda: session_loop(args.steps, gate=True),
     }
     secs: dict[str, list[float]] = {name: [] for name in loops}
-    for name, loop in loops.items():  # warm up
+    for loop in loops.values():  # warm up
         loop()
     for _ in range(args.rounds):
         for name, loop in loops.items():
             secs[name].append(loop())
     for name, times in secs.items():
-        print(f"{name:<20} {min(times) / args.steps * 1e6:7.1f} us/step best, {statistics.median(times) / args.steps * 1e6:7.1f} median")
+        best, median = min(times) / args.steps * 1e6, statistics.median(times) / args.steps * 1e6
+        print(f"{name:<20} {best:7.1f} us/step best, {median:7.1f} median")
     for name, base in (
         ("session, gate off", "plain"),
         ("session, gate on", "plain with check"),

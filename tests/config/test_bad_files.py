@@ -66,7 +66,7 @@ BAD = [
     (with_line(6, "optimizer: {name: mom, momentun: 0.9}"), 6, 24, "optimizer.momentun", "did you mean 'momentum'?"),
     (with_line(6, "optimizer: {name: sgd, betas: [0, 0]}"), 6, 24, "optimizer.betas", "known: lr"),
     (with_line(8, "schedule: {name: cosine, warmpu: 1}"), 8, 26, "schedule.warmpu", "has no argument"),
-    (with_line(4, "loss: {name: cross_entropy, smoothing: 0}"), 4, 29, "loss.smoothing", "did you mean 'label_smoothing'?"),
+    (with_line(4, "loss: {name: cross_entropy, smoothing: 0}"), 4, 29, "loss.smoothing", "mean 'label_smoothing'?"),
     # numbers
     (with_line(6, "optimizer: {name: mom, lr: -1}"), 6, 28, "optimizer.lr", "expected a number > 0, got -1"),
     (with_line(6, "optimizer: {name: mom, lr: 0}"), 6, 28, "optimizer.lr", "expected a number > 0, got 0"),

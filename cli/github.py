@@ -1,0 +1,56 @@
+"""What a GitHub workflow shows of a run: annotations at the lines that are wrong, a table on the job's page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .console import say
+
+_MOST = 10  # GitHub shows ten annotations of a kind for each step
+
+
+def annotate(problems: Sequence[Any], message: str) -> None:
+    """Annotate the lines that are wrong, or the job as a whole where there is no line; elsewhere, do nothing.
+
+    Args:
+        problems: a ConfigError's.
+        message: what to say when there are none.
+    """
+    if not _is_github():
+        return
+    for problem in problems[:_MOST]:
+        place = {"file": problem.file, "line": problem.line, "col": problem.column} if problem.line else {}
+        text = ": ".join(part for part in (problem.key, problem.message, problem.hint) if part)
+        say(f"::error {','.join(f'{key}={_escape(str(value), in_place=True)}' for key, value in place.items())}".rstrip()
+            + f"::{_escape(text)}")
+    if len(problems) > _MOST:
+        say(f"::notice::{len(problems) - _MOST} more problems are in the log")
+    if not problems:
+        say(f"::error::{_escape(message)}")
+
+
+def add_step_summary(name: str, summary: Mapping[str, Any]) -> None:
+    """Add a run's result to the job's page, as a table in Markdown; elsewhere, do nothing."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path or not _is_github():
+        return
+    final = {key: "" if value is None else f"{value:.4f}" for key, value in summary["final"].items()}
+    head = ["run", "outcome", "steps", *final]
+    cells = [name, summary["outcome"], str(summary["steps"]), *final.values()]
+    rows = [head, ["---"] * len(head), cells]
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("".join(f"| {' | '.join(row)} |\n" for row in rows) + "\n")
+    except OSError as error:
+        say(f"warning: no step summary: {error}")
+
+
+def _is_github() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _escape(text: str, in_place: bool = False) -> str:
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if in_place else text

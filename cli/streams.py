@@ -1,0 +1,63 @@
+"""stdout and stderr made fit for long work: always there, able to write every character, and talk never fails."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from typing import IO, cast
+
+_ASCII = {"·": ",", "…": "...", "→": "->", "×": "x", "±": "+-", "√": "sqrt", "²": "^2", "³": "^3", "≤": "<=", "≥": ">="}
+_ASCII |= {"‖": "|", "–": "-", "π": "pi", "∞": "inf"}
+_FALLBACK = "optrun.ascii"
+
+
+def prepare() -> None:
+    """Prepare this process's standard streams; call it once, before anything is opened."""
+    _open_closed_ones()
+    codecs.register_error(_FALLBACK, _to_ascii)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=_FALLBACK)
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    talk = io.BufferedWriter(cast(io.RawIOBase, _Talk(2, "w", closefd=False)))
+    sys.stderr = io.TextIOWrapper(talk, encoding, _FALLBACK, line_buffering=True)
+
+
+def is_utf8(stream: IO[str] | None) -> bool:
+    """Tell whether `stream` can carry bars and sparklines."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return codecs.lookup(encoding).name.startswith("utf")
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing, so that Python's flush at exit does not fail a second time."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+class _Talk(io.FileIO):
+    """stderr, except that a reader who has gone, or a full disk behind it, is no reason to stop working."""
+
+    def write(self, data) -> int:  # noqa: ANN001 (a buffer)
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _open_closed_ones() -> None:
+    """Put /dev/null where `>&-` left nothing; else the next file to be opened, a log perhaps, would be stdout."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (open until the end)
+
+
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Replace what a stream's encoding does not have: `…` by `...`, other things by `?`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_ASCII.get(char, "?") for char in error.object[error.start : error.end]), error.end

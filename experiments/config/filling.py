@@ -1,0 +1,133 @@
+"""Checks the arguments of one owner, a section or a component, and fills in the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..arguments import Argument
+from ..errors import nearest
+from .nodes import Node, join
+from .problems import DEFAULT, Origin, Problem, shorten
+from .values import check, expected_text
+
+_HINTS = {
+    "data.workers": "the data stays in memory, where workers would only cost time",
+    "log.every": "rows are written by steps, so that a resumed run writes the same ones; `log.lines` may be a time",
+    "eval.every": "evaluations are counted in steps or epochs, so that a resumed run makes the same ones",
+}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose arguments they are.
+
+    Args:
+        label: as messages have it: `optimizer 'mom'`.
+        path: its key path.
+        arguments: what it takes.
+        noun: what messages call one of them.
+        is_open: whether it takes any other name as well.
+        left_out: arguments that get no default here.
+        place: what to point at when an argument is missing.
+    """
+
+    label: str
+    path: str
+    arguments: tuple[Argument, ...]
+    noun: str = "argument"
+    is_open: bool = False
+    left_out: frozenset[str] = frozenset()
+    place: Node | None = None
+
+
+class Filler:
+    """Collects problems and origins while values are checked.
+
+    Args:
+        problems: gets what is wrong.
+    """
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        self.origins: dict[str, Origin] = {}
+
+    def nested(self, node: Node, kind: str, many: bool, path: str) -> Any:
+        """Return the component, or components, that an argument names."""
+        raise NotImplementedError
+
+    def note(self, origin: Origin, key: str, code: str, message: str, hint: str | None = None) -> None:
+        self.problems.append(Problem(origin, key, code, message, hint))
+
+    def fill(self, owner: Owner, nodes: Mapping[str, Node]) -> dict[str, Any]:
+        """Return all arguments, those that are wrong left out; null stands for the default."""
+        known = {argument.name: argument for argument in owner.arguments}
+        values: dict[str, Any] = {}
+        for name, argument in known.items():
+            node = nodes.get(name)
+            if node is not None and node.value is not None:
+                self._take(values, argument, node, owner)
+            elif argument.required:
+                self._miss(argument, node, owner)
+            elif name not in owner.left_out:
+                self.origins[join(owner.path, name)] = node.origin if node is not None else DEFAULT
+                values[name] = self._default(argument, join(owner.path, name))
+        for name, node in nodes.items():
+            if name in known:
+                continue
+            if not owner.is_open:
+                self._refuse(name, node, owner)
+            elif node.value is not None:
+                self._take(values, Argument(name, Any), node, owner)
+        return values
+
+    def remember(self, node: Node, path: str) -> None:
+        """Keep the places of a value and of everything inside it."""
+        for key, inner in node.walk(path):
+            self.origins.setdefault(key, inner.origin)
+
+    def _take(self, values: dict[str, Any], argument: Argument, node: Node, owner: Owner) -> None:
+        before, path = len(self.problems), join(owner.path, argument.name)
+        self.remember(node, path)
+        if argument.nested:
+            value = self.nested(node, *argument.nested, path)
+        else:
+            value, mistakes = check(argument.annotation, node.plain)
+            for mistake in mistakes:
+                self._locate(node, path, mistake.path, mistake.message, mistake.hint or _HINTS.get(path))
+        if len(self.problems) == before:
+            values[argument.name] = value
+
+    def _default(self, argument: Argument, path: str) -> Any:
+        """Return a default in the form that a given value would have."""
+        default = argument.default
+        if default is None:
+            return None
+        if argument.nested:
+            kind, many = argument.nested
+            names = default if many and isinstance(default, list | tuple) else (default,)
+            if not all(isinstance(name, str) for name in names):
+                return default
+            nodes = [Node(name, DEFAULT) for name in names]
+            return self.nested(Node(nodes, DEFAULT) if many else nodes[0], kind, many, path)
+        value, mistakes = check(argument.annotation, list(default) if isinstance(default, tuple) else default)
+        return default if mistakes else value
+
+    def _miss(self, argument: Argument, node: Node | None, owner: Owner) -> None:
+        place = node or owner.place
+        if argument.name not in owner.left_out and place is not None:
+            message = f"{owner.label} needs the argument '{argument.name}': {expected_text(argument.annotation)}"
+            self.note(place.origin, join(owner.path, argument.name), "missing", message)
+
+    def _refuse(self, name: str, node: Node, owner: Owner) -> None:
+        known = [argument.name for argument in owner.arguments]
+        guess = nearest(name, known)
+        hint = f"did you mean '{guess}'?" if guess else f"known: {shorten(', '.join(known), 200) or 'none'}"
+        message = f"{owner.label} has no {owner.noun} '{shorten(name)}'"
+        self.note(node.key or node.origin, join(owner.path, shorten(name)), f"unknown-{owner.noun}", message, hint)
+
+    def _locate(self, node: Node, path: str, steps: Iterable[int | str], message: str, hint: str | None) -> None:
+        for step in steps:
+            node, path = node.value[step], join(path, step)
+        self.note(node.origin, path, "invalid-value", message, hint)
