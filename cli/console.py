@@ -99,7 +99,7 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Iterable[
     widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        cells = [cell.rjust(size) if i in right else cell.ljust(size) for i, (cell, size) in enumerate(zip(row, widths))]
+        cells = [cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)]
         return "  ".join(cells).rstrip()
 
     return [line(row) for row in [header, *rows]]

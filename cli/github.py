@@ -22,9 +22,9 @@ def annotate(problems: Sequence[Any], message: str) -> None:
         return
     for problem in problems[:_MOST]:
         place = {"file": problem.file, "line": problem.line, "col": problem.column} if problem.line else {}
+        where = ",".join(f"{key}={_escape(str(value), in_place=True)}" for key, value in place.items())
         text = ": ".join(part for part in (problem.key, problem.message, problem.hint) if part)
-        say(f"::error {','.join(f'{key}={_escape(str(value), in_place=True)}' for key, value in place.items())}".rstrip()
-            + f"::{_escape(text)}")
+        say(f"::error{' ' if where else ''}{where}::{_escape(text)}")
     if len(problems) > _MOST:
         say(f"::notice::{len(problems) - _MOST} more problems are in the log")
     if not problems:

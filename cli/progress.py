@@ -15,6 +15,7 @@ from .console import LiveLine, columns, say
 from .streams import is_utf8
 
 _LIVE_SECS = 0.1
+_SMALLEST_BAR, _LARGEST_BAR = 4, 18  # with the space before it; in steps of 3, so that it does not tremble
 _LINES_PER_RUN = 10
 _FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 2.0, 30.0
 _SHORT_NAMES = {"accuracy": "acc"}
@@ -90,15 +91,13 @@ class LiveProgressHook(ProgressHook):
         self._line.draw(self.text(ctx.step, values, min(columns(sys.stderr), 100) - 1))
 
     def text(self, step: int, values: Mapping[str, Any], width: int) -> str:
-        """Return the line, with as much as fits into `width` columns; what matters least goes first."""
+        """Return the line, as much of it as fits into `width` columns: what matters least goes first."""
         rate, left = self._rates(step, values["examples"])
         split, metric = self._metric.rpartition("/")[::2]
-        where = f"epoch {self._epoch(step)}" if self._epoch(step) else f"step {step}"
-        if self._num_steps:
-            share = step / self._num_steps
-            where += f" {bar(share, 12 if width >= 70 else 5, self._unicode)} {share:.0%}"
+        share = step / self._num_steps if self._num_steps else None
         parts = [  # the less it matters, the higher its number
-            (0, where),
+            (0, f"epoch {self._epoch(step)}" if self._epoch(step) else f"step {step}"),
+            (0, f"{share:.0%}" if share is not None else ""),
             (2, f"loss {values['loss']:.3f}"),
             (7, sparkline(list(self._losses), 6, self._unicode)),
             (3, f"{split} {_SHORT_NAMES.get(metric, metric)} {self._value:.3f}" if self._value is not None else ""),
@@ -108,9 +107,12 @@ class LiveProgressHook(ProgressHook):
             (1, f"eta {duration(left)}" if left is not None else ""),
         ]
         parts = [part for part in parts if part[1]]
-        while len(line := "  ".join(text for _, text in parts)) > width and len(parts) > 1:
+        smallest = _SMALLEST_BAR if share is not None else 0
+        while (room := width - len("  ".join(text for _, text in parts))) < smallest and max(parts)[0] > 0:
             parts.remove(max(parts))
-        return line
+        if share is not None and room >= smallest:
+            parts[0] = (0, f"{parts[0][1]} {bar(share, min((room - 1) // 3 * 3, _LARGEST_BAR), self._unicode)}")
+        return "  ".join(text for _, text in parts)[:width]
 
 
 class LineProgressHook(ProgressHook):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..experiments.run_dir import default_root
 from .charts import count, duration, figure, sparkline
 from .console import paint, width
 from .streams import is_utf8
@@ -35,11 +35,11 @@ def header(experiment: Any, run_dir: Any) -> list[str]:
     return lines
 
 
-def result_lines(name: str, summary: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a run's result: outcome, final values, best, target, curve."""
+def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = True) -> list[str]:
+    """Return the lines of a run's result: outcome, and why it is not `done`; final values, best, target, curve."""
     room, metric = width(sys.stdout), summary["metric"]
     lines = [f"{paint(sys.stdout, name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
-    if summary.get("message") and summary["outcome"] != "done":
+    if with_message and summary.get("message") and summary["outcome"] != "done":
         lines += textwrap.wrap(summary["message"], room, initial_indent="  ", subsequent_indent="  ")
     values = {key: figure(value) for key, value in summary["final"].items()}
     values.setdefault(metric["name"], "")  # a run that was cut short has a best value, but no last one
@@ -55,7 +55,8 @@ def result_lines(name: str, summary: Mapping[str, Any]) -> list[str]:
             lines.append(line)
     if metric["target"] is not None:
         reached = summary["target_reached"]
-        lines.append(f"  target {metric['target']:g} {f'reached at step {reached['step']}' if reached else 'not reached'}")
+        when = f"reached at step {reached['step']}" if reached else "not reached"
+        lines.append(f"  target {metric['target']:g} {when}")
     return lines
 
 
@@ -71,8 +72,8 @@ def colored(outcome: str) -> str:
 
 def resume_command(run_dir: Any) -> str:
     """Return the command that goes on with a run, as it can be pasted into a shell."""
-    root = os.environ.get("OPTRUN_RUNS_DIR") or "runs"
-    return f"optrun resume {run_dir.name if run_dir.path.parent == type(run_dir.path)(root) else shlex.quote(str(run_dir.path))}"
+    is_here = run_dir.path.parent == default_root()
+    return f"optrun resume {run_dir.name if is_here else shlex.quote(str(run_dir.path))}"
 
 
 def target_text(target: Any) -> str:
@@ -131,7 +132,7 @@ def _data(experiment: Any) -> str:
     sizes = ", ".join(f"{name} {size}" for name, size in experiment.splits.sizes().items())
     augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
     parts = experiment.config.train.accumulate
-    batch = f"batch {data.batch_size}" + (f" x {parts} parts" if parts > 1 else "")
+    batch = f"batch {data.batch_size}" + (f" in {parts} micro-batches" if parts > 1 else "")
     name = _call(data) if data.given - {"batch_size", "eval_batch_size"} else data.label
     return f"{name} · {sizes} · {batch}{augment}"
 

@@ -6,7 +6,7 @@ import codecs
 import io
 import os
 import sys
-from typing import IO, cast
+from typing import IO, Any, cast
 
 _ASCII = {"·": ",", "…": "...", "→": "->", "×": "x", "±": "+-", "√": "sqrt", "²": "^2", "³": "^3", "≤": "<=", "≥": ">="}
 _ASCII |= {"‖": "|", "–": "-", "π": "pi", "∞": "inf"}
@@ -38,7 +38,7 @@ def silence_stdout() -> None:
 class _Talk(io.FileIO):
     """stderr, except that a reader who has gone, or a full disk behind it, is no reason to stop working."""
 
-    def write(self, data) -> int:  # noqa: ANN001 (a buffer)
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError:

@@ -13,6 +13,12 @@ from .console import is_live, paint, result, result_json, say
 from .run_text import header, result_lines, result_pairs, resume_command
 
 
+_AFTER_THE_END = {
+    "train": "--fresh starts it anew",
+    "resume": "for more, add train.epochs=N --allow-change",
+}
+
+
 class Watch:
     """Speaks for one command that trains.
 
@@ -55,7 +61,7 @@ class Watch:
             self._conclude(run, end)
             return end.exit_code
         if self._run_dir is None and not self.quiet:
-            say(f"{run.name} was finished before: this is its result; --fresh --name {run.name} starts it anew")
+            say(f"{run.name} was finished before: this is its result; {_AFTER_THE_END[self.command]}")
         self._conclude(run)
         return DivergedError.exit_code if run.summary["outcome"] == "diverged" else 0
 
@@ -82,7 +88,7 @@ class Watch:
         elif self.quiet:
             result(result_pairs(run.name, summary))
         elif not isinstance(end, Interrupted):
-            result(result_lines(run.name, summary))
+            result(result_lines(run.name, summary, with_message=end is None))
         github.add_step_summary(run.name, summary)
         if isinstance(end, Interrupted):
             say(f"resume: {resume_command(run.dir)}")

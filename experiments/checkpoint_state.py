@@ -109,14 +109,13 @@ def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedSta
 def _random_states() -> dict[str, Any]:
     """Return the global states of `random` and NumPy: optrun draws from neither, a user's hook may."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": {"version": version, "words": np.array(words, dtype=np.int64), "gauss": gauss},
-        "numpy": {"name": name, "keys": keys.astype(np.int64), "position": position, "gauss": [has_gauss, cached]},
+        "numpy": np.random.get_state(legacy=False),
     }
 
 
 def _set_random_states(states: dict[str, Any]) -> None:
-    python, legacy = states["python"], states["numpy"]
+    python = states["python"]
     random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
-    np.random.set_state((legacy["name"], legacy["keys"].astype(np.uint32), legacy["position"], *legacy["gauss"]))
+    np.random.set_state(states["numpy"])

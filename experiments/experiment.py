@@ -1,31 +1,27 @@
 """From a configuration to objects: the one place that turns names into things.
 
 `build` reads top to bottom in the order in which things depend on each other: data, model, loss and metrics, extra
-updates, optimizer, schedule, train op, evaluators, hooks.
+updates, optimizer, schedule, train op, evaluators. `Experiment.hooks` does the same for the hooks.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import data, losses, metrics, models, optimizers, rng, schedules, storage, updates
-from .arguments import Argument
-from .config import ComponentConfig, Config, ConfigError
-from .data import Batches, Dataset, Splits, augmentations
-from .devices import choose_device, choose_threads, count_work
+from . import data, fitting, optimizers, rng, schedules, storage, updates
+from .config import ComponentConfig, Config
+from .data import Batches, Dataset, Splits
+from .devices import choose_device, choose_threads
 from .environment import describe_environment
-from .errors import OptrunError
 from .evaluation import Evaluator
+from .fitting import located
 from .hook import Every, Hook
-from .hooks import registry as hook_registry
 from .hooks.checkpoint import CheckpointHook
 from .hooks.evaluation import EvaluationHook
 from .hooks.learning_rate import LearningRateSetterHook
@@ -36,19 +32,8 @@ from .lengths import Length, RunLength
 from .rows import RowLog
 from .session import MonitoredTrainingSession
 from .train_op import TrainOp, build_train_op
+from .updates import Update
 from .updates.ema import Ema
-
-REGISTRIES = {
-    "optimizer": optimizers.registry,
-    "schedule": schedules.registry,
-    "model": models.registry,
-    "data": data.registry,
-    "augmentation": augmentations.registry,
-    "loss": losses.registry,
-    "metric": metrics.registry,
-    "update": updates.registry,
-    "hook": hook_registry,
-}
 
 
 @dataclass
@@ -88,9 +73,9 @@ class Experiment:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
-    def eval_metric(self) -> tuple[str, str]:
+    def eval_metric(self) -> tuple[str, Literal["max", "min"]]:
         """Return the metric that decides what is best, and whether `max` or `min` is."""
-        return _eval_metric(self.config)
+        return fitting.eval_metric(self.config)
 
     def hooks(self) -> list[Hook]:
         """Make the hooks that the configuration asks for: the stock ones by its sections, then the user's own."""
@@ -105,18 +90,18 @@ class Experiment:
         hooks.append(LoggingHook(self._every("log.lines", config.log.lines), rows=False))
         if "tensorboard" in config.log.to:
             hooks.append(SummaryHook(every=self._every("log.every", config.log.every)))
-        held_out = [split for split in ("val", "test") if split in self.evaluators]
-        if held_out:
-            hooks.append(EvaluationHook(self._every("eval.every", config.eval.every), _val_only(held_out), held_out))
+        during = [split for split in ("val",) if split in self.evaluators]  # test is read once, at the end
+        after = [split for split in ("val", "test") if split in self.evaluators]
+        hooks.append(EvaluationHook(self._every("eval.every", config.eval.every), during, after))
         if config.stop.patience is not None or config.stop.at_target:
             target = config.eval.target if config.stop.at_target else None
-            hooks.append(EarlyStoppingHook(metric, mode, config.stop.patience, target))  # type: ignore[arg-type]
+            hooks.append(EarlyStoppingHook(metric, mode, config.stop.patience, target))
         hooks.append(
             CheckpointHook(
                 self._every("checkpoint.every", config.checkpoint.every),
                 config.checkpoint.keep,
                 metric if config.checkpoint.best else None,
-                mode,  # type: ignore[arg-type]
+                mode,
                 config.checkpoint.keep_every_hours,
             )
         )
@@ -151,18 +136,23 @@ class Experiment:
         )
 
     def _every(self, key: str, length: Length) -> Every:
-        with _located(self.config, key):
+        with located(self.config, key):
             return Every.of(length, self.length)
 
     def _user_hook(self, hook: ComponentConfig) -> Hook:
-        with _located(self.config, hook.path):
-            args = dict(hook.args)
-            if isinstance(args.get("every"), Length):
-                args["every"] = Every.of(args["every"], self.length)
+        with located(self.config, hook.path):
+            args = {name: self._hook_argument(value) for name, value in hook.args.items()}
             made = hook.component.make(**args)
             if not isinstance(made, Hook):
                 raise ValueError(f"{hook.name} made a {type(made).__name__}, which is not an optrun Hook")
             return made
+
+    def _hook_argument(self, value: Any) -> Any:
+        if isinstance(value, Length):
+            return Every.of(value, self.length)
+        if isinstance(value, ComponentConfig) and value.component.kind == "schedule":
+            return _make_schedule(value, self.length)
+        return value
 
 
 def build(config: Config) -> Experiment:
@@ -172,13 +162,54 @@ def build(config: Config) -> Experiment:
         ConfigError: a piece cannot be made, or two do not fit together; located in the configuration.
         DataError: data is missing or damaged.
     """
-    seed = config.seed
-    _seed_everything(seed)
-    with _located(config, "train.device"):
+    fitting.seed_everything(config.seed)
+    with located(config, "train.device"):
         device, note = choose_device(config.train.device, config.train.soft_placement)
+    dataset, splits, batches = _make_data(config, device)
+    length = fitting.run_length(config, batches)
 
-    with _located(config, "data"):
-        dataset: Dataset = config.data.component.make(**config.data.args)
+    with located(config, "model"):
+        model, work = _make_model(config, dataset, splits)
+        model.to(device)
+    threads = choose_threads(config.train.threads, work)
+    torch.set_num_threads(threads)
+    if config.train.deterministic and device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+    loss = fitting.fitting(config, config.loss, dataset)
+    metrics = {metric.label: fitting.fitting(config, metric, dataset) for metric in config.metrics}
+    fitting.try_loss(config, model, loss, metrics, dataset, batches)
+
+    extra_updates = _make_updates(config, model)
+    with located(config, "optimizer"):
+        groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
+        optimizer = optimizers.make_optimizer(model, config.optimizer.component, groups=groups, **config.optimizer.args)
+    with located(config, "schedule"):
+        schedule = _make_schedule(config.schedule, length, config.schedule.warmup)
+
+    train_op = build_train_op(
+        model,
+        loss,
+        optimizer,
+        data=batches,
+        updates=extra_updates,
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip_norm,
+        clip_value=config.train.clip_value,
+        on_nan=config.stop.on_nan,
+        loss_above=config.stop.loss_above,
+        precision=config.train.precision,
+        compile=config.train.compile,
+        seed=config.seed,
+    )
+    evaluators = _make_evaluators(config, train_op, metrics, splits)
+    notes = [note] if note else []
+    return Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads, notes)
+
+
+def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, Batches]:
+    with located(config, "data"):
+        dataset = data.make_data(config.data.component, **config.data.args)
         splits = data.split(
             dataset,
             val=config.data.val,
@@ -190,204 +221,60 @@ def build(config: Config) -> Experiment:
             splits.train.inputs,
             splits.train.targets,
             batch_size=config.data.batch_size,
-            seed=seed,
+            seed=config.seed,
             drop_last=config.data.drop_last,
-            augment=[_bound(augmentation) for augmentation in config.data.augment],
+            augment=[fitting.bound(augmentation) for augmentation in config.data.augment],
             device=device,
         )
-    length = _run_length(config, batches)
+    return dataset, splits, batches
 
-    with _located(config, "model"):
-        _seed_everything(rng.key(seed, "init"))
-        model: nn.Module = config.model.component.make(**_filled(config.model, dataset))
-        if not isinstance(model, nn.Module):
-            raise ValueError(f"{config.model.name} made a {type(model).__name__}, which is not a torch.nn.Module")
-        work = _try_forward(model, splits.train.inputs[:2], config.data.batch_size)
-        model.to(device)
-    threads = choose_threads(config.train.threads, work)
-    torch.set_num_threads(threads)
-    if config.train.deterministic and device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
 
-    loss = _fitting(config, config.loss, dataset)
-    measured = {metric.label: _fitting(config, metric, dataset) for metric in config.metrics}
-    _try_loss(config, model, loss, measured, dataset, batches)
+def _make_model(config: Config, dataset: Dataset, splits: Splits) -> tuple[nn.Module, int]:
+    """Make the model, lazy modules included, and count the work of one training step."""
+    fitting.seed_everything(rng.key(config.seed, "init"))
+    model = config.model.component.make(**fitting.filled(config.model, dataset))
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{config.model.name} made a {type(model).__name__}, which is not a torch.nn.Module")
+    return model, fitting.try_forward(model, splits.train.inputs[:2], config.data.batch_size)
 
-    extra = []
+
+def _make_updates(config: Config, model: nn.Module) -> list[Update]:
+    made = []
     for update in config.updates:
-        with _located(config, update.path):
-            extra.append(updates.make_update(update.component.build, model, **update.args))
+        with located(config, update.path):
+            made.append(updates.make_update(update.component.build, model, **update.args))
+    return made
 
-    with _located(config, "optimizer"):
-        groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
-        optimizer = optimizers.make_optimizer(model, config.optimizer.component, groups=groups, **config.optimizer.args)
-    with _located(config, "schedule"):
-        schedule = schedules.make_schedule(
-            config.schedule.component,
-            num_steps=length.num_steps,
-            steps_per_epoch=length.steps_per_epoch,
-            warmup=config.schedule.warmup,
-            **config.schedule.args,
-        )
 
-    train_op = build_train_op(
-        model,
-        loss,
-        optimizer,
-        data=batches,
-        updates=extra,
-        accumulate=config.train.accumulate,
-        clip_norm=config.train.clip_norm,
-        clip_value=config.train.clip_value,
-        on_nan=config.stop.on_nan,
-        loss_above=config.stop.loss_above,
-        precision=config.train.precision,
-        compile=config.train.compile,
-        seed=seed,
+def _make_schedule(
+    schedule: ComponentConfig, length: RunLength, warmup: Length | None = None
+) -> Callable[[int], float]:
+    return schedules.make_schedule(
+        schedule.component,
+        num_steps=length.num_steps,
+        steps_per_epoch=length.steps_per_epoch,
+        warmup=warmup,
+        **schedule.args,
     )
-    ema = next((update for update in extra if isinstance(update, Ema)), None)
-    evaluators = {
+
+
+def _make_evaluators(
+    config: Config, train_op: TrainOp, metrics: dict[str, Callable[..., Tensor]], splits: Splits
+) -> dict[str, Evaluator]:
+    ema = next((update for update in train_op.updates if isinstance(update, Ema)), None)
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {
         name: Evaluator(
             name,
-            model,
-            loss,
-            measured,
-            part.inputs.to(device),
-            part.targets.to(device),
+            train_op.model,
+            train_op.loss,
+            metrics,
+            part.inputs.to(train_op.device),
+            part.targets.to(train_op.device),
             batch_size=config.data.eval_batch_size,
             precision=config.train.precision,
             ema=ema if config.eval.weights == "ema" else None,
         )
-        for name, part in {"train": splits.train, "val": splits.val, "test": splits.test}.items()
+        for name, part in parts.items()
         if part is not None
     }
-    notes = [note] if note else []
-    return Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads, notes)
-
-
-# ---- the steps of build ----------------------------------------------------------------------------------------------
-
-
-class _located:  # noqa: N801 (read as a word: `with _located(config, "model"):`)
-    """Turn what a constructor refuses into an error at the place that asked for it."""
-
-    def __init__(self, config: Config, path: str):
-        self._config, self._path = config, path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ConfigError) or error is None:
-            return
-        if isinstance(error, OptrunError):
-            if error.exit_code == 2:
-                raise self._config.problem(self._path, str(error)) from error
-        elif isinstance(error, ValueError | TypeError | RuntimeError | LookupError):
-            raise self._config.problem(self._path, f"{type(error).__name__}: {error}") from error
-
-
-def _seed_everything(seed: int) -> None:
-    """Seed what user code may draw from; optrun's own draws are keyed (see rng.py)."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def _run_length(config: Config, batches: Batches) -> RunLength:
-    per_epoch = batches.steps_per_epoch
-    if config.train.epochs is None:
-        return RunLength(config.train.steps, per_epoch)
-    return RunLength(Length(config.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)
-
-
-def _filled(model: ComponentConfig, dataset: Dataset) -> dict[str, Any]:
-    """Add what the data knows to a model's arguments, unless they were given."""
-    known = {
-        "input_shape": dataset.input_shape,
-        "num_outputs": dataset.num_outputs,
-        "num_classes": dataset.num_outputs,
-    }
-    wanted: Sequence[Argument] = model.component.signature.arguments
-    fill = {a.name: known[a.name] for a in wanted if a.name in known and a.name not in model.given}
-    return {**model.args, **fill}
-
-
-def _val_only(held_out: Sequence[str]) -> list[str]:
-    """Return what is measured during training: never the test split, which is read once, at the end."""
-    return [split for split in held_out if split == "val"]
-
-
-def _bound(component: ComponentConfig) -> Callable[..., Any]:
-    return component.component.bind(**component.args)
-
-
-def _try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
-    """Run the model once, so that lazy modules get their shapes; return the work of a training step."""
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        work = count_work(model, inputs, batch_size)
-    model.train(training)
-    return work
-
-
-def _fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
-    """Bind a loss or metric, after a look at whether it is made for this kind of target."""
-    task = part.component.facts.get("task")
-    if task is not None and task != dataset.task:
-        raise config.problem(
-            part.path,
-            f"{part.component.kind} '{part.name}' is for {task}, but the targets of data '{config.data.name}' are "
-            f"{dataset.task}",
-            hint=_others(part.component.kind, dataset.task),
-        )
-    with _located(config, part.path):
-        return _bound(part)
-
-
-def _others(kind: str, task: str) -> str | None:
-    registry = REGISTRIES[kind]
-    names = [name for name in registry.names() if registry.get(name).facts.get("task") == task]
-    return f"for {task}: {', '.join(names)}" if names else None
-
-
-def _try_loss(
-    config: Config,
-    model: nn.Module,
-    loss: Callable[..., Tensor],
-    measured: Mapping[str, Callable[..., Tensor]],
-    dataset: Dataset,
-    batches: Batches,
-) -> None:
-    """Measure two examples, so that outputs that do not fit the loss are found before the run."""
-    inputs, targets = batches.inputs[:2], batches.targets[:2]
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        outputs = model(inputs)
-        if dataset.task == "classes" and outputs.shape[1:2] < (dataset.num_outputs,):
-            raise config.problem(
-                "model",
-                f"{config.model.label} gives outputs of shape {tuple(outputs.shape)}, but data '{config.data.name}' "
-                f"has {dataset.num_outputs} classes",
-            )
-        with _located(config, config.loss.path):
-            value = loss(outputs, targets)
-            if not isinstance(value, Tensor) or value.dim() != 0:
-                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(
-                    f"a loss must return one number, the mean over the batch; {config.loss.name} gave {shape}"
-                )
-        for (name, metric), part in zip(measured.items(), config.metrics, strict=True):
-            with _located(config, part.path):
-                if (values := metric(outputs, targets)).shape[:1] != targets.shape[:1]:
-                    raise ValueError(f"a metric must return one value per example; {name} gave {tuple(values.shape)}")
-    model.train(training)
-
-
-def _eval_metric(config: Config) -> tuple[str, str]:
-    name = config.eval.metric
-    part = next((metric for metric in config.metrics if name.endswith(f"/{metric.label}")), None)
-    own = part.component.facts.get("mode", "min") if part else "min"
-    return name, config.eval.mode or own

@@ -17,7 +17,7 @@ from .run_lookup import find_runs
 if TYPE_CHECKING:
     import numpy as np
 
-NOT_METRICS = frozenset({"step", "epoch", "batch", "time"})  # keys of a metric row that say where it stands
+NOT_METRICS = frozenset({"step", "epoch", "batch", "examples", "time"})  # keys of a metric row that say where it stands
 
 
 class UnknownMetricError(NothingMatchedError, KeyError):
@@ -145,9 +145,9 @@ class Run:
         summary = self.summary
         if "config" in summary:
             return summary["config"]
-        import yaml
+        from .config.plain import read_plain  # YAML is slow to read, and finished runs need none
 
-        return yaml.safe_load(self.dir.read_config()) if self.dir.config_path.exists() else {}
+        return read_plain(self.dir.config_path) if self.dir.config_path.exists() else {}
 
     @cached_property
     def env(self) -> dict[str, Any]:

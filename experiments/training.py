@@ -16,8 +16,9 @@ from .config.plain import read_plain
 from .config_changes import changed_keys, describe_changes
 from .environment import changes_that_matter
 from .errors import DivergedError, Interrupted, OptrunError, UsageError
-from .experiment import REGISTRIES, Experiment, build
+from .experiment import Experiment, build
 from .hook import Hook
+from .registries import REGISTRIES
 from .run import Run
 from .run_dir import RunDir, default_root, trash
 from .run_lookup import find_run

@@ -16,11 +16,14 @@ from .. import command as shared
     optrun config mom > my.yaml                    a file to start from
     """,
 )
-@click.argument("arguments", nargs=-1, metavar="TARGET [KEY=VALUE]...")
+@shared.target_argument("TARGET [KEY=VALUE]...")
 @click.option("--origins", is_flag=True, help="Show where each value comes from.")
 @shared.json_option
 def command(arguments: tuple[str, ...], origins: bool, as_json: bool) -> None:
-    """Print the configuration of TARGET with everything resolved."""
+    """Print the configuration of TARGET, everything resolved.
+
+    TARGET is a YAML file, the name of one in ./configs, or a preset.
+    """
     target, overrides = shared.split_target(arguments, default=None)
     from ...experiments.config import origins_text
     from ...experiments.training import load_config
@@ -30,7 +33,5 @@ def command(arguments: tuple[str, ...], origins: bool, as_json: bool) -> None:
     if as_json:
         places = {key: origin.place for key, origin in config.origins.items()}
         result_json("optrun/config@1", config=config.to_dict(), origins=places)
-    elif origins:
-        result(origins_text(config).rstrip())
     else:
-        result(config.to_yaml().rstrip())
+        result((origins_text(config) if origins else config.to_yaml()).rstrip())

@@ -9,6 +9,8 @@ import click
 
 from .. import command as shared
 
+_INDENT = " " * 10
+
 
 @shared.command(
     "describe",
@@ -16,56 +18,72 @@ from .. import command as shared
     examples="""
     optrun describe optimizer/adam
     optrun describe cosine
+    optrun describe ./my_parts.py:MyNet            your own code
     optrun describe model/resnet --json
     """,
 )
 @click.argument("component", metavar="KIND/NAME")
 @shared.json_option
 def command(component: str, as_json: bool) -> None:
-    """Describe a component: formula, arguments with ranges and defaults, source, YAML."""
-    from ..catalogue import arguments, find, formula_and_text, paste_ready
+    """Describe a component: what it does, arguments, YAML.
+
+    NAME alone does where only one kind has it; ./file.py:NAME is your own.
+    """
+    from ..catalogue import arguments, find, paste_ready
     from ..console import result, result_json
 
     found = find(component)
-    listed, yaml = arguments(found), paste_ready(found)
-    facts = {key: value for key, value in found.facts.items() if not callable(value)}
+    facts = {key: value for key, value in found.facts.items() if isinstance(value, int | float | str)}
+    described = {
+        "kind": found.kind,
+        "name": found.name,
+        "text": found.doc,
+        "arguments": arguments(found),
+        "source": found.source,
+        "facts": facts,
+        "yaml": paste_ready(found),
+    }
     if as_json:
-        result_json(
-            "optrun/describe@1",
-            kind=found.kind,
-            name=found.name,
-            text=found.doc,
-            arguments=listed,
-            source=found.source,
-            facts=facts,
-            yaml=yaml,
-        )
-        return
-    result(f"{found.kind}/{found.name}")
-    result()
-    for line in formula_and_text(found):
-        result(f"  {line}".rstrip())
-    if listed:
-        result()
-        result("Arguments")
-        for argument in listed:
-            for line in _argument_lines(argument):
-                result(line)
-    for line in textwrap.wrap(found.source, 80, initial_indent="Source    ", subsequent_indent=" " * 10):
-        result()
-        result(line)
-    for key, value in facts.items():
-        result(f"{key:<9} {value}")
-    result()
-    result("YAML")
-    result(f"  {yaml}")
+        result_json("optrun/describe@1", **described)
+    else:
+        result(_lines(described))
 
 
-def _argument_lines(argument: dict[str, Any]) -> list[str]:
-    default = "required" if argument["required"] else f"default {_text(argument['default'])}"
-    first = f"  {argument['name']:<14}{argument['type']}; {default}"
-    return [first, *textwrap.wrap(argument["meaning"], 80, initial_indent=" " * 16, subsequent_indent=" " * 16)]
+def _lines(described: dict[str, Any]) -> list[str]:
+    from ..catalogue import body_of
+
+    lines = [f"{described['kind']}/{described['name']}", ""]
+    for block in body_of(described["text"]).split("\n\n"):
+        lines += [*_paragraph(block), ""]
+    if described["arguments"]:
+        lines.append("Arguments")
+        for argument in described["arguments"]:
+            lines += _argument(argument)
+        lines.append("")
+    for key, value in {"source": described["source"], **described["facts"]}.items():
+        name = key.replace("_", " ")
+        lines += _wrap(f"{name:<14} {value}", " " * 15) if value != "" else []
+    return [*lines, "", "YAML", *(f"  {line}" for line in described["yaml"].splitlines())]
 
 
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _paragraph(block: str) -> list[str]:
+    """Fill a paragraph of prose; leave formulas, which are indented, as they are."""
+    if block.startswith(" "):
+        return [f"  {line}".rstrip() for line in block.splitlines()]
+    return _wrap(f"  {' '.join(block.split())}", "  ")
+
+
+def _argument(argument: dict[str, Any]) -> list[str]:
+    default = "required" if argument["required"] else f"default {argument['default_yaml']}"
+    head = _wrap(f"  {argument['name']:<15} {argument['type']}; {default}", " " * 18)
+    return head + (_wrap(" " * 18 + argument["meaning"], " " * 18) if argument["meaning"] else [])
+
+
+def _wrap(text: str, indent: str) -> list[str]:
+    import sys
+
+    from ..console import width
+
+    return textwrap.wrap(
+        text, width(sys.stdout), subsequent_indent=indent, break_long_words=False, drop_whitespace=True
+    )

@@ -13,28 +13,35 @@ from .. import command as shared
     examples="""
     optrun list                                    all kinds
     optrun list optimizers
+    optrun list ./my_parts.py                      your own code
     optrun list presets --json
     """,
 )
 @click.argument("kind", required=False)
 @shared.json_option
 def command(kind: str | None, as_json: bool) -> None:
-    """List components and presets; KIND is one of the kinds, singular or plural."""
-    from ..console import result, result_json
-    from ..catalogue import entries, kinds
+    """List components and presets.
 
-    chosen = kinds(kind)
-    found = {name: entries(name) for name in chosen}
+    KIND is one of the kinds, singular or plural, or a file of your own.
+    """
+    import sys
+
+    from ..catalogue import entries
+    from ..console import columns, result, result_json
+
+    found = entries(kind)
     if as_json:
         result_json("optrun/list@1", kinds=found)
         return
-    width = max(len(entry["name"]) for listed in found.values() for entry in listed)
+    longest = max(len(entry["name"]) for listed in found.values() for entry in listed)
+    room, lines = columns(sys.stdout) - longest - 4, []
     for name, listed in found.items():
-        if len(chosen) > 1:
-            result(f"{name}:")
-        for entry in listed:
-            result(f"  {entry['name']:<{width}}  {_short(entry['summary'], 76 - width)}".rstrip())
+        lines += [f"{name}:"] if len(found) > 1 else []
+        lines += [f"  {entry['name']:<{longest}}  {_short(entry['summary'], room)}".rstrip() for entry in listed]
+    result(lines)
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+def _short(text: str, room: int) -> str:
+    """Cut a text at a word."""
+    room = max(room, 20)
+    return text if len(text) <= room else text[: room - 1].rpartition(" ")[0].rstrip(",;:") + "…"

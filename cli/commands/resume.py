@@ -42,5 +42,6 @@ def command(
 
     show_log(verbose)
     watch = Watch("resume", quiet, as_json)
-    permissions = {"allow_change": allow_change, "allow_code": allow_code}
-    return watch.follow(lambda: training.resume(run, overrides, on_start=watch.start, **permissions))
+    return watch.follow(
+        lambda: training.resume(run, overrides, allow_change=allow_change, allow_code=allow_code, on_start=watch.start)
+    )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .. import command as shared
+
+_HEADER = ["run", "status", "optimizer", "steps", "secs", "result", ""]
+_NUMBERS = {3, 4}  # columns aligned to the right
+_DAMAGED = "damaged"
 
 
 @shared.command(
@@ -13,7 +19,8 @@ from .. import command as shared
     examples="""
     optrun runs                                    all runs here, oldest first
     optrun runs --status interrupted
-    optrun runs mom --json | jq -r '.runs[].name'
+    optrun runs mom -n 5                           the latest five with `mom` in their names
+    optrun runs --json | jq -r '.runs[].name'
     """,
 )
 @click.argument("pattern", default="")
@@ -22,32 +29,43 @@ from .. import command as shared
 @shared.json_option
 def command(pattern: str, status: str | None, last: int | None, as_json: bool) -> None:
     """List runs; PATTERN is a part of the name."""
-    from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
-    from ...experiments.run import list_runs
-    from ...experiments.run_dir import STATES, default_root
-    from ..console import result, result_json, table
+    from typing import get_args
 
-    if status is not None and status not in STATES:
-        raise UsageError(unknown_name("status", status, STATES))
-    rows = [_facts(run) for run in list_runs() if pattern in run.name]
-    rows = [row for row in rows if status in (None, row["status"])][-(last or 0) :]
+    from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
+    from ...experiments.run_dir import State, default_root
+    from ...experiments.run_lookup import find_runs
+    from ..console import result, result_json
+
+    states = (*get_args(State), _DAMAGED)
+    if status is not None and status not in states:
+        raise UsageError(unknown_name("status", status, states))
+    rows = [_facts(run) for run in find_runs() if pattern in run.path.name]
+    rows = sorted((row for row in rows if status in (None, row["status"])), key=lambda row: row["started"] or "")
+    rows = rows[-last:] if last else rows
+    if not rows:
+        wanted = f"no runs in {default_root()}/" + (f" have '{pattern}' in their names" if pattern else "")
+        raise NothingMatchedError(f"{wanted}{f' with status {status}' if status else ''}; `optrun train` makes one")
     if as_json:
         result_json("optrun/runs@1", root=str(default_root()), runs=rows)
-        return
-    if not rows:
-        wanted = f"no runs in {default_root()}/" + (f" match {pattern!r}" if pattern else "")
-        raise NothingMatchedError(f"{wanted}{f' with status {status}' if status else ''}; `optrun train` makes one")
-    for line in table([_cells(row) for row in rows], ["run", "status", "optimizer", "steps", "secs", "result", ""], {3, 4}):
-        result(line)
+    else:
+        result(_table(rows))
 
 
-def _facts(run) -> dict:  # noqa: ANN001 (a Run; its module is imported late)
-    summary, status = run.summary, run.status
-    config = summary.get("config", {})
-    optimizer = config.get("optimizer", {})
+def _facts(run_dir: Any) -> dict[str, Any]:
+    """Return what the list says of a run; a damaged one is listed as such, and hides no other."""
+    from ...experiments.errors import DataError
+    from ...experiments.run import Run
+
+    try:
+        run = Run(run_dir)
+        status, summary = run.status, run.summary
+        config = summary.get("config", {})
+        optimizer = config.get("optimizer", {})
+    except DataError:
+        status, summary, config, optimizer = {"state": _DAMAGED}, {}, {}, {}
     return {
-        "name": run.name,
-        "path": str(run.path),
+        "name": run_dir.path.name,
+        "path": str(run_dir.path),
         "status": status.get("state"),
         "optimizer": optimizer.get("name"),
         "lr": optimizer.get("lr"),
@@ -55,32 +73,40 @@ def _facts(run) -> dict:  # noqa: ANN001 (a Run; its module is imported late)
         "steps": summary.get("steps", status.get("step")),
         "train_secs": summary.get("train_secs"),
         "final": summary.get("final", {}),
+        "best": summary.get("best"),
         "curve": summary.get("curve", []),
         "started": status.get("started"),
     }
 
 
-def _cells(row: dict) -> list[str]:
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Lay the runs out; where the terminal is too narrow, the curves go first, then the seconds."""
     import sys
 
-    from ..charts import sparkline
-    from ..console import unicode_ok
+    from ..console import columns, table
+
+    cells = [_cells(row) for row in rows]
+    lines = table(cells, _HEADER, _NUMBERS)
+    if max(map(len, lines)) > columns(sys.stdout):
+        lines = table([row[:-1] for row in cells], _HEADER[:-1], _NUMBERS)
+    return lines
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    import sys
+
+    from ..charts import figure, sparkline
+    from ..streams import is_utf8
 
     final = row["final"]
-    shown = next((f"{name} {final[name]:.4f}" for name in (*_preferred(final), *final)), "")
-    optimizer = "" if row["optimizer"] is None else row["optimizer"]
-    if row["lr"] is not None:
-        optimizer += f" lr={row['lr']:g}"
+    name = next((name for name in final if name.startswith("test/") and name != "test/loss"), next(iter(final), None))
+    optimizer = (row["optimizer"] or "").rpartition(":")[2]
     return [
         row["name"],
         row["status"] or "unknown",
-        optimizer,
+        f"{optimizer} {row['lr']:g}" if row["lr"] is not None else optimizer,
         "" if row["steps"] is None else str(row["steps"]),
         "" if row["train_secs"] is None else f"{row['train_secs']:.1f}",
-        shown,
-        sparkline(row["curve"], 10, unicode_ok(sys.stdout)),
+        f"{name} {figure(final[name])}" if name else "",
+        sparkline(row["curve"], 10, is_utf8(sys.stdout)),
     ]
-
-
-def _preferred(final: dict) -> list[str]:
-    return [name for name in final if name.startswith("test/") and not name.endswith("/loss")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import click
+from typing import Any
 
 from .. import command as shared
 
@@ -16,10 +16,13 @@ from .. import command as shared
     optrun show mom-0001 --json | jq .config.optimizer
     """,
 )
-@click.argument("run")
+@shared.run_argument
 @shared.json_option
 def command(run: str, as_json: bool) -> None:
-    """Show RUN: result, configuration, environment, checkpoints."""
+    """Show RUN: result, environment, configuration.
+
+    RUN is a name, the beginning of one, a path, or @1 for the latest.
+    """
     from ...experiments.run import Run
     from ...experiments.run_lookup import find_run
     from ..console import result, result_json
@@ -36,32 +39,56 @@ def command(run: str, as_json: bool) -> None:
             environment=found.env,
             checkpoints=[{"step": file.step, "path": str(file.path)} for file in found.checkpoints],
         )
-        return
-    for line in _lines(found):
-        result(line)
-
-
-def _lines(run) -> list[str]:  # noqa: ANN001 (a Run; its module is imported late)
-    from ..watch import resume_command, result_lines
-
-    status, summary, environment = run.status, run.summary, run.env
-    if summary:
-        lines = result_lines(run.name, summary)
     else:
-        rows = run.rows
-        where = f" at step {rows[-1]['step']}" if rows else ""
-        lines = [f"{run.name}: {status.get('state')}{where}"]
-    if status.get("state") in ("interrupted", "diverged", "failed"):
-        lines.append(f"  resume: {resume_command(run.dir)}")
-    lines += ["", f"path       {run.path}", f"started    {status.get('started', '')[:19].replace('T', ' ')} UTC"]
+        result([*_result(found), "", *_facts(found), "", *_config(found)])
+
+
+def _result(run: Any) -> list[str]:
+    from ..run_text import colored, result_lines, resume_command
+
+    state = run.state
+    if run.summary and state != "running":
+        lines = result_lines(run.name, run.summary)
+    else:
+        step = f" at step {run.rows[-1]['step']}" if run.rows else ""
+        lines = [f"{run.name}: {colored(state)}{step}"]
+    return [*lines, f"  resume: {resume_command(run.dir)}"] if state in ("interrupted", "failed") else lines
+
+
+def _facts(run: Any) -> list[str]:
+    from ..charts import count
+
+    status, environment = run.status, run.env
+    lines = [f"path      {run.path}", f"started   {status.get('started', '')[:19].replace('T', ' ')} UTC"]
     if environment:
-        lines.append(
-            f"made with  optrun {environment['optrun']}, torch {environment['torch']}, python {environment['python']}, "
-            f"{environment['device']}, {environment['threads']} thread{'s' if environment['threads'] > 1 else ''}"
-        )
+        versions = ", ".join(f"{name} {environment.get(name)}" for name in ("optrun", "torch", "python"))
+        threads = count(environment.get("threads", 1), "thread")
+        lines.append(f"made with {versions}; {environment.get('device')}, {threads}")
     if run.checkpoints:
-        steps = ", ".join(str(file.step) for file in run.checkpoints)
-        best = (summary.get("best") or {}).get("step")
-        lines.append(f"saved      steps {steps}" + (f" (best {best})" if best else ""))
-    text = run.dir.read_config() if run.dir.config_path.exists() else ""
-    return [*lines, "", *text.rstrip().splitlines()]
+        best = (run.summary.get("best") or {}).get("step")
+        steps = [f"{file.step}{' (best)' if file.step == best else ''}" for file in run.checkpoints]
+        lines.append(f"saved     at {'step' if len(steps) == 1 else 'steps'} {', '.join(steps)}")
+    return lines
+
+
+def _config(run: Any) -> list[str]:
+    """Return what the configuration says beyond the defaults, as YAML."""
+    from ...experiments.config import to_yaml
+
+    origins = run.dir.read_json("origins.json") or {}
+    chosen = {key: _chosen(value, key, origins) for key, value in run.config.items()}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    return [f"# all but defaults; {run.dir.config_path} has everything", *to_yaml(chosen).rstrip().splitlines()]
+
+
+def _chosen(value: Any, key: str, origins: dict[str, str]) -> Any:
+    """Return the part of a value that is not a default, or None."""
+    if isinstance(value, dict):
+        inner = {name: _chosen(item, f"{key}.{name}", origins) for name, item in value.items()}
+        return {name: item for name, item in inner.items() if item is not None} or None
+    return None if origins.get(key, "default") == "default" and not _below(key, origins) else value
+
+
+def _below(key: str, origins: dict[str, str]) -> bool:
+    """Tell whether something inside a list was chosen: `metrics.0`."""
+    return any(place != "default" and inner.startswith(f"{key}.") for inner, place in origins.items())

@@ -63,5 +63,14 @@ def command(
     watch = Watch("train", quiet, as_json)
     if dry_run:
         return watch.dry_run(training.load_config(target, overrides))
-    permissions = {"fresh": fresh, "allow_change": allow_change, "allow_code": allow_code}
-    return watch.follow(lambda: training.train(target, overrides, name=name, on_start=watch.start, **permissions))
+    return watch.follow(
+        lambda: training.train(
+            target,
+            overrides,
+            name=name,
+            fresh=fresh,
+            allow_change=allow_change,
+            allow_code=allow_code,
+            on_start=watch.start,
+        )
+    )

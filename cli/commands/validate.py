@@ -19,28 +19,32 @@ from .. import command as shared
 @click.option("--static", is_flag=True, help="Do not load the data and build the model to see whether they fit.")
 @shared.json_option
 def command(files: tuple[str, ...], static: bool, as_json: bool) -> int:
-    """Check configurations: every problem at once, each at its place."""
+    """Check configurations: all problems, each at its place."""
     from ...experiments.config import ConfigError
-    from ...experiments.errors import UsageError
+    from ...experiments.errors import DataError, UsageError
     from ...experiments.experiment import build
     from ...experiments.training import load_config
-    from ..console import result, result_json, say
+    from .. import github
+    from ..console import result, result_json
 
     problems: list[dict] = []
+    words: list[str] = []
+    code = 0
     for file in files:
         try:
             config = load_config(file)
             if not static:
                 build(config)
-        except ConfigError as error:
-            problems += [problem.as_dict() for problem in error.problems]
-            say(str(error))
-        except UsageError as error:
-            problems.append({"file": file, "message": str(error)})
-            say(f"error: {error}")
+        except (UsageError, DataError) as error:
+            found = error.problems if isinstance(error, ConfigError) else ()
+            problems += [problem.as_dict() for problem in found] or [{"file": file, "message": str(error)}]
+            words.append(str(error) if found else f"{file}: {error}")
+            github.annotate(found, f"{file}: {error}")
+            code = code or error.exit_code
         else:
-            if not as_json:
-                result(f"{file}: ok")
+            words.append(f"{file}: ok")
     if as_json:
         result_json("optrun/validate@1", files=list(files), problems=problems)
-    return UsageError.exit_code if problems else 0
+    else:
+        result(words)
+    return code

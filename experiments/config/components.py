@@ -66,8 +66,9 @@ class Resolver(Filler):
             place=name,
         )
         common = self._common(cls, nodes, owner)
+        before_args = len(self.problems)
         args = self.fill(owner, nodes)
-        if len(self.problems) == before:
+        if len(self.problems) == before_args:
             self._ask(component, args, nodes, owner)
         if len(self.problems) > before:
             return None

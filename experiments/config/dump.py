@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 from ..lengths import Length
@@ -44,7 +45,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Length):
-        return str(value)
+        return _length_text(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _Inexpressible
@@ -56,6 +57,16 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__") and type(value).__module__.startswith(__package__ or ""):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return _by_pydantic(value)
+
+
+def _length_text(length: Length) -> str:
+    """Write a length so that it reads back exactly; `str` rounds an amount of many digits."""
+    text = str(length)
+    try:
+        is_exact = type(length).parse(text) == length
+    except ValueError:
+        is_exact = False
+    return text if is_exact else f"{Decimal(repr(length.amount)):f} {length.unit}"
 
 
 def _by_pydantic(value: Any) -> Any:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import nearest
+from .limits import MAX_BYTES
 from .merge import merge
 from .nodes import Node, Source
 from .problems import Problem, shorten
-from .reading import MAX_BYTES, Reading
+from .python_data import from_python
+from .reading import Reading
 from .targets import find_extended, names_in
 
 _MAX_FILES = 64
@@ -35,9 +37,9 @@ class Tree:
         return self._extended(self._read(source), source, [source])
 
     def from_python(self, values: Mapping[str, Any], source: Source) -> Node:
-        reading = Reading(source, self.problems)
-        node = reading.read_python(values)
-        self.fatal = self.fatal or reading.fatal
+        before = len(self.problems)
+        node = from_python(values, source, self.problems)
+        self.fatal = self.fatal or len(self.problems) > before
         return self._extended(node, source, [source])
 
     def _read(self, source: Source) -> Node:

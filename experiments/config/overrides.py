@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .limits import MAX_DEPTH
 from .merge import COMPONENTS, merge, named
 from .nodes import Node, Source
 from .problems import Origin, Problem, shorten
-from .reading import MAX_DEPTH, Reading
+from .python_data import from_python
+from .reading import Reading
 
 _INDEX = re.compile(r"[0-9]{1,5}")
 _FORM = re.compile(r"([^=\s]+)=(.*)", re.DOTALL)
@@ -71,9 +73,9 @@ def _from_python(key: str, value: Any, problems: list[Problem]) -> _Override | N
     if not _is_path(path):
         problems.append(Problem(origin, "", "override", f"expected a key path such as `optimizer.lr`, got {key!r}"))
         return None
-    reading = Reading(source, problems)
-    node = reading.read_python(value, key)
-    return _Override(path, (origin,) * len(path), node, not reading.fatal)
+    before = len(problems)
+    node = from_python(value, source, problems, key)
+    return _Override(path, (origin,) * len(path), node, len(problems) == before)
 
 
 def _key_origins(source: Source, path: tuple[str, ...]) -> Iterator[Origin]:

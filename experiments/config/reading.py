@@ -1,4 +1,4 @@
-"""Reads YAML text, and plain Python data, into nodes.
+"""Reads YAML text into nodes.
 
 The language is a safe part of YAML: one document; no anchors, aliases, merge keys or tags; text keys, each once.
 Reading collects everything that is wrong and does not stop at the first.
@@ -9,9 +9,6 @@ from __future__ import annotations
 import bisect
 import codecs
 import itertools
-import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,20 +23,10 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from ..lengths import Length
+from .limits import FORBIDDEN, MAX_BYTES, MAX_DEPTH, MAX_NODES, refusal
 from .nodes import Node, Source, join
 from .problems import Origin, Problem, shorten
 from .scalars import resolve
-
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 50
-MAX_NODES = 10_000
-
-# What no configuration needs in clear text: control characters, line separators that editors do not show, characters
-# that reorder what is read, and halves of surrogate pairs.
-_FORBIDDEN = re.compile(
-    r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
 
 _SYNTAX = {
     "mapping values are not allowed": "a ':' that does not fit here: quote the text, or begin a new line",
@@ -93,7 +80,7 @@ class Reading:
         """Read YAML text; None when it cannot be read."""
         self._set_text(_newlines(text))
         if bad := FORBIDDEN.search(self._text):
-            self._note(self._at(bad.start()), "", "encoding", forbidden(bad[0]) or "")
+            self._note(self._at(bad.start()), "", "encoding", refusal(bad[0]) or "")
             return None
         loader = yaml.SafeLoader(self._text)
         try:
@@ -192,7 +179,7 @@ class Reading:
             return None
 
     def _clean(self, value: str, origin: Origin, path: str) -> str:
-        if message := forbidden(value):
+        if message := refusal(value):
             self._note(origin, path, "encoding", message)
             return "?"
         return value

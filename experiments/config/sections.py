@@ -126,7 +126,7 @@ class TrainConfig:
 
 
 _EPOCH = Length(1, "epochs")
-_INTERVAL_EPOCH = Interval(1, "epochs")
+_TEN_MINS = Interval(600, "secs")  # as in TensorFlow 1; an epoch of a small run is over in milliseconds
 _TEN_STEPS = Length(10, "steps")
 _TEN_SECS = Interval(10, "secs")
 
@@ -156,7 +156,7 @@ class StopConfig:
 class CheckpointConfig:
     """When to save, and what to keep."""
 
-    every: Interval = _INTERVAL_EPOCH
+    every: Interval = _TEN_MINS
     keep: Annotated[int, Ge(2)] = 2
     best: bool = True
     keep_every_hours: Positive | None = None

@@ -45,6 +45,8 @@ def check(annotation: Any, value: Any) -> tuple[Any, list[Mistake]]:
         result = adapter.validate_python(value)
     except ValidationError as error:
         return None, _mistakes(annotation, value, error.errors(include_url=False))
+    except OverflowError:
+        return None, [Mistake((), f"expected {expected_text(annotation)}, got a number that is too large")]
     if _infinite(result):
         return None, [Mistake((), f"expected a finite number, got {value_text(value)}")]
     return result, []
@@ -68,9 +70,25 @@ def value_text(value: Any) -> str:
 
 def expected_text(annotation: Any) -> str:
     """Say what an annotation accepts, with an article: `a number > 0`."""
-    text = type_text(_without_none(annotation))
+    text = type_text(_readable(_without_none(annotation)))
     article = _ARTICLES.get(text.split(" ")[0])
     return f"{article} {text}" if article else text
+
+
+def _readable(annotation: Any) -> Any:
+    """Return the annotation with classes of keys, whose names mean nothing to users, as plain mappings."""
+    members = _members(annotation)
+    if not any(map(_keys, members)):
+        return annotation
+    return typing.Union[tuple(dict[str, Any] if _keys(member) else member for member in members)]  # noqa: UP007
+
+
+def _keys(annotation: Any) -> dict[str, Any]:
+    """Return the keys of a TypedDict and their annotations; nothing for other types."""
+    bare = _bare(annotation)
+    if not hasattr(bare, "__required_keys__"):  # typing_extensions has a TypedDict that typing does not know
+        return {}
+    return {key: _required(hint) for key, hint in typing.get_type_hints(bare, include_extras=True).items()}
 
 
 def _mistakes(annotation: Any, value: Any, details: list[Any]) -> list[Mistake]:
@@ -84,10 +102,15 @@ def _mistakes(annotation: Any, value: Any, details: list[Any]) -> list[Mistake]:
 
 
 def _mistake(annotation: Any, value: Any, path: tuple[int | str, ...], details: list[Any]) -> Mistake:
+    around = annotation
     for step in path:
+        around = annotation
         annotation, value = _item_annotation(annotation, step), operator.getitem(value, step)
     if details[0]["type"] == "extra_forbidden":
-        return Mistake(path, f"there is no key '{shorten(str(path[-1]))}' here")
+        known = [key for member in _members(around) for key in _keys(member)]
+        guess = nearest(str(path[-1]), known)
+        hint = f"did you mean '{guess}'?" if guess else f"known: {', '.join(known)}"
+        return Mistake(path, f"there is no key '{shorten(str(path[-1]))}' here", hint)
     missing = [detail["loc"][-1] for detail in details if detail["type"] == "missing"]
     if missing and isinstance(value, dict):
         return Mistake(path, f"the key '{missing[0]}' is missing")
@@ -140,9 +163,8 @@ def _item_annotation(annotation: Any, step: int | str) -> Any:
             return inner[step]
         if origin is dict and isinstance(step, str):
             return inner[1]
-        if typing.is_typeddict(bare) or hasattr(bare, "__total__"):
-            hint = typing.get_type_hints(bare, include_extras=True).get(str(step), Any)
-            return _required(hint)
+        if keys := _keys(member):
+            return keys.get(str(step), Any)
         if (origin in (list, tuple, set, frozenset) or origin in SEQUENCES) and isinstance(step, int):
             return inner[0]
     return Any

@@ -67,6 +67,8 @@ class EvaluationHook(Hook):
             session.final.update(measured)
 
     def _evaluate(self, session: Any) -> None:
+        if not self.splits:
+            return
         values: dict[str, float] = {}
         for split in self.splits:
             measured = session.evaluators[split](lambda: session.interrupted)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from ..arguments import Positive
 from ..hook import Hook, Phase, RunArgs
+from ..schedules import Schedule
+from . import register_hook
 
 
+@register_hook(
+    "learning_rate_setter", source="LearningRateSetterHook of tensorflow/models, research/resnet (TensorFlow 1)"
+)
 class LearningRateSetterHook(Hook):
     """Feed the learning rate: lr(step) = base * schedule(step), a pure function of the completed steps.
 
@@ -22,7 +27,7 @@ class LearningRateSetterHook(Hook):
 
     phase = Phase.CONTROL
 
-    def __init__(self, schedule: Callable[[int], float], base: float | None = None):
+    def __init__(self, schedule: Schedule, base: Positive | None = None):
         self.schedule = schedule
         self.base = 1.0 if base is None and getattr(schedule, "absolute", False) else base
 

@@ -91,6 +91,13 @@ def test_a_comparison_of_two_places(load):
     """)
 
 
+def test_arguments_that_do_not_fit_together_are_reported_beside_others(load):
+    text = BASE + "schedule: {name: piecewise, boundaries: [5], factors: [1], warmup: 5x}\n"
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert [problem.key for problem in caught.value.problems] == ["schedule.factors", "schedule.warmup"]
+
+
 def test_a_broken_byte(load, folder):
     (folder / "a.yaml").write_bytes(b"data: digits\nmodel: \xffmlp\n")
     assert text_of(load, "a.yaml") == golden("""

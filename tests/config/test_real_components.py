@@ -8,7 +8,7 @@ from optrun.experiments import config
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config.targets import names_in, preset_folder
 from optrun.experiments.config.values import expected_text
-from optrun.experiments.experiment import REGISTRIES
+from optrun.experiments.registries import REGISTRIES
 from optrun.experiments.registry import Component
 
 BASE = {

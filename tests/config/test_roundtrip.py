@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from optrun.experiments import config
 from optrun.experiments.config import to_yaml
+from optrun.experiments.config.limits import FORBIDDEN
 from optrun.experiments.config.nodes import Source
-from optrun.experiments.config.reading import _FORBIDDEN, Reading
+from optrun.experiments.config.reading import Reading
 
 from .small_registries import BASE, make_registries
 
@@ -24,7 +25,7 @@ REGISTRIES = make_registries()
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t:#-[]{},&*!|>'\"%@` .0123e")
-).filter(lambda text: not _FORBIDDEN.search(text))
+).filter(lambda text: not FORBIDDEN.search(text))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 TRICKY = st.sampled_from([
     "", " ", "null", "~", "true", "no", "1", "1e3", ".5", ".inf", "0x1F", "0o7", "- a", "a: b", "a #b", "#", "'", '"',
@@ -64,8 +65,10 @@ def test_another_reader_finds_the_same_structure(values):
 # ---- configurations --------------------------------------------------------------------------------------------------
 
 RATES = st.floats(1e-8, 1e3) | st.integers(1, 100)
-LENGTHS = st.sampled_from(["1 step", "300 steps", "2 epochs", "0.5 epochs", "12.5%", 7, "100%"])
-INTERVALS = LENGTHS | st.sampled_from(["10m", "1.5h", "3s", "90s"])
+LENGTHS = st.sampled_from(
+    ["33.3333333%", "0.0000123456789 epochs", "1 step", "300 steps", "2 epochs", "0.5 epochs", "12.5%", 7, "100%"]
+)
+INTERVALS = LENGTHS | st.sampled_from(["10m", "1.5h", "3s", "90s", "12.3456789s", "0.1m"])
 OPTIMIZERS = st.one_of(
     st.just("sgd"),
     st.fixed_dictionaries(
@@ -168,7 +171,7 @@ def test_the_resolved_config_is_complete(load):
         "target": None,
         "weights": "raw",
     }
-    assert written["checkpoint"] == {"every": "1 epoch", "keep": 2, "best": True, "keep_every_hours": None}
+    assert written["checkpoint"] == {"every": "10m", "keep": 2, "best": True, "keep_every_hours": None}
     assert written["log"] == {"every": "10 steps", "lines": "10s", "to": ["jsonl"]}
     assert written["train"]["threads"] == "auto"
     assert set(written["data"]) == {

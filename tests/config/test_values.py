@@ -107,19 +107,19 @@ def test_accepts(annotation, value, result):
         (Literal["auto"] | Count, 0, (), "expected auto or int >= 1, got 0", None),
         (Positive | Part, {"rate": -1}, ("rate",), "expected a number > 0, got -1", None),
         (Positive | Part, {"only": ["a"]}, (), "the key 'rate' is missing", None),
-        (Positive | Part, {"rate": 1, "ony": 1}, ("ony",), "there is no key 'ony' here", None),
+        (Positive | Part, {"rate": 1, "ony": 1}, ("ony",), "there is no key 'ony' here", "did you mean 'only'?"),
+        (Positive | Part, "x", (), "expected a number > 0 or mapping, got 'x'", None),
+        (Positive | Part | None, [1], (), "expected a number > 0 or mapping, got [1]", None),
         (Length, "10s", (), "expected a length such as `300 steps`, `2 epochs` or `5%`, got the time '10s'", None),
+        (Length, f"{'9' * 400} steps", (), "expected a length, got a number that is too large", None),
         (Length, 2.5, (), "expected a length such as `300 steps`, `2 epochs` or `5%`, got 2.5", None),
         (tuple[Length, ...], [3, "x"], (1,), "expected a length such as", None),
         (Own, 3, (), "expected own, got 3", None),
-        (int, 10**400, (), "", None),
         (float, [[1] * 50], (), "expected a number, got [a list of 50]", None),
         (float, "x" * 500, (), "expected a number, got 'xxx", None),
     ],
 )
 def test_refuses(annotation, value, path, message, hint):
-    if annotation is int and value == 10**400:
-        pytest.skip("any whole number is an int")
     _, mistakes = check(annotation, value)
     assert mistakes
     assert mistakes[0].path == path

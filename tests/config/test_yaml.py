@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from optrun.experiments.config.limits import MAX_BYTES, MAX_NODES
 from optrun.experiments.config.nodes import Source
 from optrun.experiments.config.problems import Problem
-from optrun.experiments.config.reading import MAX_BYTES, MAX_NODES, Reading
+from optrun.experiments.config.reading import Reading
 from optrun.experiments.config.scalars import resolve
 
 # Section 10.3.2 of the YAML 1.2.2 specification, with what YAML 1.1 makes of the same text where that differs.

@@ -1,0 +1,21 @@
+"""All registries by kind: what a configuration can name."""
+
+from __future__ import annotations
+
+from . import data as data_folder
+from . import losses, metrics, models, optimizers, schedules, updates
+from .data import augmentations
+from .hooks import registry as hook_registry
+from .registry import Registry
+
+REGISTRIES: dict[str, Registry] = {
+    "optimizer": optimizers.registry,
+    "schedule": schedules.registry,
+    "model": models.registry,
+    "data": data_folder.registry,
+    "augmentation": augmentations.registry,
+    "loss": losses.registry,
+    "metric": metrics.registry,
+    "update": updates.registry,
+    "hook": hook_registry,
+}
