@@ -20,10 +20,10 @@ BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 BUG = 70
 
 _EXAMPLES = """\
-optrun train                                 train the preset `mom` on digits
+optrun train  train the preset `mom` on digits
 optrun train configs/mom.yaml optimizer.lr=0.05
-optrun runs                                  what has been run here
-optrun describe optimizer/adam               formula, arguments, YAML to paste"""
+optrun runs  what has been run here
+optrun describe optimizer/adam  formula, arguments, YAML to paste"""
 
 _EXIT_CODES = """\
   0 done, 1 the answer is no, 2 usage or configuration, 3 diverged,

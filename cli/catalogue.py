@@ -99,7 +99,7 @@ def paste_ready(component: Any) -> str:
 
     examples = component.facts.get("example") or _EXAMPLES.get(f"{component.kind}/{component.name}", {})
     shown = [a for a in component.signature.arguments if a.name not in _FILLED_BY_DATA]
-    values = {a.name: examples.get(a.name, "..." if a.required else _plain(a.default)) for a in shown}
+    values = {a.name: examples.get(a.name, _example(a) if a.required else _plain(a.default)) for a in shown}
     values = {name: value for name, value in values.items() if value is not None}
     spec = {"name": component.name, **values}
     if component.kind == "augmentation":
@@ -171,6 +171,13 @@ def _kind_of(value: Any) -> str | None:
         return None
     names = tuple(inspect.signature(value).parameters)
     return next((kind for first, kind in _GIVEN.items() if names[: len(first)] == first), None)
+
+
+def _example(argument: Any) -> Any:
+    """Return something to put where there is no default: the simplest component, or dots."""
+    kind, many = argument.nested or ("", False)
+    simplest = {"schedule": "constant"}.get(kind, "...")
+    return [simplest] if many else simplest
 
 
 def _meanings(doc: str) -> dict[str, str]:

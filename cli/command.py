@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from collections.abc import Callable
@@ -12,7 +13,6 @@ import click
 from . import completion
 
 SECTIONS = ("Run", "Read", "Configure")
-_KEY = re.compile(r"[^/=]+=", re.ASCII)
 
 
 class Command(click.Command):
@@ -20,7 +20,7 @@ class Command(click.Command):
 
     Args:
         section: its heading in `optrun --help`.
-        examples: lines to show as they are.
+        examples: command lines, each with a remark after two spaces if it needs one.
     """
 
     def __init__(self, *args: Any, section: str = "Read", examples: str = "", **kwargs: Any):
@@ -33,10 +33,12 @@ class Command(click.Command):
 
 
 def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
-    """Write the section `Examples`, its lines as they are."""
+    """Write the section `Examples`: command lines, and remarks in a column of their own."""
+    rows = [re.split(r"  +", line) for line in examples.splitlines()]
+    longest = max((len(row[0]) for row in rows if len(row) > 1), default=0)
     with formatter.section("Examples"):
-        for line in examples.splitlines():
-            formatter.write(f"  {line}\n")
+        for command_line, *remark in rows:
+            formatter.write(f"  {command_line:<{longest}}  {' '.join(remark)}".rstrip() + "\n")
 
 
 def command(name: str, section: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -67,8 +69,8 @@ def split_target(arguments: tuple[str, ...], default: str | None) -> tuple[str, 
     Raises:
         click.UsageError: there are two targets, or none and no default.
     """
-    overrides = [argument for argument in arguments if _KEY.match(argument)]
-    targets = [argument for argument in arguments if not _KEY.match(argument)]
+    overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
+    targets = [argument for argument in arguments if argument not in overrides]
     if len(targets) > 1:
         raise click.UsageError(f"one target at a time: got {' and '.join(targets)} (overrides have the form key=value)")
     if not targets and default is None:

@@ -79,9 +79,9 @@ def result_json(schema: str, **content: Any) -> None:
     """
     from ..experiments.json_text import encode_json
 
-    stdout = click.get_binary_stream("stdout")
-    stdout.write(encode_json({"schema": schema, **content}, indent=2))
-    stdout.flush()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(encode_json({"schema": schema, **content}, indent=2))
+    sys.stdout.buffer.flush()
 
 
 def show_log(verbose: bool = False) -> None:
@@ -131,9 +131,13 @@ class LiveLine:
 
 
 class _SayHandler(logging.Handler):
+    """Says what is logged, except errors: they arrive as exceptions, and are reported at the very end."""
+
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            return
         text = record.getMessage()
-        if record.levelno >= logging.WARNING:
+        if record.levelno == logging.WARNING:
             text = f"{paint(sys.stderr, record.levelname.lower() + ':', fg='yellow')} {text}"
         say(text)
 

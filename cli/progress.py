@@ -120,7 +120,7 @@ class LineProgressHook(ProgressHook):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self._pace = max(1, self._num_steps // _LINES_PER_RUN) if self._num_steps else 0
+        self._pace = -(-self._num_steps // _LINES_PER_RUN) if self._num_steps else 0
         self._patience, self._said = _FIRST_SILENCE_SECS, time.monotonic()
 
     def before_run(self, ctx: Any) -> RunArgs | None:

@@ -105,14 +105,15 @@ def _amount(summary: Mapping[str, Any]) -> str:
 def _call(component: Any) -> str:
     """Return a component as a call: its rate, what was given, and what is not the default."""
     given = {name: value for name, value in component.args.items() if name in component.given or name == "lr"}
-    return f"{component.label}({', '.join(f'{name}={_plain(value)}' for name, value in given.items())})"
+    inside = ", ".join(f"{name}={_plain(value)}" for name, value in given.items())
+    return f"{component.label}({inside})" if inside else component.label
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(_plain(item) for item in value)}]"
     if hasattr(value, "component"):
-        return _call(value) if value.given else value.label
+        return _call(value)
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -123,8 +124,7 @@ def _groups(optimizer: Any) -> str:
 
 
 def _schedule(config: Any) -> str:
-    text = _call(config) if config.given else config.label
-    return f"{text} after {config.warmup} of warm-up" if config.warmup else text
+    return f"{_call(config)} after {config.warmup} of warm-up" if config.warmup else _call(config)
 
 
 def _data(experiment: Any) -> str:

@@ -19,15 +19,7 @@ class Change(NamedTuple):
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """List the keys that differ between two configurations as plain data; a run's name is no part of what it is."""
-    old, new = dict(_leaves(before)), dict(_leaves(after))
-    keys = [key for key in (*old, *(key for key in new if key not in old)) if key != "name"]
-    changes = []
-    for key in keys:
-        was, now = old.get(key, _MISSING), new.get(key, _MISSING)
-        if was != now:
-            text = f"{key}: {_text(was)} -> {_text(now)}"
-            changes.append(Change(key, None if was is _MISSING else was, None if now is _MISSING else now, text))
-    return changes
+    return [change for change in _differences(before, after, "") if change.key != "name"]
 
 
 def describe_changes(changes: list[Change]) -> str:
@@ -35,16 +27,35 @@ def describe_changes(changes: list[Change]) -> str:
     return "\n".join(f"  {change.text}" for change in changes)
 
 
-def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(values, Mapping) and values:
-        for key, value in values.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(values, list) and any(isinstance(item, Mapping) for item in values):
-        for index, item in enumerate(values):
-            yield from _leaves(item, f"{path}.{index}")
-    else:
-        yield path, values
+def _differences(was: Any, now: Any, path: str) -> Iterator[Change]:
+    """Yield what differs, key by key; where one side has no such mapping or list, each key of the other."""
+    old, new = _inside(was), _inside(now)
+    if old is None or new is None or not (old or new):
+        if not _same(was, now):
+            text = f"{path}: {_text(was)} -> {_text(now)}"
+            yield Change(path, None if was is _MISSING else was, None if now is _MISSING else now, text)
+        return
+    for key in dict.fromkeys((*old, *new)):
+        yield from _differences(old.get(key, _MISSING), new.get(key, _MISSING), f"{path}.{key}" if path else str(key))
+
+
+def _inside(value: Any) -> Mapping[Any, Any] | None:
+    """Return what is compared one by one: the keys of a mapping, the items of a list of mappings."""
+    if value is _MISSING or value == []:
+        return {}
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return dict(enumerate(value))
+    return value if isinstance(value, Mapping) else None
+
+
+def _same(was: Any, now: Any) -> bool:
+    """Tell equal values, where `true` is not 1."""
+    if isinstance(was, list) and isinstance(now, list):
+        return len(was) == len(now) and all(map(_same, was, now))
+    return was == now and isinstance(was, bool) == isinstance(now, bool)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "(not set)" if value is _MISSING else "null" if value is None else str(value)

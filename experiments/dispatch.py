@@ -50,7 +50,7 @@ class Dispatch:
                 self._secs.append((index, trigger.secs))
         self._always = frozenset(always)
         self._tables: dict[frozenset[int], Table] = {}
-        self._base = self._table(self._always)
+        self.base = self._table(self._always)
         self._next_due = 0
         self.restart()
 
@@ -63,7 +63,7 @@ class Dispatch:
     def due(self, step: int) -> Table:
         """Return the calls of the run that will complete `step` updates."""
         if step < self._next_due and not self._secs:
-            return self._base
+            return self.base
         due = set(self._always)
         if step >= self._next_due:
             due.update(index for index, every in self._every if step % every == 0)
@@ -72,11 +72,11 @@ class Dispatch:
         if self._secs:
             now = self._clock()
             due.update(index for index, secs in self._secs if now - self._fired[index] >= secs)
-        return self._table(frozenset(due)) if len(due) > len(self._always) else self._base
+        return self._table(frozenset(due)) if len(due) > len(self._always) else self.base
 
     def completed(self, table: Table) -> None:
         """Restart the clocks of the hooks that were called; a skipped batch leaves them due."""
-        if self._secs and table is not self._base:
+        if self._secs and table is not self.base:
             now = self._clock()
             called = {id(hook) for hook, _ in table.after_run + table.before_run + table.after_gradients}
             self._fired.update({index: now for index, _ in self._secs if id(self._hooks[index]) in called})

@@ -52,13 +52,17 @@ def _version(package: str) -> str | None:
 def _commit() -> str | None:
     """Return the commit of the user's working folder, with `+` when it has changes; None outside a repository."""
     try:
-        head = _git("rev-parse", "HEAD")
-        return f"{head}+" if head and _git("status", "--porcelain", "--untracked-files=no") else head
+        head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.TimeoutExpired):  # no git here, or a repository too large to ask
         return None
+    if not head or changes is None:  # outside a repository, before the first commit, or without a working tree
+        return None
+    return f"{head}+" if changes else head
 
 
 def _git(*args: str) -> str | None:
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=2, env=environment, check=False)
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    done = subprocess.run(
+        ["git", *args], capture_output=True, text=True, errors="replace", timeout=2, env=environment, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None

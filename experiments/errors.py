@@ -81,6 +81,9 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
         self.saved = saved
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, bool]]:
+        return type(self), (self.signum, self.saved)  # not the message, which is what exceptions are rebuilt from
+
     @property
     def exit_code(self) -> int:
         return 128 + self.signum

@@ -176,8 +176,8 @@ def build(config: Config) -> Experiment:
     if config.train.deterministic and device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
 
-    loss = fitting.fitting(config, config.loss, dataset)
-    metrics = {metric.label: fitting.fitting(config, metric, dataset) for metric in config.metrics}
+    loss = fitting.bind_fitting(config, config.loss, dataset)
+    metrics = {metric.label: fitting.bind_fitting(config, metric, dataset) for metric in config.metrics}
     fitting.try_loss(config, model, loss, metrics, dataset, batches)
 
     extra_updates = _make_updates(config, model)

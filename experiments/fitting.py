@@ -80,7 +80,7 @@ def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
     return work
 
 
-def fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
+def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
     """Bind a loss or metric, after a look at whether it is made for this kind of target."""
     task = part.component.facts.get("task")
     if task is not None and task != dataset.task:

@@ -16,6 +16,10 @@ Policy = Literal["raise", "stop", "skip"]
 class Gate:
     """Checks the loss and every gradient before the update.
 
+    On a GPU, where asking for the answer would make the host wait at every step, the answer stays on the device: a
+    fused optimizer reads it there and leaves the weights alone from the first bad batch on, and the host asks when a
+    hook is due (`settle`).
+
     With `skip`, the model's buffers are copied before each forward pass and put back when the batch is skipped,
     because torch's batch norm has by then mixed the bad batch into its running statistics.
 
@@ -40,6 +44,33 @@ class Gate:
         self._buffers: list[Tensor] = []
         self._copies: list[Tensor] = []
         self._found: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._good_steps: Tensor | None = None  # on the device, since the host last asked
+
+    def defer(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Leave the answers on the device from now on, if policy and optimizer allow it; return whether they do."""
+        fused = all(group.get("fused") for group in optimizer.param_groups)
+        devices = {p.device for group in optimizer.param_groups for p in group["params"]}
+        if self.policy == "skip" or self.loss_above is not None or not fused or len(devices) != 1:
+            return False
+        (device,) = devices
+        self._good_steps = torch.zeros((), device=device)
+        optimizer.found_inf = self._flags(device)[0]  # type: ignore[attr-defined] (torch's own scaler sets it too)
+        return True
+
+    @property
+    def deferred(self) -> bool:
+        """Whether answers stay on the device until `settle`."""
+        return self._good_steps is not None
+
+    def settle(self) -> int | None:
+        """Return how many steps passed before the first bad one since the host last asked; None if all passed."""
+        if self._good_steps is None:
+            return None
+        found, _ = self._flags(self._good_steps.device)
+        if found.item() == 0.0:
+            self._good_steps.zero_()
+            return None
+        return int(self._good_steps.item())
 
     def before_forward(self) -> None:
         """Keep what the forward pass may spoil."""
@@ -64,42 +95,53 @@ class Gate:
             loss: scalar.
             gradients: of the trainable parameters, any shapes and devices.
         """
+        if self._good_steps is not None:
+            found, one = self._flags(self._good_steps.device)
+            for group in _by_device([loss, *gradients]):
+                torch._amp_foreach_non_finite_check_and_unscale_(group, found, one)
+            self._good_steps += 1 - found  # the flag stays up, and the optimizer idle, until the host asks
+            return True
         if self.loss_above is not None and not loss.item() <= self.loss_above:
             return False
         return all(self._finite(group) for group in _by_device([loss, *gradients]))
 
-    def failure(self, loss: Tensor, batch: int, step: int) -> DivergedError:
-        """Say what was not finite, and where."""
-        names = [
-            name
-            for name, parameter in self._model.named_parameters()
-            if parameter.grad is not None and not _all_finite(parameter.grad)
-        ]
-        value = loss.item()
-        if not _all_finite(loss):
-            what = f"loss is {value:g}"
-        elif names:
-            what = f"the gradient of {names[0]} is not finite"
+    def failure(self, loss: Tensor | None, batch: int, step: int) -> DivergedError:
+        """Say what was not finite, and where; without a loss, the batch is gone and only its number is known."""
+        if loss is None:
+            what = "its loss or a gradient is not finite"
+        elif not _all_finite(loss):
+            what = f"loss is {loss.item():g}"
+        elif (name := self._first_bad_gradient()) is not None:
+            what = f"the gradient of {name} is not finite"
         else:
-            what = f"loss {value:g} is above stop.loss_above = {self.loss_above:g}"
+            what = f"loss {loss.item():g} is above stop.loss_above = {self.loss_above:g}"
         return DivergedError(
             f"diverged in batch {batch} after {step} steps: {what}; the weights are those of step {step}. "
             "A lower learning rate, a warm-up or train.clip_norm may help"
         )
 
+    def _first_bad_gradient(self) -> str | None:
+        for name, parameter in self._model.named_parameters():
+            if parameter.grad is not None and not _all_finite(parameter.grad):
+                return name
+        return None
+
     def _finite(self, tensors: list[Tensor]) -> bool:
         first = tensors[0]
         if any(tensor.layout != torch.strided or not tensor.is_floating_point() for tensor in tensors):
             return all(_all_finite(tensor) for tensor in tensors)
-        if first.device not in self._found:
-            self._found[first.device] = torch.zeros(1, device=first.device), torch.ones(1, device=first.device)
-        found, one = self._found[first.device]
+        found, one = self._flags(first.device)
         # One pass over all tensors, the one that torch's own gradient scaler uses; times one changes no bit.
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)
         if found.item() == 0.0:
             return True
         found.zero_()
         return False
+
+    def _flags(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._found:
+            self._found[device] = torch.zeros((), device=device), torch.ones((), device=device)
+        return self._found[device]
 
 
 def _by_device(tensors: Iterable[Tensor]) -> list[list[Tensor]]:

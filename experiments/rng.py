@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from .errors import UsageError
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,11 +24,16 @@ class Stream:
     give unrelated keys. The same arguments give the same key on every machine and in every version.
 
     Args:
-        seed: the run's seed.
+        seed: the run's seed, at least -2**63 and less than 2**63.
         name: what the numbers are for: `init`, `order`, `step`, `augment`, `split`.
+
+    Raises:
+        UsageError: the seed has more than 64 bits, so that it would be the same as another one.
     """
 
     def __init__(self, seed: int, name: str):
+        if not -(1 << 63) <= seed < 1 << 63:
+            raise UsageError(f"expected a seed from -2**63 to 2**63 - 1, got one of {seed.bit_length()} bits")
         self._state = _absorb(seed & _MASK, zlib.crc32(name.encode()))
 
     def key(self, *counters: int) -> int:
@@ -49,11 +56,11 @@ def key(seed: int, stream: str, *counters: int) -> int:
     return Stream(seed, stream).key(*counters)
 
 
-def generator(*address: int | str) -> torch.Generator:
-    """Return a new CPU generator seeded by `key(*address)`."""
+def generator(seed: int, stream: str, *counters: int) -> torch.Generator:
+    """Return a new CPU generator seeded by `key(seed, stream, *counters)`."""
     import torch
 
-    return torch.Generator().manual_seed(key(*address))  # type: ignore[arg-type]
+    return torch.Generator().manual_seed(key(seed, stream, *counters))
 
 
 def permutation(seed: int, epoch: int, num_examples: int) -> torch.Tensor:

@@ -176,6 +176,8 @@ class MonitoredTrainingSession:
             after_gradients = self._after_gradients(table) if table.after_gradients else None
             if not train_op.run(_merged_feed(requests), after_gradients):
                 return  # a skipped batch completes no step
+            if table is not self._dispatch.base:
+                train_op.settle()
             values = _fetched(train_op, requests)
             event = "after_run"
             for hook, after_run in table.after_run:

@@ -84,6 +84,7 @@ class TrainOp:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._state = OptimizerState(optimizer, model)
         self._batch_size = 0
+        self._unsettled: list[int] = []  # sizes of the batches that a deferred gate has not answered for
         self._loss = torch.full((), float("nan"), device=device)
         self._grad_norm: Tensor | None = None
 
@@ -117,7 +118,27 @@ class TrainOp:
         self.batch += 1
         self.examples += self._batch_size
         self._skipped_in_row = 0
+        if self.gate is not None and self.gate.deferred:
+            self._unsettled.append(self._batch_size)
         return True
+
+    def settle(self) -> None:
+        """Learn whether the steps since the last call were all good, where the gate's answers stay on the device.
+
+        Raises:
+            DivergedError: one was not; the weights, and from now on the counters, are those before it.
+        """
+        if self.gate is None or not self.gate.deferred:
+            return
+        sizes, self._unsettled = self._unsettled, []
+        good_steps = self.gate.settle()
+        if good_steps is None:
+            return
+        bad_steps = len(sizes) - good_steps
+        self.global_step -= bad_steps
+        self.batch -= bad_steps
+        self.examples -= sum(sizes[good_steps:])
+        raise self.gate.failure(None, self.batch, self.global_step)
 
     def parts(self) -> list[str]:
         """List what a step does, in order."""
@@ -326,19 +347,23 @@ def build_train_op(
         raise SessionError(f"accumulate must be at least 1, got {accumulate!r}")
     if precision not in ("fp32", "bf16"):
         raise SessionError(f"no precision '{precision}': use fp32 or bf16")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    gate = Gate(model, on_nan, loss_above) if on_nan is not None else None
+    if gate is not None and device.type == "cuda":
+        gate.defer(optimizer)
     return TrainOp(
         model,
         loss,
         optimizer,
         data if hasattr(data, "batch") else ListOfBatches(data),  # type: ignore[arg-type]
         [make_update(update, model) for update in updates],
-        gate=Gate(model, on_nan, loss_above) if on_nan is not None else None,
+        gate=gate,
         accumulate=accumulate,
         clip_norm=clip_norm,
         clip_value=clip_value,
         precision=precision,
         forward=torch.compile(model) if compile else model,  # type: ignore[arg-type]
-        device=next((parameter.device for parameter in model.parameters()), torch.device("cpu")),
+        device=device,
         seed=seed,
         rank=rank,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,10 +38,24 @@ def load_config(target: str | Path | Mapping[str, Any], overrides: Overrides = (
         target: a path, the name of a file in ./configs or of a preset, or the configuration itself.
         overrides: values to change: {"optimizer.lr": 0.2} or ["optimizer.lr=0.2"].
 
+    $OPTRUN_CONFIG_PATH names more folders to look in, $OPTRUN_DEVICE overrides `train.device`.
+
     Raises:
         ConfigError: all that is wrong with it, each at its place.
     """
-    return configuration.load(target, overrides, registries=REGISTRIES)
+    folders = [Path(folder) for folder in os.environ.get("OPTRUN_CONFIG_PATH", "").split(os.pathsep) if folder]
+    overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
+    return configuration.load(target, overrides, registries=REGISTRIES, config_path=folders)
+
+
+def _with_device(overrides: Overrides, device: str | None) -> Overrides:
+    """Put the environment's device before the overrides, which win."""
+    if not device:
+        return overrides
+    if isinstance(overrides, Mapping):
+        return {"train.device": device, **overrides}
+    given = any(override.startswith("train.device=") for override in overrides)
+    return overrides if given else [f"train.device={device}", *overrides]
 
 
 def train(
@@ -152,16 +167,16 @@ def evaluate(
 
 
 def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:
-    """Build everything and take one step, leaving nothing behind; return its loss and the evaluators' values."""
+    """Build everything and take one step, leaving nothing behind; return its loss and what train and val measure."""
     experiment = build(config)
     hooks = list(on_start(experiment, None)) if on_start else []
     train_op = experiment.train_op
     with experiment.session(None, hooks) as session:
         session.run(train_op)
         values = train_op.fetch(["loss", "lr"])
-        for evaluator in experiment.evaluators.values():
-            values |= evaluator() or {}
-        session.final.update(values)
+        for split, evaluator in experiment.evaluators.items():
+            if split != "test":  # read when the choices are made
+                values |= evaluator() or {}
     return values
 
 

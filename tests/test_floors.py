@@ -35,15 +35,21 @@ def changed(tmp_path: Path, before: str, after: str) -> Path:
 
 
 def test_an_import_from_a_higher_floor_would_be_found(tmp_path):
-    done = lint(changed(tmp_path, '    "session",\n    "hooks",\n', '    "hooks",\n    "session",\n'))
+    done = lint(
+        changed(
+            tmp_path,
+            '    "session | fitting",\n    "registries",\n    "hooks",\n',
+            '    "hooks",\n    "session | fitting",\n    "registries",\n',
+        )
+    )
     assert done.returncode == 1
     assert "optrun.experiments.session -> optrun.experiments.hooks.checkpoint" in done.stdout
 
 
 def test_a_module_without_a_floor_would_be_found(tmp_path):
-    done = lint(changed(tmp_path, '    "session",\n', ""))
+    done = lint(changed(tmp_path, '    "session | fitting",\n', '    "session",\n'))
     assert done.returncode == 1
-    assert "session" in done.stdout
+    assert "fitting" in done.stdout
 
 
 def test_a_terminal_library_in_the_library_would_be_found(tmp_path):

@@ -237,6 +237,55 @@ def test_the_count_of_skips_in_a_row_starts_again_after_a_good_batch():
     assert (op.skipped, op.global_step) == (20, 2)
 
 
+@pytest.mark.parametrize("name", ["sgd", "mom", "adam", "adamw", "adagrad"])
+def test_a_gate_that_answers_on_the_device_freezes_the_weights_at_the_first_bad_batch(name):
+    """As on a GPU: the host learns of it later; weights, optimizer state and counters are those before the batch."""
+    from optrun.experiments import make_optimizer
+
+    def make(bad, num_steps):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 1)
+        optimizer = make_optimizer(model, name, lr=0.05)
+        op = build_train_op(
+            model, nn.functional.mse_loss, optimizer, Poisoned(*linear_problem(50), batch_size=16, bad=bad)
+        )
+        assert op.gate.defer(optimizer)
+        for _ in range(num_steps):
+            op.run()
+        return op
+
+    late, reference = make(bad=[5], num_steps=9), make(bad=[], num_steps=5)
+    reference.settle()
+    assert late.global_step == 9
+    with pytest.raises(DivergedError, match="diverged in batch 5 after 5 steps: its loss or a gradient is not finite"):
+        late.settle()
+    assert (late.global_step, late.batch, late.examples) == (5, 5, reference.examples)
+    assert torch.equal(late.model.weight, reference.model.weight)
+    for ours, theirs in zip(late.optimizer.state.values(), reference.optimizer.state.values(), strict=True):
+        for key, value in ours.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(theirs[key])), key
+
+
+def test_a_gate_defers_only_where_it_can():
+    for options in ({"on_nan": "skip"}, {"loss_above": 5.0}, {}):
+        op = small_train_op(**options)  # an optimizer that is not fused
+        assert not op.gate.defer(op.optimizer)
+
+
+def test_a_session_asks_a_deferred_gate_when_a_hook_is_due():
+    from optrun.experiments import Every
+
+    from .helpers import Recorder, run_steps
+
+    op = poisoned_op(bad=[5])
+    op.optimizer = torch.optim.SGD(op.model.parameters(), lr=0.1, momentum=0.9, fused=True)
+    assert op.gate.defer(op.optimizer)
+    recorder = Recorder(trigger=Every(steps=4))
+    with pytest.raises(DivergedError, match="after 5 steps"):
+        run_steps(op, 20, recorder)
+    assert recorder.steps("after_run") == [4]
+
+
 # ---- bf16, finite data, misuse, state -------------------------------------------------------------------------------
 
 
