@@ -7,6 +7,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -19,11 +20,13 @@ from .streams import silence_stdout
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 BUG = 70
 
+_COMPLETE = "_OPTRUN_COMPLETE"  # set by the shell while it completes a word
+
 _EXAMPLES = """\
-optrun train  train the preset `mom` on digits
+optrun train  # train the preset `mom` on digits
 optrun train configs/mom.yaml optimizer.lr=0.05
-optrun runs  what has been run here
-optrun describe optimizer/adam  formula, arguments, YAML to paste"""
+optrun runs  # what has been run here
+optrun describe optimizer/adam  # formula, arguments, YAML to paste"""
 
 _EXIT_CODES = """\
   0 done, 1 the answer is no, 2 usage or configuration, 3 diverged,
@@ -102,6 +105,8 @@ def run(args: Sequence[str]) -> int:
         return BROKEN_PIPE
     except OSError as error:  # stdout cannot be written: a full disk
         say(f"{_error()} {error}")
+        if os.environ.get("OPTRUN_DEBUG"):
+            _say_traceback(error)
         silence_stdout()
         return StorageError.exit_code
 
@@ -109,21 +114,31 @@ def run(args: Sequence[str]) -> int:
 def _run(args: Sequence[str]) -> int:
     as_json = "--json" in args
     try:
-        code = cli.main(list(args), prog_name="optrun", standalone_mode=False)
+        code = _invoke(args)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
         return _report_usage(error, as_json)
-    except (Interrupted, click.Abort) as stop:
-        return stop.exit_code if isinstance(stop, Interrupted) else 130
+    except Interrupted as stop:
+        return stop.exit_code
     except OptrunError as error:
         return _report(error, as_json)
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 (the last line of defence: what arrives here is our bug)
         return _report_bug(error, as_json)
+
+
+def _invoke(args: Sequence[str]) -> Any:
+    """Do what click's own `main` does, which has exit codes of its own for signals and broken pipes."""
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "optrun", _COMPLETE, instruction)
+    with cli.make_context("optrun", list(args)) as ctx:
+        return cli.invoke(ctx)
 
 
 def _report_usage(error: click.ClickException, as_json: bool) -> int:

@@ -20,7 +20,7 @@ class Command(click.Command):
 
     Args:
         section: its heading in `optrun --help`.
-        examples: command lines, each with a remark after two spaces if it needs one.
+        examples: command lines, each with a remark (`  # …`) if it needs one.
     """
 
     def __init__(self, *args: Any, section: str = "Read", examples: str = "", **kwargs: Any):
@@ -33,8 +33,8 @@ class Command(click.Command):
 
 
 def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
-    """Write the section `Examples`: command lines, and remarks in a column of their own."""
-    rows = [re.split(r"  +", line) for line in examples.splitlines()]
+    """Write the section `Examples`: command lines, the remarks in a column of their own."""
+    rows = [re.split(r"  +(?=# )", line) for line in examples.splitlines()]
     longest = max((len(row[0]) for row in rows if len(row) > 1), default=0)
     with formatter.section("Examples"):
         for command_line, *remark in rows:

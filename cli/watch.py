@@ -12,7 +12,6 @@ from . import github
 from .console import is_live, paint, result, result_json, say
 from .run_text import header, result_lines, result_pairs, resume_command
 
-
 _AFTER_THE_END = {
     "train": "--fresh starts it anew",
     "resume": "for more, add train.epochs=N --allow-change",
@@ -81,7 +80,9 @@ class Watch:
         if isinstance(end, DivergedError):
             say(f"{paint(sys.stderr, 'error:', fg='red')} {end}")
         elif end is not None:
-            say(f"stopped by {signal.Signals(end.signum).name} after step {summary['steps']}; everything is saved")
+            say(f"stopped by {signal.Signals(end.signum).name} after step {summary['steps']}; the state is saved")
+        for note in getattr(end, "__notes__", ()):  # what went wrong besides, such as a last save
+            say(f"  {note}")
         if self.as_json:
             content = {key: value for key, value in summary.items() if key != "schema"}
             result_json(f"optrun/{self.command}@1", run=run.name, path=str(run.path), **content)

@@ -6,9 +6,12 @@ before anything is built, and `optrun describe` can print what is allowed.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
 import types
 import typing
+from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -101,11 +104,31 @@ def signature_of(build: Callable[..., Any], given: int) -> Signature:
 
 
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
-    target = build.__init__ if inspect.isclass(build) else build
+    target = _annotated(build)
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # annotations that only a type checker can resolve
-        return {}
+    except Exception:  # noqa: BLE001 (annotations are code, and may raise anything)
+        return _resolvable_hints(target)
+
+
+def _annotated(build: Callable[..., Any]) -> Any:
+    """Return what carries the annotations of the parameters of `build`."""
+    while isinstance(build, functools.partial):
+        build = build.func
+    if inspect.isclass(build):
+        return build.__new__ if build.__init__ is object.__init__ else build.__init__
+    return build if inspect.isroutine(build) else type(build).__call__
+
+
+def _resolvable_hints(target: Any) -> dict[str, Any]:
+    """Resolve each annotation by itself, so that one that only a type checker can read does not hide the others."""
+    hints: dict[str, Any] = {}
+    scope = getattr(inspect.unwrap(target), "__globals__", {})
+    for name, annotation in getattr(target, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(Exception):
+            hints.update(typing.get_type_hints(alone, scope, include_extras=True))
+    return hints
 
 
 def _nested(annotation: Any) -> tuple[str, bool] | None:
@@ -115,7 +138,7 @@ def _nested(annotation: Any) -> tuple[str, bool] | None:
             if isinstance(mark, Nested):
                 return mark.kind, False
         return _nested(typing.get_args(annotation)[0])
-    if origin in (list, tuple):
+    if origin in (list, tuple) and typing.get_args(annotation):
         inner = _nested(typing.get_args(annotation)[0])
         return (inner[0], True) if inner else None
     if origin in (typing.Union, types.UnionType):
@@ -125,7 +148,10 @@ def _nested(annotation: Any) -> tuple[str, bool] | None:
     return None
 
 
-_NAMES = {int: "int", float: "number", str: "text", bool: "true or false", type(None): "null", Any: "any"}
+_NAMES = ((int, "int"), (float, "number"), (str, "text"), (bool, "true or false"), (type(None), "null"), (Any, "any"))
+_LISTS = [list, tuple, set, frozenset, abc.Sequence, abc.Iterable, abc.Collection]  # lists, since an annotation
+_MAPPINGS = [dict, abc.Mapping, abc.MutableMapping]  # need not be hashable
+_LITERALS = {"True": "true", "False": "false", "None": "null"}
 
 
 def type_text(annotation: Any) -> str:
@@ -136,17 +162,18 @@ def type_text(annotation: Any) -> str:
         nested = [f"a {mark.kind}" for mark in annotation.__metadata__ if isinstance(mark, Nested)]
         return nested[0] if nested else " ".join([type_text(members[0]), ", ".join(bounds)]).strip()
     if origin is Literal:
-        return " or ".join(str(member) for member in members)
+        return " or ".join(_LITERALS.get(str(member), str(member)) for member in members)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(type_text(member) for member in members)
-    if origin is tuple and Ellipsis not in members:
+    if origin is tuple and members and Ellipsis not in members:
         return f"[{', '.join(type_text(member) for member in members)}]"
-    if origin in (list, tuple):
-        return f"list of {type_text(members[0])}"
-    if origin is dict:
+    if origin in _LISTS or annotation in _LISTS:
+        return f"list of {type_text(members[0])}" if members else "list"
+    if origin in _MAPPINGS or annotation in _MAPPINGS:
         return "mapping"
-    if annotation in _NAMES:
-        return _NAMES[annotation]
+    for known, name in _NAMES:
+        if annotation is known:
+            return name
     return getattr(annotation, "__name__", str(annotation)).lower()
 
 

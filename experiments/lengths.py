@@ -19,7 +19,7 @@ _UNITS = {
 }  # fmt: skip
 _SECS_PER_UNIT = {"secs": 1, "mins": 60, "hours": 3600}
 _MOST = 10**15  # of any unit: far above any run, and below 2**53, so that each whole number is exact as a float
-_PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)\s*", re.ASCII)
+_PATTERN = re.compile(r"\s*(\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})\s*([a-z%]*)\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Length:
     expected: ClassVar[str] = "a length such as `300 steps`, `2 epochs` or `5%`"
 
     def __post_init__(self) -> None:
-        got = f"{_shown(self.amount)} {self.unit}"
+        got = f"{_shown(self.amount)}{'' if self.unit == '%' else ' '}{self.unit}"
         if self.unit not in ("steps", "epochs", "%", *(["secs"] if self.allows_time else [])):
             raise ValueError(f"expected {self.expected}, got {got}")
         if not 0 <= self.amount <= _MOST:
@@ -75,16 +75,15 @@ class Length:
             amount, unit = value.amount, value.unit
         elif isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError(f"expected {cls.expected}, got {_shown(value)}")
-        elif isinstance(value, int):
-            if not 0 <= value <= _MOST:
-                raise ValueError(f"expected {cls.expected}, got {_shown(value)}")
-            amount, unit = float(value), "steps"
         else:
-            match = _PATTERN.fullmatch(value.lower())
+            match = _PATTERN.fullmatch(value.lower() if isinstance(value, str) else _shown(value))
             if match is None or (match[2] and match[2] not in _UNITS):
                 raise ValueError(f"expected {cls.expected}, got {_shown(value)}")
             unit = _UNITS[match[2] or "steps"]
             amount = float(Decimal(match[1]) * _SECS_PER_UNIT.get(unit, 1))
+            if amount > _MOST:
+                kind = cls.expected.partition(" such")[0]
+                raise ValueError(f"expected {kind}, got a number that is too large (over {_MOST:.0e}): {_shown(value)}")
         if unit in _SECS_PER_UNIT:
             if not cls.allows_time:
                 got = value if isinstance(value, Length) else _shown(value)
@@ -112,7 +111,7 @@ class Length:
 
     def _part_of(self, whole: int | Fraction) -> int:
         """Multiply the amount as it is written: 0.29 × 50 is 14.5, where binary floats give 14.499999999999998."""
-        return math.floor(Fraction(repr(self.amount)) * whole + Fraction(1, 2))
+        return math.floor(Fraction(repr(float(self.amount))) * whole + Fraction(1, 2))
 
     def __str__(self) -> str:
         if self.unit == "%":
@@ -135,7 +134,7 @@ class Length:
 
 def _decimal(amount: float) -> str:
     """Write a number so that reading it gives the same one, without an exponent."""
-    return str(int(amount)) if amount == int(amount) else f"{Decimal(repr(amount)):f}"
+    return str(int(amount)) if amount == int(amount) else f"{Decimal(repr(float(amount))):f}"
 
 
 def _shown(value: Any) -> str:

@@ -1,11 +1,17 @@
-"""Registries: names to components, found by folder scan, entry points, or `pkg.mod:Class` and `./file.py:Class`."""
+"""Registries: names to components, found by folder scan, in plug-ins, or as `pkg.mod:Class` and `./file.py:Class`.
+
+A plug-in is a package with an entry point in the group `optrun.KIND`, or a module that $OPTRUN_PLUGINS lists and that
+registers its components when it is imported.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +24,9 @@ from .errors import UsageError, unknown_name
 from .user_code import CodeFile, is_code_reference, load_object
 
 Built = TypeVar("Built", bound=Callable[..., Any])
+
+#: Kinds whose arguments are bound ahead of the call: a class takes them all in its constructor.
+_BOUND = ("schedule", "loss", "metric", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Component:
 
     @cached_property
     def signature(self) -> Signature:
-        given = 0 if inspect.isclass(self.build) and self.kind in ("schedule", "loss", "metric") else self.given
+        given = 0 if inspect.isclass(self.build) and self.kind in _BOUND else self.given
         return signature_of(self.build, given)
 
     @property
@@ -98,11 +107,8 @@ class Registry:
 
         def decorate(build: Built) -> Built:
             known = self._components.get(name)
-            # A module that is run again (a notebook cell, a reload) may replace its own component, nobody else's.
-            if known is not None and (known.build.__module__, known.build.__qualname__) != (
-                build.__module__,
-                build.__qualname__,
-            ):
+            # A module that is run again (a notebook cell, a changed file) may replace its own component, nobody else's.
+            if known is not None and _origin(known.build) != _origin(build):
                 raise UsageError(f"two {self.kind}s are called '{name}': {_place(known.build)} and {_place(build)}")
             self._components[name] = Component(self.kind, name, build, self.given, source, facts)
             return build
@@ -131,8 +137,8 @@ class Registry:
                 raise UsageError(f"{name} is a {type(build).__name__}, not a function or class")
             return Component(self.kind, name, build, self.given, source=code.path, code=code)
         self._scan()
-        if name not in self._components and name in self._entry_points:
-            self._load_entry_point(name)
+        if name in self._entry_points:
+            self._load_entry_points(name)
         if name not in self._components:
             raise UsageError(unknown_name(self.kind, name, self.names()))
         return self._components[name]
@@ -140,24 +146,59 @@ class Registry:
     def _scan(self) -> None:
         if self._scanned:
             return
-        self._scanned = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        self._scanned = True  # at once, since a module may look something up while it is imported
+        try:
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+            _import_plugins()
+        except BaseException:
+            self._scanned = False
+            raise
 
     @cached_property
-    def _entry_points(self) -> dict[str, metadata.EntryPoint]:
-        return {point.name: point for point in metadata.entry_points(group=f"optrun.{self.kind}")}
+    def _entry_points(self) -> dict[str, list[metadata.EntryPoint]]:
+        """The entry points that are not loaded yet: one for each name, unless packages compete for it."""
+        found: dict[str, list[metadata.EntryPoint]] = {}
+        for point in metadata.entry_points(group=f"optrun.{self.kind}"):
+            found.setdefault(point.name, []).append(point)
+        return found
 
-    def _load_entry_point(self, name: str) -> None:
-        point = self._entry_points[name]
+    def _load_entry_points(self, name: str) -> None:
+        for point in self._entry_points[name]:
+            build = _load(point, f"{self.kind} '{name}' ({point.value})")
+            known = self._components.get(name)
+            if known is None or known.build is not build:  # loading may have registered it by decorator
+                self.register(name, source=point.value)(build)
+        del self._entry_points[name]
+
+
+def _load(point: metadata.EntryPoint, label: str) -> Callable[..., Any]:
+    try:
+        build = point.load()
+    except (Exception, SystemExit) as error:  # another package's code may raise anything
+        raise UsageError(f"{label} fails when imported: {type(error).__name__}: {error}") from error
+    if not callable(build):
+        raise UsageError(f"{label} is a {type(build).__name__}, not a function or class")
+    return build
+
+
+def _import_plugins() -> None:
+    """Import the modules in $OPTRUN_PLUGINS, a list with commas."""
+    for name in filter(None, map(str.strip, os.environ.get("OPTRUN_PLUGINS", "").split(","))):
         try:
-            build = point.load()
-        except Exception as error:  # another package's code may raise anything
-            raise UsageError(f"{self.kind} '{name}' ({point.value}) fails when imported: {error}") from error
-        if name not in self._components:  # loading may have registered it by decorator
-            self.register(name, source=point.value)(build)
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # another package's code may raise anything
+            raise UsageError(
+                f"OPTRUN_PLUGINS: module '{name}' fails when imported: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _origin(build: Callable[..., Any]) -> tuple[str, str]:
+    module = getattr(build, "__module__", "")
+    return getattr(sys.modules.get(module), "__file__", None) or module, getattr(build, "__qualname__", repr(build))
 
 
 def _place(build: Callable[..., Any]) -> str:
-    return f"{build.__module__}.{build.__qualname__}"
+    named = hasattr(build, "__module__") and hasattr(build, "__qualname__")
+    return f"{build.__module__}.{build.__qualname__}" if named else repr(build)

@@ -11,9 +11,9 @@ from .. import command as shared
     "config",
     section="Configure",
     examples="""
-    optrun config mom  resolved, every default filled in
-    optrun config mom optimizer.lr=0.2 --origins  and where each value comes from
-    optrun config mom > my.yaml  a file to start from
+    optrun config mom  # every default filled in
+    optrun config mom optimizer.lr=0.2 --origins  # and where it comes from
+    optrun config mom > my.yaml  # a file to start from
     """,
 )
 @shared.target_argument("TARGET [KEY=VALUE]...")

@@ -18,7 +18,7 @@ _INDENT = " " * 10
     examples="""
     optrun describe optimizer/adam
     optrun describe cosine
-    optrun describe ./my_parts.py:MyNet  your own code
+    optrun describe ./my_parts.py:MyNet  # your own code
     optrun describe model/resnet --json
     """,
 )

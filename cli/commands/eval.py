@@ -11,7 +11,7 @@ from .. import command as shared
     "eval",
     section="Run",
     examples="""
-    optrun eval mom-0001  the last checkpoint on the test split
+    optrun eval mom-0001  # the last checkpoint on the test split
     optrun eval mom-0001 --checkpoint best --split val
     optrun eval mom-0001 --weights ema --json
     """,

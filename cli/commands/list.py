@@ -11,9 +11,9 @@ from .. import command as shared
     "list",
     section="Configure",
     examples="""
-    optrun list  all kinds
+    optrun list  # all kinds
     optrun list optimizers
-    optrun list ./my_parts.py  your own code
+    optrun list ./my_parts.py  # your own code
     optrun list presets --json
     """,
 )

@@ -11,8 +11,8 @@ from .. import command as shared
     "resume",
     section="Run",
     examples="""
-    optrun resume mom-0001  to the end, bit for bit as if never stopped
-    optrun resume @1  the latest run
+    optrun resume mom-0001  # to the end, bit for bit as if never stopped
+    optrun resume @1  # the latest run
     optrun resume mom-0001 train.epochs=40 --allow-change
     """,
 )

@@ -17,9 +17,9 @@ _DAMAGED = "damaged"
     "runs",
     section="Read",
     examples="""
-    optrun runs  all runs here, oldest first
+    optrun runs  # all runs here, oldest first
     optrun runs --status interrupted
-    optrun runs mom -n 5  the latest five with `mom` in their names
+    optrun runs mom -n 5  # the latest five with `mom` in their names
     optrun runs --json | jq -r '.runs[].name'
     """,
 )

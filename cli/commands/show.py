@@ -12,7 +12,7 @@ from .. import command as shared
     section="Read",
     examples="""
     optrun show mom-0001
-    optrun show @1  the latest
+    optrun show @1  # the latest
     optrun show mom-0001 --json | jq .config.optimizer
     """,
 )

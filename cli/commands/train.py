@@ -11,10 +11,10 @@ from .. import command as shared
     "train",
     section="Run",
     examples="""
-    optrun train  the preset `mom`: digits, in seconds
+    optrun train  # the preset `mom`, on digits
     optrun train configs/mom.yaml optimizer.lr=0.05 train.epochs=40
-    optrun train adam --seed 3 --name adam-3  again: resumes, or reports what is done
-    optrun train mom --dry-run  build everything and take one step
+    optrun train adam --seed 3 --name adam-3  # again: resumes, or reports
+    optrun train mom --dry-run  # build everything, take one step
     optrun train mom --json | jq '.final["test/accuracy"]'
     """,
 )

@@ -12,7 +12,7 @@ from .. import command as shared
     section="Configure",
     examples="""
     optrun validate configs/*.yaml
-    optrun validate my.yaml --static  read and check, build nothing
+    optrun validate my.yaml --static  # read and check, build nothing
     """,
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 
@@ -11,6 +12,32 @@ from ..arguments import Count, Natural, NonNegative, Positive
 from ..errors import DataError
 from . import register_data
 from .dataset import Dataset
+
+
+@register_data("synthetic", source="see linear_teacher and gaussian_classes, which it stands for")
+def synthetic(
+    task: Literal["values", "classes"] = "values",
+    num_examples: Count = 1000,
+    num_inputs: Count = 20,
+    data_seed: Natural = 0,
+) -> Dataset:
+    """Data whose best model is known: a linear teacher for values, normal classes for classes.
+
+    `linear_teacher` and `gaussian_classes` are the same with all their arguments.
+
+    Args:
+        task: `values` for a regression, `classes` for a classification into 3 classes.
+        num_examples: how many.
+        num_inputs: numbers per example.
+        data_seed: of all that is drawn.
+
+    Raises:
+        DataError: sizes that make no such problem.
+
+    Source: those of linear_teacher and gaussian_classes.
+    """
+    make = linear_teacher if task == "values" else gaussian_classes
+    return make(num_examples=num_examples, num_inputs=num_inputs, data_seed=data_seed)
 
 
 @register_data("linear_teacher", source="least squares with a prescribed spectrum: Golub and Van Loan, section 5.3")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from optrun.cli.app import cli
 
 GOLDEN = Path(__file__).parent / "golden"

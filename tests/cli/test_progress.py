@@ -7,6 +7,7 @@ import math
 import time
 
 import pytest
+
 from optrun.cli import console
 from optrun.cli.charts import bar, count, duration, short_number, sparkline
 from optrun.cli.progress import LineProgressHook, LiveProgressHook

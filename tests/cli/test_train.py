@@ -29,13 +29,8 @@ def test_header_lines_and_summary_read_as_they_should(optrun):
 
 def test_no_line_of_the_header_is_wider_than_80_columns(optrun):
     done = optrun(
-        "train",
-        "digits",
-        "optimizer=adamw",
-        "optimizer.weight_decay=0.123456789",
-        "--dry-run",
-        "schedule=cosine",
-        "model={name: resnet, depth: 8, width: 4}",
+        *("train", "digits", "--dry-run", "schedule=cosine", "model={name: resnet, depth: 8, width: 4}"),
+        "optimizer={name: adamw, weight_decay: 0.123456789, betas: [0.98765, 0.98765], amsgrad: true}",
         "data.augment=[{name: shift, pixels: 2}, {name: noise, std: 0.01}]",
     )
     assert done.code == 0, done.err
