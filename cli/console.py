@@ -93,16 +93,16 @@ def show_log(verbose: bool = False) -> None:
     logger.setLevel(handler.level)
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Iterable[int] = ()) -> list[str]:
+def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
     """Lay out rows in columns two spaces apart; the columns in `right` are aligned to the right."""
     right = set(right)
-    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
     def line(row: Sequence[str]) -> str:
         cells = [cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)]
         return "  ".join(cells).rstrip()
 
-    return [line(row) for row in [header, *rows]]
+    return [line(row) for row in rows]
 
 
 class LiveLine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,27 @@ from .train_op import TrainOp
 _TRAIN_OP_SECTIONS = ("model", "optimizer", "updates", "counters")
 
 
+class Clock:
+    """Time spent in a run, over all the processes that worked on it.
+
+    Args:
+        elapsed_secs: by the clock, in earlier processes.
+        cpu_secs: of CPU time, all threads, in earlier processes.
+    """
+
+    def __init__(self, elapsed_secs: float = 0.0, cpu_secs: float = 0.0):
+        self._before = elapsed_secs, cpu_secs
+        self._started = time.monotonic(), time.process_time()
+
+    @property
+    def elapsed_secs(self) -> float:
+        return self._before[0] + time.monotonic() - self._started[0]
+
+    @property
+    def cpu_secs(self) -> float:
+        return self._before[1] + time.process_time() - self._started[1]
+
+
 @dataclass(frozen=True)
 class SavedState:
     """A verified checkpoint, read into memory.
@@ -27,14 +49,14 @@ class SavedState:
         step: updates completed when it was saved.
         sections: the state by section: model, optimizer, updates, counters, hooks, rng.
         rows: offset and SHA-256 of the metrics log at that step.
-        elapsed_secs: time spent until then.
+        spent: elapsed and CPU seconds until then.
     """
 
     path: Path
     step: int
     sections: dict[str, Any]
     rows: dict[str, Any]
-    elapsed_secs: float
+    spent: tuple[float, float]
 
     def restore(
         self, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog | None, report: Callable[[str], None]
@@ -61,7 +83,7 @@ class SavedState:
         _set_random_states(self.sections["rng"])
 
 
-def save_state(folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog, elapsed_secs: float) -> Path:
+def save_state(folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog, clock: Clock) -> Path:
     """Write a checkpoint of the last completed step into `folder`.
 
     Raises:
@@ -81,7 +103,7 @@ def save_state(folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: Row
     facts = {
         "state": skeletons,
         "rows": {"offset": rows.offset, "sha256": rows.digest()},
-        "elapsed_secs": round(elapsed_secs, 4),
+        "spent": [round(clock.elapsed_secs, 4), round(clock.cpu_secs, 4)],
     }
     return checkpoints.save(folder, train_op.global_step, tensors, facts, require_finite=True).path
 
@@ -103,7 +125,7 @@ def load_state(file: Any) -> SavedState:
 
 def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedState:
     sections = {name: checkpoints.unflatten_state(tensors, skeleton) for name, skeleton in facts["state"].items()}
-    return SavedState(file.path, file.step, sections, facts["rows"], facts["elapsed_secs"])
+    return SavedState(file.path, file.step, sections, facts["rows"], tuple(facts["spent"]))
 
 
 def _random_states() -> dict[str, Any]:

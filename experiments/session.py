@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from . import signals, storage
-from .checkpoint_state import SavedState, load_latest_state, save_state
+from .checkpoint_state import Clock, SavedState, load_latest_state, save_state
 from .dispatch import Dispatch, Table
 from .errors import DivergedError, Interrupted, SessionError, TransientError, WaitTimeoutError
 from .hook import Evaluation, Every, Hook, RunArgs
@@ -119,7 +119,7 @@ class MonitoredTrainingSession:
         self.recoveries = 0
         self._max_wait_secs, self._recovery_wait_secs = max_wait_secs, recovery_wait_secs
         self._transient, self._max_recoveries, self._retry_wait_secs = transient, max_recoveries, retry_wait_secs
-        self._elapsed_before, self._started = 0.0, time.monotonic()
+        self._clock = Clock()
         self._listeners: list[Callable[[Evaluation], None]] = []
         self._after_step: list[Callable[[], None]] = []
         self._closing = contextlib.ExitStack()
@@ -208,7 +208,12 @@ class MonitoredTrainingSession:
     @property
     def elapsed_secs(self) -> float:
         """Seconds spent in this run, earlier processes included."""
-        return self._elapsed_before + time.monotonic() - self._started
+        return self._clock.elapsed_secs
+
+    @property
+    def cpu_secs(self) -> float:
+        """Seconds of CPU time spent in this run, all threads and earlier processes included."""
+        return self._clock.cpu_secs
 
     @property
     def interrupted(self) -> bool:
@@ -254,7 +259,7 @@ class MonitoredTrainingSession:
         """
         if self.checkpoint_dir is None:
             raise SessionError("a session without checkpoint_dir has nowhere to save")
-        path = save_state(self.checkpoint_dir, self._require_op(), self.hooks, self.rows, self.elapsed_secs)
+        path = save_state(self.checkpoint_dir, self._require_op(), self.hooks, self.rows, self._clock)
         self.recoveries = 0
         return path
 
@@ -332,7 +337,7 @@ class MonitoredTrainingSession:
         train_op = self._require_op()
         saved.restore(train_op, self.hooks, self.rows if self.is_chief else None, report=log.warning)
         self.restored_step = train_op.global_step
-        self._elapsed_before, self._started = saved.elapsed_secs, time.monotonic()
+        self._clock = Clock(*saved.spent)
         log.info("restored step %d from %s", train_op.global_step, saved.path.name)
 
     def _recover(self, error: Exception) -> None:

@@ -75,6 +75,7 @@ class TrainOp:
         self.batch = 0  # drawn batches, applied or skipped
         self.examples = 0  # in applied updates
         self.skipped = 0
+        self.gradient_evaluations = 0  # of whole batches, skipped ones included: what optimizers are charged for
         self._skipped_in_row = 0
         self._forward = forward
         self._dropout = rng.Stream(seed, "step")
@@ -191,6 +192,7 @@ class TrainOp:
         inputs, targets = batch
         self._batch_size = len(targets)
         self._grad_norm = None
+        self.gradient_evaluations += 1
         if self.accumulate == 1:
             self._loss = self._backward(inputs, targets, 0, 1.0)
             return
@@ -299,7 +301,7 @@ class TrainOp:
             setattr(self, name, state["counters"][name])
 
 
-_COUNTERS = ("global_step", "batch", "examples", "skipped", "_skipped_in_row")
+_COUNTERS = ("global_step", "batch", "examples", "skipped", "gradient_evaluations", "_skipped_in_row")
 
 
 def build_train_op(

@@ -9,7 +9,7 @@ import sysconfig
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,10 @@ def load_object(name: str, base: Path, trusted: Mapping[str, str] | None = None)
     if trusted is not None and trusted.get(str(path)) != digest:
         change = "has changed since" if str(path) in trusted else "is not code that"
         raise CodeNotAllowedError(f"{path} {change} the run was made with: read it, then add --allow-code")
-    module = _import_file(path, source, digest) if location.endswith(".py") else _import_module(location, path, source)
+    if location.endswith(".py"):
+        module = _import_file(path, source, digest)
+    else:
+        module = _import_module(location, path, source, digest)
     try:
         return getattr(module, attribute), CodeFile(str(path), digest)
     except AttributeError:
@@ -92,13 +95,14 @@ def _find_module(location: str) -> Path:
         if not part.isidentifier():
             raise UsageError(f"no module '{location}', and no file that ends in .py")
         name = f"{name}.{part}" if name else part
-        found = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        # By its full name, the path finder would want the packages around a namespace package to be imported.
+        found = (finder.find_spec(part if finder is PathFinder else name, folders) for finder in sys.meta_path)
         spec = next((spec for spec in found if spec is not None), None)
         if spec is None:
             raise UsageError(
                 f"no module '{name}' in this Python: is it installed, or is the folder missing in PYTHONPATH?"
             )
-        folders = spec.submodule_search_locations or []
+        folders = list(spec.submodule_search_locations or [])
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(f"'{location}' is no module with a source file")
     if not isinstance(spec.loader, SourceFileLoader):
@@ -141,13 +145,10 @@ def _import_file(path: Path, source: bytes, digest: str) -> Any:
     return _import_pinned(f"optrun_user_{place[:8]}_{digest[:16]}", path, source)
 
 
-#: The source of each dotted module when it was first asked for: Python keeps running that one.
-_first_seen: dict[str, bytes] = {}
-
-
-def _import_module(location: str, path: Path, source: bytes) -> Any:
+def _import_module(location: str, path: Path, source: bytes, digest: str) -> Any:
+    """Import a module under its own name; Python keeps running the source that it was first imported from."""
     module = _import_pinned(location, path, source)
-    if _first_seen.setdefault(location, source) != source:
+    if vars(module.__spec__).setdefault("optrun_sha256", digest) != digest:
         raise UsageError(f"{path} has changed since this process imported it: start a new process")
     return module
 

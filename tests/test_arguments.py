@@ -29,7 +29,9 @@ def read(build, given=0):
 
 
 def test_names_defaults_and_annotations_that_are_text():
-    def build(params, lr: Positive, betas: tuple[Decay, Decay] = (0.9, 0.999), *, anything=None, flag: bool = False): ...
+    def build(
+        params, lr: Positive, betas: tuple[Decay, Decay] = (0.9, 0.999), *, anything=None, flag: bool = False
+    ): ...
 
     signature = signature_of(build, given=1)
     assert signature.arguments == (
@@ -119,7 +121,7 @@ def test_one_name_that_only_a_type_checker_knows_does_not_hide_the_ranges_of_the
 
 
 def test_annotations_that_fail_are_no_annotations():
-    def build(lr: Positive = 0.1, bad: "1 / 0" = 1, worse: "not python" = 2): ...  # noqa: F722, UP037
+    def build(lr: Positive = 0.1, bad: "1 / 0" = 1, worse: "not here" = 2): ...  # noqa: F821, UP037
 
     assert [(a.name, a.annotation) for a in signature_of(build, 0).arguments] == [
         ("lr", Positive),

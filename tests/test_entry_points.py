@@ -94,7 +94,7 @@ def test_two_packages_with_one_name_are_an_error_that_names_both(site, registry)
     distribution(site, "second", "def build(params): ...", same="second:build")
     assert registry.names() == ["same"]
     for _ in range(2):
-        with pytest.raises(UsageError, match="two optimizers are called 'same': (first.*second|second.*first)"):
+        with pytest.raises(UsageError, match=r"two optimizers are called 'same': (first.*second|second.*first)"):
             registry.get("same")
 
 
@@ -122,7 +122,8 @@ def build(params, lr=0.5): ...
 
 RUN = """\
 from optrun.experiments.config import load
-from optrun.experiments.experiment import REGISTRIES, build
+from optrun.experiments.experiment import build
+from optrun.experiments.registries import REGISTRIES
 
 assert "tiny" in REGISTRIES["optimizer"].names()
 config = load("mom", ["optimizer=tiny", "train.epochs=1", "data.subset=100"], registries=REGISTRIES)
@@ -154,7 +155,9 @@ def test_an_optimizer_of_another_package_trains(site):
 
 def test_a_plugin_from_the_environment_trains(site):
     register = "from optrun.experiments.optimizers import register_optimizer\n"
-    (site / "tiny_plugin.py").write_text(register + TINY.replace("class Tiny", "@register_optimizer('tiny')\nclass Tiny"))
+    (site / "tiny_plugin.py").write_text(
+        register + TINY.replace("class Tiny", "@register_optimizer('tiny')\nclass Tiny")
+    )
     done = run(RUN, PYTHONPATH=site, OPTRUN_PLUGINS="tiny_plugin")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "tiny_plugin Tiny 0.25\n"

@@ -73,9 +73,7 @@ def registry(package):
 def test_an_unknown_name_is_answered_with_the_nearest_and_all(registry):
     registry.register("adam")(print)
     registry.register("sgd")(print)
-    with pytest.raises(
-        UsageError, match=r"^no optimizer named 'adm'\. Did you mean 'adam'\? Known: adam, sgd$"
-    ):
+    with pytest.raises(UsageError, match=r"^no optimizer named 'adm'\. Did you mean 'adam'\? Known: adam, sgd$"):
         registry.get("adm")
 
 

@@ -21,6 +21,7 @@ from optrun.experiments import (
     StopAtStepHook,
     make_schedule,
 )
+from optrun.experiments.checkpoint_state import Clock
 from optrun.experiments.errors import DivergedError, SessionError, TransientError, UsageError
 from optrun.experiments.hook import Phase, RunArgs
 from optrun.experiments.run_dir import list_checkpoints
@@ -349,7 +350,7 @@ def test_newest_best_and_hourly_are_kept(tmp_path):
     ) as session:
         while not session.should_stop():
             if op.global_step == 3:
-                session._elapsed_before += 3700  # an hour passes
+                session._clock = Clock(session.elapsed_secs + 3700)  # an hour passes
             session.run(op)
     assert (hook.best_step, hook.best_value) == (6, 0.9)
     assert saved_steps(tmp_path) == [4, 6, 14, 16]

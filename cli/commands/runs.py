@@ -8,7 +8,7 @@ import click
 
 from .. import command as shared
 
-_HEADER = ["run", "status", "optimizer", "steps", "secs", "result", ""]
+_HEADER = ["run", "status", "optimizer", "steps", "secs", "result", "curve"]
 _NUMBERS = {3, 4}  # columns aligned to the right
 _DAMAGED = "damaged"
 
@@ -85,10 +85,12 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 
     from ..console import columns, table
 
-    cells = [_cells(row) for row in rows]
-    lines = table(cells, _HEADER, _NUMBERS)
-    if max(map(len, lines)) > columns(sys.stdout):
-        lines = table([row[:-1] for row in cells], _HEADER[:-1], _NUMBERS)
+    cells = [_HEADER, *(_cells(row) for row in rows)]
+    for dropped in ([], ["curve"], ["curve", "secs"]):
+        kept = [index for index, name in enumerate(_HEADER) if name not in dropped]
+        lines = table([[row[index] for index in kept] for row in cells], {kept.index(i) for i in _NUMBERS if i in kept})
+        if max(map(len, lines)) <= columns(sys.stdout):
+            break
     return lines
 
 

@@ -21,7 +21,7 @@ from .. import command as shared
 @shared.target_argument("[TARGET] [KEY=VALUE]...")
 @click.option("--name", help="Name of the run directory; makes the command repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), help="Short for seed=N.")
-@click.option("--device", envvar="OPTRUN_DEVICE", help="Short for train.device=...: auto, cpu, cuda:N, mps.")
+@click.option("--device", help="Short for train.device=...: auto, cpu, cuda:N, mps.")
 @click.option("--precision", help="Short for train.precision=...: fp32, bf16.")
 @click.option("--dry-run", is_flag=True, help="Build everything, take one step, keep nothing.")
 @click.option("--fresh", is_flag=True, help="With --name: move what is there into the trash and start anew.")

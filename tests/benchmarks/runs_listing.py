@@ -50,7 +50,9 @@ def main() -> None:
         copy_run(Path(folder) / "run", number)
         start = cpu_secs(["--version"])
         lines = {"optrun --version": start}
-        lines |= {f"optrun runs{option}, {number} runs": cpu_secs(["runs", *option.split()]) for option in ("", " --json")}
+        lines |= {
+            f"optrun runs{option}, {number} runs": cpu_secs(["runs", *option.split()]) for option in ("", " --json")
+        }
         lines[f"optrun runs -n 20, {number} runs"] = cpu_secs(["runs", "-n", "20"])
     for name, secs in lines.items():
         sys.stdout.write(f"{name:<32}{secs:6.2f} s CPU   {secs / start:5.1f} x the start alone\n")

@@ -181,8 +181,21 @@ def test_runs_filters(optrun, tiny_run, folder):
     assert unknown.code == 2
     assert "Did you mean 'done'?" in unknown.err
     lines = optrun("runs").out.splitlines()
-    assert lines[0].split() == ["run", "status", "optimizer", "steps", "secs", "result"]
+    assert lines[0].split() == ["run", "status", "optimizer", "steps", "secs", "result", "curve"]
     assert max(map(len, lines)) <= 80
+
+
+def test_what_a_narrow_terminal_has_no_room_for_is_left_out(optrun, monkeypatch):
+    optrun("train", "tiny.yaml", "-q", "--name", "a-run-with-a-long-name")
+    for columns, header in (
+        ("100", ["run", "status", "optimizer", "steps", "secs", "result", "curve"]),
+        ("82", ["run", "status", "optimizer", "steps", "secs", "result"]),
+        ("75", ["run", "status", "optimizer", "steps", "result"]),
+    ):
+        monkeypatch.setenv("COLUMNS", columns)
+        lines = optrun("runs").out.splitlines()
+        assert lines[0].split() == header
+        assert max(map(len, lines)) <= int(columns)
 
 
 def test_a_damaged_run_is_listed_and_hides_no_other(optrun, tiny_run, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from optrun.experiments import EvaluationHook, Every, MonitoredTrainingSession, StopAtStepHook
+from optrun.experiments.checkpoint_state import Clock
 from optrun.experiments.errors import UsageError
 from optrun.experiments.hooks.stop import EarlyStoppingHook, StopAfterHook
 
@@ -24,7 +25,7 @@ def test_stop_after_counts_earlier_processes_in(tmp_path):
         while not session.should_stop():
             session.run(op)
             if op.global_step == 3:
-                session._elapsed_before += 1000.0
+                session._clock = Clock(session.elapsed_secs + 1000.0)
     assert op.global_step == 4
     assert session.outcome == "stopped"
     again = MonitoredTrainingSession(checkpoint_dir=tmp_path, hooks=[StopAfterHook(secs=1000.0)])
