@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,12 +12,24 @@ from torch import Tensor, nn
 from .updates.ema import Ema
 
 
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a `with` block, and each of its modules back into its own mode after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 class Evaluator:
     """Measures loss and metrics, as means over the examples of a split.
 
     Args:
         split: its name, which prefixes the results: `val` gives `val/loss`, `val/accuracy`.
-        model: put into evaluation mode for the measurement, and back into its mode after.
+        model: put into evaluation mode for the measurement, and back into its modes after.
         loss: (outputs, targets) -> scalar, the mean over the examples.
         metrics: by name: (outputs, targets) -> one value per example, shape (batch,).
         inputs: shape (num_examples, ...).
@@ -46,13 +58,9 @@ class Evaluator:
 
     def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
         """Measure, or return None if `interrupted()` became true between two batches."""
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with self.ema.swapped() if self.ema else contextlib.nullcontext(), torch.inference_mode(), self._autocast():
-                return self._measure(interrupted)
-        finally:
-            self.model.train(was_training)
+        weights = self.ema.swapped() if self.ema else contextlib.nullcontext()
+        with weights, evaluation_mode(self.model), torch.no_grad(), self._autocast():
+            return self._measure(interrupted)
 
     def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}

@@ -15,6 +15,7 @@ from .config import ComponentConfig, Config, ConfigError
 from .data import Batches, Dataset
 from .devices import count_work
 from .errors import OptrunError
+from .evaluation import evaluation_mode
 from .lengths import Length, RunLength
 from .registries import REGISTRIES
 
@@ -72,12 +73,8 @@ def bound(component: ComponentConfig) -> Callable[..., Any]:
 
 def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
     """Run the model once, so that lazy modules get their shapes; return the work of a training step."""
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        work = count_work(model, inputs, batch_size)
-    model.train(training)
-    return work
+    with evaluation_mode(model), torch.no_grad():
+        return count_work(model, inputs, batch_size)
 
 
 def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
@@ -114,9 +111,7 @@ def try_loss(
         ConfigError: located at the model, the loss or the metric.
     """
     inputs, targets = batches.inputs[:2], batches.targets[:2]
-    training = model.training
-    model.eval()
-    with torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         outputs = model(inputs)
         if isinstance(outputs, Tensor) and dataset.task == "classes" and outputs.shape[1:2] < (dataset.num_outputs,):
             raise config.problem(
@@ -133,7 +128,6 @@ def try_loss(
             with located(config, part.path):
                 if (values := metric(outputs, targets)).shape[:1] != targets.shape[:1]:
                     raise ValueError(f"a metric must return one value per example; {name} gave {tuple(values.shape)}")
-    model.train(training)
 
 
 def eval_metric(config: Config) -> tuple[str, Literal["max", "min"]]:

@@ -41,9 +41,10 @@ class Gate:
         self.loss_above = loss_above
         self.max_skips = max_skips
         self._model = model
-        self._buffers: list[Tensor] = []
+        self._homes: list[tuple[nn.Module, str]] | None = None  # of the model's buffers
         self._copies: list[Tensor] = []
-        self._found: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._found: dict[torch.device, tuple[Tensor, ...]] = {}
+        self._uniform: int | None = None  # how many tensors one pass can check: dense, floating, of one kind
         self._good_steps: Tensor | None = None  # on the device, since the host last asked
 
     def defer(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -53,7 +54,7 @@ class Gate:
         if self.policy == "skip" or self.loss_above is not None or not fused or len(devices) != 1:
             return False
         (device,) = devices
-        self._good_steps = torch.zeros((), device=device)
+        self._good_steps = torch.zeros((), dtype=torch.float32, device=device)
         optimizer.found_inf = self._flags(device)[0]  # type: ignore[attr-defined] (torch's own scaler sets it too)
         return True
 
@@ -61,6 +62,12 @@ class Gate:
     def deferred(self) -> bool:
         """Whether answers stay on the device until `settle`."""
         return self._good_steps is not None
+
+    def forget(self) -> None:
+        """Drop what the device still holds: the state has been put back to a good one."""
+        if self._good_steps is not None:
+            self._flags(self._good_steps.device)[0].zero_()
+            self._good_steps.zero_()
 
     def settle(self) -> int | None:
         """Return how many steps passed before the first bad one since the host last asked; None if all passed."""
@@ -76,17 +83,18 @@ class Gate:
         """Keep what the forward pass may spoil."""
         if self.policy != "skip":
             return
-        if not self._copies:
-            self._buffers = list(self._model.buffers())
-            self._copies = [buffer.clone() for buffer in self._buffers]
-        elif self._buffers:
-            torch._foreach_copy_(self._copies, self._buffers)
+        if self._homes is None:
+            modules = self._model.modules()
+            self._homes = [(m, name) for m in modules for name, buffer in m._buffers.items() if buffer is not None]
+            self._copies = [buffer.clone() for buffer in self._buffers()]
+        elif self._copies:
+            torch._foreach_copy_(self._copies, self._buffers())
 
     def restore(self) -> None:
         """Undo what the forward pass of a skipped batch did to the buffers."""
-        if self._buffers:
+        if self._copies:
             with torch.no_grad():
-                torch._foreach_copy_(self._buffers, self._copies)
+                torch._foreach_copy_(self._buffers(), self._copies)
 
     def passes(self, loss: Tensor, gradients: Sequence[Tensor]) -> bool:
         """Tell whether the loss and all gradients are finite, and the loss is within its bound.
@@ -103,7 +111,13 @@ class Gate:
             return True
         if self.loss_above is not None and not loss.item() <= self.loss_above:
             return False
-        return all(self._finite(group) for group in _by_device([loss, *gradients]))
+        tensors = [loss, *gradients]
+        if len(tensors) != self._uniform:
+            groups = _by_device(tensors)
+            if len(groups) > 1 or not all(_is_plain(tensor) for tensor in tensors):
+                return all(self._finite(group) for group in groups)
+            self._uniform = len(tensors)
+        return self._finite_in_one_pass(tensors)
 
     def failure(self, loss: Tensor | None, batch: int, step: int) -> DivergedError:
         """Say what was not finite, and where; without a loss, the batch is gone and only its number is known."""
@@ -127,10 +141,12 @@ class Gate:
         return None
 
     def _finite(self, tensors: list[Tensor]) -> bool:
-        first = tensors[0]
-        if any(tensor.layout != torch.strided or not tensor.is_floating_point() for tensor in tensors):
+        if not all(_is_plain(tensor) for tensor in tensors):
             return all(_all_finite(tensor) for tensor in tensors)
-        found, one = self._flags(first.device)
+        return self._finite_in_one_pass(tensors)
+
+    def _finite_in_one_pass(self, tensors: list[Tensor]) -> bool:
+        found, one = self._flags(tensors[0].device)
         # One pass over all tensors, the one that torch's own gradient scaler uses; times one changes no bit.
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)
         if found.item() == 0.0:
@@ -138,9 +154,13 @@ class Gate:
         found.zero_()
         return False
 
-    def _flags(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _buffers(self) -> list[Tensor]:
+        """Return the buffers as they are now: a forward pass may have put new tensors in their places."""
+        return [module._buffers[name] for module, name in self._homes or ()]  # type: ignore[misc]
+
+    def _flags(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._found:
-            self._found[device] = torch.zeros((), device=device), torch.ones((), device=device)
+            self._found[device] = tuple(torch.tensor(v, dtype=torch.float32, device=device) for v in (0.0, 1.0))
         return self._found[device]
 
 
@@ -149,6 +169,10 @@ def _by_device(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
     for tensor in tensors:
         groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
     return list(groups.values())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.is_floating_point()
 
 
 def _all_finite(tensor: Tensor) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import CheckpointError
 
@@ -15,7 +15,8 @@ class OptimizerState:
     """Saves and restores what an optimizer remembers.
 
     The configuration decides the hyperparameters: a restored optimizer keeps those that it was built with, except
-    for values in its groups that the optimizer itself has changed since (some keep counters there).
+    for values in its groups that the optimizer itself has changed since (some keep counters there). An optimizer with
+    a `state_dict` of its own is saved by that.
 
     Args:
         optimizer: freshly built.
@@ -27,12 +28,17 @@ class OptimizerState:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._optimizer = optimizer
         self._parameters = {names.get(id(p), f"parameter {index}"): p for index, p in enumerate(parameters)}
+        self._has_own = type(optimizer).state_dict is not torch.optim.Optimizer.state_dict
         self._built = self._hyperparameters()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state by parameter name, and each group's hyperparameters as built and as they are now."""
+        kind = type(self._optimizer).__name__
+        if self._has_own:
+            return {"kind": kind, "own": self._optimizer.state_dict()}
         state = self._optimizer.state
         return {
+            "kind": kind,
             "state": {name: dict(state[p]) for name, p in self._parameters.items() if p in state},
             "built": self._built,
             "now": self._hyperparameters(),
@@ -42,22 +48,26 @@ class OptimizerState:
         """Take over what `state_dict` returned.
 
         Raises:
-            CheckpointError: a parameter's state is missing, or belongs to no parameter, or has another shape.
+            CheckpointError: it is another optimizer's, or a parameter's state belongs to no parameter, or has another
+                shape.
         """
+        here = type(self._optimizer).__name__
+        if saved["kind"] != here:
+            raise CheckpointError(
+                f"the checkpoint has the state of {saved['kind']}, but the optimizer is {here}: start again with --fresh"
+            )
+        if self._has_own:
+            self._optimizer.load_state_dict(saved["own"])
+            return
         unknown = set(saved["state"]) - set(self._parameters)
         if unknown or len(saved["now"]) != len(self._built):
             what = f"state for {sorted(unknown)[0]}" if unknown else f"{len(saved['now'])} parameter groups"
             raise CheckpointError(f"the checkpoint is of another optimizer or model: it has {what}")
-        current = self._optimizer.state_dict()
-        # torch numbers parameters through its groups in order, which is the order of self._parameters.
-        current["state"] = {
-            index: self._checked(name, parameter, saved["state"][name])
-            for index, (name, parameter) in enumerate(self._parameters.items())
-            if name in saved["state"]
-        }
-        for group, built, now in zip(current["param_groups"], saved["built"], saved["now"], strict=True):
-            group.update({key: value for key, value in now.items() if key != "lr" and built.get(key) != value})
-        self._optimizer.load_state_dict(current)
+        self._optimizer.state.clear()
+        for name, state in saved["state"].items():
+            self._optimizer.state[self._parameters[name]] = self._restored(name, state)
+        for group, built, now in zip(self._optimizer.param_groups, saved["built"], saved["now"], strict=True):
+            group.update({key: value for key, value in now.items() if built.get(key) != value})
 
     def _hyperparameters(self) -> list[dict[str, Any]]:
         plain = int | float | bool | str | type(None) | tuple
@@ -66,11 +76,21 @@ class OptimizerState:
             for group in self._optimizer.param_groups
         ]
 
-    @staticmethod
-    def _checked(name: str, parameter: torch.Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
+    def _restored(self, name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return copies of the saved tensors, in their own types; torch's own loading would cast them."""
+        parameter = self._parameters[name]
+        restored = {}
         for key, value in state.items():
-            alike = isinstance(value, torch.Tensor) and value.dim() > 0 and value.numel() == parameter.numel()
-            if alike and value.shape != parameter.shape:
-                raise CheckpointError(f"{key} of {name} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
-        # torch takes tensors over as they are: a copy keeps the optimizer from writing into the caller's.
-        return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
+            if isinstance(value, Tensor):
+                alike = value.dim() > 0 and value.numel() == parameter.numel()
+                if alike and value.shape != parameter.shape:
+                    shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
+                    raise CheckpointError(f"{key} of {name} in the checkpoint has shape {shapes}")
+                value = value.clone() if self._stays_on_host(key) else value.to(parameter.device, copy=True)
+            restored[key] = value
+        return restored
+
+    def _stays_on_host(self, key: str) -> bool:
+        """Tell whether torch keeps this on the CPU: the step counts of optimizers that are not fused or capturable."""
+        groups = self._optimizer.param_groups
+        return key == "step" and not any(group.get("fused") or group.get("capturable") for group in groups)

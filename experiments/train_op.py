@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -26,10 +28,13 @@ class EndOfData(Exception):
 
 
 class BatchSource(Protocol):
-    """Where batches come from: a batch is a function of its position, so that a run can start anywhere."""
+    """Where batches come from: a batch is a function of its position, so that a run can start anywhere.
+
+    Finite data also says `num_batches`.
+    """
 
     def batch(self, position: int) -> Any:
-        """Return the batch (inputs, targets) at `position`; IndexError past the end of finite data."""
+        """Return the batch (inputs, targets) at `position`."""
         ...
 
 
@@ -78,12 +83,17 @@ class TrainOp:
         self.gradient_evaluations = 0  # of whole batches, skipped ones included: what optimizers are charged for
         self._skipped_in_row = 0
         self._forward = forward
-        self._dropout = rng.Stream(seed, "step")
+        self._noise, self._drawing = rng.Stream(seed, "step"), rng.Stream(seed, "draw")
         self._autocast = (
             torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         )
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._needs_closure = inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty
+        _note_own_rates(optimizer)
         self._state = OptimizerState(optimizer, model)
+        self._parameters: list[Tensor] = []
+        self._num_groups = 0
+        self._fed: dict[str, list[Any]] = {}  # the groups' own values of what was fed
+        self._infinite_buffers = {f"model/{name}" for name, b in model.named_buffers() if not torch.isfinite(b).all()}
         self._batch_size = 0
         self._unsettled: list[int] = []  # sizes of the batches that a deferred gate has not answered for
         self._loss = torch.full((), float("nan"), device=device)
@@ -100,17 +110,22 @@ class TrainOp:
             EndOfData: there is no further batch.
             DivergedError: the loss or a gradient is not finite, and the gate does not skip it.
         """
+        for update in self.updates:
+            update.discard()  # what forward passes outside of a step may have left
         batch = self._draw(feed)
         if self.gate is not None:
             self.gate.before_forward()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._gradients(batch)
-        if self.gate is not None and not self.gate.passes(self._loss, self._present_gradients()):
+            if after_gradients is not None:
+                self.settle()
+        try:
+            if self._needs_closure:
+                self._step_by_closure(batch, after_gradients)
+            else:
+                self._gradients(batch)
+                self._prepare(after_gradients)
+                self.optimizer.step()
+        except _NotFinite:
             return self._skip()
-        if after_gradients is not None:
-            after_gradients()
-        self._clip()
-        self.optimizer.step()
         if self.updates:
             with torch.no_grad():
                 for update in self.updates:
@@ -158,7 +173,7 @@ class TrainOp:
         """Read values of the step just taken, all in one transfer from the device.
 
         Args:
-            names: `loss`, `grad_norm` (before clipping), `examples`, `skipped`, `param:NAME`, or a hyperparameter
+            names: `loss`, `grad_norm` (before clip_norm, after clip_value), `examples`, `skipped`, `param:NAME`, or a hyperparameter
                 of the optimizer's first group, such as `lr`.
 
         Raises:
@@ -171,45 +186,98 @@ class TrainOp:
             return values | dict(zip(scalars, numbers, strict=True))
         return values | {name: value.item() for name, value in scalars.items()}
 
+    def reseed(self) -> None:
+        """Put torch's default generator where it belongs before this step, whatever was drawn since the last one."""
+        rng.reseed_default(self.device, self._drawing.key(self.batch, self.rank))
+
     def _draw(self, feed: Mapping[str, Any] | None) -> Any:
-        batch = None
-        for name, value in (feed or {}).items():
-            if name == "batch":
-                batch = value
-            else:
-                self._set_hyperparameter(name, value)
+        self._feed(feed or {})
+        batch = feed.get("batch") if feed else None
         if batch is None:
+            self.reseed()  # for data that draws
             try:
                 batch = self.data.batch(self.batch)
             except IndexError:
+                ends = getattr(self.data, "num_batches", None)
+                if ends is None or self.batch < ends:
+                    raise
                 raise EndOfData(f"the data ends after {self.batch} batches") from None
         inputs, targets = batch
-        if isinstance(inputs, Tensor) and inputs.device != self.device:
-            inputs, targets = inputs.to(self.device), targets.to(self.device)
-        return inputs, targets
+        return _on_device(inputs, self.device), _on_device(targets, self.device)
 
     def _gradients(self, batch: Any) -> None:
+        """Leave the gradients of the whole batch in the parameters, and its loss in self._loss."""
+        if self._num_groups != len(self.optimizer.param_groups):
+            self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self._num_groups = len(self.optimizer.param_groups)
+        for parameter in self._parameters:
+            parameter.grad = None
         inputs, targets = batch
-        self._batch_size = len(targets)
+        self._batch_size = _num_examples(targets)
         self._grad_norm = None
         self.gradient_evaluations += 1
         if self.accumulate == 1:
             self._loss = self._backward(inputs, targets, 0, 1.0)
             return
         # Each micro-batch counts by its number of examples, so that the sum is the mean over the whole batch.
-        size = -(-self._batch_size // self.accumulate)
-        parts = zip(inputs.split(size), targets.split(size), strict=True)
-        losses = [self._backward(x, y, micro, len(y) / self._batch_size) for micro, (x, y) in enumerate(parts)]
+        parts = min(self.accumulate, self._batch_size)
+        pairs = zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        losses = [self._backward(x, y, micro, len(y) / self._batch_size) for micro, (x, y) in enumerate(pairs)]
         self._loss = torch.stack(losses).sum()
 
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
-        rng.reseed_default(self.device, self._dropout.key(self.batch, micro, self.rank))
+        rng.reseed_default(self.device, self._noise.key(self.batch, micro, self.rank))
         with self._autocast:
             loss = self.loss(self._forward(inputs), targets)
         if weight != 1.0:
             loss = loss * weight
         loss.backward()
         return loss.detach()
+
+    def _prepare(self, after_gradients: Callable[[], None] | None) -> None:
+        """Let the gate see the gradients, hooks change them, and clip them."""
+        self._check_finite()
+        if after_gradients is not None:
+            after_gradients()
+            self._check_finite()
+        if self.clip_norm is not None:
+            self._grad_norm = self._dense_only(nn.utils.clip_grad_norm_, self._parameters, self.clip_norm)
+        if self.clip_value is not None:
+            self._dense_only(nn.utils.clip_grad_value_, self._parameters, self.clip_value)
+
+    def _check_finite(self) -> None:
+        gradients = self._present_gradients()
+        if self.gate is not None and not self.gate.passes(self._loss, gradients):
+            raise _NotFinite
+
+    def _step_by_closure(self, batch: Any, after_gradients: Callable[[], None] | None) -> None:
+        """Let an optimizer evaluate the batch as often as it wants; the gate stands inside.
+
+        The optimizer has by then moved the weights: they, and its state, are put back if an evaluation is not finite.
+        """
+        weights = [(p, p.detach().clone()) for group in self.optimizer.param_groups for p in group["params"]]
+        state = copy.deepcopy(self._state.state_dict()) if self.gate is not None else None
+        first_loss: list[Tensor] = []
+
+        def evaluate() -> Tensor:
+            with torch.enable_grad():
+                for update in self.updates:
+                    update.discard()
+                self._gradients(batch)
+                self._prepare(after_gradients if not first_loss else None)
+            first_loss.append(self._loss)
+            return self._loss
+
+        try:
+            self.optimizer.step(evaluate)
+        except _NotFinite:
+            with torch.no_grad():
+                for parameter, value in weights:
+                    parameter.copy_(value)
+            if state is not None:
+                self._state.load_state_dict(state)
+            raise
+        self._loss = first_loss[0]
 
     def _present_gradients(self) -> list[Tensor]:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -236,27 +304,37 @@ class TrainOp:
         self.skipped += 1
         return False
 
-    def _clip(self) -> None:
-        if self.clip_norm is not None:
-            self._grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
-        if self.clip_value is not None:
-            nn.utils.clip_grad_value_(self._parameters, self.clip_value)
+    def _feed(self, feed: Mapping[str, Any]) -> None:
+        """Set the hyperparameters that are fed for this step, and give back those that no longer are."""
+        groups = self.optimizer.param_groups
+        for name in [name for name in self._fed if name not in feed]:
+            for group, value in zip(groups, self._fed.pop(name), strict=False):
+                group[name] = value
+        for name, value in feed.items():
+            if name == "batch":
+                continue
+            if name not in self._fed:
+                if any(name not in group for group in groups):
+                    raise SessionError(self._unknown("feed", name))
+                self._fed[name] = [group[name] for group in groups]
+            for group in groups:
+                # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
+                group[name] = value * group.get("lr_scale", 1.0) if name == "lr" else value
 
-    def _set_hyperparameter(self, name: str, value: float) -> None:
-        for group in self.optimizer.param_groups:
-            if name not in group:
-                raise SessionError(self._unknown("feed", name))
-            # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
-            group[name] = value * group.get("lr_scale", 1.0) if name == "lr" else value
+    def _dense_only(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        except NotImplementedError as error:
+            raise SessionError(f"{function.__name__} cannot work on sparse gradients: leave clipping out") from error
 
     def _value(self, name: str) -> Any:
         if name == "loss":
             return self._loss
         if name == "grad_norm":
             if self._grad_norm is None:
-                self._grad_norm = nn.utils.get_total_norm(self._present_gradients())
+                self._grad_norm = self._dense_only(nn.utils.get_total_norm, self._present_gradients())
             return self._grad_norm
-        if name in ("examples", "skipped"):
+        if name in _COMPUTED:
             return getattr(self, name)
         if name.startswith("param:"):
             with contextlib.suppress(AttributeError):
@@ -265,21 +343,39 @@ class TrainOp:
             return group[name] / group.get("lr_scale", 1.0) if name == "lr" else group[name]
         raise SessionError(self._unknown("fetch", name))
 
+    def check_fetches(self, names: Sequence[str]) -> None:
+        """Refuse names that `fetch` would refuse, before a step is taken for them.
+
+        Raises:
+            SessionError: there is no such value.
+        """
+        group = self.optimizer.param_groups[0]
+        parameters = {f"param:{name}" for name, _ in self.model.named_parameters()}
+        for name in names:
+            if name not in (*_COMPUTED, *parameters) and (name not in group or name == "params"):
+                raise SessionError(self._unknown("fetch", name))
+
     def _unknown(self, verb: str, name: str) -> str:
         known = [key for key in self.optimizer.param_groups[0] if key not in ("params", "initial_lr", "lr_scale")]
-        known += ["batch"] if verb == "feed" else ["loss", "grad_norm", "examples", "skipped"]
+        known += ["batch"] if verb == "feed" else _COMPUTED
         known += [f"param:{key}" for key, _ in self.model.named_parameters()] if verb == "fetch" else []
         guess = nearest(name, known)
         return f"nothing to {verb} is called '{name}'." + (f" Did you mean '{guess}'?" if guess else f" Known: {known}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, buffers, optimizer, updates and counters."""
+        self._feed({})
         return {
             "model": dict(self.model.state_dict()),
             "optimizer": self._state.state_dict(),
-            "updates": [update.state_dict() for update in self.updates],
+            "updates": [{"kind": type(update).__name__, "state": update.state_dict()} for update in self.updates],
             "counters": {name: getattr(self, name) for name in _COUNTERS},
         }
+
+    @property
+    def may_be_infinite(self) -> set[str]:
+        """Tensors of the state that were infinite from the start, such as masks of attention."""
+        return self._infinite_buffers
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned.
@@ -287,20 +383,35 @@ class TrainOp:
         Raises:
             CheckpointError: the state belongs to another model, optimizer or set of updates.
         """
+        self._feed({})
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint is of another model: {error}") from error
         self._state.load_state_dict(state["optimizer"])
-        if len(state["updates"]) != len(self.updates):
-            saved, here = len(state["updates"]), len(self.updates)
-            raise CheckpointError(f"the checkpoint has the state of {saved} extra updates, the train op has {here}")
+        saved = [update["kind"] for update in state["updates"]]
+        here = [type(update).__name__ for update in self.updates]
+        if saved != here:
+            raise CheckpointError(f"the checkpoint has the extra updates {saved}, the train op has {here}")
         for update, saved_update in zip(self.updates, state["updates"], strict=True):
-            update.load_state_dict(saved_update)
+            update.discard()
+            try:
+                update.load_state_dict(saved_update["state"])
+            except (KeyError, RuntimeError) as error:
+                kind = saved_update["kind"]
+                raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
+        self._unsettled.clear()
+        if self.gate is not None:
+            self.gate.forget()
 
 
+class _NotFinite(Exception):  # noqa: N818 (internal news, on its way to the gate's policy)
+    pass
+
+
+_COMPUTED = ["loss", "grad_norm", "examples", "skipped", "gradient_evaluations"]
 _COUNTERS = ("global_step", "batch", "examples", "skipped", "gradient_evaluations", "_skipped_in_row")
 
 
@@ -342,22 +453,16 @@ def build_train_op(
     Raises:
         SessionError: a value that cannot work.
     """
-    for name, value in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
-        if value is not None and not value > 0:
-            raise SessionError(f"{name} must be greater than 0, got {value!r}")
-    if accumulate < 1:
-        raise SessionError(f"accumulate must be at least 1, got {accumulate!r}")
-    if precision not in ("fp32", "bf16"):
-        raise SessionError(f"no precision '{precision}': use fp32 or bf16")
+    _check_options(accumulate, clip_norm, clip_value, precision, on_nan, loss_above)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     gate = Gate(model, on_nan, loss_above) if on_nan is not None else None
-    if gate is not None and device.type == "cuda":
+    if gate is not None and device.type == "cuda" and not updates:  # updates would follow a step that did not happen
         gate.defer(optimizer)
     return TrainOp(
         model,
         loss,
         optimizer,
-        data if hasattr(data, "batch") else ListOfBatches(data),  # type: ignore[arg-type]
+        _as_source(data),
         [make_update(update, model) for update in updates],
         gate=gate,
         accumulate=accumulate,
@@ -369,3 +474,59 @@ def build_train_op(
         seed=seed,
         rank=rank,
     )
+
+
+def _check_options(
+    accumulate: int,
+    clip_norm: float | None,
+    clip_value: float | None,
+    precision: str,
+    on_nan: str | None,
+    loss_above: float | None,
+) -> None:
+    for name, value in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
+        if value is not None and not value > 0:
+            raise SessionError(f"{name} must be greater than 0, got {value!r}")
+    if accumulate < 1:
+        raise SessionError(f"accumulate must be at least 1, got {accumulate!r}")
+    if precision not in ("fp32", "bf16"):
+        raise SessionError(f"no precision '{precision}': use fp32 or bf16")
+    if on_nan is None and loss_above is not None:
+        raise SessionError("loss_above is the gate's business: give it an on_nan policy as well")
+
+
+def _as_source(data: Any) -> BatchSource:
+    if hasattr(data, "batch"):
+        return data
+    if isinstance(data, Sequence):
+        return ListOfBatches(data)
+    raise SessionError(
+        f"data is a {type(data).__name__}: give an object with `batch(position)`, such as Batches(inputs, targets, "
+        "batch_size=…), or a list of (inputs, targets); an iterator cannot be resumed"
+    )
+
+
+def _note_own_rates(optimizer: torch.optim.Optimizer) -> None:
+    """Note each group's rate as a multiple of the optimizer's, for schedules."""
+    base = optimizer.defaults.get("lr")
+    for group in optimizer.param_groups:
+        if base and isinstance(base, float | int) and "lr" in group:
+            group.setdefault("lr_scale", group["lr"] / base)
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    """Move tensors, in tuples, lists and dicts too; what is there already is handed on as it is."""
+    if isinstance(value, Tensor):
+        return value if value.device == device else value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {key: _on_device(item, device) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_on_device(item, device) for item in value)
+    return value
+
+
+def _num_examples(targets: Any) -> int:
+    """Return the length of the first tensor in the targets."""
+    while isinstance(targets, Mapping | tuple | list) and len(targets):
+        targets = next(iter(targets.values())) if isinstance(targets, Mapping) else targets[0]
+    return len(targets)

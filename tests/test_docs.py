@@ -41,8 +41,8 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 
 
 def optrun(arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line as an 80-column pipe shows it, stdout and stderr in one."""
-    shown = {"COLUMNS": "80", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", **variables}
+    """Run a command line as a pipe of 80 columns shows it on a machine without GPU, stdout and stderr in one."""
+    shown = {"COLUMNS": "80", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPTRUN_")}
     return subprocess.run(
         ["bash", "-c", f'optrun() {{ "{sys.executable}" -m optrun.cli "$@"; }}; {arguments}'],

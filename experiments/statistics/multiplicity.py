@@ -35,9 +35,8 @@ def holm_levels(p_values: Sequence[float | None], alpha: float = 0.05) -> tuple[
 
     That is alpha / (m - j + 1) at step j; those after the first that is not rejected keep its rate. A test at this
     rate rejects exactly when Holm's adjusted p is at most alpha, so an interval of level 1 - rate excludes 0 exactly
-    then. Such intervals repeat Holm's decisions; jointly they cover less than 1 - alpha, as all intervals that match
-    a step-down procedure and are still informative do (Strassburger and Bretz, Statist. Med. 27, 2008). Intervals at
-    alpha / m would cover jointly, and be wider than the decisions.
+    then: it repeats Holm's decision. It is not simultaneous: all such intervals together cover less often than
+    1 - alpha. Intervals at alpha / m would (Bonferroni), and may contain 0 where Holm rejects.
     """
     check_alpha(alpha)
     order = _ascending(p_values)

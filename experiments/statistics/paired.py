@@ -24,6 +24,7 @@ class PairedResult:
         seeds: the n seeds that both entries have.
         unmatched: seeds that only one of them has, which take no part.
         differences: one per seed, None where a run diverged.
+        outcomes: one per seed: 1 where a is better, -1 where b is, 0 for a tie; a run that diverged loses.
         spread: mean and sd of the differences, None when a run diverged.
         interval: Student's t interval of the mean difference; withheld (None) when a run diverged, or for one seed.
         p: the p that decides, of `test`; None when there is nothing to test.
@@ -33,7 +34,6 @@ class PairedResult:
         correlation: of a and b over the seeds, beside the result and never decided by.
         welch_p: of the unpaired test, beside the result and never decided by.
         better: P(a better than b on a new seed): pairs won, ties as one half, a run that diverged loses.
-        num_ties: pairs in which neither is better.
         success_a, success_b: runs that did not diverge.
         median_a, median_b: of the values, where diverged runs are the worst; None when the median itself diverged.
         limits: what these data cannot show, in words.
@@ -44,6 +44,7 @@ class PairedResult:
     seeds: tuple[int, ...]
     unmatched: tuple[int, ...]
     differences: tuple[float | None, ...]
+    outcomes: tuple[int, ...]
     spread: Spread | None
     interval: Interval | None
     p: float | None
@@ -53,7 +54,6 @@ class PairedResult:
     correlation: float | None
     welch_p: float | None
     better: Proportion
-    num_ties: int
     success_a: Proportion
     success_b: Proportion
     median_a: float | None
@@ -63,6 +63,10 @@ class PairedResult:
     @property
     def n(self) -> int:
         return len(self.seeds)
+
+    @property
+    def num_ties(self) -> int:
+        return self.outcomes.count(0)
 
     @property
     def num_diverged_a(self) -> int:
@@ -94,6 +98,18 @@ class PairedResult:
         """Return 1 where a larger difference is better for a, -1 where a smaller one is."""
         return 1 if self.mode == "max" else -1
 
+    @property
+    def center(self) -> float | None:
+        """Return the mean difference, or their median where a run diverged, which is a difference without bound.
+
+        None where both runs diverged in every pair.
+        """
+        if not self.diverged:
+            return self.mean
+        won = [outcome * self.direction * math.inf if outcome else None for outcome in self.outcomes]
+        differences = [w if d is None else d for d, w in zip(self.differences, won, strict=True)]
+        return _median_with_infinities([d for d in differences if d is not None])
+
     def interval_at(self, level: float) -> Interval | None:
         """Return the t interval of the mean difference at another level."""
         return None if self.spread is None else t_interval(self.spread, level)
@@ -122,7 +138,7 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
     sign = 1 if mode == "max" else -1
     pairs = list(zip(first.values(), second.values(), strict=True))
     differences = tuple(None if x is None or y is None else x - y for x, y in pairs)
-    outcomes = [_outcome(x, y, sign) for x, y in pairs]
+    outcomes = tuple(_outcome(x, y, sign) for x, y in pairs)
     wins, ties, losses = (outcomes.count(outcome) for outcome in (1, 0, -1))
 
     left = [x for x in first.values() if x is not None]
@@ -146,6 +162,7 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
         seeds=seeds,
         unmatched=unmatched,
         differences=differences,
+        outcomes=outcomes,
         spread=spread,
         interval=None if spread is None else t_interval(spread, 1 - alpha),
         p=p,
@@ -155,7 +172,6 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
         correlation=pearson,
         welch_p=welch,
         better=wilson(wins + ties / 2, n, alpha=alpha),
-        num_ties=ties,
         success_a=clopper_pearson(len(left), n, alpha=alpha),
         success_b=clopper_pearson(len(right), n, alpha=alpha),
         median_a=median_of(list(first.values()), mode),
@@ -170,6 +186,19 @@ def median_of(values: Sequence[float | None], mode: Mode) -> float | None:
     ordered = sorted(worst if value is None else value for value in values)
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return low + (high - low) / 2 if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _median_with_infinities(values: Sequence[float]) -> float | None:
+    """Return the median; between two middle values that have no mean, the one nearer to 0, or 0 between both."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if math.isinf(low) and math.isinf(high):
+        return low if low == high else 0.0
+    if math.isinf(low) or math.isinf(high):
+        return 0.0 if low < 0 < high else min(low, high, key=abs)
+    return low + (high - low) / 2
 
 
 def _align(a: Values, b: Values) -> tuple[dict[int, float | None], dict[int, float | None], tuple[int, ...]]:

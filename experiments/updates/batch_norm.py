@@ -89,6 +89,7 @@ class BatchNormUpdate(Update):
         self.variance: Variance = variance
         self.zero_debias = zero_debias
         self.layers = _replace_layers(model, eps)
+        self.count = 0  # updates so far; a layer's own count may come from other training
         self.averages = {
             name: [torch.zeros_like(layer.running_mean), torch.zeros_like(layer.running_var)]
             for name, layer in self.layers.items()
@@ -96,6 +97,7 @@ class BatchNormUpdate(Update):
         }
 
     def apply(self) -> None:
+        self.count += 1
         running: list[Tensor] = []
         values: list[Tensor] = []
         for name, layer in self.layers.items():
@@ -104,7 +106,7 @@ class BatchNormUpdate(Update):
                 continue
             layer.num_batches_tracked.add_(1)
             if self.zero_debias:
-                taken = self._debiased(self.averages[name], taken, layer)
+                taken = self._debiased(self.averages[name], taken)
                 layer.running_mean.copy_(taken[0])
                 layer.running_var.copy_(taken[1])
             else:
@@ -113,8 +115,8 @@ class BatchNormUpdate(Update):
         if running:
             torch._foreach_sub_(running, torch._foreach_sub(running, values), alpha=1 - self.decay)
 
-    def _debiased(self, averages: list[Tensor], values: tuple[Tensor, Tensor], layer: GroupedBatchNorm):
-        correction = 1 - self.decay ** int(layer.num_batches_tracked)
+    def _debiased(self, averages: list[Tensor], values: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        correction = 1 - self.decay**self.count
         for average, value in zip(averages, values, strict=True):
             average.sub_((average - value) * (1 - self.decay))
         return averages[0] / correction, averages[1] / correction
@@ -124,12 +126,13 @@ class BatchNormUpdate(Update):
             layer.noted.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"averages": self.averages}
+        return {"averages": self.averages, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, averages in self.averages.items():
             for average, saved in zip(averages, state["averages"][name], strict=True):
                 average.copy_(saved)
+        self.count = state["count"]
 
 
 @register_update("batch_norm", source="Ioffe and Szegedy, 2015; torch.nn.BatchNorm2d")
@@ -183,10 +186,12 @@ def tf_batch_norm(
 
 def _replace_layers(model: nn.Module, eps: float | None) -> dict[str, GroupedBatchNorm]:
     layers: dict[str, GroupedBatchNorm] = {}
-    for name, module in list(model.named_modules()):
+    replaced: dict[nn.Module, GroupedBatchNorm] = {}
+    for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and name:
-            layers[name] = GroupedBatchNorm(module, eps).train(module.training)
-            model.set_submodule(name, layers[name])
+            if module not in replaced:
+                replaced[module] = layers[name] = GroupedBatchNorm(module, eps).train(module.training)
+            model.set_submodule(name, replaced[module])  # under each of its names
     if not layers:
         raise UsageError("the model has no batch norm layer with running statistics to update")
     return layers

@@ -1,0 +1,77 @@
+"""Colours and numbers, the same on pages, in figures and in tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+# Okabe and Ito's palette for all kinds of colour vision (2008), its light colours darkened until lines and marks stand
+# out from white by 3 to 1; the dark theme has its counterparts. Beyond seven entries lines are dashed as well.
+LIGHT = ("#0072B2", "#D55E00", "#00875F", "#B4578A", "#9A6B00", "#3A8FBF", "#555555")
+DARK = ("#5AB0EE", "#F58742", "#34C79A", "#E79BC5", "#EBB13C", "#9BD6F7", "#C4C4C4")
+DASHES = ("", "6 3", "2 3")
+
+
+def figures_of(half_width: float | None, value: float) -> int:
+    """Return how many decimals a value gets: two significant figures of its uncertainty, at most 6 decimals."""
+    scale = abs(half_width) if half_width and math.isfinite(half_width) else abs(value) / 1000
+    if not scale or not math.isfinite(scale):
+        return 4
+    return min(6, max(0, 1 - math.floor(math.log10(scale))))
+
+
+def number(value: Any, digits: int = 4, missing: str = "") -> str:
+    """Write a measured value with so many significant digits; whole numbers below a million are written out."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return missing
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def decimal(value: float | None, decimals: int, sign: bool = False) -> str:
+    """Write a value with so many decimals, an explicit sign if wanted; very large and very small ones as powers."""
+    if value is None:
+        return ""
+    if value and (abs(value) >= 1e6 or abs(value) < 10.0 ** (-decimals - 2)):
+        return f"{value:{'+' if sign else ''}.3g}"
+    text = f"{value:{'+' if sign else ''}.{decimals}f}"
+    return text.replace("-0." + "0" * decimals, "0." + "0" * decimals) if float(text) == 0 else text
+
+
+def large(value: float | None) -> str:
+    """Write a count with three figures: `93.1k`, `1.2M`; what is below 10,000 is written out."""
+    if value is None:
+        return ""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(size, 10_000):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.4g}"
+
+
+def p_value(p: float | None) -> str:
+    """Write a p-value as papers do, without its name: `.33`, `.004`, `<.001`."""
+    from ..statistics.text import p_text
+
+    return "" if p is None else p_text(p).removeprefix("p ").removeprefix("= ").replace("< ", "<")
+
+
+def listing(items: Sequence[str]) -> str:
+    """Write `a`, `a and b`, `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def many(count: int, noun: str, plural: str | None = None) -> str:
+    """Write `1 run`, `2 runs`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut the middle out of a text that is longer than `width`: names differ at their ends."""
+    if len(text) <= width:
+        return text
+    left = (width - 1) // 2
+    return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}"
