@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import checkpoints
-from .hook import Hook
+from .errors import CheckpointError
+from .hook import Hook, defines, noting
 from .rows import RowLog
 from .train_op import TrainOp
 
@@ -59,7 +60,7 @@ class SavedState:
     spent: tuple[float, float]
 
     def restore(
-        self, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog | None, report: Callable[[str], None]
+        self, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog | None, report: Callable[[str], None]
     ) -> None:
         """Put everything back as it was.
 
@@ -71,11 +72,12 @@ class SavedState:
         """
         train_op.load_state_dict(self.sections)
         states = dict(self.sections["hooks"])
-        for hook in hooks:
-            if hook.name in states:
-                hook.load_state_dict(states.pop(hook.name))
-            elif hook.state_dict():
-                report(f"hook '{hook.name}' is new since step {self.step}: it starts without a state")
+        for name, hook in hooks.items():
+            if name in states:
+                with noting(name, "load_state_dict"):
+                    hook.load_state_dict(states.pop(name))
+            elif defines(hook, "state_dict"):
+                report(f"hook '{name}' is new since step {self.step}: it starts without a state")
         if states:
             report(f"the checkpoint has a state for hooks that are gone: {', '.join(sorted(states))}")
         if rows is not None:
@@ -83,17 +85,19 @@ class SavedState:
         _set_random_states(self.sections["rng"])
 
 
-def save_state(folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: RowLog, clock: Clock) -> Path:
+def save_state(folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog, clock: Clock) -> Path:
     """Write a checkpoint of the last completed step into `folder`.
 
     Raises:
         DivergedError: weights or optimizer state are not finite.
         StorageError: it could not be written; the checkpoints before it are untouched.
     """
-    state = train_op.state_dict() | {
-        "hooks": {hook.name: state for hook in hooks if (state := hook.state_dict())},
-        "rng": _random_states(),
-    }
+    hook_states = {}
+    for name, hook in hooks.items():
+        if defines(hook, "state_dict"):
+            with noting(name, "state_dict"):
+                hook_states[name] = hook.state_dict()
+    state = train_op.state_dict() | {"hooks": hook_states, "rng": _random_states()}
     tensors: dict[str, Any] = {}
     skeletons: dict[str, Any] = {}
     for section, content in state.items():
@@ -105,12 +109,22 @@ def save_state(folder: Path, train_op: TrainOp, hooks: Sequence[Hook], rows: Row
         "rows": {"offset": rows.offset, "sha256": rows.digest()},
         "spent": [round(clock.elapsed_secs, 4), round(clock.cpu_secs, 4)],
     }
-    return checkpoints.save(folder, train_op.global_step, tensors, facts, require_finite=True).path
+    exempt = train_op.may_be_infinite
+    step = train_op.global_step
+    return checkpoints.save(folder, step, tensors, facts, require_finite=True, may_be_infinite=exempt).path
 
 
 def load_latest_state(folder: Path, report: Callable[[str], None]) -> SavedState | None:
-    """Return the newest checkpoint in `folder` that verifies, or None; damaged ones are reported and set aside."""
+    """Return the newest checkpoint in `folder` that verifies, or None; damaged ones are reported and set aside.
+
+    Raises:
+        CheckpointError: there were checkpoints, and all are damaged: to begin at step 0 would throw the run away.
+    """
     found = checkpoints.load_latest(folder, report)
+    if found is None and (damaged := sorted(folder.glob("*.bad"))):
+        raise CheckpointError(
+            f"all {len(damaged)} checkpoints in {folder} are damaged: put a good copy there, or start anew (--fresh)"
+        )
     return _read(*found) if found else None
 
 

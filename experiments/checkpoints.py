@@ -59,6 +59,7 @@ def save(
     tensors: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
     require_finite: bool = False,
+    may_be_infinite: Collection[str] = (),
 ) -> CheckpointFile:
     """Write a checkpoint durably; an older one of the same step is then deleted.
 
@@ -70,6 +71,7 @@ def save(
         tensors: by `section/name`. Names for the same memory (tied weights) are stored once.
         facts: JSON: text, numbers, lists, dicts with text keys (see `flatten_state` for anything else).
         require_finite: whether to refuse infinities and NaN in the sections `model` and `optimizer`.
+        may_be_infinite: tensors to leave out of that: masks that hold infinities on purpose.
 
     Raises:
         DivergedError: a tensor that must be finite is not; nothing is written.
@@ -78,7 +80,7 @@ def save(
     """
     stored, aliases = _without_ties(tensors)
     if require_finite:
-        _check_finite(stored, step)
+        _check_finite({name: tensor for name, tensor in stored.items() if name not in may_be_infinite}, step)
     pieces = {name: _bytes_of(name, tensor) for name, tensor in stored.items()}
     header = {
         "format": FORMAT,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .hook import Every, Hook, defines
+from .hook import Hook, defines
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
 
@@ -51,18 +51,19 @@ class Dispatch:
         self._always = frozenset(always)
         self._tables: dict[frozenset[int], Table] = {}
         self.base = self._table(self._always)
-        self._next_due = 0
+        self._next_due, self._next_clock = 0, 0.0
         self.restart()
 
     def restart(self) -> None:
         """Forget what was due: the session starts, or has gone back to a checkpoint."""
         now = self._clock()
         self._fired = {index: now for index, _ in self._secs}
+        self._next_clock = min((now + secs for _, secs in self._secs), default=0.0)
         self._next_due = 0
 
     def due(self, step: int) -> Table:
         """Return the calls of the run that will complete `step` updates."""
-        if step < self._next_due and not self._secs:
+        if step < self._next_due and (not self._secs or self._clock() < self._next_clock):
             return self.base
         due = set(self._always)
         if step >= self._next_due:
@@ -80,6 +81,7 @@ class Dispatch:
             now = self._clock()
             called = {id(hook) for hook, _ in table.after_run + table.before_run + table.after_gradients}
             self._fired.update({index: now for index, _ in self._secs if id(self._hooks[index]) in called})
+            self._next_clock = min(self._fired[index] + secs for index, secs in self._secs)
 
     def _table(self, due: frozenset[int]) -> Table:
         if due not in self._tables:
@@ -90,6 +92,3 @@ class Dispatch:
         return tuple(
             (self._hooks[i], getattr(self._hooks[i], event)) for i in sorted(due) if defines(self._hooks[i], event)
         )
-
-
-__all__ = ["Dispatch", "Every", "Table"]

@@ -1,11 +1,12 @@
 """From a configuration to objects: the one place that turns names into things.
 
 `build` reads top to bottom in the order in which things depend on each other: data, model, loss and metrics, extra
-updates, optimizer, schedule, train op, evaluators. `Experiment.hooks` does the same for the hooks.
+updates, optimizer, schedule, train op, evaluators, hooks.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ class Experiment:
         length: of the run; None for num_steps when only a clock ends it.
         device: that everything is on.
         threads: CPU threads.
+        hooks: the stock ones that the configuration's sections ask for, then the user's own; for one session.
         notes: what the user should know, such as a device that was replaced.
     """
 
@@ -62,6 +64,7 @@ class Experiment:
     length: RunLength
     device: torch.device
     threads: int
+    hooks: list[Hook] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -77,8 +80,7 @@ class Experiment:
         """Return the metric that decides what is best, and whether `max` or `min` is."""
         return fitting.eval_metric(self.config)
 
-    def hooks(self) -> list[Hook]:
-        """Make the hooks that the configuration asks for: the stock ones by its sections, then the user's own."""
+    def _make_hooks(self) -> list[Hook]:
         config, run = self.config, self.length
         metric, mode = self.eval_metric
         hooks: list[Hook] = [LearningRateSetterHook(self.schedule)]
@@ -117,14 +119,19 @@ class Experiment:
             hooks: more hooks, such as a progress bar.
             options: more arguments of MonitoredTrainingSession.
         """
-        if folder is not None:
+        own = self.hooks
+        rows = None
+        if folder is None:  # then there is no place for summaries
+            own = [hook for hook in own if not isinstance(hook, SummaryHook)]
+        elif os.environ.get("RANK", "0") == "0":
             storage.make_dir(folder, exist_ok=True)
+            rows = RowLog(folder / "metrics.jsonl")
         return MonitoredTrainingSession(
             self.train_op,
             checkpoint_dir=folder / "checkpoints" if folder else None,
             summary_dir=folder,
-            rows=RowLog(folder / "metrics.jsonl") if folder else None,
-            hooks=[*self.hooks(), *hooks],
+            rows=rows,
+            hooks=[*own, *hooks],
             evaluators=self.evaluators,
             **options,
         )
@@ -203,8 +210,10 @@ def build(config: Config) -> Experiment:
         seed=config.seed,
     )
     evaluators = _make_evaluators(config, train_op, metrics, splits)
-    notes = [note] if note else []
-    return Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads, notes)
+    experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
+    experiment.hooks = experiment._make_hooks()
+    experiment.notes += [note] if note else []
+    return experiment
 
 
 def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, Batches]:

@@ -8,9 +8,10 @@ All events run by phase, then in the order of registration.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -116,11 +117,13 @@ class Hook:
     chief_only: bool = False
     stops: bool = False  # whether it may end the session; one such hook, or finite data, must be there
 
-    @property
-    def name(self) -> str:
-        """Return the name under which this hook's state is saved and its errors are reported."""
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__.removesuffix("Hook"))
-        return words.lower()
+    #: Under which its state is saved and its errors are reported; by default the class's name in snake case.
+    name: str = "hook"
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Hook")).lower()
 
     def begin(self, session: MonitoredTrainingSession) -> None:
         """Prepare; called once, before anything is restored. `session.on_close(f)` undoes it at the very end."""
@@ -154,6 +157,17 @@ class Hook:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
+
+
+@contextlib.contextmanager
+def noting(name: str, event: str, step: int | None = None) -> Iterator[None]:
+    """Add to an exception which hook it comes from, in which event and at which step."""
+    try:
+        yield
+    except Exception as error:
+        at = f", at step {step}" if step is not None else ""
+        error.add_note(f"in {event} of hook '{name}'{at}")
+        raise
 
 
 def defines(hook: Hook, event: str) -> bool:

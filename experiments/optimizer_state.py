@@ -54,7 +54,7 @@ class OptimizerState:
         here = type(self._optimizer).__name__
         if saved["kind"] != here:
             raise CheckpointError(
-                f"the checkpoint has the state of {saved['kind']}, but the optimizer is {here}: start again with --fresh"
+                f"the checkpoint has the state of {saved['kind']}, but the optimizer is {here}: start anew (--fresh)"
             )
         if self._has_own:
             self._optimizer.load_state_dict(saved["own"])

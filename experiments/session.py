@@ -15,7 +15,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,9 +24,10 @@ from . import signals, storage
 from .checkpoint_state import Clock, SavedState, load_latest_state, save_state
 from .dispatch import Dispatch, Table
 from .errors import DivergedError, Interrupted, SessionError, TransientError, WaitTimeoutError
-from .hook import Evaluation, Every, Hook, RunArgs
-from .hooks.checkpoint import CheckpointHook
+from .hook import Evaluation, Hook, RunArgs, noting
 from .rows import RowLog
+from .run_dir import list_checkpoints
+from .session_setup import arrange_hooks, check_that_it_ends, default_saving
 from .train_op import EndOfData, TrainOp
 
 log = logging.getLogger("optrun")
@@ -104,8 +105,12 @@ class MonitoredTrainingSession:
         self.is_chief = self.rank == 0 if is_chief is None else is_chief
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self.summary_dir = Path(summary_dir) if summary_dir is not None else self.checkpoint_dir
-        self.hooks = self._arrange(hooks, chief_only_hooks, save_checkpoint_secs, save_checkpoint_steps)
-        self._check_that_it_ends(train_op)
+        save_every = default_saving(
+            [*hooks, *chief_only_hooks], self.checkpoint_dir is not None, save_checkpoint_secs, save_checkpoint_steps
+        )
+        self._given = [*hooks], [*chief_only_hooks], save_every
+        self._arrange()
+        check_that_it_ends(self.hooks, train_op)
         self.evaluators = dict(evaluators or {})
         self.rows = rows if rows is not None else RowLog(self._rows_path())
         self.train_op: TrainOp | None = None
@@ -123,7 +128,10 @@ class MonitoredTrainingSession:
         self._listeners: list[Callable[[Evaluation], None]] = []
         self._after_step: list[Callable[[], None]] = []
         self._closing = contextlib.ExitStack()
+        self._checked_fetches: set[tuple[str, ...]] = set()
         self._first_op = train_op
+        self._signal = signals.Stop()
+        self._is_open = False
 
     # ---- the loop ------------------------------------------------------------------------------------------------
 
@@ -143,6 +151,8 @@ class MonitoredTrainingSession:
             SessionError: the session has stopped, or a hook asks for what it cannot have.
             DivergedError: the gate caught a value that is not finite, and its policy is to raise.
         """
+        if not self._is_open:
+            raise SessionError("a session runs inside `with`: with MonitoredTrainingSession(...) as session: ...")
         if train_op is not self.train_op:
             self._bind(train_op)
             if self.outcome is not None:
@@ -152,13 +162,14 @@ class MonitoredTrainingSession:
         self.at_boundary = False
         try:
             self._run_step(train_op)
+            if self.outcome is not None or self.interrupted:
+                train_op.settle()
         except EndOfData as end:
             self.request_stop(str(end), "done")
         except DivergedError as error:
             if train_op.gate is None or train_op.gate.policy != "stop":
                 raise
-            self.error = error
-            self.request_stop(str(error), "diverged")
+            self.outcome, self.reason, self.error = "diverged", str(error), error
         except self._transient as error:
             self._recover(error)
         self.at_boundary = True
@@ -167,10 +178,14 @@ class MonitoredTrainingSession:
         table = self._dispatch.due(train_op.global_step + 1)
         ctx, hook, event = self._ctx, None, "before_run"
         requests: list[tuple[Hook, RunArgs]] = []
+        train_op.reseed()  # for hooks that draw
         try:
             for hook, before_run in table.before_run:
                 request = before_run(ctx)
                 if request is not None:
+                    if request.fetches and request.fetches not in self._checked_fetches:
+                        train_op.check_fetches(request.fetches)
+                        self._checked_fetches.add(request.fetches)
                     requests.append((hook, request))
             hook = None
             after_gradients = self._after_gradients(table) if table.after_gradients else None
@@ -181,7 +196,7 @@ class MonitoredTrainingSession:
             values = _fetched(train_op, requests)
             event = "after_run"
             for hook, after_run in table.after_run:
-                after_run(ctx, values.get(hook, _NOTHING))
+                after_run(ctx, values.get(id(hook), _NOTHING))
         except Exception as error:
             if hook is not None:
                 error.add_note(f"in {event} of hook '{hook.name}', at step {train_op.global_step}")
@@ -193,7 +208,7 @@ class MonitoredTrainingSession:
     def _after_gradients(self, table: Table) -> Callable[[], None]:
         def call_hooks() -> None:
             for hook, after_gradients in table.after_gradients:
-                with _noting(hook, "after_gradients"):
+                with noting(hook.name, "after_gradients", self.step):
                     after_gradients(self._ctx)
 
         return call_hooks
@@ -226,12 +241,16 @@ class MonitoredTrainingSession:
 
     def write_row(self, **values: Any) -> None:
         """Append a row to the metrics log: where training is, then `values`."""
+        self.rows.append({**self.position(), **values})
+
+    def position(self) -> dict[str, Any]:
+        """Return where training is: step, batch, examples, epoch and time."""
         train_op = self._require_op()
         steps_per_epoch = getattr(train_op.data, "steps_per_epoch", None)
         where = {"step": train_op.global_step, "batch": train_op.batch, "examples": train_op.examples}
         if steps_per_epoch:
             where["epoch"] = train_op.batch / steps_per_epoch
-        self.rows.append({**where, "time": round(self.elapsed_secs, 4), **values})
+        return {**where, "time": round(self.elapsed_secs, 4)}
 
     def publish(self, evaluation: Evaluation) -> None:
         """Make an evaluation known to all who listen."""
@@ -259,7 +278,9 @@ class MonitoredTrainingSession:
         """
         if self.checkpoint_dir is None:
             raise SessionError("a session without checkpoint_dir has nowhere to save")
-        path = save_state(self.checkpoint_dir, self._require_op(), self.hooks, self.rows, self._clock)
+        train_op = self._require_op()
+        train_op.settle()
+        path = save_state(self.checkpoint_dir, train_op, self.named_hooks, self.rows, self._clock)
         self.recoveries = 0
         return path
 
@@ -268,9 +289,10 @@ class MonitoredTrainingSession:
     def __enter__(self) -> MonitoredTrainingSession:
         self._signal = self._closing.enter_context(signals.graceful())
         self.on_close(self.rows.close)
+        self._is_open = True
         try:
             for hook in self.hooks:
-                with _noting(hook, "begin"):
+                with noting(hook.name, "begin"):
                     hook.begin(self)
             if self._first_op is not None:
                 self._bind(self._first_op)
@@ -293,38 +315,46 @@ class MonitoredTrainingSession:
             self.rows.rewind(0, hashlib.sha256().hexdigest())  # rows of a process killed before its first checkpoint
         else:
             self._restore(saved)
+            self._clock = Clock(*saved.spent)
         self._announce()
 
     def _announce(self) -> None:
         for hook in self.hooks:
-            with _noting(hook, "after_create_session"):
+            with noting(hook.name, "after_create_session", self.step):
                 hook.after_create_session(self)
 
     def _shut_down(self, error: BaseException | None) -> None:
+        self._is_open = False
         self.outcome, self.error = _outcome(self.outcome, error), error or self.error
-        failures: list[Exception] = []
-        if error is not None and self.train_op is not None:
-            failures += self._call_all("on_error", self._ctx, error)
-        failures += self._call_all("end", self, self.outcome)
+        failures: list[BaseException] = []
         try:
-            self._closing.close()
-        except Exception as failure:  # noqa: BLE001 (a closing callback is a hook's code; it is reported below)
-            failures.append(failure)
-        for failure in failures if error is not None else failures[1:]:
-            (error or failures[0]).add_note(f"and, while ending: {failure!r} ({'; '.join(failure.__notes__)})")
-        if error is None and failures:
-            self.outcome, self.error = "failed", failures[0]
-            raise failures[0]
-        if error is None and self.outcome == "interrupted":
-            raise Interrupted(self._signal.signum or 2, saved=self.checkpoint_dir is not None)
-
-    def _call_all(self, event: str, *args: Any) -> list[Exception]:
-        failures = []
-        for hook in self.hooks:
+            if error is not None and self.train_op is not None:
+                failures += self._call_all("on_error", self._ctx, error)
+            failures += self._call_all("end", self, self.outcome)
+        finally:
             try:
-                getattr(hook, event)(*args)
-            except Exception as failure:  # noqa: BLE001 (each hook in its own guard: all are called, then one raised)
-                failure.add_note(f"in {event} of hook '{hook.name}', at step {self.step}")
+                self._closing.close()
+            except Exception as failure:  # noqa: BLE001 (a closing callback is a hook's code; it is reported below)
+                failures.append(failure)
+        first = error or (failures[0] if failures else None)
+        for failure in failures:
+            if failure is not first and first is not None:
+                notes = "; ".join(getattr(failure, "__notes__", ()))
+                first.add_note(f"and, while ending: {failure!r}{f' ({notes})' if notes else ''}")
+        if error is None and first is not None:
+            self.outcome, self.error = _outcome(None, first), first
+            raise first
+        if error is None and self.outcome == "interrupted":
+            raise Interrupted(self._signal.signum or 2, saved=self._has_checkpoint())
+
+    def _call_all(self, event: str, *args: Any) -> list[BaseException]:
+        """Call an event of every hook, each in its own guard; return what they raised."""
+        failures: list[BaseException] = []
+        for name, hook in self.named_hooks.items():
+            try:
+                with noting(name, event, self.step):
+                    getattr(hook, event)(*args)
+            except BaseException as failure:  # noqa: BLE001 (even an exit must not keep the others from ending)
                 failures.append(failure)
         return failures
 
@@ -335,25 +365,31 @@ class MonitoredTrainingSession:
 
     def _restore(self, saved: SavedState) -> None:
         train_op = self._require_op()
-        saved.restore(train_op, self.hooks, self.rows if self.is_chief else None, report=log.warning)
+        saved.restore(train_op, self.named_hooks, self.rows if self.is_chief else None, report=log.warning)
         self.restored_step = train_op.global_step
-        self._clock = Clock(*saved.spent)
         log.info("restored step %d from %s", train_op.global_step, saved.path.name)
 
     def _recover(self, error: Exception) -> None:
+        """Go back to the last good checkpoint; the time spent stays spent."""
         self.recoveries += 1
-        saved = self._load_latest() if self.recoveries <= self._max_recoveries else None
+        if self.recoveries > self._max_recoveries:
+            error.add_note(f"gave up after {self._max_recoveries} recoveries in a row")
+            raise error
+        saved = self._load_latest()
         if saved is None:
-            tries = f"gave up after {self._max_recoveries} recoveries in a row"
-            error.add_note(tries if self.recoveries > 1 else "there is no checkpoint to go back to")
+            error.add_note("there is no checkpoint to go back to")
             raise error
         pause = self._retry_wait_secs * 2 ** (self.recoveries - 1)
         log.warning("%s: %s; going back to step %d in %g s", type(error).__name__, error, saved.step, pause)
         _sleep_unless(lambda: self.interrupted, pause)
+        self.outcome, self.reason, self.evaluation = None, "", None  # what the lost steps asked for, they ask again
         self._after_step.clear()
         self._restore(saved)
         self._dispatch.restart()
-        self._announce()
+        try:
+            self._announce()
+        except self._transient as again:
+            self._recover(again)
 
     def _wait_for_chief(self) -> SavedState | None:
         if self.checkpoint_dir is None:
@@ -371,36 +407,23 @@ class MonitoredTrainingSession:
                 return None
         return saved
 
-    # ---- setting up ----------------------------------------------------------------------------------------------
+    # ---- small things --------------------------------------------------------------------------------------------
 
-    def _arrange(
-        self, hooks: Sequence[Hook], chief_only: Sequence[Hook], secs: float | None, steps: int | None
-    ) -> tuple[Hook, ...]:
-        if secs is not None and steps is not None:
-            raise SessionError("save_checkpoint_secs and save_checkpoint_steps exclude each other: give one")
-        given = [
-            *(hook for hook in hooks if self.is_chief or not hook.chief_only),
-            *(chief_only if self.is_chief else []),
-        ]
-        saves = any(isinstance(hook, CheckpointHook) for hook in given)
-        if saves and (secs is not None or steps is not None):
-            raise SessionError("save_checkpoint_secs and _steps set up a CheckpointHook: do not give one as well")
-        if self.checkpoint_dir is not None and self.is_chief and not saves:
-            given.append(CheckpointHook(Every(steps=steps) if steps is not None else Every(secs=secs or 600.0)))
-        arranged = tuple(sorted(given, key=lambda hook: hook.phase))
-        names = [hook.name for hook in arranged]
-        for name in names:
-            if names.count(name) > 1:
-                raise SessionError(f"two hooks are called '{name}': override `name` in one, state is saved under it")
-        return arranged
+    def add_hooks(self, hooks: Iterable[Hook]) -> None:
+        """Add hooks to a session that has not been entered yet.
 
-    def _check_that_it_ends(self, train_op: TrainOp | None) -> None:
-        finite = train_op is not None and getattr(train_op.data, "num_batches", None) is not None
-        if not finite and not any(hook.stops for hook in self.hooks):
-            raise SessionError(
-                "nothing would end this session: add StopAtStepHook(last_step=…), a hook with `stops = True`, "
-                "or give the session a train op whose data is finite"
-            )
+        Raises:
+            SessionError: it has been entered.
+        """
+        if self._is_open or self.outcome is not None:
+            raise SessionError("hooks are added before `with session:`")
+        self._given[0].extend(hooks)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        hooks, chief_only_hooks, save_every = self._given
+        self.named_hooks = arrange_hooks(hooks, chief_only_hooks, self.is_chief, save_every)
+        self.hooks = tuple(self.named_hooks.values())
 
     def _rows_path(self) -> Path | None:
         if self.checkpoint_dir is None or not self.is_chief:
@@ -412,6 +435,9 @@ class MonitoredTrainingSession:
         if self.train_op is None:
             raise SessionError("the session has no train op yet: it comes with the first run(train_op)")
         return self.train_op
+
+    def _has_checkpoint(self) -> bool:
+        return self.checkpoint_dir is not None and bool(list_checkpoints(self.checkpoint_dir))
 
     def _stop(self, outcome: str, reason: str = "") -> None:
         if self.outcome is None:
@@ -432,12 +458,12 @@ def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> dict[str, Any] | N
     return feed
 
 
-def _fetched(train_op: TrainOp, requests: Sequence[tuple[Hook, RunArgs]]) -> dict[Hook, dict[str, Any]]:
+def _fetched(train_op: TrainOp, requests: Sequence[tuple[Hook, RunArgs]]) -> dict[int, dict[str, Any]]:
     names = list(dict.fromkeys(name for _, request in requests for name in request.fetches))
     if not names:
         return {}
     values = train_op.fetch(names)
-    return {hook: {name: values[name] for name in request.fetches} for hook, request in requests}
+    return {id(hook): {name: values[name] for name in request.fetches} for hook, request in requests}
 
 
 def _outcome(outcome: str | None, error: BaseException | None) -> str:
@@ -446,15 +472,6 @@ def _outcome(outcome: str | None, error: BaseException | None) -> str:
     if isinstance(error, DivergedError):
         return "diverged"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-@contextlib.contextmanager
-def _noting(hook: Hook, event: str):
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"in {event} of hook '{hook.name}'")
-        raise
 
 
 def _sleep_unless(stop: Callable[[], bool], secs: float) -> None:

@@ -93,7 +93,8 @@ class TrainOp:
         self._parameters: list[Tensor] = []
         self._num_groups = 0
         self._fed: dict[str, list[Any]] = {}  # the groups' own values of what was fed
-        self._infinite_buffers = {f"model/{name}" for name, b in model.named_buffers() if not torch.isfinite(b).all()}
+        buffers = model.named_buffers()
+        self._infinite_buffers = {f"model/{name}" for name, b in buffers if not torch.isfinite(b).all()}
         self._batch_size = 0
         self._unsettled: list[int] = []  # sizes of the batches that a deferred gate has not answered for
         self._loss = torch.full((), float("nan"), device=device)
@@ -173,8 +174,8 @@ class TrainOp:
         """Read values of the step just taken, all in one transfer from the device.
 
         Args:
-            names: `loss`, `grad_norm` (before clip_norm, after clip_value), `examples`, `skipped`, `param:NAME`, or a hyperparameter
-                of the optimizer's first group, such as `lr`.
+            names: `loss`, `grad_norm` (before clip_norm, after clip_value), `examples`, `skipped`,
+                `gradient_evaluations`, `param:NAME`, or a hyperparameter of the optimizer's first group, such as `lr`.
 
         Raises:
             SessionError: there is no such value.
@@ -269,7 +270,7 @@ class TrainOp:
             return self._loss
 
         try:
-            self.optimizer.step(evaluate)
+            self.optimizer.step(evaluate)  # type: ignore[arg-type] (torch says float; its own examples give tensors)
         except _NotFinite:
             with torch.no_grad():
                 for parameter, value in weights:
@@ -407,8 +408,8 @@ class TrainOp:
             self.gate.forget()
 
 
-class _NotFinite(Exception):  # noqa: N818 (internal news, on its way to the gate's policy)
-    pass
+class _NotFinite(Exception):
+    """News on its way to the gate's policy."""
 
 
 _COMPUTED = ["loss", "grad_norm", "examples", "skipped", "gradient_evaluations"]

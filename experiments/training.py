@@ -91,11 +91,11 @@ def train(
     config = load_config(target, overrides)
     root = root or default_root()
     run_dir = RunDir.named(root, name) if name is not None else None
+    if run_dir is not None and run_dir.exists() and not fresh:
+        return _go_on(config, run_dir, allow_change, allow_code, on_start)
+    experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
     if run_dir is not None and run_dir.exists():
-        if not fresh:
-            return _go_on(config, run_dir, allow_change, allow_code, on_start)
         log.warning("moved %s to %s", run_dir.path, trash(run_dir.path))
-    experiment = build(config)  # before the folder is made: what cannot be built leaves nothing behind
     run_dir = run_dir or RunDir.create(root, config.name)
     with run_dir.lock():
         return _run(experiment, run_dir, on_start)
@@ -189,6 +189,10 @@ def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool
                 f"{run_dir.name} was begun with another configuration:\n{describe_changes(changes)}\n"
                 "Add --allow-change to go on with the new one, or --fresh to start again"
             )
+        if any(change.key.startswith("data.") for change in changes) and Run(run_dir.path).checkpoints:
+            log.warning(
+                "the data has changed: the run goes on at batch N of the new order, which it has not seen in full"
+            )
         if not changes and run_dir.status().get("state") in ("done", "stopped"):
             return Run(run_dir.path)
         if not allow_code:
@@ -199,15 +203,17 @@ def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool
 def _run(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
     """Train in a run directory that this process holds, from its latest checkpoint if there is one."""
     with _log_file(run_dir):
+        session = experiment.session(run_dir.path)
         _record(experiment, run_dir)
-        hooks = list(on_start(experiment, run_dir)) if on_start else []
-        session = experiment.session(run_dir.path, hooks)
         try:
+            session.add_hooks(on_start(experiment, run_dir) if on_start else ())
             with session:
                 while not session.should_stop():
                     session.run(experiment.train_op)
-        finally:
-            _conclude(experiment, session, run_dir)
+        except BaseException as error:
+            _conclude_after(error, experiment, session, run_dir)
+            raise
+        _conclude(experiment, session, run_dir)
     return Run(run_dir.path)
 
 
@@ -227,11 +233,22 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
 
 
 def _conclude(experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir) -> None:
-    """Write the result, whatever it is; a failure to do so must not hide what happened before."""
+    """Write the result, whatever it is."""
     outcome = session.outcome or "failed"
     message = str(session.error or session.reason)
     run_dir.write_json("summary.json", summarise(experiment, session, outcome, message))
     run_dir.set_status(outcome, step=session.step, message=message)  # type: ignore[arg-type]
+
+
+def _conclude_after(
+    error: BaseException, experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir
+) -> None:
+    """Write the result of a run that ends with an error, which must not be hidden by a second one."""
+    session.error = session.error or error
+    try:
+        _conclude(experiment, session, run_dir)
+    except OptrunError as second:
+        error.add_note(f"and its result could not be written: {second}")
 
 
 def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome: str, message: str) -> dict[str, Any]:
@@ -241,6 +258,8 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
     target = experiment.config.eval.target
     rows = session.rows.rows()
     scored = [row for row in rows if row.get(metric) is not None]
+    if metric in session.final and (not scored or scored[-1]["step"] < train_op.global_step):
+        scored.append({**session.position(), metric: session.final[metric]})  # measured at the end, between evaluations
     best = (max if mode == "max" else min)(scored, key=lambda row: row[metric], default=None)
     reached = None
     if target is not None:

@@ -108,8 +108,7 @@ def user_code(tmp_path):
 def test_pieces_that_do_not_fit_are_located(changes, key, phrase):
     config = base(**changes)
     with pytest.raises(ConfigError) as caught:
-        experiment = build(load_config(written(config)))
-        experiment.hooks()
+        build(load_config(written(config)))
     (problem,) = caught.value.problems
     assert problem.key.startswith(key)
     assert phrase in str(caught.value)

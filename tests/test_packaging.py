@@ -24,9 +24,13 @@ def folders_with_code() -> list[Path]:
     for top in FOLDERS:
         for folder, names, files in os.walk(ROOT / top):
             names[:] = sorted(name for name in names if name != "__pycache__")
-            if any(file.endswith((".py", ".yaml")) for file in files):
+            if files:
                 found.append(Path(folder).relative_to(ROOT))
     return found
+
+
+def package_of(folder: Path) -> str:
+    return ".".join((FOLDERS[folder.parts[0]], *folder.parts[1:]))
 
 
 def modules_after(code: str, *arguments: str) -> set[str]:
@@ -73,8 +77,7 @@ def a_run(root: Path) -> None:
 
 
 def test_the_listed_packages_are_those_on_disk():
-    on_disk = {".".join((FOLDERS[path.parts[0]], *path.parts[1:])) for path in folders_with_code()}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == on_disk
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == set(map(package_of, folders_with_code()))
     assert PROJECT["tool"]["setuptools"]["package-dir"] == {name: folder for folder, name in FOLDERS.items()}
 
 
@@ -85,10 +88,14 @@ def test_every_folder_has_an_init():
 
 
 def test_every_data_file_is_packaged():
-    other = {path.relative_to(ROOT) for top in FOLDERS for path in (ROOT / top).rglob("*") if path.is_file()}
-    other = {path for path in other if "__pycache__" not in path.parts and path.suffix != ".py"}
-    assert {(path.parent, path.suffix) for path in other} == {(Path("configs"), ".yaml")}
-    assert PROJECT["tool"]["setuptools"]["package-data"] == {"optrun.configs": ["*.yaml"]}
+    """What is no code is listed by package and suffix; nothing that is not there is listed."""
+    found: dict[str, set[str]] = {}
+    for folder in folders_with_code():
+        suffixes = {path.suffix for path in (ROOT / folder).iterdir() if path.is_file()} - {".py"}
+        if suffixes:
+            found[package_of(folder)] = {f"*{suffix}" for suffix in suffixes}
+    listed = PROJECT["tool"]["setuptools"]["package-data"]
+    assert {name: set(patterns) for name, patterns in listed.items()} == found
 
 
 def test_presets_are_found_in_the_installed_package():

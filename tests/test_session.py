@@ -151,9 +151,30 @@ def test_two_hooks_that_feed_the_same_value_are_an_error_that_names_both():
         run_steps(small_train_op(), 1, FeedHook("one", lr=0.1), FeedHook("two", lr=0.2))
 
 
-def test_two_hooks_of_one_name_are_refused():
-    with pytest.raises(SessionError, match="two hooks are called 'recorder'"):
-        MonitoredTrainingSession(hooks=[StopAtStepHook(last_step=1), Recorder(), Recorder()])
+def test_hooks_of_one_name_are_numbered_and_keep_their_own_states(tmp_path):
+    class Counter(Hook):
+        def __init__(self):
+            self.steps = 0
+
+        def after_run(self, ctx, values):
+            self.steps += 1 if self.trigger is None else 100
+
+        def state_dict(self):
+            return {"steps": self.steps}
+
+        def load_state_dict(self, state):
+            self.steps = state["steps"]
+
+    def counters():
+        first, second = Counter(), Counter()
+        second.trigger = Every(steps=2)
+        return first, second
+
+    session = run_steps(small_train_op(), 4, *counters(), checkpoint_dir=tmp_path)
+    assert {"counter", "counter_2"} <= set(session.named_hooks)
+    again = counters()
+    run_steps(small_train_op(), 6, *again, checkpoint_dir=tmp_path)
+    assert [counter.steps for counter in again] == [6, 300]
 
 
 def test_each_hook_gets_what_it_fetched():

@@ -118,7 +118,8 @@ class _Assembly:
             self.resolver.origins["name"] = DEFAULT if node is None else node.origin
         if not isinstance(name, str) or not NAME.fullmatch(name):
             origin = node.origin if node is not None and given else self.place
-            message = f"{value_text(name)} cannot be the name of a run: letters, digits, '.', '_' and '-', at most 64"
+            written = node.plain if node is not None else name
+            message = f"{value_text(written)} cannot name a run: use letters, digits, '.', '_' and '-', at most 64"
             self.resolver.note(origin, "name", "invalid-value", message, None if given else "set `name`")
         return str(name)
 

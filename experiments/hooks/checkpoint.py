@@ -66,7 +66,7 @@ class CheckpointHook(Hook):
 
     def end(self, session: Any, outcome: str) -> None:
         # A session that failed in the middle of a step, or diverged, has nothing whole to save.
-        if session.train_op is not None and session.at_boundary and outcome not in ("diverged",) and session.step > 0:
+        if session.train_op is not None and session.at_boundary and outcome != "diverged" and session.step > 0:
             self._save()
 
     def _watch(self, evaluation: Any) -> None:
@@ -91,6 +91,7 @@ class CheckpointHook(Hook):
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "best_of": [self.best, self.mode],
             "best_step": self.best_step,
             "best_value": self.best_value,
             "hourly": self._hourly,
@@ -98,5 +99,6 @@ class CheckpointHook(Hook):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_step, self.best_value = state["best_step"], state["best_value"]
+        if state["best_of"] == [self.best, self.mode]:  # a best value of another metric means nothing here
+            self.best_step, self.best_value = state["best_step"], state["best_value"]
         self._hourly, self._hours_kept = list(state["hourly"]), state["hours_kept"]

@@ -12,7 +12,9 @@ from . import register_hook
 
 @register_hook("evaluation", source="tf.estimator.experimental.InMemoryEvaluatorHook (TensorFlow 1)")
 class EvaluationHook(Hook):
-    """Evaluate splits at a trigger, write their metrics as a row, and evaluate once more at the end.
+    """Evaluate splits at a trigger and write their metrics as a row; measure the result when the session ends.
+
+    The result goes into the summary, not into a row: a run that is extended later has no row at its first end.
 
     An evaluation that a signal cuts short is made up for by the resumed run, before its first step.
 

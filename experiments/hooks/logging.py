@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import UsageError
 from ..hook import Every, Hook, RunArgs
 from . import register_hook
 
@@ -20,7 +21,7 @@ class LoggingHook(Hook):
 
     Args:
         every: when.
-        fetches: what: `loss`, `lr`, `grad_norm`, `param:NAME`, a hyperparameter.
+        fetches: what: `loss`, `lr`, `grad_norm`, a hyperparameter; in lines also `param:NAME`.
         rows: whether to write metric rows.
         lines: whether to write lines to the log.
     """
@@ -35,11 +36,12 @@ class LoggingHook(Hook):
         self.trigger = every
         self._rows = rows and every.secs is None
         self._lines = lines
+        self.name = "logging" if self._rows else "logging_lines"
+        if self._rows and (vectors := [name for name in fetches if name.startswith("param:")]):
+            raise UsageError(f"{vectors[0]} is no number for a metrics row: use rows=False, which writes lines only")
+        if not (self._rows or lines):
+            raise UsageError("LoggingHook has nothing to write: rows need a trigger in steps or epochs")
         self._request = RunArgs(tuple(fetches))
-
-    @property
-    def name(self) -> str:
-        return "logging" if self._rows else "logging_lines"
 
     def before_run(self, ctx: Any) -> RunArgs:
         return self._request

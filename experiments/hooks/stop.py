@@ -60,9 +60,15 @@ class StopAfterHook(Hook):
     def __init__(self, secs: Positive):
         self.secs = secs
 
+    def after_create_session(self, session: Any) -> None:
+        self._stop_if_spent(session)
+
     def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
-        if ctx.session.elapsed_secs >= self.secs:
-            ctx.request_stop(f"the time budget of {self.secs:g} s is spent")
+        self._stop_if_spent(ctx.session)
+
+    def _stop_if_spent(self, session: Any) -> None:
+        if session.elapsed_secs >= self.secs:
+            session.request_stop(f"the time budget of {self.secs:g} s is spent")
 
 
 @register_hook("early_stopping", source="Prechelt, 1998; stop_if_no_decrease_hook (TensorFlow Estimator)")
@@ -89,6 +95,11 @@ class EarlyStoppingHook(Hook):
         self._best: float | None = None
         self._since_best = 0
         self._last_step = -1
+        self._reason = ""  # for which it has asked for the end
+
+    def after_create_session(self, session: Any) -> None:
+        if self._reason:  # the process ended between asking and stopping
+            session.request_stop(self._reason)
 
     def begin(self, session: Any) -> None:
         self._session = session
@@ -99,15 +110,31 @@ class EarlyStoppingHook(Hook):
             return
         value = evaluation.values[self.metric]
         self._last_step = evaluation.step
-        better = self._best is None or (value > self._best if self.mode == "max" else value < self._best)
+        better = value == value and (
+            self._best is None or (value > self._best if self.mode == "max" else value < self._best)
+        )
         self._best, self._since_best = (value, 0) if better else (self._best, self._since_best + 1)
         if self.target is not None and (value >= self.target if self.mode == "max" else value <= self.target):
-            self._session.request_stop(f"{self.metric} {value:.4g} reached the target {self.target:g}")
+            self._reason = f"{self.metric} {value:.4g} reached the target {self.target:g}"
         elif self.patience is not None and self._since_best >= self.patience:
-            self._session.request_stop(f"{self.metric} has not improved in {self.patience} evaluations")
+            self._reason = f"{self.metric} has not improved in {self.patience} evaluations"
+        if self._reason:
+            self._session.request_stop(self._reason)
+
+    def _rule(self) -> list[Any]:
+        return [self.metric, self.mode, self.patience, self.target]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best, "since_best": self._since_best, "last_step": self._last_step}
+        return {
+            "rule": self._rule(),
+            "best": self._best,
+            "since_best": self._since_best,
+            "last_step": self._last_step,
+            "reason": self._reason,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._best, self._since_best, self._last_step = state["best"], state["since_best"], state["last_step"]
+        self._last_step = state["last_step"]
+        if state["rule"][:2] == self._rule()[:2]:  # a best value of another metric means nothing here
+            self._best, self._since_best = state["best"], state["since_best"]
+        self._reason = state["reason"] if state["rule"] == self._rule() else ""

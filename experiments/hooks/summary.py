@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..hook import Every, Hook, RunArgs
 from . import register_hook
 
+_OURS = ".optrun"  # at the end of the files that this hook may delete
 _WHERE = ("step", "batch", "examples", "epoch", "time")
 
 
@@ -19,7 +20,8 @@ class SummaryHook(Hook):
     """Write scalars for TensorBoard: what it fetches at its trigger, and every evaluation.
 
     The event files are derived: when a run is resumed they are written anew from the metrics log, so that they hold
-    neither more nor less than it.
+    neither more nor less than it. If the log lacks what this hook fetches, the old files stay, and TensorBoard is told
+    to forget their points after the restored step.
 
     Args:
         log_dir: the folder of the event files; null for the session's summary_dir.
@@ -50,10 +52,14 @@ class SummaryHook(Hook):
         from torch.utils.tensorboard import SummaryWriter
 
         self._close()
-        for old in self._folder.glob("events.out.tfevents.*"):
+        rows = session.rows.rows()
+        if rows and not all(any(name in row for row in rows) for name in self._request.fetches):
+            self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1, filename_suffix=_OURS)
+            return
+        for old in self._folder.glob(f"events.out.tfevents.*{_OURS}"):
             os.unlink(old)
-        self._writer = SummaryWriter(str(self._folder))
-        for row in session.rows.rows():
+        self._writer = SummaryWriter(str(self._folder), filename_suffix=_OURS)
+        for row in rows:
             values = {name: value for name, value in row.items() if name not in _WHERE and value is not None}
             self._write(row["step"], values)
 

@@ -112,7 +112,7 @@ def restricted_mean(
     longest = max(spent)
     if longest < horizon and not all(hit for time, hit in zip(spent, hits, strict=True) if time == longest):
         raise UsageError(
-            f"horizon = {number_text(horizon)}: the last run was watched until {number_text(longest)} and had not reached "
+            f"horizon = {number_text(horizon)}: the last run was watched until {number_text(longest)} without reaching "
             "the target; give a horizon of at most that"
         )
     events = sorted({time for time, hit in zip(spent, hits, strict=True) if hit and time < horizon})
@@ -164,8 +164,8 @@ def _survival(spent: list[float], hits: list[bool], level: float) -> tuple[Any, 
         warnings.filterwarnings("ignore", "The confidence interval is undefined at some observations", RuntimeWarning)
         bands = survival.confidence_interval(level, method="log-log")
     shares = [float(share) for share in survival.probabilities]
-    low = [0.0 if share == 0 else float(l) for share, l in zip(shares, bands.low.probabilities, strict=True)]
-    return survival, low, [float(h) for h in bands.high.probabilities]
+    low = [float(band) if share > 0 else 0.0 for share, band in zip(shares, bands.low.probabilities, strict=True)]
+    return survival, low, [float(band) for band in bands.high.probabilities]
 
 
 def _first_half(points: Sequence[float], shares: Sequence[float]) -> float | None:

@@ -21,8 +21,8 @@ BOUND = "bound"
 RELATIONS = ("better than", "not worse than", "equivalent to")
 OPERATORS = (">=", "<=", ">", "<")
 _FORMS = "'ENTRY.METRIC >= NUMBER', 'A better than B', 'A not worse than B within NUMBER', 'A equivalent to B'"
-_RELATION = re.compile(r"\s+(not\s+worse\s+than|better\s+than|equivalent\s+to)\s+")
-_WITHIN = re.compile(r"\s+within\s+(\S*)\s*$")
+_RELATION = re.compile(r"(?:^|\s)\s*(not\s+worse\s+than|better\s+than|equivalent\s+to)(?:\s+|$)")
+_WITHIN = re.compile(r"\s+within\b\s*(.*)$")
 _OPERATOR = re.compile(r"[<>=!]=|[<>]")
 
 

@@ -128,12 +128,12 @@ def _not_worse(gate: Gate, spread: Spread, margin: float, alpha: float) -> GateR
     above, below = t_above(spread, -margin), t_above(_mirrored(spread), margin)
     interval = t_interval(spread, 1 - 2 * alpha)
     end = "" if interval is None else f", at least {number_text(interval.low)} with {100 * (1 - alpha):g} % confidence"
-    message = f"{gate.a} is ahead of {gate.b} by {number_text(spread.mean)}{end} (n = {spread.n})"
+    message = f"The mean lead of {gate.a} over {gate.b} is {number_text(spread.mean)}{end} (n = {spread.n})"
     if above is not None and above <= alpha:
         return GateResult(gate, True, f"{message}, above -{number_text(margin)} ({p_text(above)})")
     if below is not None and below <= alpha:
         return GateResult(gate, False, f"{message}: worse by more than {number_text(margin)} ({p_text(below)})")
-    return GateResult(gate, None, message + _cannot_decide(spread, margin, alpha))
+    return GateResult(gate, None, message + _cannot_decide(spread, margin, alpha, power=0.8))
 
 
 def _equivalent(gate: Gate, spread: Spread, margin: float, alpha: float) -> GateResult:
@@ -144,14 +144,15 @@ def _equivalent(gate: Gate, spread: Spread, margin: float, alpha: float) -> Gate
         return GateResult(gate, True, f"{message}, within {number_text(margin)}")
     if found.interval is not None and (found.interval.low >= margin or found.interval.high <= -margin):
         return GateResult(gate, False, f"{message}, outside of {number_text(margin)}")
-    return GateResult(gate, None, message + _cannot_decide(spread, margin, alpha))
+    # Both one-sided tests have to succeed: each with 0.9 gives 0.8 together.
+    return GateResult(gate, None, message + _cannot_decide(spread, margin, alpha, power=0.9))
 
 
-def _cannot_decide(spread: Spread, margin: float, alpha: float) -> str:
+def _cannot_decide(spread: Spread, margin: float, alpha: float, power: float) -> str:
     cannot = f"; {count_text(spread.n, 'seed')} cannot decide"
     if margin == 0 or not spread.sd or alpha >= 0.25:
         return cannot
-    needed = seeds_needed(spread.sd, margin, alpha=2 * alpha)
+    needed = seeds_needed(spread.sd, margin, power=power, alpha=2 * alpha)
     return f"{cannot}, about {needed} would if there is no true difference" if needed > spread.n else cannot
 
 

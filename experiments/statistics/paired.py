@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
@@ -204,7 +204,7 @@ def _median_with_infinities(values: Sequence[float]) -> float | None:
 def _align(a: Values, b: Values) -> tuple[dict[int, float | None], dict[int, float | None], tuple[int, ...]]:
     """Return both by the seeds that they share, in order, and the seeds that only one has."""
     first, second = by_seed(a, "a"), by_seed(b, "b")
-    if isinstance(a, Sequence) and isinstance(b, Sequence) and len(a) != len(b):
+    if not isinstance(a, Mapping) and not isinstance(b, Mapping) and len(a) != len(b):
         raise UsageError(f"a holds {len(a)} values and b {len(b)}: pairs need the same seeds on both sides")
     shared = sorted(first.keys() & second.keys())
     if not shared:
@@ -241,7 +241,7 @@ def _limits(
     elif n == 1:
         limits.append("one seed shows no spread: there is no interval and no p")
     elif n == 2 and not spread.constant:
-        limits.append("two seeds leave one degree of freedom: the interval is 12.7 standard errors to each side")
+        limits.append("two seeds leave one degree of freedom: the 95 % interval is 12.7 standard errors to each side")
     if identical:
         return limits
     if spread is not None and spread.constant:

@@ -32,8 +32,8 @@ def better(winner: str, loser: str, result: PairedResult, adjusted: Adjusted) ->
 def within_margin(ahead: str, behind: str, result: PairedResult, adjusted: Adjusted) -> str:
     """Say that there is a difference, and that it is not shown to matter."""
     return (
-        f"{ahead} is ahead of {behind} by {number_text(abs(result.mean or 0))} ({_numbers(result, adjusted)}): different "
-        f"from 0, but less than the margin of {number_text(adjusted.equivalence.margin)}"
+        f"{ahead} is ahead of {behind} by {number_text(abs(result.mean or 0))} ({_numbers(result, adjusted)}): "
+        f"different from 0, but not by more than the margin of {number_text(adjusted.equivalence.margin)}"
     )
 
 

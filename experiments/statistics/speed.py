@@ -21,6 +21,7 @@ class TimeRatio:
         interval: of the ratio; None when withheld, or for one seed.
         p: paired t on the logarithms, not corrected; None when withheld or all times are equal.
         n: pairs.
+        alpha: the interval has level 1 - alpha.
         withheld: why there is no ratio, or an empty text.
         result: the paired analysis of the logarithms of the times, None when withheld.
     """
@@ -29,11 +30,12 @@ class TimeRatio:
     interval: Interval | None
     p: float | None
     n: int
+    alpha: float
     withheld: str = ""
     result: PairedResult | None = None
 
     def sentence(self, a: str, b: str, unit: str = "steps", target: str = "the target", p: float | None = None) -> str:
-        """Say it in words.
+        """Say it in words: a ratio where one is sooner, else that no difference is shown.
 
         Args:
             a, b: the entries' names.
@@ -43,17 +45,21 @@ class TimeRatio:
         """
         if self.ratio is None:
             return f"{a} and {b}: no ratio of {unit} to {target}, because {self.withheld}"
-        if self.ratio == 1:
-            return f"{a} and {b} reached {target} in the same number of {unit}"
-        fewer, ratio, interval = self.ratio > 1, self.ratio, self.interval
-        if not fewer:
+        if self.result is not None and self.result.identical:
+            return f"{a} and {b} reached {target} in the same number of {unit}, in each of {self.n} seeds"
+        ratio, interval, fewer = self.ratio, self.interval, self.ratio > 1
+        p = self.p if p is None else p
+        shown = p is not None and p <= self.alpha
+        if shown and not fewer:
             ratio = 1 / ratio
             interval = None if interval is None else Interval(1 / interval.high, 1 / interval.low, interval.level)
-        p = self.p if p is None else p
         numbers = [] if interval is None else [_interval_text(interval)]
-        numbers += [f"n = {self.n}"] if p is None else [p_text(p)]
-        times = f"{ratio:.2g} times {'fewer' if fewer else 'more'} {unit}"
-        return f"{a} reached {target} in {times} than {b} ({', '.join(numbers)})"
+        numbers = ", ".join([*numbers, f"n = {self.n}" if p is None else p_text(p)])
+        if not shown:
+            what = f"{unit} of {b} over those of {a}: {_ratio_text(ratio)}"
+            return f"{a} and {b}: no difference shown in {unit} to {target} ({what}, {numbers})"
+        times = f"{_ratio_text(ratio)} times {'fewer' if fewer else 'more'} {unit}"
+        return f"{a} reached {target} in {times} than {b} ({numbers})"
 
 
 def time_ratio(
@@ -82,14 +88,14 @@ def time_ratio(
     num_a, num_b = (sum(not reached[seed] for seed in times) for times, reached in ((a, reached_a), (b, reached_b)))
     if num_a or num_b:
         why = f"{num_a} of {len(a)} and {num_b} of {len(b)} runs missed it"
-        return TimeRatio(None, None, None, len(a.keys() & b.keys()), withheld=why)
+        return TimeRatio(None, None, None, len(a.keys() & b.keys()), alpha, withheld=why)
     result = paired(_logarithms(b, "b"), _logarithms(a, "a"), alpha=alpha)
     if result.spread is None or result.mean is None:
         raise UsageError("a run that reached the target has no time")
     interval = None
     if result.interval is not None:
         interval = Interval(math.exp(result.interval.low), math.exp(result.interval.high), result.interval.level)
-    return TimeRatio(math.exp(result.mean), interval, result.p, result.n, result=result)
+    return TimeRatio(math.exp(result.mean), interval, result.p, result.n, alpha, result=result)
 
 
 def _logarithms(times: Mapping[int, float | None], name: str) -> dict[int, float | None]:
@@ -101,4 +107,8 @@ def _logarithms(times: Mapping[int, float | None], name: str) -> dict[int, float
 
 def _interval_text(interval: Interval) -> str:
     level = number_text(100 * interval.level)
-    return f"{level} % CI {number_text(interval.low, 2)}-{number_text(interval.high, 2)}"
+    return f"{level} % CI {_ratio_text(interval.low)}-{_ratio_text(interval.high)}"
+
+
+def _ratio_text(ratio: float) -> str:
+    return number_text(ratio, 3 if 0.9 < ratio < 1.1 else 2)

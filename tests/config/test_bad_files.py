@@ -158,11 +158,11 @@ BAD = [
     (with_line(6, "optimizer: {name: mom, groups: [{match: a, lr: -1}]}"), 6, 48, "optimizer.groups.0.lr", "> 0"),
     (with_line(6, "optimizer: {name: mom, groups: [{match: a, rl: 1}]}"), 6, 44, "optimizer.groups.0.rl", "no arg"),
     # the name of the run
-    (with_line(8, "name: ../x"), 8, 7, "name", "cannot be the name of a run"),
-    (with_line(8, "name: 3"), 8, 7, "name", "cannot be the name of a run"),
+    (with_line(8, "name: ../x"), 8, 7, "name", "cannot name a run"),
+    (with_line(8, "name: 3"), 8, 7, "name", "cannot name a run"),
     (with_line(8, f"name: {'x' * 65}"), 8, 7, "name", "at most 64"),
-    (with_line(8, 'name: "a\\nb"'), 8, 7, "name", "cannot be the name of a run"),
-    (with_line(8, "name: .hidden"), 8, 7, "name", "cannot be the name of a run"),
+    (with_line(8, 'name: "a\\nb"'), 8, 7, "name", "cannot name a run"),
+    (with_line(8, "name: .hidden"), 8, 7, "name", "cannot name a run"),
     # the file itself
     ("", 1, 1, "data", "no data is given"),
     ("just text\n", 1, 1, "", "expected a mapping of sections"),

@@ -33,7 +33,7 @@ def test_stop_after_counts_earlier_processes_in(tmp_path):
         op = small_train_op()
         again.run(op)
         assert again.elapsed_secs > 1000.0
-        assert op.global_step == 5
+        assert op.global_step == 4, "a spent budget buys no further step"
 
 
 def stops_at(values, hook, mode_name="val/accuracy"):
@@ -63,4 +63,23 @@ def test_patience_survives_a_restart():
     stops_at([0.5, 0.4], hook)
     again = EarlyStoppingHook("val/accuracy", patience=3)
     again.load_state_dict(hook.state_dict())
-    assert again.state_dict() == {"best": 0.5, "since_best": 1, "last_step": 4}
+    state = again.state_dict()
+    assert (state["best"], state["since_best"], state["last_step"]) == (0.5, 1, 4)
+    other = EarlyStoppingHook("val/loss", mode="min", patience=3)
+    other.load_state_dict(hook.state_dict())
+    assert other.state_dict()["best"] is None, "a best value of another metric means nothing"
+
+
+def test_a_request_that_was_saved_but_not_carried_out_is_made_again():
+    hook = EarlyStoppingHook("val/accuracy", target=0.5)
+    stops_at([0.1, 0.6], hook)
+    again = EarlyStoppingHook("val/accuracy", target=0.5)
+    again.load_state_dict(hook.state_dict())
+    op = small_train_op()
+    session = run_steps(op, 9, again)
+    assert (op.global_step, session.outcome) == (0, "stopped")
+
+
+def test_a_metric_that_is_not_a_number_is_never_the_best():
+    falling = [float("nan"), 3.0, 2.0, 1.0, 0.5]
+    assert stops_at(falling, EarlyStoppingHook("val/accuracy", mode="min", patience=3)) == (10, "done")

@@ -1,0 +1,223 @@
+"""What the finished runs of a comparison say: the endpoint, the times to target, the costs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..errors import NothingMatchedError
+from ..statistics.analysis import Analysis, Pair, compare_entries
+from ..statistics.censored import RestrictedMean, TimeToTarget, kaplan_meier, restricted_mean
+from ..statistics.speed import TimeRatio, time_ratio
+from ..statistics.student import Interval
+from .group import Group, Record
+
+
+@dataclass(frozen=True)
+class Against:
+    """One entry seen from another: differences are entry - other.
+
+    Args:
+        entry, other: their names.
+        pair: as analysed, in whichever order.
+        difference: of the means; None when a run diverged.
+        interval: of the difference.
+        share, share_interval: P(entry better than other on a new seed).
+        ratio: time of the other over time of the entry; None without a target, withheld inside where runs missed it.
+        ratio_p: its p, adjusted together with those of the pairs.
+    """
+
+    entry: str
+    other: str
+    pair: Pair
+    difference: float | None
+    interval: Interval | None
+    share: float
+    share_interval: tuple[float, float]
+    ratio: TimeRatio | None
+    ratio_p: float | None
+
+    @property
+    def kind(self) -> str:
+        return self.pair.verdict.kind
+
+    @property
+    def differences(self) -> list[tuple[int, float | None]]:
+        """Return (seed, entry - other); None where a run diverged."""
+        sign = self._sign
+        items = zip(self.pair.result.seeds, self.pair.result.differences, strict=True)
+        return [(seed, None if d is None else sign * d) for seed, d in items]
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.pair.a == self.entry else -1
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long the runs of an entry took to the target, in epochs.
+
+    Args:
+        epochs: per seed, until the target or the end of the budget.
+        reached: per seed, whether it got there.
+        median: by Kaplan and Meier.
+        mean: restricted to the horizon; None where the runs were not watched that long.
+    """
+
+    epochs: dict[int, float]
+    reached: dict[int, bool]
+    median: TimeToTarget
+    mean: RestrictedMean | None
+
+    @property
+    def num_reached(self) -> int:
+        return sum(self.reached.values())
+
+
+class Results:
+    """The analysis of a group's evaluation runs.
+
+    Args:
+        group: a comparison with at least one finished evaluation run for each entry.
+
+    Raises:
+        NothingMatchedError: an entry has no finished run yet; the message names it.
+    """
+
+    def __init__(self, group: Group):
+        self.group = group
+        empty = [name for name in group.names if not group.finished(name)]
+        if empty or not group.names:
+            which = f"entry '{empty[0]}' has" if empty else "it has"
+            raise NothingMatchedError(f"{group.path}: {which} no finished evaluation run yet; compare again to go on")
+
+    @cached_property
+    def times(self) -> dict[str, Times]:
+        """Return the times to target by entry; empty without a target."""
+        target = self.group.target
+        if not target:
+            return {}
+        records = {name: self.group.finished(name) for name in self.group.names}
+        horizon = min(_budget(record) for runs in records.values() for record in runs)
+        return {name: _times(runs, target, horizon, self.group) for name, runs in records.items()}
+
+    @cached_property
+    def ratios(self) -> dict[tuple[str, str], TimeRatio]:
+        """Return the ratios of the times to target, for the pairs that are compared; empty without a target."""
+        names, baseline = self.group.names, self.group.protocol.get("baseline")
+        pairs = [(name, baseline) for name in names if name != baseline] if baseline else itertools.combinations(names, 2)
+        return {(a, b): self._ratio(a, b) for a, b in pairs if self.times}
+
+    def _ratio(self, a: str, b: str) -> TimeRatio:
+        first, second = self.times[a], self.times[b]
+        return time_ratio(first.epochs, second.epochs, first.reached, second.reached, alpha=self.group.alpha)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Return the analysis of the primary endpoint; the tests of the times to target are in the same family."""
+        group = self.group
+        mode: Any = group.mode
+        return compare_entries(
+            group.values(),
+            mode=mode,
+            margin=group.margin,
+            alpha=group.alpha,
+            baseline=group.protocol.get("baseline"),
+            other_p=[ratio.p for ratio in self.ratios.values()],
+        )
+
+    @cached_property
+    def reference(self) -> str:
+        """Return the entry that each row of a table is compared with: the baseline, or the first in order."""
+        return self.analysis.baseline or self.analysis.entries[0].name
+
+    def against(self, entry: str, other: str | None = None) -> Against:
+        """Return how an entry compares with another, by default with the reference.
+
+        Raises:
+            UsageError: the two were not compared.
+        """
+        other = self.reference if other is None else other
+        pair = self.analysis.pair(entry, other)
+        result, is_a = pair.result, pair.a == entry
+        mean, interval, better = result.mean, result.interval, result.better
+        low, high = better.interval.low, better.interval.high
+        ratio, ratio_p = self._speed(entry, other)
+        return Against(
+            entry=entry,
+            other=other,
+            pair=pair,
+            difference=mean if is_a or mean is None else -mean,
+            interval=interval if is_a or interval is None else -interval,
+            share=better.share if is_a else 1 - better.share,
+            share_interval=(low, high) if is_a else (1 - high, 1 - low),
+            ratio=ratio,
+            ratio_p=ratio_p,
+        )
+
+    def _speed(self, entry: str, other: str) -> tuple[TimeRatio | None, float | None]:
+        for (a, b), p in zip(self.ratios, self.analysis.other_p, strict=True):
+            if {a, b} == {entry, other}:
+                return (self.ratios[a, b] if a == entry else self._ratio(entry, other)), p
+        return None, None
+
+    def mean(self, entry: str, key: str) -> float | None:
+        """Return the mean of a number in the summaries of an entry's finished runs; None where none has it."""
+        return _mean([record.summary.get(key) for record in self.group.finished(entry)])
+
+    def median(self, entry: str, value: Callable[[Record], float | None]) -> float | None:
+        """Return the median of something over an entry's finished runs; None where none has it."""
+        found = [number for record in self.group.finished(entry) if (number := value(record)) is not None]
+        return statistics.median(found) if found else None
+
+
+def _mean(values: list[Any]) -> float | None:
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return math.fsum(numbers) / len(numbers) if numbers else None
+
+
+def _times(records: list[Record], target: Mapping[str, Any], horizon: float, group: Group) -> Times:
+    epochs, reached = {}, {}
+    for record in records:
+        epoch = _reached_at(record, target, group.mode)
+        reached[record.seed] = epoch is not None
+        epochs[record.seed] = _budget(record) if epoch is None else epoch
+    spent, hits = list(epochs.values()), list(reached.values())
+    longest = max(spent)
+    is_watched = longest >= horizon or all(hit for time, hit in zip(spent, hits, strict=True) if time == longest)
+    return Times(
+        epochs=epochs,
+        reached=reached,
+        median=kaplan_meier(spent, hits, alpha=group.alpha),
+        mean=restricted_mean(spent, hits, horizon, alpha=group.alpha) if horizon > 0 and is_watched else None,
+    )
+
+
+def _reached_at(record: Record, target: Mapping[str, Any], mode: str) -> float | None:
+    """Return the epoch of the first evaluation at or past the target."""
+    name, wanted = target["metric"], float(target["value"])
+    metric = record.summary.get("metric") or {}
+    if metric.get("name") == name:
+        mode = metric.get("mode") or mode
+        if metric.get("target") == wanted:
+            reached = record.summary.get("target_reached")
+            return None if reached is None else reached.get("epoch")
+    for row in record.run.rows if record.run else []:
+        value = row.get(name)
+        if value is not None and (value >= wanted if mode == "max" else value <= wanted):
+            return row.get("epoch")
+    return None
+
+
+def _budget(record: Record) -> float:
+    """Return the epochs that a run was given, all of which one that diverged is counted with."""
+    summary = record.summary
+    epochs, steps, planned = summary.get("epochs") or 0.0, summary.get("steps"), summary.get("num_steps")
+    if record.state == "diverged" and epochs and steps and planned:
+        return epochs * planned / (summary.get("batches") or steps)
+    return float(epochs)

@@ -1,0 +1,91 @@
+"""How much a score depends on the setting that was tuned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .group import Group
+from .table import Row
+
+
+@dataclass(frozen=True)
+class GoodRange:
+    """The neighbouring values around the best one whose mean score is within the margin of its score.
+
+    Args:
+        low, high: the lowest and highest of them.
+        closed_low, closed_high: whether a worse value was tried beyond that end.
+    """
+
+    low: float
+    high: float
+    closed_low: bool
+    closed_high: bool
+
+    @property
+    def factor(self) -> float:
+        """Return high / low: 1 where only the best value is good."""
+        return self.high / self.low if self.low > 0 else float("nan")
+
+    def __str__(self) -> str:
+        ends = f"{'' if self.closed_low else 'at most '}{self.low:.3g}", f"{'' if self.closed_high else 'at least '}{self.high:.3g}"
+        return f"{ends[0]} to {ends[1]}"
+
+
+def trials_of(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an entry's trials by increasing value; none when it was not tuned."""
+    return sorted((entry.get("tuning") or {}).get("trials") or [], key=lambda trial: trial["value"])
+
+
+def sensitivity_rows(group: Group) -> list[Row]:
+    """Return one row for each trial: its value, its scores, and whether it was chosen."""
+    rows = []
+    for entry in group.entries:
+        tuning = entry.get("tuning") or {}
+        for trial in trials_of(entry):
+            scores = trial.get("scores") or []
+            good = [score for score in scores if score is not None]
+            rows.append(
+                {
+                    "entry": entry["name"],
+                    "key": tuning.get("key", "optimizer.lr"),
+                    "value": trial["value"],
+                    "metric": str(group.protocol.get("select") or group.metric),
+                    "mean": trial.get("mean"),
+                    "lowest": min(good, default=None),
+                    "highest": max(good, default=None),
+                    "n": len(scores),
+                    "diverged": len(scores) - len(good),
+                    "chosen": trial["value"] == tuning.get("chosen"),
+                    "bracketed": tuning.get("bracketed"),
+                    **{f"score_{index + 1}": score for index, score in enumerate(scores)},
+                }
+            )
+    return rows
+
+
+def good_range(entry: dict[str, Any], margin: float, mode: str) -> GoodRange | None:
+    """Return the range of values that are as good as the best one, to within the margin; None without trials.
+
+    Args:
+        entry: of `comparison.json`.
+        margin: the largest difference that does not matter, in the metric's unit.
+        mode: whether more (`max`) or less (`min`) is better.
+    """
+    trials = trials_of(entry)
+    sign = 1 if mode == "max" else -1
+    scored = [(sign * trial["mean"], index) for index, trial in enumerate(trials) if trial.get("mean") is not None]
+    if not scored:
+        return None
+    top, place = max(scored)
+    first = last = place
+    while first > 0 and _is_good(trials[first - 1], top - margin, sign):
+        first -= 1
+    while last + 1 < len(trials) and _is_good(trials[last + 1], top - margin, sign):
+        last += 1
+    return GoodRange(trials[first]["value"], trials[last]["value"], first > 0, last + 1 < len(trials))
+
+
+def _is_good(trial: dict[str, Any], bound: float, sign: int) -> bool:
+    return trial.get("mean") is not None and sign * trial["mean"] >= bound

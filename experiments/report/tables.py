@@ -1,0 +1,336 @@
+"""The tables of a report: rows of raw numbers, and the columns in which people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..statistics import verdicts
+from . import style
+from .group import Group, Record
+from .results import Against, Results
+from .sensitivity import sensitivity_rows
+from .table import Column, Row, Table
+
+_SYMBOLS = "±"
+
+
+def comparison_rows(results: Results) -> list[Row]:
+    """Return one row for each entry, best first: endpoint, difference to the reference, target, costs, tuning."""
+    return [_comparison_row(results, entry.name) for entry in results.analysis.entries]
+
+
+def _comparison_row(results: Results, name: str) -> Row:
+    group, entry = results.group, results.analysis.entry(name)
+    interval = entry.interval
+    row: Row = {
+        "entry": name,
+        "rank_low": entry.rank.best,
+        "rank_high": entry.rank.worst,
+        "ties": entry.letters,
+        "metric": group.metric,
+        "n": entry.n,
+        "diverged": entry.num_diverged,
+        "mean": entry.mean,
+        "sd": entry.sd,
+        "mean_low": interval.low if interval else None,
+        "mean_high": interval.high if interval else None,
+        "median": entry.median,
+        "reference": results.reference,
+    }
+    row |= _difference(None if name == results.reference else results.against(name))
+    row["verdict_text"] = verdict_text(results, name)
+    row |= _target(results, name)
+    for key in ("gradient_evaluations", "examples", "steps", "cpu_secs", "train_secs"):
+        row[key] = results.mean(name, key)
+    return row | _tuning(group, name)
+
+
+def _difference(against: Against | None) -> Row:
+    if against is None:
+        keys = ("difference", "difference_low", "difference_high", "level", "better_share", "better_low", "better_high")
+        return dict.fromkeys([*keys, "p", "p_adjusted", "test", "p_sign_flip", "verdict", "winner", "seeds_needed"])
+    pair, interval = against.pair, against.interval
+    return {
+        "difference": against.difference,
+        "difference_low": interval.low if interval else None,
+        "difference_high": interval.high if interval else None,
+        "level": interval.level if interval else None,
+        "better_share": against.share,
+        "better_low": against.share_interval[0],
+        "better_high": against.share_interval[1],
+        "p": pair.result.p,
+        "p_adjusted": pair.adjusted.p,
+        "test": pair.result.test,
+        "p_sign_flip": pair.adjusted.flip_p,
+        "verdict": pair.verdict.kind,
+        "winner": pair.verdict.winner,
+        "seeds_needed": pair.verdict.seeds_needed,
+    }
+
+
+def _target(results: Results, name: str) -> Row:
+    keys = ("target_metric", "target", "reached", "epochs_median", "epochs_low", "epochs_high", "epochs_restricted_mean")
+    row: Row = dict.fromkeys([*keys, "times_sooner", "times_sooner_low", "times_sooner_high", "times_sooner_p_adjusted"])
+    if name not in results.times:
+        return row
+    times, target = results.times[name], results.group.target or {}
+    row["target_metric"], row["target"] = target["metric"], target["value"]
+    row["reached"] = times.num_reached
+    row["epochs_median"], row["epochs_low"] = times.median.median, times.median.low
+    row["epochs_high"] = times.median.high
+    row["epochs_restricted_mean"] = times.mean.mean if times.mean else None
+    if name != results.reference and (ratio := (against := results.against(name)).ratio) is not None:
+        interval = ratio.interval
+        row["times_sooner"], row["times_sooner_p_adjusted"] = ratio.ratio, against.ratio_p
+        row["times_sooner_low"] = interval.low if interval else None
+        row["times_sooner_high"] = interval.high if interval else None
+    return row
+
+
+def _tuning(group: Group, name: str) -> Row:
+    entry = next(entry for entry in group.entries if entry["name"] == name)
+    tuning, optimizer = entry.get("tuning") or {}, (entry.get("config") or {}).get("optimizer") or {}
+    settings = entry.get("settings") or {}
+    key = tuning.get("key") or "optimizer.lr"
+    return {
+        "tuned_key": tuning.get("key"),
+        "chosen": tuning.get("chosen"),
+        "lr": settings.get("optimizer.lr", optimizer.get("lr")),
+        "bracketed": tuning.get("bracketed"),
+        "trials": len(tuning["trials"]) if "trials" in tuning else None,
+        "trial_runs": tuning.get("spent"),
+        "setting": settings.get(key, optimizer.get("lr")),
+    }
+
+
+def verdict_text(results: Results, name: str) -> str:
+    """Say in words what was concluded about an entry and the reference."""
+    if name == results.reference:
+        return "baseline" if results.analysis.baseline else "reference"
+    verdict = results.against(name).pair.verdict
+    margin = style.number(results.group.margin)
+    if verdict.kind == verdicts.BETTER:
+        said = "better" if verdict.winner == name else "worse"
+        return f"{said} (not confirmed by sign flips)" if verdict.agrees is False else said
+    if verdict.kind == verdicts.EQUIVALENT:
+        return f"equivalent within {margin}"
+    if verdict.kind == verdicts.WITHIN_MARGIN:
+        return f"different, but less than the margin of {margin}"
+    if verdict.kind == verdicts.NO_DIFFERENCE and verdict.seeds_needed:
+        n = results.analysis.entry(name).n
+        if verdict.seeds_needed > n:
+            return f"no difference shown; about {style.many(verdict.seeds_needed, 'seed')} would be needed"
+    return verdict.kind
+
+
+def run_rows(records: list[Record], metrics: list[str]) -> list[Row]:
+    """Return one row for each run of a group.
+
+    Args:
+        records: of the group, in the order of the rows.
+        metrics: whose final values to give.
+    """
+    rows = []
+    for record in records:
+        summary = record.summary
+        final = summary.get("final") or {}
+        row: Row = {"entry": record.entry, "role": record.role, "seed": record.seed}
+        row["lr"] = record.settings.get("optimizer.lr", _optimizer(summary).get("lr"))
+        row |= {key: value for key, value in record.settings.items() if key != "optimizer.lr"}
+        row |= {"outcome": record.state, "steps": summary.get("steps"), "epochs": summary.get("epochs")}
+        row |= {metric: final.get(metric) for metric in metrics}
+        for key in ("gradient_evaluations", "examples", "train_secs", "cpu_secs"):
+            row[key] = summary.get(key)
+        row |= {"cached": record.cached, "message": record.message, "path": record.path}
+        rows.append(row)
+    return rows
+
+
+def final_metrics(group: Group) -> list[str]:
+    """Return the names of the final values that the runs have: the endpoint, what was selected by, then the others."""
+    names = dict.fromkeys([group.metric, str(group.protocol.get("select") or group.metric)])
+    for record in group.records:
+        names |= dict.fromkeys(record.summary.get("final") or {})
+    return list(names)
+
+
+def result_table(results: Results, verdicts: bool = False) -> Table:
+    """Return the endpoint: rank, entry, mean, difference, p; the verdict too where there is room for it."""
+    rows = comparison_rows(results)
+    metric = results.group.metric
+    columns = [
+        Column("rank", rank_text, "rank_low"),
+        Column("tie", lambda row: row["ties"], "ties"),
+        Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
+        Column("n", n_text, "n", right=True),
+        Column(metric, mean_writer(rows), "mean", right=True),
+        Column(f"vs {style.shortened(results.reference, 16)}", difference_writer(rows), "difference", right=True),
+        Column("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted", right=True),
+        Column("P(better)", better_text, "better_share", right=True),
+    ]
+    if not any(row["ties"] for row in rows):
+        columns = [column for column in columns if column.key != "ties"]
+    if verdicts:
+        columns.append(Column("verdict", lambda row: row["verdict_text"], "verdict_text"))
+    return Table("result", f"Result on {metric}", columns, rows)
+
+
+def cost_table(results: Results) -> Table:
+    """Return what it took: the tuned setting, trials, time to target, gradient evaluations, examples, CPU seconds."""
+    rows = comparison_rows(results)
+    columns = [
+        Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
+        Column(_setting_title(rows), setting_text, "setting", right=True),
+        Column("trial runs", lambda row: style.number(row["trial_runs"], missing="-"), "trial_runs", right=True),
+    ]
+    if results.times:
+        target = results.group.target or {}
+        title = f"epochs to {style.number(target['value'])}"
+        columns.append(Column(title, epochs_text, "epochs_median", right=True))
+    columns += [
+        Column("gradients", lambda row: style.large(row["gradient_evaluations"]), "gradient_evaluations", right=True),
+        Column("examples", lambda row: style.large(row["examples"]), "examples", right=True),
+        Column("CPU s", lambda row: style.decimal(row["cpu_secs"], 2), "cpu_secs", right=True),
+    ]
+    return Table("cost", "Tuning, time to target, and cost of a run", columns, rows)
+
+
+def sensitivity_table(group: Group) -> Table:
+    """Return every trial: the value tried, mean and single scores, runs that diverged, and which was chosen."""
+    rows = sensitivity_rows(group)
+    metric = str(group.protocol.get("select") or group.metric)
+    key = str(rows[0]["key"]) if rows else "setting"
+    columns = [
+        Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
+        Column(key, lambda row: style.number(row["value"]), "value", right=True),
+        Column(metric, lambda row: style.number(row["mean"], missing="-"), "mean", right=True),
+        Column("lowest", lambda row: style.number(row["lowest"], missing="-"), "lowest", right=True),
+        Column("highest", lambda row: style.number(row["highest"], missing="-"), "highest", right=True),
+        Column("runs", lambda row: str(row["n"]), "n", right=True),
+        Column("diverged", lambda row: str(row["diverged"] or ""), "diverged", right=True),
+        Column("", _trial_mark, "chosen"),
+    ]
+    return Table("sensitivity", f"Sensitivity of {metric} to {key}", columns, rows)
+
+
+def runs_table(group: Group) -> Table:
+    """Return every run of a group, tuning included."""
+    metrics = final_metrics(group)
+    rows = run_rows(group.records, metrics)
+    return Table("runs", "Every run", run_columns(rows, metrics), rows)
+
+
+def run_columns(rows: list[Row], metrics: list[str]) -> list[Column]:
+    """Return the columns for rows of runs; settings and final values as the rows have them."""
+    known = {"entry", "role", "seed", "lr", "outcome", "steps", "epochs", "gradient_evaluations", "examples"}
+    known |= {"train_secs", "cpu_secs", "cached", "message", "path", *metrics}
+    settings = dict.fromkeys(key for row in rows for key in row if key not in known)
+    columns = [Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True)]
+    if any(row.get("role") for row in rows):
+        columns.append(Column("role", lambda row: row["role"], "role"))
+    columns += [_plain("seed"), _plain("lr"), *(_plain(key) for key in settings)]
+    columns.append(Column("outcome", lambda row: row["outcome"], "outcome"))
+    columns += [_plain("steps"), *(_plain(metric) for metric in metrics if any(row.get(metric) is not None for row in rows))]
+    columns += [_plain("train_secs", "secs"), _plain("cpu_secs", "CPU s")]
+    columns.append(Column("run", lambda row: row["path"].rpartition("/")[2], "path", css="path"))
+    return columns
+
+
+def _plain(key: str, title: str = "") -> Column:
+    return Column(title or key, lambda row: _cell(row.get(key)), key, right=True)
+
+
+def _cell(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return style.number(value) if is_number or value is None else str(value)
+
+
+def rank_text(row: Row) -> str:
+    """Write a rank interval: `1`, `1-2`."""
+    low, high = row["rank_low"], row["rank_high"]
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def n_text(row: Row) -> str:
+    """Write the number of runs, with those that diverged: `10`, `10 (2 div.)`."""
+    return f"{row['n']} ({row['diverged']} div.)" if row["diverged"] else str(row["n"])
+
+
+def half_width(row: Row, key: str) -> float | None:
+    """Return half the width of an interval in a row."""
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return None if low is None or high is None else (high - low) / 2
+
+
+def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
+    """Return what writes `0.9642 ±0.0051`, all rows with the same decimals; a median where the mean is withheld."""
+    halves = [half for row in rows if (half := half_width(row, "mean"))]
+    decimals = style.figures_of(min(halves, default=None), max((abs(row["mean"] or 0) for row in rows), default=0))
+
+    def write(row: Row) -> str:
+        if row["mean"] is None:
+            return "diverged" if row["median"] is None else f"median {style.decimal(row['median'], decimals)}"
+        half = half_width(row, "mean")
+        spread = "" if half is None else f" {_SYMBOLS}{style.decimal(half, decimals)}"
+        return style.decimal(row["mean"], decimals) + spread
+
+    return write
+
+
+def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
+    """Return what writes `-0.0031 ±0.0040`, all rows with the same decimals."""
+    halves = [half for row in rows if (half := half_width(row, "difference"))]
+    decimals = style.figures_of(min(halves, default=None), max((abs(row["difference"] or 0) for row in rows), default=0))
+
+    def write(row: Row) -> str:
+        if row["entry"] == row["reference"]:
+            return ""
+        if row["difference"] is None:
+            return "withheld"
+        if row["verdict"] == verdicts.IDENTICAL:
+            return "0"
+        half = half_width(row, "difference")
+        spread = "" if half is None else f" {_SYMBOLS}{style.decimal(half, decimals)}"
+        return style.decimal(row["difference"], decimals, sign=True) + spread
+
+    return write
+
+
+def better_text(row: Row) -> str:
+    """Write P(better) as a percentage: `80 %`."""
+    share = row["better_share"]
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def setting_text(row: Row) -> str:
+    """Write the setting that was used; `!` marks one that is not bracketed by worse ones."""
+    return f"{style.number(row['setting'], missing='-')}{'!' if row['bracketed'] is False else ''}"
+
+
+def epochs_text(row: Row) -> str:
+    """Write epochs to target: the median, or `mean … ` restricted to the budget where half of the runs missed it."""
+    if row["reached"] is None:
+        return ""
+    share = "" if row["reached"] == row["n"] else f" ({row['reached']}/{row['n']})"
+    if row["epochs_median"] is not None:
+        return f"{style.number(row['epochs_median'], 3)}{share}"
+    if row["reached"] == 0:
+        return f"none (0/{row['n']})"
+    mean = style.number(row["epochs_restricted_mean"], 3, missing="?")
+    return f"mean {mean}{share}"
+
+
+def _setting_title(rows: list[Row]) -> str:
+    key = next((row["tuned_key"] for row in rows if row["tuned_key"]), None)
+    return "lr" if key in (None, "optimizer.lr") else str(key)
+
+
+def _trial_mark(row: Row) -> str:
+    if not row["chosen"]:
+        return ""
+    return "chosen" if row["bracketed"] else "chosen, at the edge"
+
+
+def _optimizer(summary: Row) -> Row:
+    return (summary.get("config") or {}).get("optimizer") or {}
