@@ -13,8 +13,6 @@ import click
 _WIDEST = 80  # of what is laid out for reading; a terminal may be narrower
 _NARROWEST = 40
 
-_live_line: LiveLine | None = None  # the line that is being drawn, if any
-
 
 def is_live() -> bool:
     """Tell whether to draw a live display on stderr: --style, then whether a person watches a terminal there.
@@ -56,9 +54,10 @@ def width(stream: IO[str]) -> int:
 
 
 def say(text: str = "") -> None:
-    """Write a line of talk to stderr, above the live line if there is one."""
-    if _live_line is not None:
-        _live_line.clear()
+    """Write a line of talk to stderr, above the live display if there is one."""
+    from .live import clear_current
+
+    clear_current()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -103,31 +102,6 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
         return "  ".join(cells).rstrip()
 
     return [line(row) for row in rows]
-
-
-class LiveLine:
-    """The last line of a terminal, drawn again and again; it hides no cursor, so a kill leaves the terminal sane.
-
-    Args:
-        stream: the terminal.
-    """
-
-    def __init__(self, stream: IO[str]):
-        self._stream = stream
-
-    def draw(self, text: str) -> None:
-        """Show `text`, cut to the terminal's width."""
-        global _live_line
-        _live_line = self
-        self._stream.write(f"\r{text[: columns(self._stream) - 1]}\x1b[K")
-        self._stream.flush()
-
-    def clear(self) -> None:
-        """Take the line away."""
-        global _live_line
-        _live_line = None
-        self._stream.write("\r\x1b[K")
-        self._stream.flush()
 
 
 class _SayHandler(logging.Handler):

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..experiments.hook import Evaluation, Every, Hook, RunArgs
 from .charts import bar, duration, short_number, sparkline
-from .console import LiveLine, columns, say
+from .console import columns, say
+from .live import LiveDisplay
 from .streams import is_utf8
 
 _LIVE_SECS = 0.1
@@ -31,6 +32,7 @@ class ProgressHook(Hook):
         metric: that decides what is best, such as `val/accuracy`.
     """
 
+    name = "progress"
     chief_only = True
 
     def __init__(self, run_name: str, num_steps: int | None, steps_per_epoch: int | None, metric: str):
@@ -38,10 +40,6 @@ class ProgressHook(Hook):
         self._num_steps, self._steps_per_epoch, self._metric = num_steps, steps_per_epoch, metric
         self._value: float | None = None
         self._request = RunArgs(("loss", "lr", "examples", "skipped"))
-
-    @property
-    def name(self) -> str:
-        return "progress"
 
     def begin(self, session: Any) -> None:
         session.on_evaluation(self._evaluated)
@@ -78,17 +76,22 @@ class LiveProgressHook(ProgressHook):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self._line = LiveLine(sys.stderr)
+        self._display = LiveDisplay(sys.stderr)
         self._losses: deque[float] = deque(maxlen=200)
         self._unicode = is_utf8(sys.stderr)
 
     def begin(self, session: Any) -> None:
         super().begin(session)
-        session.on_close(self._line.clear)
+        session.on_close(self._display.clear)
 
     def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        from rich.text import Text
+
         self._losses.append(values["loss"])
-        self._line.draw(self.text(ctx.step, values, min(columns(sys.stderr), 100) - 1))
+        line = Text(self.text(ctx.step, values, min(columns(sys.stderr), 100) - 1), no_wrap=True, overflow="crop")
+        line.highlight_regex("━+|#+", "cyan")
+        line.highlight_regex("─+", "dim")
+        self._display.draw(line)
 
     def text(self, step: int, values: Mapping[str, Any], width: int) -> str:
         """Return the line, as much of it as fits into `width` columns: what matters least goes first."""

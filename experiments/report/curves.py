@@ -76,13 +76,13 @@ def aggregate(runs: Sequence[Run], metric: str, *, label: str = "", worst: float
 
     Args:
         runs: of one entry, over its seeds.
-        metric: its name; None is returned where no run has it.
+        metric: its name; None is returned where no run has it, and none diverged before it could.
         label: of the line.
         worst: what a run that diverged counts as: inf where less is better, -inf where more is.
     """
     curves = [_curve(run, metric) for run in runs]
     steps = np.unique(np.concatenate([c.steps for c in curves if c is not None] or [np.array([], dtype=np.int64)]))
-    if not len(steps):
+    if not len(steps) and not any(run.state == _DIVERGED for run in runs):
         return None
     table = np.full((len(runs), len(steps)), np.nan)
     endings = []
@@ -149,7 +149,7 @@ def _axes(runs: Sequence[Run], curves: Sequence[Curve | None], steps: np.ndarray
         if curve is not None:
             places = np.searchsorted(steps, curve.steps)
             epochs[places], secs[row, places] = curve.epochs, curve.secs
-    rates = [gradients_per_step(run) for run, curve in zip(runs, curves, strict=True) if curve is not None]
+    rates = [gradients_per_step(run) for run, curve in zip(runs, curves, strict=True) if curve is not None] or [1.0]
     return {
         "step": steps,
         "epoch": epochs,
@@ -173,6 +173,8 @@ def _ending(run: Run, curve: Curve | None, row: np.ndarray, finite: np.ndarray, 
 def _quantile(table: np.ndarray, share: float) -> np.ndarray:
     """Return a quantile of each column over what is not NaN, linear between neighbours; NaN where it is infinite."""
     ordered = np.sort(table, axis=0)  # NaN last
+    if not table.size:
+        return np.full(table.shape[1], np.nan)
     counts = (~np.isnan(table)).sum(axis=0)
     place = share * np.maximum(counts - 1, 0)
     columns = np.arange(table.shape[1])

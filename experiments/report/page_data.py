@@ -41,13 +41,11 @@ def curves_data(
     names += [name for name in found if name not in names]
     lines, metrics = {}, []
     for name in names:
-        bands = {
-            label: aggregate(some, name, label=label, worst=worst_of(name, mode)) for label, some in runs.items()
-        }
-        drawn = [_line(index, band) for index, band in enumerate(bands.values()) if band is not None]
+        bands = [aggregate(some, name, label=label, worst=worst_of(name, mode)) for label, some in runs.items()]
+        drawn = [band for band in bands if band is not None and len(band)]
         if drawn:
-            lines[name] = drawn
-            metrics.append({"key": name, "label": name, "log": starts_log([b for b in bands.values() if b is not None])})
+            lines[name] = [_line(index, band) for index, band in enumerate(bands) if band is not None]
+            metrics.append({"key": name, "label": name, "log": starts_log(drawn)})
     if not metrics:
         return None
     axes = [{"key": key, "label": AXES[key]} for key in _AXES]

@@ -15,12 +15,12 @@ def page_result_table(results: Results) -> Table:
     """Return the endpoint with its intervals and the verdict in words."""
     rows = colored(tables.comparison_rows(results), results.group.names)
     columns = [
+        Column("Entry", lambda row: row["entry"], "entry", is_header=True),
         Column("Rank", tables.rank_text, "rank_low"),
         Column("Tie", lambda row: row["ties"], "ties"),
-        Column("Entry", lambda row: row["entry"], "entry", is_header=True),
         Column("Runs", lambda row: str(row["n"]), "n", right=True, sub=_diverged, css="right"),
-        _number("Mean", tables.mean_writer(rows), "mean", _range("mean")),
-        _number(f"Difference to {results.reference}", tables.difference_writer(rows), "difference", _range("difference", True)),
+        _number("Mean", tables.mean_writer(rows), "mean", _range(rows, "mean")),
+        _number(f"Difference to {results.reference}", tables.difference_writer(rows), "difference", _range(rows, "difference", sign=True)),
         _number("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted"),
         _number("P(better)", tables.better_text, "better_share", _shares),
         Column("Verdict", lambda row: row["verdict_text"], "verdict_text", css="words-cell"),
@@ -96,14 +96,14 @@ def _number(title: str, text: Callable[[Row], str], key: str, sub: Callable[[Row
     return Column(title, text, key, right=True, sub=sub, css="right number")
 
 
-def _range(key: str, sign: bool = False) -> Callable[[Row], str]:
-    """Write an interval: `0.9528 to 0.9630`."""
+def _range(rows: list[Row], key: str, sign: bool = False) -> Callable[[Row], str]:
+    """Write an interval with the decimals of its column: `0.9528 to 0.9630`."""
+    decimals = tables.decimals_of(rows, key)
 
     def write(row: Row) -> str:
-        half, low, high = tables.half_width(row, key), row[f"{key}_low"], row[f"{key}_high"]
-        if half is None:
+        low, high = row[f"{key}_low"], row[f"{key}_high"]
+        if low is None or high is None:
             return ""
-        decimals = style.figures_of(half, high)
         return f"{style.decimal(low, decimals, sign)} to {style.decimal(high, decimals, sign)}"
 
     return write

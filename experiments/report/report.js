@@ -47,7 +47,7 @@
     if (log) return logTicks(low, high, most);
     const rough = (high - low) / Math.max(1, most);
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+    const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999);
     const found = [];
     for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(Number((k * step).toPrecision(12)));
     return found;
@@ -68,7 +68,7 @@
 
   // ---- a frame with axes, grid and a place for labels at the right -------------------------------------------------
 
-  function frame(holder, { height, left = 52, right = 16, top = 12, bottom = 38, words }) {
+  function frame(holder, { height, left = 52, right = 16, top = 12, bottom = 46, words }) {
     const width = Math.max(260, holder.clientWidth);
     const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": words });
     holder.replaceChildren(svg);
@@ -171,7 +171,7 @@
       }
       f.svg.append(group);
       const last = line.median.findLastIndex((_, i) => drawn(line.median, i));
-      labels.push({ entry: line.entry, words: line.label, y: last < 0 ? f.bottom : y(line.median[last]) });
+      if (last >= 0) labels.push({ entry: line.entry, words: line.label, y: y(line.median[last]) });
     }
     endLabels(f, labels);
     readout(f, x, y, lines, choice);
@@ -262,10 +262,10 @@
     const values = rows.flatMap((row) => [...row.differences.map(([, d]) => d), row.low, row.high]).filter(finite);
     const step = 62;
     const reach = Math.max(...values.map(Math.abs), margin * 1.4, 1e-9) * 1.06;
-    const f = frame(holder, { height: 34 + step * rows.length + 40, left: 12, right: 12, top: 20, words: `Differences in ${metric} to ${reference}, seed by seed` });
+    const f = frame(holder, { height: 20 + step * rows.length + 46, left: 12, right: 12, top: 20, bottom: 46, words: `Differences in ${metric} to ${reference}, seed by seed` });
     const x = scale(-reach, reach, f.left + 6, f.right - 6);
     if (margin > 0) f.svg.append(shape("rect", { class: "margin", x: x(-margin), width: x(margin) - x(-margin), y: f.top, height: f.bottom - f.top }, title(`margin ±${say(margin)}`)));
-    xAxis(f, x, `${metric}, difference to ${short(reference, 200)}`, f.width < 420 ? 4 : 6, (tick) => (tick > 0 ? `+${say(tick)}` : say(tick)));
+    xAxis(f, x, `${metric}, difference to ${short(reference, 200)}`, 6, (tick) => (tick > 0 ? `+${say(tick)}` : say(tick)));
     f.svg.append(shape("line", { class: "zero", x1: x(0), x2: x(0), y1: f.top, y2: f.bottom }));
     const better = data.paired.mode === "max" ? ["worse", "better"] : ["better", "worse"];
     f.svg.append(text(x.from, 11, `← ${better[0]}`), text(x.to, 11, `${better[1]} →`, { "text-anchor": "end" }));
@@ -288,7 +288,7 @@
     const { rows } = data.ranks;
     const step = 34;
     const left = Math.min(28 + 7.2 * Math.max(...rows.map((row) => row.label.length)), holder.clientWidth * 0.4);
-    const f = frame(holder, { height: 20 + step * rows.length + 40, left, right: 20, top: 8, words: `Ranks: ${rows.map((row) => `${row.label} ${row.low} to ${row.high}`).join(", ")}` });
+    const f = frame(holder, { height: 16 + step * rows.length + 46, left, right: 20, top: 16, bottom: 46, words: `Ranks: ${rows.map((row) => `${row.label} ${row.low} to ${row.high}`).join(", ")}` });
     const x = scale(0.75, rows.length + 0.25, f.left + 8, f.right);
     for (let rank = 1; rank <= rows.length; rank++) {
       f.svg.append(shape("line", { class: "grid", x1: x(rank), x2: x(rank), y1: f.top, y2: f.bottom }));
@@ -312,7 +312,7 @@
     const log = Math.min(...rates) > 0;
     const narrow = holder.clientWidth < NARROW;
     const longest = Math.max(...lines.map((line) => line.label.length));
-    const f = frame(holder, { height: narrow ? 280 : 340, right: Math.min(26 + 7.2 * longest, holder.clientWidth * 0.28), bottom: 56, words: `${metric} by ${key}: ${lines.map((line) => `${line.label}, chosen ${say(line.chosen)}`).join("; ")}` });
+    const f = frame(holder, { height: narrow ? 280 : 340, right: Math.min(26 + 7.2 * longest, holder.clientWidth * 0.28), bottom: 46, words: `${metric} by ${key}: ${lines.map((line) => `${line.label}, chosen ${say(line.chosen)}`).join("; ")}` });
     const [low, high] = scores.length ? [Math.min(...scores), Math.max(...scores)] : [0, 1];
     const pad = (high - low) * 0.05 || 0.05;
     const y = scale(low - pad, high + pad, f.bottom - 14, f.top);

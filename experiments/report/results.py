@@ -11,10 +11,18 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import NothingMatchedError
-from ..statistics.analysis import Analysis, Pair, compare_entries
-from ..statistics.censored import RestrictedMean, TimeToTarget, kaplan_meier, restricted_mean
-from ..statistics.speed import TimeRatio, time_ratio
-from ..statistics.student import Interval
+from ..statistics import (
+    Analysis,
+    Interval,
+    Pair,
+    RestrictedMean,
+    TimeRatio,
+    TimeToTarget,
+    compare_entries,
+    kaplan_meier,
+    restricted_mean,
+    time_ratio,
+)
 from .group import Group, Record
 
 

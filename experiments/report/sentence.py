@@ -72,7 +72,7 @@ def _speed(results: Results) -> str:
     missed = [name for name, times in results.times.items() if times.num_reached < len(times.reached)]
     if missed:
         counts = [f"{name} {times.num_reached} of {len(times.reached)}" for name, times in results.times.items()]
-        return f"runs that reached {target}: {', '.join(counts)}"
+        return f"Runs that reached {target}: {', '.join(counts)}"
     shown = []  # (ratio, entry, other, interval, p) where an entry was shown to be sooner
     for pair in analysis.pairs:
         for entry, other in ((pair.a, pair.b), (pair.b, pair.a)):
@@ -109,9 +109,12 @@ def _endpoint(results: Results) -> str:
         return f"{metric}: {style.listing(names)} are equivalent within {style.number(results.group.margin)}"
     if verdicts.BETTER not in kinds:
         needed = max((pair.verdict.seeds_needed or 0 for pair in analysis.pairs), default=0)
-        more = f"; about {style.many(needed, 'seed')} would be needed" if needed > analysis.entries[0].n else ""
-        said = "no difference shown" if kinds == {verdicts.NO_DIFFERENCE} else "none was shown to be better"
-        return f"{metric}: {said} between {style.listing(names)}{more}"
+        more = f"; up to {style.many(needed, 'seed')} would be needed" if needed > analysis.entries[0].n else ""
+        if kinds == {verdicts.NO_DIFFERENCE}:
+            return f"{metric}: no difference shown between {style.listing(names)}{more}"
+        lost = [f"{entry.name} {entry.num_diverged} of {entry.n}" for entry in analysis.entries if entry.num_diverged]
+        diverged = f"; runs that diverged: {', '.join(lost)}" if lost else ""
+        return f"{metric}: none of {style.listing(names)} was shown to be better than another{diverged}"
     return f"{metric}: {_several(results)}"
 
 

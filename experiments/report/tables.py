@@ -263,10 +263,15 @@ def half_width(row: Row, key: str) -> float | None:
     return None if low is None or high is None else (high - low) / 2
 
 
+def decimals_of(rows: list[Row], key: str) -> int:
+    """Return how many decimals a column gets: two significant figures of its narrowest interval."""
+    halves = [half for row in rows if (half := half_width(row, key))]
+    return style.figures_of(min(halves, default=None), max((abs(row[key] or 0) for row in rows), default=0))
+
+
 def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
     """Return what writes `0.9642 ±0.0051`, all rows with the same decimals; a median where the mean is withheld."""
-    halves = [half for row in rows if (half := half_width(row, "mean"))]
-    decimals = style.figures_of(min(halves, default=None), max((abs(row["mean"] or 0) for row in rows), default=0))
+    decimals = decimals_of(rows, "mean")
 
     def write(row: Row) -> str:
         if row["mean"] is None:
@@ -280,8 +285,7 @@ def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
 
 def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
     """Return what writes `-0.0031 ±0.0040`, all rows with the same decimals."""
-    halves = [half for row in rows if (half := half_width(row, "difference"))]
-    decimals = style.figures_of(min(halves, default=None), max((abs(row["difference"] or 0) for row in rows), default=0))
+    decimals = decimals_of(rows, "difference")
 
     def write(row: Row) -> str:
         if row["entry"] == row["reference"]:

@@ -6,19 +6,21 @@ numpy and scipy are imported where they are used, so that this package is cheap 
 from __future__ import annotations
 
 from .adjusted import Adjusted, adjust
-from .analysis import Analysis, Entry, Pair, compare_entries
+from .analysis import Analysis, Pair, compare_entries
 from .censored import RestrictedMean, TimeToTarget, expected_running_time, kaplan_meier, restricted_mean
+from .entries import Entry
 from .equivalence import Equivalence, equivalent
 from .gate import Gate, parse_gate
 from .gate_result import GateResult, evaluate_gate
 from .multiplicity import holm, holm_levels
-from .paired import PairedResult, paired
+from .paired_result import PairedResult
+from .pairing import paired
 from .power import power_of, seeds_needed
 from .proportions import Proportion, clopper_pearson, sign_test, wilson
 from .ranking import Rank, letters, ranks
+from .ratios import TimeRatio, time_ratio
 from .resampling import bca_interval, expected_best_of
-from .sign_flip import SignFlip, min_seeds, sign_flip, smallest_p
-from .speed import TimeRatio, time_ratio
+from .sign_flips import SignFlip, min_seeds, sign_flip, smallest_p
 from .student import Interval, Spread
 from .verdicts import Verdict, verdict
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from .equivalence import Equivalence, equivalence_of
 from .multiplicity import holm, holm_levels
-from .paired import PairedResult
+from .paired_result import PairedResult
 from .samples import check_alpha, check_margin
 from .student import Interval
 

@@ -9,51 +9,14 @@ from typing import Any
 
 from ..errors import UsageError, unknown_name
 from .adjusted import Adjusted, adjust
-from .paired import PairedResult, median_of, paired
-from .proportions import Proportion, clopper_pearson
-from .ranking import Rank, letters, ranks
+from .entries import Entry, entries_of
+from .paired_result import PairedResult
+from .pairing import left_out, paired
+from .ranking import Rank
 from .records import entry_record, pair_record
 from .samples import Mode, Values, by_seed, check_alpha, check_margin, check_mode
-from .sign_flip import too_few_seeds
-from .student import Interval, Spread, spread_of, t_interval
+from .sign_flips import too_few_seeds
 from .verdicts import Verdict, verdict
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a comparison.
-
-    Args:
-        name: of the entry.
-        n: its runs, those that diverged included.
-        spread: mean and sd over seeds; None when a run diverged.
-        interval: Student's t interval of the mean; None when a run diverged, or for one run.
-        median: with diverged runs as the worst; None when the median itself is one.
-        success: the runs that did not diverge.
-        rank: the places that the entry can have.
-        letters: entries without a common letter were shown to differ; empty when only pairs with a baseline were made.
-    """
-
-    name: str
-    n: int
-    spread: Spread | None
-    interval: Interval | None
-    median: float | None
-    success: Proportion
-    rank: Rank
-    letters: str
-
-    @property
-    def mean(self) -> float | None:
-        return None if self.spread is None else self.spread.mean
-
-    @property
-    def sd(self) -> float | None:
-        return None if self.spread is None else self.spread.sd
-
-    @property
-    def num_diverged(self) -> int:
-        return self.n - int(self.success.count)
 
 
 @dataclass(frozen=True)
@@ -197,7 +160,7 @@ def compare_entries(
         margin=margin,
         alpha=alpha,
         baseline=baseline,
-        entries=_entries(numbers, mode, alpha, better, with_letters=baseline is None),
+        entries=entries_of(numbers, mode, alpha, better, with_letters=baseline is None),
         pairs=pairs,
         other_p=others,
         limits=tuple(_limits(pairs, alpha)),
@@ -219,49 +182,11 @@ def _paired(a: str, b: str, numbers: Mapping[str, Values], alpha: float, mode: M
         raise UsageError(f"'{a}' (a) against '{b}' (b): {error}") from None
 
 
-def _entries(
-    numbers: Mapping[str, Mapping[int, float | None]],
-    mode: Mode,
-    alpha: float,
-    better: list[tuple[str, str]],
-    with_letters: bool,
-) -> tuple[Entry, ...]:
-    ordered = sorted(numbers, key=lambda name: _order(list(numbers[name].values()), mode))
-    places = ranks(ordered, better)
-    marks = letters(ordered, better) if with_letters else dict.fromkeys(ordered, "")
-    entries = []
-    for name in ordered:
-        runs = list(numbers[name].values())
-        good = [value for value in runs if value is not None]
-        spread = spread_of(good) if len(good) == len(runs) else None
-        entries.append(
-            Entry(
-                name=name,
-                n=len(runs),
-                spread=spread,
-                interval=None if spread is None else t_interval(spread, 1 - alpha),
-                median=median_of(runs, mode),
-                success=clopper_pearson(len(good), len(runs), alpha=alpha),
-                rank=places[name],
-                letters=marks[name],
-            )
-        )
-    return tuple(entries)
-
-
-def _order(runs: Sequence[float | None], mode: Mode) -> tuple[float, float]:
-    """Return what entries are ordered by: the share of runs that diverged, then the mean of the others."""
-    good = [value for value in runs if value is not None]
-    mean = spread_of(good).mean if good else 0.0
-    return 1 - len(good) / len(runs), -mean if mode == "max" else mean
-
-
 def _limits(pairs: Sequence[Pair], alpha: float) -> list[str]:
+    limits = [f"{pair.a} and {pair.b}: {left_out(pair.result.unmatched)}" for pair in pairs if pair.result.unmatched]
     tested = [pair.result for pair in pairs if pair.result.sign_flip is not None]
-    if not tested:
-        return []
-    few = too_few_seeds(min(result.n for result in tested), alpha, len(tested))
-    return [few] if few else []
+    few = too_few_seeds(min(result.n for result in tested), alpha, len(tested)) if tested else None
+    return [*limits, few] if few else limits
 
 
 def _listed(names: Sequence[str]) -> str:

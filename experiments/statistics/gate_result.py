@@ -12,7 +12,7 @@ from .equivalence import equivalence_of
 from .gate import BOUND, Gate
 from .power import seeds_needed
 from .samples import Values, by_seed
-from .sign_flip import too_few_seeds
+from .sign_flips import too_few_seeds
 from .student import Spread, spread_of, t_above, t_interval
 from .text import count_text, number_text, p_text
 

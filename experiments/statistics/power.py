@@ -6,7 +6,7 @@ import math
 
 from ..errors import UsageError
 from .samples import check_alpha
-from .sign_flip import min_seeds
+from .sign_flips import min_seeds
 from .student import t_quantile
 
 _LARGE = 100_000  # seeds, beyond which t and the normal distribution agree to far below one seed

@@ -9,7 +9,8 @@ from .proportions import Proportion
 from .student import Interval
 
 if TYPE_CHECKING:
-    from .analysis import Entry, Pair
+    from .analysis import Pair
+    from .entries import Entry
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:

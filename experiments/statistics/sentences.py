@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .adjusted import Adjusted
-from .paired import PairedResult
+from .paired_result import PairedResult
 from .text import count_text, number_text, p_text
 
 
@@ -21,7 +21,7 @@ def better(winner: str, loser: str, result: PairedResult, adjusted: Adjusted) ->
             f"{winner} is better than {loser}: it won {won} of {count_text(result.n, 'pair')} "
             f"({_diverged(result)}; exact sign test, {_p(adjusted)})"
         )
-    more = "higher" if result.mean > 0 else "lower"
+    more = "higher" if result.mode == "max" else "lower"
     said = f"{winner} is better than {loser}: {more} by {number_text(abs(result.mean))} ({_numbers(result, adjusted)})"
     if adjusted.flip_p is not None and adjusted.flip_p > adjusted.alpha:
         name = "adjusted p" if adjusted.num_tests > 1 else "p"

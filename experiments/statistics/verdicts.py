@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from . import sentences
 from .adjusted import Adjusted, adjust
-from .paired import PairedResult
+from .paired_result import PairedResult
 from .power import seeds_needed
 
 BETTER = "better"

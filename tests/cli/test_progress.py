@@ -7,9 +7,11 @@ import math
 import time
 
 import pytest
+from rich.text import Text
 
 from optrun.cli import console
 from optrun.cli.charts import bar, count, duration, short_number, sparkline
+from optrun.cli.live import LiveDisplay
 from optrun.cli.progress import LineProgressHook, LiveProgressHook
 
 VALUES = {"loss": 0.04217, "lr": 0.021, "examples": 9000, "skipped": 0}
@@ -116,12 +118,24 @@ def test_talk_goes_above_the_live_line(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("COLUMNS", "20")
-    line = console.LiveLine(terminal)
-    line.draw("x" * 50)
+    display = LiveDisplay(terminal)
+    display.draw(Text("x" * 50, no_wrap=True, overflow="crop"))
     console.say("warning")
-    line.draw("y")
-    line.clear()
-    assert terminal.getvalue() == f"\r{'x' * 19}\x1b[K\r\x1b[Kwarning\n\ry\x1b[K\r\x1b[K"
+    display.draw("y")
+    display.clear()
+    erase = "\r\x1b[2K"
+    assert terminal.getvalue() == f"{'x' * 19}{erase}warning\ny{erase}"
+
+
+def test_a_board_of_several_lines_is_drawn_in_place(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", "20")
+    display = LiveDisplay(terminal)
+    display.draw("one\ntwo")
+    display.draw("three\nfour")
+    up_and_erase = "\r\x1b[2K\x1b[1A\x1b[2K"
+    assert terminal.getvalue() == f"one\ntwo{up_and_erase}three\nfour"
+    assert "\x1b[?25l" not in terminal.getvalue(), "the cursor is never hidden"
 
 
 def test_sparklines_leave_out_what_is_not_finite():

@@ -70,4 +70,4 @@ def test_what_is_no_margin(margin):
 
 def test_a_diverged_run_has_no_difference():
     with pytest.raises(UsageError, match=r"differences\[1\]"):
-        equivalent([0.1, None], 0.5)  # pyright: ignore[reportArgumentType]
+        equivalent([0.1, None], 0.5)

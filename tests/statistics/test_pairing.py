@@ -192,8 +192,8 @@ def test_wrong_arguments():
     with pytest.raises(UsageError, match="alpha = 95"):
         paired([1.0], [2.0], alpha=95)
     with pytest.raises(UsageError, match="mode = 'lower'"):
-        paired([1.0], [2.0], mode="lower")  # pyright: ignore[reportArgumentType]
+        paired([1.0], [2.0], mode="lower")
 
 
 def test_arrays_are_values_too():
-    assert paired(np.array([1.0, 2.0, 4.0]), np.zeros(3)).mean == pytest.approx(7 / 3)  # pyright: ignore[reportArgumentType]
+    assert paired(np.array([1.0, 2.0, 4.0]), np.zeros(3)).mean == pytest.approx(7 / 3)

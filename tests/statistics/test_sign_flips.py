@@ -10,7 +10,7 @@ from scipy import stats
 
 from optrun.experiments.errors import UsageError
 from optrun.experiments.statistics import min_seeds, sign_flip, smallest_p
-from optrun.experiments.statistics.sign_flip import too_few_seeds
+from optrun.experiments.statistics.sign_flips import too_few_seeds
 
 WHOLE = st.lists(st.integers(-6, 6), min_size=1, max_size=10)
 
@@ -70,7 +70,7 @@ def test_beyond_the_exact_range_seeded_draws():
 def test_draws_agree_with_the_exact_count(monkeypatch):
     differences = np.random.default_rng(1).normal(0.4, 1.0, size=14).tolist()
     exact = sign_flip(differences).p
-    monkeypatch.setattr("optrun.experiments.statistics.sign_flip.EXACT_UP_TO", 10)
+    monkeypatch.setattr("optrun.experiments.statistics.sign_flips.EXACT_UP_TO", 10)
     assert sign_flip(differences).p == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 99_999) ** 0.5)
 
 

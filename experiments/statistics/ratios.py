@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .paired import PairedResult, paired
+from .pairing import PairedResult, paired
 from .student import Interval
 from .text import number_text, p_text
 
