@@ -14,11 +14,15 @@ Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
 
 @dataclass(frozen=True)
 class Table:
-    """The calls of one step, in order: each a hook and its bound method."""
+    """The calls of one step, in order: each a hook and its bound method.
+
+    `may_draw` says that a before_run is not one of optrun's own, which draw no random numbers.
+    """
 
     before_run: Calls
     after_gradients: Calls
     after_run: Calls
+    may_draw: bool
 
 
 class Dispatch:
@@ -85,7 +89,9 @@ class Dispatch:
 
     def _table(self, due: frozenset[int]) -> Table:
         if due not in self._tables:
-            self._tables[due] = Table(*(self._calls(due, event) for event in Table.__dataclass_fields__))
+            calls = [self._calls(due, event) for event in ("before_run", "after_gradients", "after_run")]
+            own = __name__.rpartition(".")[0] + ".hooks."
+            self._tables[due] = Table(*calls, any(not type(hook).__module__.startswith(own) for hook, _ in calls[0]))
         return self._tables[due]
 
     def _calls(self, due: frozenset[int], event: str) -> Calls:

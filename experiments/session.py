@@ -178,7 +178,8 @@ class MonitoredTrainingSession:
         table = self._dispatch.due(train_op.global_step + 1)
         ctx, hook, event = self._ctx, None, "before_run"
         requests: list[tuple[Hook, RunArgs]] = []
-        train_op.reseed()  # for hooks that draw
+        if table.may_draw:
+            train_op.reseed()
         try:
             for hook, before_run in table.before_run:
                 request = before_run(ctx)

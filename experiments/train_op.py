@@ -84,6 +84,7 @@ class TrainOp:
         self._skipped_in_row = 0
         self._forward = forward
         self._noise, self._drawing = rng.Stream(seed, "step"), rng.Stream(seed, "draw")
+        self._seed_default = rng.default_seeder(device)
         self._autocast = (
             torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         )
@@ -189,7 +190,7 @@ class TrainOp:
 
     def reseed(self) -> None:
         """Put torch's default generator where it belongs before this step, whatever was drawn since the last one."""
-        rng.reseed_default(self.device, self._drawing.key(self.batch, self.rank))
+        self._seed_default(self._drawing.key(self.batch, self.rank))
 
     def _draw(self, feed: Mapping[str, Any] | None) -> Any:
         self._feed(feed or {})
@@ -227,7 +228,7 @@ class TrainOp:
         self._loss = torch.stack(losses).sum()
 
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
-        rng.reseed_default(self.device, self._noise.key(self.batch, micro, self.rank))
+        self._seed_default(self._noise.key(self.batch, micro, self.rank))
         with self._autocast:
             loss = self.loss(self._forward(inputs), targets)
         if weight != 1.0:

@@ -1,1 +1,1 @@
-"""Reports over what is on disk: tables, one sentence, figures, pages. Reads run directories and comparison.json only."""
+"""Reports over what is on disk: tables, one sentence, figures, pages, from run directories and comparison.json alone."""

@@ -139,7 +139,7 @@ def gradients_per_step(run: Run) -> float:
 
 
 def _curve(run: Run, metric: str) -> Curve | None:
-    return run.metrics[metric] if metric in run.metrics else None
+    return run.metrics.get(metric)
 
 
 def _axes(runs: Sequence[Run], curves: Sequence[Curve | None], steps: np.ndarray) -> dict[str, np.ndarray]:

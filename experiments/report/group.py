@@ -170,6 +170,15 @@ def metric_names(runs: Sequence[Run]) -> list[str]:
     return [name for name in names if name != "lr"]
 
 
+def unique_labels(runs: Sequence[Run]) -> list[str]:
+    """Return the runs' names, with the folder before them where names are shared."""
+    names = [run.name for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{run.path.resolve().parent.name}/{name}"
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(storage.read_bytes(path))

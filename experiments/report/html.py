@@ -14,15 +14,29 @@ from typing import Any
 from ..json_text import encode_json
 from ..run import Run
 from . import page_data, style
-from .group import Group, Record
+from .entry_rows import run_rows
+from .group import Group, Record, unique_labels
 from .page_tables import colored, page_cost_table, page_result_table, pairing_tables
 from .protocol_text import protocol_sentences
 from .results import Results
 from .sentence import say, say_sweep, verdict_sentences
 from .table import Table
-from .tables import run_columns, run_rows, runs_table, sensitivity_table
+from .tables import run_columns, runs_table, sensitivity_table
 
-_ENVIRONMENT = ("optrun", "torch", "numpy", "python", "device", "device_name", "cpu", "threads", "precision", "platform", "commit")
+_SCRIPTS = ("drawing.js", "curves.js", "charts.js", "page.js")  # in this order, as one script
+_ENVIRONMENT = (
+    "optrun",
+    "torch",
+    "numpy",
+    "python",
+    "device",
+    "device_name",
+    "cpu",
+    "threads",
+    "precision",
+    "platform",
+    "commit",
+)
 
 
 def group_page(group: Group, results: Results | None = None) -> str:
@@ -75,7 +89,10 @@ def runs_page(runs: Sequence[Run]) -> str:
     labels = unique_labels(runs)
     metrics = list(dict.fromkeys(name for run in runs for name in run.summary.get("final") or {}))
     records = [_plain_record(label, run) for label, run in zip(labels, runs, strict=True)]
-    rows = [{key: value for key, value in row.items() if key not in ("role", "cached")} for row in run_rows(records, metrics)]
+    rows = [
+        {key: value for key, value in row.items() if key not in ("role", "cached")}
+        for row in run_rows(records, metrics)
+    ]
     metric = next((run.summary["metric"] for run in runs if run.summary.get("metric")), {})
     data = page_data.page_data(
         title=", ".join(labels),
@@ -102,12 +119,6 @@ def runs_page(runs: Sequence[Run]) -> str:
         configs=[_config(label, run.config) for label, run in zip(labels, runs, strict=True)],
         environment=_environment(runs),
     )
-
-
-def unique_labels(runs: Sequence[Run]) -> list[str]:
-    """Return the runs' names, with the folder before them where names are shared."""
-    names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else f"{run.path.resolve().parent.name}/{name}" for name, run in zip(names, runs, strict=True)]
 
 
 def typeset(text: str) -> str:
@@ -140,10 +151,14 @@ def _page(data: dict[str, Any], **facts: Any) -> str:
     defaults = {"lead": [], "notes": [], "captions": {}, "result": None, "more_tables": [], "sensitivity": None}
     defaults |= {"pairing": None, "protocol": [], "environment": []}
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["typeset"] = typeset
-    script = _asset("report.js")
+    script = "\n".join(_asset(name) for name in _SCRIPTS)
     return environment.from_string(_asset("report.html.jinja")).render(
         **{**defaults, **facts},
         data=data,
@@ -175,18 +190,20 @@ def _result_note(results: Results) -> str:
     level = style.number(100 * (1 - group.alpha))
     better = "more is better" if group.mode == "max" else "less is better"
     return (
-        f"{group.metric}, {better}; mean over seeds with its {level} % interval. Differences are to {results.reference}, seed "
-        "by seed; p is corrected over all that was tested."
+        f"{group.metric}, {better}; mean over seeds with its {level} % interval. Differences are to {results.reference}, "
+        "seed by seed; p is corrected over all that was tested."
     )
 
 
 def _captions(group: Group, results: Results | None, margin: str) -> dict[str, str]:
-    tuned = "Large dots are means, small ones single runs; a ring marks what was chosen, a cross at the bottom runs that diverged."
+    tuned = "Large dots are means, small ones single runs; a ring marks what was chosen, a cross runs that diverged."
     if results is None:
         return {"sensitivity": tuned}
     level = style.number(100 * (1 - group.alpha))
     dots = f"One dot for each seed; the diamond is the mean, the bar its {level} % interval."
-    dots += f" The shaded band is the margin of {margin}, inside which differences do not matter." if group.margin else ""
+    dots += (
+        f" The shaded band is the margin of {margin}, inside which differences do not matter." if group.margin else ""
+    )
     ranks = "The places that each entry can still have after what was shown; the letter above names its ties."
     return {"sensitivity": tuned, "paired": dots, "ranks": ranks}
 

@@ -132,7 +132,9 @@ def sensitivity_data(group: Group) -> dict[str, Any] | None:
 def _chosen_trials(group: Group, name: str) -> list[Any]:
     entry = next(entry for entry in group.entries if entry["name"] == name)
     tuning = entry.get("tuning") or {}
-    chosen = {path for t in tuning.get("trials") or [] if t["value"] == tuning.get("chosen") for path in t.get("runs") or []}
+    chosen = {
+        path for t in tuning.get("trials") or [] if t["value"] == tuning.get("chosen") for path in t.get("runs") or []
+    }
     return [record for record in group.finished(name, "tune") if record.path in chosen]
 
 

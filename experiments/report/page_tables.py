@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import style, tables
+from .entry_rows import comparison_rows
 from .group import Group
 from .results import Results
 from .table import Column, Row, Table
@@ -13,14 +14,19 @@ from .table import Column, Row, Table
 
 def page_result_table(results: Results) -> Table:
     """Return the endpoint with its intervals and the verdict in words."""
-    rows = colored(tables.comparison_rows(results), results.group.names)
+    rows = colored(comparison_rows(results), results.group.names)
     columns = [
         Column("Entry", lambda row: row["entry"], "entry", is_header=True),
         Column("Rank", tables.rank_text, "rank_low"),
         Column("Tie", lambda row: row["ties"], "ties"),
         Column("Runs", lambda row: str(row["n"]), "n", right=True, sub=_diverged, css="right"),
         _number("Mean", tables.mean_writer(rows), "mean", _range(rows, "mean")),
-        _number(f"Difference to {results.reference}", tables.difference_writer(rows), "difference", _range(rows, "difference", sign=True)),
+        _number(
+            f"Difference to {results.reference}",
+            tables.difference_writer(rows),
+            "difference",
+            _range(rows, "difference", sign=True),
+        ),
         _number("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted"),
         _number("P(better)", tables.better_text, "better_share", _shares),
         Column("Verdict", lambda row: row["verdict_text"], "verdict_text", css="words-cell"),
@@ -32,7 +38,7 @@ def page_result_table(results: Results) -> Table:
 
 def page_cost_table(results: Results) -> Table:
     """Return what it took."""
-    rows = colored(tables.comparison_rows(results), results.group.names)
+    rows = colored(comparison_rows(results), results.group.names)
     key = next((row["tuned_key"] for row in rows if row["tuned_key"]), None) or "optimizer.lr"
     columns = [
         Column("Entry", lambda row: row["entry"], "entry", is_header=True),
@@ -64,9 +70,16 @@ def pairing_tables(group: Group) -> dict[str, Any] | None:
     else:
         words = "The pairing was not checked: nothing proves that entries saw the same data from the same start."
     differences = pairing.get("differences") or []
-    words += " Between the entries only these settings differ:" if differences else " No setting differs between the entries."
+    words += (
+        " Between the entries only these settings differ:"
+        if differences
+        else " No setting differs between the entries."
+    )
     names = group.names
-    rows = [{"key": item["key"], "color": None, **{f"entry {n}": _text(item["values"].get(n)) for n in names}} for item in differences]
+    rows = [
+        {"key": item["key"], "color": None, **{f"entry {n}": _text(item["values"].get(n)) for n in names}}
+        for item in differences
+    ]
     columns = [Column("Setting", lambda row: row["key"], "key", is_header=True)]
     columns += [Column(name, _cell(f"entry {name}"), f"entry {name}") for name in names]
     return {
@@ -86,7 +99,9 @@ def _seeds_table(seeds: dict[str, Any]) -> Table:
     columns = [
         Column("Seed", lambda row: str(row["seed"]), "seed", is_header=True),
         Column("Initial parameters", lambda row: str(row.get("parameters", ""))[:16], "parameters", css="path"),
-        Column("Initial loss", lambda row: style.number(row.get("initial_loss"), 7), "initial_loss", css="right number"),
+        Column(
+            "Initial loss", lambda row: style.number(row.get("initial_loss"), 7), "initial_loss", css="right number"
+        ),
         Column("Order of the data", lambda row: str(row.get("order", ""))[:16], "order", css="path"),
     ]
     return Table("seeds", "Fingerprints, seed by seed", columns, rows)

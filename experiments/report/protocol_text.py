@@ -33,14 +33,21 @@ def _tuning(group: Group) -> str:
     seeds = protocol.get("tune_seeds") or []
     select = protocol.get("select")
     key = tuned[0]["tuning"].get("key", "optimizer.lr") if tuned else "optimizer.lr"
-    method = {"grid": f"on a grid with a factor of {style.number(protocol.get('factor'), 3)}", "random": "drawn at random"}
+    method = {
+        "grid": f"on a grid with a factor of {style.number(protocol.get('factor'), 3)}",
+        "random": "drawn at random",
+    }
     how = method.get(str(protocol.get("method")), str(protocol.get("method")))
     trials = protocol.get("tune_trials")
-    equal = "every entry got" if len(tuned) == len(group.entries) else f"{style.listing([e['name'] for e in tuned])} got"
-    lines = [
+    equal = (
+        "every entry got" if len(tuned) == len(group.entries) else f"{style.listing([e['name'] for e in tuned])} got"
+    )
+    first = (
         f"Tuned with equal budget: {equal} {style.many(trials or 0, 'value')} of {key} {how}, each run with the "
-        f"{style.many(len(seeds), 'seed')} {style.listing([str(s) for s in seeds])}; the value with the best mean {select} was kept."
-    ]
+        f"{style.many(len(seeds), 'seed')} {style.listing([str(s) for s in seeds])}; "
+        f"the value with the best mean {select} was kept."
+    )
+    lines = [first]
     for entry in tuned:
         tuning = entry["tuning"]
         more = tuning.get("extended") or 0
@@ -49,7 +56,9 @@ def _tuning(group: Group) -> str:
         extra = f", {style.many(more, 'trial')} added at an edge" if more else ""
         spent = style.many(tuning.get("spent") or 0, "run")
         edge = "" if tuning.get("bracketed") else ", not bracketed: it lies at the edge of what was tried"
-        lines.append(f"{entry['name']}: {centre}{source}{extra}, {spent} spent, {style.number(tuning.get('chosen'))} kept{edge}.")
+        lines.append(
+            f"{entry['name']}: {centre}{source}{extra}, {spent} spent, {style.number(tuning.get('chosen'))} kept{edge}."
+        )
     return " ".join(lines)
 
 
@@ -59,7 +68,9 @@ def _seeds(group: Group) -> str:
     overlap = set(seeds) & set(tune) if group.tuned else set()
     if overlap:
         fresh = f" Seeds {style.listing([str(s) for s in sorted(overlap)])} were used for tuning too."
-    return f"Evaluated on {style.many(len(seeds), 'seed')} ({_ranges(seeds)}); differences are taken seed by seed.{fresh}"
+    return (
+        f"Evaluated on {style.many(len(seeds), 'seed')} ({_ranges(seeds)}); differences are taken seed by seed.{fresh}"
+    )
 
 
 def _endpoint(group: Group) -> str:
@@ -78,10 +89,10 @@ def _tests(group: Group) -> str:
     pairs = f"each entry was compared with {baseline}" if baseline else "all pairs were compared"
     level = style.number(100 * (1 - group.alpha))
     return (
-        f"By paired t tests {pairs}; the printed p-values are corrected together by Holm's procedure, so that any false "
-        f"difference among them has a probability of at most {style.number(group.alpha)}. Each interval is a {level} % "
-        "interval on its own. A difference counts as better only if it is shown and larger than the margin, as equivalent "
-        "only if two one-sided tests place it inside the margin. Exact sign flips are the second opinion. "
+        f"By paired t tests {pairs}; the printed p-values are corrected together by Holm's procedure, so that any "
+        f"false difference among them has a probability of at most {style.number(group.alpha)}. Each interval is a {level} % "
+        "interval on its own. A difference counts as better only if it is shown and larger than the margin, as "
+        "equivalent only if two one-sided tests place it inside the margin. Exact sign flips are the second opinion. "
         "P(better) is the share of seeds won, ties as one half."
     )
 
@@ -98,9 +109,9 @@ def _target(group: Group) -> str:
     every = next((_eval_every(entry) for entry in group.entries if _eval_every(entry)), "")
     grid = f", looked at every {every}" if every else ""
     return (
-        f"Time to target: the first evaluation at which {target['metric']} was at or past {style.number(target['value'])}"
-        f"{grid}. Runs that missed it count as longer than their budget (Kaplan-Meier median; where half of them missed, "
-        "the mean restricted to the budget). A ratio of times is given only where no run missed."
+        f"Time to target: the first evaluation at which {target['metric']} was at or past "
+        f"{style.number(target['value'])}{grid}. Runs that missed it count as longer than their budget (Kaplan-Meier "
+        "median; where half of them missed, the mean restricted to the budget). A ratio of times is given only where no run missed."
     )
 
 
@@ -110,17 +121,13 @@ def _withheld(group: Group, results: Results | None) -> str:
     parts = []
     if lost:
         parts.append(
-            f"Runs that diverged ({', '.join(lost)}) stay in the count and rank worst. A mean with them has no meaning: it "
-            "and its interval are withheld, and the exact sign test decides, in which a run that diverged loses."
+            f"Runs that diverged ({', '.join(lost)}) stay in the count and rank worst. A mean with them has no meaning: "
+            "it and its interval are withheld, and the exact sign test decides, in which a run that diverged loses."
         )
     else:
         parts.append("No evaluation run diverged.")
     if results is not None:
-        reasons = [
-            f"{a} and {b}: {ratio.withheld}"
-            for (a, b), ratio in results.ratios.items()
-            if ratio.withheld
-        ]
+        reasons = [f"{a} and {b}: {ratio.withheld}" for (a, b), ratio in results.ratios.items() if ratio.withheld]
         if reasons:
             parts.append(f"Ratios of times were withheld where runs missed the target ({'; '.join(reasons)}).")
     failed = [r for r in group.records if r.state == "failed"]
@@ -155,7 +162,8 @@ def _time(group: Group) -> str:
     wall = group.data.get("wall_secs")
     took = f" in {style.number(wall, 3)} s" if wall is not None else ""
     from_cache = f", {cached} of them from before" if cached else ""
-    return f"In all {style.many(len(records), 'run')}{from_cache}{took}, at most {group.protocol.get('jobs') or 1} at a time."
+    jobs = group.protocol.get("jobs") or 1
+    return f"In all {style.many(len(records), 'run')}{from_cache}{took}, at most {jobs} at a time."
 
 
 def _eval_every(entry: dict) -> str:

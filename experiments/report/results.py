@@ -118,7 +118,9 @@ class Results:
     def ratios(self) -> dict[tuple[str, str], TimeRatio]:
         """Return the ratios of the times to target, for the pairs that are compared; empty without a target."""
         names, baseline = self.group.names, self.group.protocol.get("baseline")
-        pairs = [(name, baseline) for name in names if name != baseline] if baseline else itertools.combinations(names, 2)
+        pairs = (
+            [(name, baseline) for name in names if name != baseline] if baseline else itertools.combinations(names, 2)
+        )
         return {(a, b): self._ratio(a, b) for a, b in pairs if self.times}
 
     def _ratio(self, a: str, b: str) -> TimeRatio:

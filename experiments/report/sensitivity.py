@@ -29,7 +29,10 @@ class GoodRange:
         return self.high / self.low if self.low > 0 else float("nan")
 
     def __str__(self) -> str:
-        ends = f"{'' if self.closed_low else 'at most '}{self.low:.3g}", f"{'' if self.closed_high else 'at least '}{self.high:.3g}"
+        ends = (
+            f"{'' if self.closed_low else 'at most '}{self.low:.3g}",
+            f"{'' if self.closed_high else 'at least '}{self.high:.3g}",
+        )
         return f"{ends[0]} to {ends[1]}"
 
 

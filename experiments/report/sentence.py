@@ -42,7 +42,9 @@ def say_sweep(group: Group) -> Said:
     for entry in group.entries:
         tuning = entry.get("tuning") or {}
         if tuning.get("chosen") is None:
-            parts.append(f"{entry['name']}: every trial diverged" if tuning.get("trials") else f"{entry['name']}: no trials")
+            parts.append(
+                f"{entry['name']}: every trial diverged" if tuning.get("trials") else f"{entry['name']}: no trials"
+            )
             continue
         best = next(trial for trial in tuning["trials"] if trial["value"] == tuning["chosen"])
         said = f"{entry['name']}: {metric} was best at {tuning['key']} = {style.number(tuning['chosen'])}"
@@ -126,7 +128,8 @@ def _pair(results: Results) -> str:
         more = "higher" if (against.difference or 0) > 0 else "lower"
         size = style.number(abs(against.difference or 0), 3)
         doubt = ", not confirmed by sign flips" if verdict.agrees is False else ""
-        return f"{verdict.winner} is {size} {more} than {verdict.loser} ({_numbers(_size(against.interval), pair.adjusted.p)}{doubt})"
+        numbers = _numbers(_size(against.interval), pair.adjusted.p)
+        return f"{verdict.winner} is {size} {more} than {verdict.loser} ({numbers}{doubt})"
     if verdict.kind == verdicts.NO_DIFFERENCE:
         needed = verdict.seeds_needed
         more = f", about {style.many(needed, 'seed')} would be needed" if needed and needed > result.n else ""
@@ -171,9 +174,13 @@ def _notes(results: Results) -> list[str]:
         notes.append("Not tuned: each entry ran with its settings as given, and others may turn the result around.")
     notes += _edge_notes(group)
     if missing := group.missing():
-        states = [f"{sum(r.state == state for r in missing)} {state}" for state in dict.fromkeys(r.state for r in missing)]
+        states = [
+            f"{sum(r.state == state for r in missing)} {state}" for state in dict.fromkeys(r.state for r in missing)
+        ]
         total = len(group.of(role="evaluate"))
-        notes.append(f"Incomplete: {len(missing)} of {style.many(total, 'evaluation run')} take no part ({', '.join(states)}).")
+        notes.append(
+            f"Incomplete: {len(missing)} of {style.many(total, 'evaluation run')} take no part ({', '.join(states)})."
+        )
     notes += [f"Note: {limit}." for limit in results.analysis.limits]
     if not (group.data.get("pairing") or {}).get("checked"):
         notes.append("The pairing of the runs was not checked.")
