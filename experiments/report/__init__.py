@@ -1,1 +1,1 @@
-"""Reports over what is on disk: tables, one sentence, figures, pages, from run directories and comparison.json alone."""
+"""Reports of what is on disk: tables, one sentence, figures, pages, out of run directories and comparison.json."""

@@ -124,7 +124,8 @@ def verdict_text(results: Results, name: str) -> str:
     if verdict.kind == verdicts.NO_DIFFERENCE and verdict.seeds_needed:
         n = results.analysis.entry(name).n
         if verdict.seeds_needed > n:
-            return f"no difference shown; about {style.many(verdict.seeds_needed, 'seed')} would be needed"
+            seeds = style.many(verdict.seeds_needed, "seed")
+            return f"no difference shown; about {seeds} would be needed to show {margin}"
     return verdict.kind
 
 

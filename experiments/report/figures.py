@@ -180,10 +180,9 @@ def render(draw: Callable[[Figure], None], kind: str, *, width: float, height: f
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    defaults: dict[Any, Any] = {
-        key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")
-    }
-    with mpl.rc_context({**defaults, **_SETTINGS}):
+    settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    settings |= _SETTINGS
+    with mpl.rc_context(settings):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
         canvas = FigureCanvasSVG(figure) if kind == "svg" else FigureCanvasAgg(figure)
         draw(figure)

@@ -190,8 +190,8 @@ def _result_note(results: Results) -> str:
     level = style.number(100 * (1 - group.alpha))
     better = "more is better" if group.mode == "max" else "less is better"
     return (
-        f"{group.metric}, {better}; mean over seeds with its {level} % interval. Differences are to {results.reference}, "
-        "seed by seed; p is corrected over all that was tested."
+        f"{group.metric}, {better}; mean over seeds with its {level} % interval. Differences are to "
+        f"{results.reference}, seed by seed; p is corrected over all that was tested."
     )
 
 

@@ -89,16 +89,19 @@ def _tests(group: Group) -> str:
     pairs = f"each entry was compared with {baseline}" if baseline else "all pairs were compared"
     level = style.number(100 * (1 - group.alpha))
     return (
-        f"By paired t tests {pairs}; the printed p-values are corrected together by Holm's procedure, so that any "
-        f"false difference among them has a probability of at most {style.number(group.alpha)}. Each interval is a {level} % "
-        "interval on its own. A difference counts as better only if it is shown and larger than the margin, as "
-        "equivalent only if two one-sided tests place it inside the margin. Exact sign flips are the second opinion. "
-        "P(better) is the share of seeds won, ties as one half."
+        f"By paired t tests {pairs}. The p-values of the endpoint and of the times to target are corrected together by "
+        "Holm's procedure, so that any false difference among them has a probability of at most "
+        f"{style.number(group.alpha)}; those of the second opinion, exact sign flips, are corrected among themselves. "
+        f"Each interval is a {level} % interval on its own. A difference counts as better only if it is shown and "
+        "larger than the margin, as equivalent only if two one-sided tests place it inside the margin. P(better) is "
+        "the share of seeds won, ties as one half."
     )
 
 
 def _ranks(group: Group) -> str:
-    letters = "" if group.protocol.get("baseline") else " Entries that share a tie letter were not shown to differ."
+    letters = (
+        "" if group.protocol.get("baseline") else " Of entries that share a tie letter, none was shown to be better."
+    )
     return f"A rank interval holds the places that an entry can still have after what was shown.{letters}"
 
 
@@ -111,7 +114,8 @@ def _target(group: Group) -> str:
     return (
         f"Time to target: the first evaluation at which {target['metric']} was at or past "
         f"{style.number(target['value'])}{grid}. Runs that missed it count as longer than their budget (Kaplan-Meier "
-        "median; where half of them missed, the mean restricted to the budget). A ratio of times is given only where no run missed."
+        "median; where half of them missed, the mean restricted to the budget). A ratio of times is given only "
+        "where no run missed."
     )
 
 
@@ -121,8 +125,8 @@ def _withheld(group: Group, results: Results | None) -> str:
     parts = []
     if lost:
         parts.append(
-            f"Runs that diverged ({', '.join(lost)}) stay in the count and rank worst. A mean with them has no meaning: "
-            "it and its interval are withheld, and the exact sign test decides, in which a run that diverged loses."
+            f"Runs that diverged ({', '.join(lost)}) stay in the count and rank worst. A mean with them has no "
+            "meaning: it and its interval are withheld, and the exact sign test decides: a run that diverged loses."
         )
     else:
         parts.append("No evaluation run diverged.")

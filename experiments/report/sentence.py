@@ -111,7 +111,9 @@ def _endpoint(results: Results) -> str:
         return f"{metric}: {style.listing(names)} are equivalent within {style.number(results.group.margin)}"
     if verdicts.BETTER not in kinds:
         needed = max((pair.verdict.seeds_needed or 0 for pair in analysis.pairs), default=0)
-        more = f"; up to {style.many(needed, 'seed')} would be needed" if needed > analysis.entries[0].n else ""
+        size = style.number(results.group.margin)
+        is_question = needed > analysis.entries[0].n
+        more = f"; up to {style.many(needed, 'seed')} would be needed to show {size}" if is_question else ""
         if kinds == {verdicts.NO_DIFFERENCE}:
             return f"{metric}: no difference shown between {style.listing(names)}{more}"
         lost = [f"{entry.name} {entry.num_diverged} of {entry.n}" for entry in analysis.entries if entry.num_diverged]
@@ -132,7 +134,12 @@ def _pair(results: Results) -> str:
         return f"{verdict.winner} is {size} {more} than {verdict.loser} ({numbers}{doubt})"
     if verdict.kind == verdicts.NO_DIFFERENCE:
         needed = verdict.seeds_needed
-        more = f", about {style.many(needed, 'seed')} would be needed" if needed and needed > result.n else ""
+        size = style.number(results.group.margin)
+        more = (
+            f", about {style.many(needed, 'seed')} would be needed to show {size}"
+            if needed and needed > result.n
+            else ""
+        )
         return f"no difference shown{more}"
     return verdict.sentence
 

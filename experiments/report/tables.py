@@ -24,7 +24,7 @@ def result_table(results: Results, verdicts: bool = False) -> Table:
         Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
         Column("n", n_text, "n", right=True),
         Column(metric, mean_writer(rows), "mean", right=True),
-        Column(f"vs {style.shortened(results.reference, 16)}", difference_writer(rows), "difference", right=True),
+        Column(f"vs {style.shortened(results.reference, 12)}", difference_writer(rows), "difference", right=True),
         Column("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted", right=True),
         Column("P(better)", better_text, "better_share", right=True),
     ]

@@ -16,10 +16,12 @@ def identical(a: str, b: str, result: PairedResult) -> str:
 def better(winner: str, loser: str, result: PairedResult, adjusted: Adjusted) -> str:
     """Say who is better, by how much, and whether the sign-flip test objects."""
     if result.mean is None:
-        won = sum(outcome * result.direction * (result.center or 0) > 0 for outcome in result.outcomes)
+        won_by_a = (result.center or 0) * result.direction > 0
+        won = result.outcomes.count(1 if won_by_a else -1)
+        told = _diverged(result, winner, loser) if won_by_a else _diverged(result, loser, winner)
         return (
             f"{winner} is better than {loser}: it won {won} of {count_text(result.n, 'pair')} "
-            f"({_diverged(result)}; exact sign test, {_p(adjusted)})"
+            f"(diverged: {told}; exact sign test {_p(adjusted)})"
         )
     more = "higher" if result.mode == "max" else "lower"
     said = f"{winner} is better than {loser}: {more} by {number_text(abs(result.mean))} ({_numbers(result, adjusted)})"
@@ -70,11 +72,8 @@ def diverged(a: str, b: str, result: PairedResult, adjusted: Adjusted) -> str:
     )
 
 
-def _diverged(result: PairedResult, a: str = "", b: str = "") -> str:
-    n = result.n
-    if not a:
-        return f"diverged: {result.num_diverged_a + result.num_diverged_b} of {2 * n} runs"
-    return f"{a} {result.num_diverged_a}/{n}, {b} {result.num_diverged_b}/{n}"
+def _diverged(result: PairedResult, a: str, b: str) -> str:
+    return f"{a} {result.num_diverged_a}/{result.n}, {b} {result.num_diverged_b}/{result.n}"
 
 
 def _numbers(result: PairedResult, adjusted: Adjusted, signed: bool = False) -> str:

@@ -18,7 +18,7 @@ def three_errors(share: float, num_repeats: int) -> float:
 @pytest.mark.parametrize("n", SEEDS)
 def test_false_winners_in_short(n):
     assert false_winners("signed differences", 2, n, 1000) <= 0.05 + three_errors(0.05, 1000)
-    assert false_winners("losses", 4, n, 400) <= 0.05 + three_errors(0.05, 400)
+    assert false_winners("losses", 3, n, 300) <= 0.05 + three_errors(0.05, 300)
 
 
 @pytest.mark.parametrize("n", SEEDS)

@@ -111,7 +111,7 @@ def test_always_diverging_is_worse(mode):
     found = verdict("adam", "sgd", paired([None] * 10, BASE, mode=mode), margin=0.005)
     assert (found.kind, found.winner) == ("better", "sgd")
     assert found.sentence == (
-        "sgd is better than adam: it won 10 of 10 pairs (diverged: 10 of 20 runs; exact sign test, p = .002)"
+        "sgd is better than adam: it won 10 of 10 pairs (diverged: adam 10/10, sgd 0/10; exact sign test p = .002)"
     )
 
 

@@ -1,0 +1,64 @@
+"""`optrun plot`: learning curves, in the terminal or as a figure."""
+
+from __future__ import annotations
+
+import click
+
+from .. import command as shared
+from .. import completion
+
+_AXES = {"step": "step", "epoch": "epoch", "gradients": "gradient_evaluations", "time": "secs", "examples": "examples"}
+
+
+@shared.command(
+    "plot",
+    section="Read",
+    examples="""
+    optrun plot mom-0001  # in the terminal
+    optrun plot @2 @1 --y loss --log --smooth 0.6
+    optrun plot mom-0001 adam-0001 --x epoch -o curves.svg
+    optrun plot compare-sgd-mom-1a2b3c  # medians over the seeds
+    """,
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs_and_groups)
+@click.option("--y", "metric", help="The metric, such as loss or val/accuracy; by default the one a run is judged by.")
+@click.option("--x", "axis", type=click.Choice(list(_AXES)), default="step", show_default=True, help="The other axis.")
+@click.option("--log", is_flag=True, help="A logarithmic y axis.")
+@click.option(
+    "--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Weight of the past, as in 0.6."
+)
+@click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
+def command(runs: tuple[str, ...], metric: str | None, axis: str, log: bool, smooth: float, output: str | None) -> None:
+    """Draw the learning curves of runs, or of one comparison.
+
+    RUN is a name, the beginning of one, a path, or @1 for the latest.
+    """
+    import sys
+    from pathlib import Path
+
+    from ...experiments.errors import UsageError
+    from ...experiments.report.figures import SUFFIXES, plot_runs
+    from ...experiments.report.group import Group
+    from ...experiments.report.terminal import curves_text
+    from ...experiments.run import Run
+    from .. import curves
+    from ..console import result, width
+    from ..groups import find_run_or_group
+    from ..streams import is_utf8
+
+    if output is not None and not output.endswith(SUFFIXES):
+        raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")
+    things = [find_run_or_group(name) for name in runs]
+    is_group, x = any(isinstance(thing, Path) for thing in things), _AXES[axis]
+    if is_group and len(things) > 1:
+        raise UsageError("one comparison at a time, and no single runs beside it")
+    singles = [] if is_group else [Run(thing) for thing in things]
+    name, bands = curves.group_bands(Group(things[0]), metric) if is_group else curves.run_bands(singles, metric)
+    if output is not None and is_group:
+        result(str(curves.group_figure(bands, x, log or None, smooth, output)))
+    elif output is not None:
+        result(str(plot_runs(singles, name, x, log or None, smooth, output)))
+    else:
+        drawn = curves.smooth_bands(bands, smooth) if smooth else bands
+        unicode = is_utf8(sys.stdout)
+        result([name, *curves_text(drawn, x=x, width=width(sys.stdout), unicode=unicode, log=log)])

@@ -1,0 +1,110 @@
+"""`optrun rm`: runs into the trash, from where they can be taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import command as shared
+from .. import completion
+
+
+@shared.command(
+    "rm",
+    section="Read",
+    examples="""
+    optrun rm mom-0001
+    optrun rm @1 --dry-run  # what would go
+    optrun rm -y compare-sgd-mom-1a2b3c  # a comparison, with its runs
+    """,
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs_and_groups)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed where no terminal is.")
+@click.option("--dry-run", is_flag=True, help="Say what would be moved, and move nothing.")
+@shared.json_option
+def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
+    """Move runs and comparisons into the trash.
+
+    RUN is a name, the beginning of one, a path, or @1 for the latest.
+    """
+    import shlex
+
+    from ...experiments.run_dir import trash
+    from ..console import result, result_json, say
+
+    folders = _folders(runs)
+    if dry_run:
+        if as_json:
+            result_json("optrun/rm@1", dry_run=True, moved=[{"from": str(path), "to": None} for path in folders])
+        else:
+            result([f"would be moved: {_described(path)}" for path in folders])
+        return 0
+    if not yes and not _agreed(folders):
+        say("nothing was moved")
+        return 1
+    moved = []
+    for path in folders:
+        moved.append({"from": str(path), "to": str(_short(trash(path)))})
+        if not as_json:
+            result(f"{path} -> {moved[-1]['to']}")
+            say(f"to get it back: mv {shlex.quote(moved[-1]['to'])} {shlex.quote(str(path))}")
+    if as_json:
+        result_json("optrun/rm@1", dry_run=False, moved=moved)
+    return 0
+
+
+def _folders(runs: tuple[str, ...]) -> list[Path]:
+    """Return what the names mean, each once; refuse all of them when one is in use."""
+    from ...experiments.errors import RunInUseError
+    from ..groups import find_run_or_group
+
+    found: dict[Path, list[Any]] = {}
+    for name in runs:
+        thing = find_run_or_group(name)
+        found[getattr(thing, "path", thing)] = _runs_in(thing)
+    for path, inside in found.items():
+        for run_dir in inside:
+            if (status := run_dir.status()).get("state") == "running":
+                pid = status.get("pid")
+                raise RunInUseError(
+                    f"{run_dir.path} is in use by process {pid} on {status.get('host')}: wait for it, or stop it with "
+                    f"`kill {pid}`. Nothing was moved"
+                )
+    outer = [path.resolve() for path in found]
+    return [path for path in found if not any(parent in outer for parent in path.resolve().parents)]
+
+
+def _runs_in(thing: Any) -> list[Any]:
+    from ...experiments.run_dir import RunDir, is_run
+
+    if not isinstance(thing, Path):
+        return [thing]
+    return [RunDir(path) for path in sorted(thing.iterdir()) if is_run(path)]
+
+
+def _described(path: Path) -> str:
+    from ...experiments.run_dir import is_run
+    from ..charts import count
+
+    return str(path) if is_run(path) else f"{path} ({count(len(_runs_in(path)), 'run')})"
+
+
+def _agreed(folders: list[Path]) -> bool:
+    """Ask whoever sits at the terminal."""
+    import sys
+
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to ask: add -y to move without asking, or --dry-run to look first")
+    names = ", ".join(_described(path) for path in folders)
+    try:
+        return click.confirm(f"Move {names} into the trash?", err=True)
+    except click.Abort:  # the end of input is no agreement
+        return False
+
+
+def _short(path: Path) -> Path:
+    """Return a path as it can be typed here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

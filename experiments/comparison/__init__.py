@@ -1,0 +1,9 @@
+"""Comparisons: a plan of ordinary runs, executed on all cores, then read back from their run directories."""
+
+from __future__ import annotations
+
+from .compare import compare
+from .result import Comparison
+from .sweep import sweep
+
+__all__ = ["Comparison", "compare", "sweep"]

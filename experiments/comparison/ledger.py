@@ -1,0 +1,81 @@
+"""comparison.json: everything that is known about a comparison, written whenever something changes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import storage
+from ..json_text import encode_json
+from .tasks import Task
+
+FILE_NAME = "comparison.json"
+SCHEMA = "optrun/comparison@1"
+
+
+class Ledger:
+    """Keeps a comparison's file.
+
+    Args:
+        path: the group's folder, made if missing.
+        kind: `compare` or `sweep`.
+        protocol: what was decided before the first run.
+        entries: one mapping for each contender.
+    """
+
+    def __init__(self, path: Path, kind: str, protocol: dict[str, Any], entries: list[dict[str, Any]]):
+        self.path = path
+        before = read(path) or {}
+        self.data: dict[str, Any] = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "name": path.name,
+            "created": before.get("created", _now()),
+            "updated": _now(),
+            "complete": False,
+            "protocol": protocol,
+            "entries": entries,
+            "runs": [],
+            "pairing": {"checked": False, "seeds": {}, "same": [], "differences": []},
+            "looks": before.get("looks", []),
+            "estimate_secs": None,
+            "wall_secs": None,
+        }
+        self.tasks: list[Task] = []
+
+    def add(self, task: Task) -> int:
+        """Take a task in; return its number."""
+        self.tasks.append(task)
+        return len(self.tasks) - 1
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """Return the mapping of one contender, to be changed in place."""
+        return next(entry for entry in self.data["entries"] if entry["name"] == name)
+
+    def look(self, num_seeds: int) -> None:
+        """Record that a verdict was read; one after a verdict on fewer seeds is exploratory."""
+        looks = self.data["looks"]
+        if not looks or looks[-1]["seeds"] != num_seeds:
+            exploratory = any(look["seeds"] != num_seeds for look in looks)
+            looks.append({"seeds": num_seeds, "when": _now(), "exploratory": exploratory})
+
+    def write(self) -> None:
+        """Write the file, durably."""
+        storage.make_dir(self.path, exist_ok=True)
+        self.data["updated"] = _now()
+        self.data["runs"] = [task.as_dict() for task in self.tasks]
+        storage.write_atomic(self.path / FILE_NAME, encode_json(self.data, indent=1))
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return what a group's file says; None where there is none."""
+    try:
+        return json.loads(storage.read_bytes(path / FILE_NAME))
+    except storage.MissingFileError:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,129 @@
+"""Runs tasks on all cores: a pool of spawned processes, one thread each."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from .. import signals
+from ..errors import Interrupted
+from . import worker
+from .tasks import Task
+
+OnEvent = Callable[[dict[str, Any]], None]
+_POLL_SECS = 0.1
+
+
+class Pool:
+    """Worker processes that are started when first needed, and kept for all phases of a comparison.
+
+    Args:
+        root: the folder of runs.
+        jobs: how many runs at a time.
+        on_event: is told of progress.
+        on_finished: is told of each task that ended, before the next event.
+    """
+
+    def __init__(self, root: Path, jobs: int, on_event: OnEvent, on_finished: Callable[[Task], None]):
+        self._root, self._jobs, self._on_event, self._on_finished = root, jobs, on_event, on_finished
+        self._context = multiprocessing.get_context("spawn")  # torch's own threads do not survive a fork
+        self._events: Any = self._context.Queue()
+        self._stop = self._context.Event()
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            self._stop.set()
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        self._events.close()
+
+    def run(self, tasks: Sequence[tuple[int, Task]]) -> None:
+        """Run the tasks that are not done yet, in this order.
+
+        Args:
+            tasks: each with its number in the comparison.
+
+        Raises:
+            Interrupted: a signal came; runs in progress were saved, and go on when the comparison is repeated.
+        """
+        todo = [(index, task) for index, task in tasks if task.state == "planned"]
+        if not todo:
+            return
+        with signals.graceful() as stop:
+            try:
+                self._run(todo, stop)
+            except BrokenProcessPool:
+                self._executor = None
+                for _, task in todo:
+                    if task.state in ("planned", "running"):
+                        task.state, task.message = "failed", "a worker process died (killed, or out of memory?)"
+                        self._on_finished(task)
+
+    def _run(self, todo: list[tuple[int, Task]], stop: signals.Stop) -> None:
+        executor = self._start()
+        futures: dict[Future[tuple[str, str]], tuple[int, Task]] = {}
+        waiting = list(todo)
+        while futures or waiting:
+            while waiting and len(futures) < self._jobs and stop.signum is None:
+                index, task = waiting.pop(0)
+                task.state = "running"
+                futures[executor.submit(worker.run, index, task.config, str(self._root / task.path))] = (index, task)
+            done, _ = wait(futures, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
+            self._hand_on_events(dict(todo))
+            for future in done:
+                index, task = futures.pop(future)
+                task.state, task.message = future.result()
+                if task.state == "interrupted":
+                    task.state = "planned"
+                    continue
+                self._on_finished(task)
+            if stop.signum is not None:
+                self._stop.set()
+                if not futures:
+                    raise Interrupted(stop.signum)
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            # The number of threads is each run's own affair; what numpy and others start at import is not needed.
+            with _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1"):
+                self._executor = ProcessPoolExecutor(
+                    self._jobs, self._context, worker.start, (self._events, self._stop, os.getpid())
+                )
+                for _ in range(self._jobs):  # processes inherit the environment when they start
+                    self._executor.submit(os.getpid)
+        return self._executor
+
+    def _hand_on_events(self, tasks: dict[int, Task]) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                index, step, num_steps, loss = self._events.get_nowait()
+                task = tasks.get(index)
+                if task is not None:
+                    where = {"entry": task.entry, "seed": task.seed, "role": task.role}
+                    self._on_event(
+                        {"kind": "progress", "run": index, **where, "step": step, "num_steps": num_steps, "loss": loss}
+                    )
+
+
+@contextlib.contextmanager
+def _environment(**values: str):
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,75 @@
+"""A comparison that is on disk, for notebooks and reports."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..report.export import as_dict
+from ..report.group import Group
+from ..report.results import Results
+from ..report.sentence import say, say_sweep
+from ..run import Run
+
+
+class Comparison:
+    """What a comparison or a sweep found, read from its folder.
+
+    Args:
+        path: the group's folder.
+
+    Raises:
+        NothingMatchedError: there is none.
+    """
+
+    def __init__(self, path: str | Path):
+        self.group = Group(path)
+        self.path = self.group.path
+
+    @property
+    def name(self) -> str:
+        return self.group.name
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return comparison.json as it is."""
+        return self.group.data
+
+    @property
+    def entries(self) -> list[str]:
+        return list(self.group.names)
+
+    @cached_property
+    def results(self) -> Results:
+        """Return the statistics: verdicts, ranks, times to target."""
+        return Results(self.group)
+
+    @property
+    def analysis(self) -> Any:
+        """Return the pairwise verdicts, with every p that is printed in one Holm family."""
+        return self.results.analysis
+
+    @property
+    def sentence(self) -> str:
+        """Return the one sentence that a person can repeat."""
+        return str(say_sweep(self.group) if self.group.kind == "sweep" else say(self.results))
+
+    def values(self, metric: str | None = None) -> dict[str, dict[int, float | None]]:
+        """Return each entry's final values by seed; None for a diverged run."""
+        return self.group.values(metric or self.group.metric)
+
+    def runs(self, entry: str, role: str = "evaluate") -> list[Run]:
+        """Return the finished runs of an entry."""
+        return [record.run for record in self.group.finished(entry, role) if record.run is not None]
+
+    def failed(self) -> list[str]:
+        """Return what went wrong, one line for each failed run."""
+        return [f"{record.path}: {record.message}" for record in self.group.records if record.state == "failed"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-able data, schema optrun/comparison-result@1."""
+        return as_dict(self.group, None if self.group.kind == "sweep" else self.results)
+
+    def __repr__(self) -> str:
+        return f"Comparison({str(self.path)!r})\n{self.sentence}"

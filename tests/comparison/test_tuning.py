@@ -1,0 +1,94 @@
+"""Grids, extensions and sweeps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from optrun.experiments.comparison.tuning import Tuning, good_range, grid, parse_spec
+from optrun.experiments.errors import UsageError
+
+
+def tuned(scores, mode="max", centre=0.1):
+    tuning = Tuning(centre, "test", mode)
+    tuning.values = list(scores)
+    tuning.scores = {value: [score] if not isinstance(score, list) else score for value, score in scores.items()}
+    return tuning
+
+
+def test_the_grid_is_symmetric_around_its_centre_in_steps_of_root_ten():
+    values = grid(0.1, 5)
+    assert values == [0.01, 0.0316, 0.1, 0.316, 1.0]
+    assert grid(0.01, 3) == [0.00316, 0.01, 0.0316]
+    for low, high in itertools.pairwise(values):
+        assert high / low == pytest.approx(math.sqrt(10), rel=0.01)
+
+
+def test_two_trials_bracket_nothing():
+    with pytest.raises(UsageError, match="at least 3 trials"):
+        grid(0.1, 2)
+
+
+def test_the_best_mean_wins_and_the_smaller_rate_wins_ties():
+    assert tuned({0.01: 0.9, 0.1: 0.95, 1.0: 0.95}).best() == 0.1
+    assert tuned({0.01: 0.4, 0.1: 0.3, 1.0: 0.5}, mode="min").best() == 0.1
+
+
+def test_a_rate_with_a_diverged_run_is_never_the_best():
+    assert tuned({0.1: [0.5, 0.5], 1.0: [0.99, None]}).best() == 0.1
+    everything = tuned({0.1: [None], 1.0: [None]})
+    assert everything.best() is None
+    assert everything.next_value() < 0.1, "the good rates are below"
+
+
+@pytest.mark.parametrize(
+    ("scores", "edge", "following"),
+    [
+        ({0.01: 0.9, 0.0316: 0.8, 0.1: 0.7}, -1, 0.00316),
+        ({0.0316: 0.7, 0.1: 0.8, 0.316: 0.9}, 1, 1.0),
+        ({0.01: 0.7, 0.1: 0.9, 1.0: 0.8}, 0, 0.316),
+        ({0.01: 0.8, 0.1: 0.9, 1.0: 0.7}, 0, 0.0316),
+        ({0.01: 0.8, 0.1: 0.9, 1.0: [None]}, 0, 0.0316),
+    ],
+)
+def test_one_more_trial_goes_beyond_the_edge_or_beside_the_best(scores, edge, following):
+    tuning = tuned(scores)
+    assert tuning.at_edge() == edge
+    assert tuning.next_value() == pytest.approx(following, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("spec", "trials", "values"),
+    [
+        ("log:1e-3:1", 4, [0.001, 0.01, 0.1, 1.0]),
+        ("lin:0:1", 3, [0.0, 0.5, 1.0]),
+        ("1,2,3", None, [1, 2, 3]),
+        ("0.9,0.99", None, [0.9, 0.99]),
+        ("relu,tanh", None, ["relu", "tanh"]),
+        ("true,false", None, [True, False]),
+    ],
+)
+def test_ranges_of_a_sweep(spec, trials, values):
+    assert parse_spec("key", spec, trials, "grid", 0) == values
+
+
+def test_random_values_stay_in_their_range_and_repeat():
+    values = parse_spec("key", "log:1e-4:1", 30, "random", 7)
+    assert values == parse_spec("key", "log:1e-4:1", 30, "random", 7)
+    assert all(1e-4 <= value <= 1 for value in values)
+    assert sum(value < 1e-2 for value in values) in range(8, 23), "half of them in half of the decades"
+
+
+@pytest.mark.parametrize("spec", ["log:0:1", "log:1:1", "lin:2:1", "log:1", "log:a:b", "5", "", "log:1:2:3"])
+def test_what_is_no_range_is_refused(spec):
+    with pytest.raises(UsageError, match="key="):
+        parse_spec("key", spec, None, "grid", 0)
+
+
+def test_the_good_range_is_what_is_connected_to_the_best():
+    means = [(0.01, 0.96), (0.1, 0.90), (0.3, 0.97), (1.0, 0.968), (3.0, None)]
+    assert good_range(means, "max", 0.005) == (0.3, 1.0)
+    assert good_range(means, "max", 0.08) == (0.01, 1.0)
+    assert good_range([(1.0, None)], "max", 0.1) is None

@@ -1,0 +1,131 @@
+"""Tables as text, Markdown and CSV, from the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from optrun.experiments.report import style
+from optrun.experiments.report.export import markdown
+from optrun.experiments.report.group import Group
+from optrun.experiments.report.results import Results
+from optrun.experiments.report.table import Column, Table, csv_text, markdown_text, text_table
+from optrun.experiments.report.tables import cost_table, result_table, runs_table, sensitivity_table
+
+GOLDEN = Path(__file__).parent / "golden"
+SGD = [0.900, 0.921, 0.912, 0.933, 0.904, 0.941]
+MOM = [0.905, 0.915, 0.920, 0.931, 0.899, 0.945]
+ADAM = [0.951, 0.962, 0.966, 0.974, 0.955, 0.983]
+
+
+@pytest.fixture
+def results(write_group):
+    entries = {"sgd": [*zip(SGD, (4, 4, 3, 4, 4, 4), strict=True)], "mom": MOM}
+    entries["adam"] = [*zip(ADAM, (2, 2, 2, 1, 2, 2), strict=True)]
+    return Results(Group(write_group(entries, tuned=True)))
+
+
+def golden(name: str, text: str) -> None:
+    path = GOLDEN / name
+    assert text == path.read_text(encoding="utf-8"), f"if this is meant, write it to {path}"
+
+
+def test_the_text_of_a_comparison(results):
+    tables = [result_table(results), cost_table(results), sensitivity_table(results.group)]
+    text = "\n\n".join("\n".join(text_table(table)) for table in tables)
+    assert max(map(len, text.splitlines())) <= 80
+    golden("tables.txt", f"{text}\n")
+
+
+def test_the_markdown_of_a_comparison(results):
+    golden("comparison.md", markdown(results.group, results))
+
+
+def test_long_names_are_cut_in_the_middle_to_80_columns(write_group):
+    names = [f"adam:optimizer.lr=3e-3,schedule.name=cosine,variant={i}" for i in range(3)]
+    results = Results(Group(write_group({name: [0.9, None, 0.91] for name in names})))
+    for table in (result_table(results), cost_table(results)):
+        lines = text_table(table)
+        assert max(map(len, lines)) <= 80
+        assert all(any(line.count(f"variant={i}"[-3:]) for line in lines) for i in range(3))
+        assert "…" in lines[1]
+
+
+def test_diverged_runs_show_in_every_table(write_group):
+    results = Results(Group(write_group({"calm": [0.9, 0.91, 0.92], "wild": [None, 0.8, None]})))
+    rows = text_table(result_table(results, verdicts=True))
+    assert "3 (2 div.)" in rows[2]
+    assert "withheld" in rows[2]
+    assert "undecided: diverged" in rows[2]
+    assert "(1/3)" in text_table(cost_table(results))[2]
+
+
+def test_all_diverged(write_group):
+    results = Results(Group(write_group({"calm": [0.9, 0.91, 0.92], "wild": [None, None, None]})))
+    assert "  diverged" in text_table(result_table(results))[2]
+    assert "none (0/3)" in text_table(cost_table(results))[2]
+
+
+def test_csv_reads_back_as_the_rows(results):
+    rows = runs_table(results.group).rows
+    read = list(csv.DictReader(io.StringIO(csv_text(rows), newline="")))
+    assert len(read) == len(rows) == 36
+    for row, back in zip(rows, read, strict=True):
+        for key, value in row.items():
+            if isinstance(value, bool):
+                assert back[key] == str(value).lower()
+            elif isinstance(value, int | float):
+                assert float(back[key]) == value
+            else:
+                assert back[key] == (value or "")
+
+
+def test_csv_holds_no_formula_and_no_nan():
+    text = csv_text([{"name": "=1+1", "value": float("nan"), "note": 'a "b", c\nd'}])
+    assert text == 'name,value,note\r\n\'=1+1,,"a ""b"", c\nd"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a|b", r"a\|b"), ("<script>", "&lt;script&gt;"), ("a_b*c`", r"a\_b\*c\`"), ("two\nlines", "two lines")],
+)
+def test_markdown_shows_text_as_it_is(text, shown):
+    assert markdown_text(text) == shown
+
+
+def test_a_table_without_rows_is_its_heading():
+    table = Table("t", "t", [Column("a", str, "a"), Column("b", str, "b")])
+    assert text_table(table) == ["a  b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (0.0, "0"),
+        (12, "12"),
+        (123456, "123,456"),
+        (0.123456, "0.1235"),
+        (1e-9, "1e-09"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers(value, text):
+    assert style.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "sign", "text"),
+    [(0.5, 3, False, "0.500"), (-0.0001, 2, False, "0.00"), (0.5, 1, True, "+0.5"), (1e-9, 3, False, "1e-09")],
+)
+def test_decimals(value, decimals, sign, text):
+    assert style.decimal(value, decimals, sign) == text
+
+
+def test_decimals_follow_the_uncertainty():
+    assert style.figures_of(0.0051, 0.9) == 4
+    assert style.figures_of(12.3, 500) == 0
+    assert style.figures_of(None, 0) == 4
