@@ -13,7 +13,7 @@ import click
 
 from ..experiments.errors import Interrupted, OptrunError, StorageError, nearest
 from . import github
-from .command import SECTIONS, Command, write_examples
+from .command import ARGUMENTS, SECTIONS, Command, write_examples
 from .console import paint, result_json, say
 from .streams import silence_stdout
 
@@ -138,6 +138,7 @@ def _invoke(args: Sequence[str]) -> Any:
 
         return shell_complete(cli, {}, "optrun", _COMPLETE, instruction)
     with cli.make_context("optrun", list(args)) as ctx:
+        ctx.meta[ARGUMENTS] = list(args)
         return cli.invoke(ctx)
 
 

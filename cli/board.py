@@ -1,4 +1,4 @@
-"""Many runs at once, as they go: a board with a row for each entry where a person watches, plain lines where a file does."""
+"""Many runs at once, as they go: a board with a row for each entry where a person watches, lines where a file does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ _LIVE_SECS = 0.1
 _FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 5.0, 60.0
 _BAR, _CURVE = 10, 8
 _WIDEST_NAME = 20
-_PHASES = {"tune": "tuning", "extend": "tuning", "evaluate": "seeds"}
 
 
 @dataclass
@@ -34,8 +33,9 @@ class EntryState:
         running: the share that is done of each run in progress, by its number.
         failed: runs of all phases that failed.
         diverged: runs of all phases that diverged.
-        loss: the latest of any run.
-        losses: of the latest run, from its beginning.
+        shown: the run in progress whose losses are shown; those of several at once would be no curve.
+        loss: its latest.
+        losses: from its beginning.
         scores: of the phase's finished runs.
     """
 
@@ -45,6 +45,7 @@ class EntryState:
     running: dict[int, float] = field(default_factory=dict)
     failed: int = 0
     diverged: int = 0
+    shown: int | None = None
     loss: float | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     scores: list[float] = field(default_factory=list)
@@ -95,6 +96,7 @@ class Progress:
         for entry in self.entries.values():
             entry.total, entry.done, entry.scores = self._expected(), 0, []
             entry.running.clear()
+            entry.shown = None
 
     def _expected(self) -> int:
         """Return how many runs of this phase an entry has."""
@@ -105,17 +107,18 @@ class Progress:
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         entry, run = self.entries[event["entry"]], event["run"]
-        if event["num_steps"]:
-            entry.running[run] = event["step"] / event["num_steps"]
-        if event["loss"] is not None:
-            if event["step"] <= 1 or (run not in entry.running and not event["num_steps"]):
-                entry.losses.clear()
+        entry.running[run] = event["step"] / event["num_steps"] if event["num_steps"] else 0.0
+        if entry.shown is None:
+            entry.shown = run
+            entry.losses.clear()
+        if run == entry.shown and event["loss"] is not None:
             entry.loss = event["loss"]
             entry.losses.append(event["loss"])
 
     def _on_finished(self, event: Mapping[str, Any]) -> None:
         entry = self.entries[event["entry"]]
         entry.running.pop(event["run"], None)
+        entry.shown = None if entry.shown == event["run"] else entry.shown
         entry.done += 1
         entry.total = max(entry.total, entry.done)
         entry.failed += event["state"] == "failed"
@@ -213,10 +216,10 @@ class Board(Progress):
             f", {number} {what}" for number, what in ((entry.diverged, "diverged"), (entry.failed, "failed")) if number
         )
         eta = self.eta(entry)
-        curve = entry.scores if len(entry.scores) > 1 else list(entry.losses)
+        curve = list(entry.losses) if len(entry.losses) > 1 else entry.scores
         return [
             name,
-            f"{_PHASES.get(self.phase, self.phase):<6} {bar(share, _BAR, self._unicode)}",
+            f"{self.phase} {bar(share, _BAR, self._unicode)}",
             f"{entry.done}/{entry.total}{lost}",
             f"loss {entry.loss:.3f}" if entry.loss is not None else "",
             sparkline(curve, _CURVE, self._unicode),

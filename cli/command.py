@@ -13,6 +13,7 @@ import click
 from . import completion
 
 SECTIONS = ("Run", "Read", "Configure")
+ARGUMENTS = "optrun.arguments"  # the key under which click's context keeps the command line, to be repeated
 
 
 class Command(click.Command):
@@ -53,6 +54,15 @@ verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more: v
 allow_change_option = click.option(
     "--allow-change", is_flag=True, help="Go on although the configuration is not the one that the run began with."
 )
+jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one a core]")
+fresh_runs_option = click.option("--fresh", is_flag=True, help="Repeat runs that are there already.")
+export_option = click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="FILE",
+    help="Write a .md, .csv, .json, .html, .png or .svg, or - for Markdown on stdout. Repeatable.",
+)
 allow_code_option = click.option(
     "--allow-code", is_flag=True, help="Load your own code although it has changed since the run was made."
 )
@@ -63,14 +73,19 @@ def target_argument(metavar: str) -> Callable[[Any], Any]:
     return click.argument("arguments", nargs=-1, metavar=metavar, shell_complete=completion.targets)
 
 
+def split_targets(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Split a command's arguments into its targets and its key=value overrides, in any order."""
+    overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
+    return [argument for argument in arguments if argument not in overrides], overrides
+
+
 def split_target(arguments: tuple[str, ...], default: str | None) -> tuple[str, list[str]]:
     """Split a command's arguments into its target and its key=value overrides, in any order.
 
     Raises:
         click.UsageError: there are two targets, or none and no default.
     """
-    overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
-    targets = [argument for argument in arguments if argument not in overrides]
+    targets, overrides = split_targets(arguments)
     if len(targets) > 1:
         raise click.UsageError(f"one target at a time: got {' and '.join(targets)} (overrides have the form key=value)")
     if not targets and default is None:

@@ -33,16 +33,21 @@ def annotate(problems: Sequence[Any], message: str) -> None:
 
 def add_step_summary(name: str, summary: Mapping[str, Any]) -> None:
     """Add a run's result to the job's page, as a table in Markdown; elsewhere, do nothing."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path or not _is_github():
-        return
     final = {key: "" if value is None else f"{value:.4f}" for key, value in summary["final"].items()}
     head = ["run", "outcome", "steps", *final]
     cells = [name, summary["outcome"], str(summary["steps"]), *final.values()]
     rows = [head, ["---"] * len(head), cells]
+    add_markdown("".join(f"| {' | '.join(row)} |\n" for row in rows))
+
+
+def add_markdown(text: str) -> None:
+    """Add Markdown to the job's page; elsewhere, do nothing."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path or not _is_github():
+        return
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write("".join(f"| {' | '.join(row)} |\n" for row in rows) + "\n")
+            file.write(f"{text.rstrip()}\n\n")
     except OSError as error:
         say(f"warning: no step summary: {error}")
 

@@ -9,10 +9,14 @@ _MIN_PREFIX = 4  # as for runs
 
 
 def find_group(text: str) -> Path | None:
-    """Return the group that `text` means: a path, a name, the beginning of one; None where it means none, or several.
+    """Return the group that `text` means: a path, a name, the beginning of one; None where it means none.
 
     A run of that name comes first, and `run:ID` never is a group.
+
+    Raises:
+        UsageError: the names of several begin so.
     """
+    from ..experiments.errors import UsageError
     from ..experiments.report.group import find_groups, is_group
     from ..experiments.run_dir import default_root, is_run
 
@@ -28,10 +32,10 @@ def find_group(text: str) -> Path | None:
     groups = find_groups(root)
     exact = [group for group in groups if group.name == text]
     begun = [group for group in groups if len(text) >= _MIN_PREFIX and group.name.startswith(text)]
-    for found in (exact, begun):
-        if len(found) == 1:
-            return found[0]
-    return None
+    if len(exact or begun) > 1:
+        names = ", ".join(group.name for group in begun)
+        raise UsageError(f"'{text}' means {len(begun)} comparisons: {names}. Give more of the name")
+    return next(iter(exact or begun), None)
 
 
 def find_run_or_group(text: str) -> Any:

@@ -89,9 +89,11 @@ class Dispatch:
 
     def _table(self, due: frozenset[int]) -> Table:
         if due not in self._tables:
-            calls = [self._calls(due, event) for event in ("before_run", "after_gradients", "after_run")]
+            before = self._calls(due, "before_run")
             own = __name__.rpartition(".")[0] + ".hooks."
-            self._tables[due] = Table(*calls, any(not type(hook).__module__.startswith(own) for hook, _ in calls[0]))
+            may_draw = any(not type(hook).__module__.startswith(own) for hook, _ in before)
+            after = self._calls(due, "after_gradients"), self._calls(due, "after_run")
+            self._tables[due] = Table(before, *after, may_draw)
         return self._tables[due]
 
     def _calls(self, due: frozenset[int], event: str) -> Calls:

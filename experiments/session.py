@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from . import signals, storage
+from .batch_source import EndOfData
 from .checkpoint_state import Clock, SavedState, load_latest_state, save_state
 from .dispatch import Dispatch, Table
 from .errors import DivergedError, Interrupted, SessionError, TransientError, WaitTimeoutError
@@ -28,7 +29,7 @@ from .hook import Evaluation, Hook, RunArgs, noting
 from .rows import RowLog
 from .run_dir import list_checkpoints
 from .session_setup import arrange_hooks, check_that_it_ends, default_saving
-from .train_op import EndOfData, TrainOp
+from .train_op import TrainOp
 
 log = logging.getLogger("optrun")
 

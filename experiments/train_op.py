@@ -9,46 +9,19 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from . import rng
+from .batch_source import BatchSource, EndOfData, as_source, num_examples, on_device
 from .errors import CheckpointError, SessionError, nearest
 from .gate import Gate, Policy
 from .optimizer_state import OptimizerState
 from .updates import Update, make_update
 
 Precision = Literal["fp32", "bf16"]
-
-
-class EndOfData(Exception):
-    """Finite data has no batch at this position."""
-
-
-class BatchSource(Protocol):
-    """Where batches come from: a batch is a function of its position, so that a run can start anywhere.
-
-    Finite data also says `num_batches`.
-    """
-
-    def batch(self, position: int) -> Any:
-        """Return the batch (inputs, targets) at `position`."""
-        ...
-
-
-class ListOfBatches(NamedTuple):
-    """Finite data: a sequence of (inputs, targets)."""
-
-    batches: Sequence[Any]
-
-    @property
-    def num_batches(self) -> int:
-        return len(self.batches)
-
-    def batch(self, position: int) -> Any:
-        return self.batches[position]
 
 
 class TrainOp:
@@ -205,7 +178,7 @@ class TrainOp:
                     raise
                 raise EndOfData(f"the data ends after {self.batch} batches") from None
         inputs, targets = batch
-        return _on_device(inputs, self.device), _on_device(targets, self.device)
+        return on_device(inputs, self.device), on_device(targets, self.device)
 
     def _gradients(self, batch: Any) -> None:
         """Leave the gradients of the whole batch in the parameters, and its loss in self._loss."""
@@ -215,7 +188,7 @@ class TrainOp:
         for parameter in self._parameters:
             parameter.grad = None
         inputs, targets = batch
-        self._batch_size = _num_examples(targets)
+        self._batch_size = num_examples(targets)
         self._grad_norm = None
         self.gradient_evaluations += 1
         if self.accumulate == 1:
@@ -464,7 +437,7 @@ def build_train_op(
         model,
         loss,
         optimizer,
-        _as_source(data),
+        as_source(data),
         [make_update(update, model) for update in updates],
         gate=gate,
         accumulate=accumulate,
@@ -497,38 +470,9 @@ def _check_options(
         raise SessionError("loss_above is the gate's business: give it an on_nan policy as well")
 
 
-def _as_source(data: Any) -> BatchSource:
-    if hasattr(data, "batch"):
-        return data
-    if isinstance(data, Sequence):
-        return ListOfBatches(data)
-    raise SessionError(
-        f"data is a {type(data).__name__}: give an object with `batch(position)`, such as Batches(inputs, targets, "
-        "batch_size=…), or a list of (inputs, targets); an iterator cannot be resumed"
-    )
-
-
 def _note_own_rates(optimizer: torch.optim.Optimizer) -> None:
     """Note each group's rate as a multiple of the optimizer's, for schedules."""
     base = optimizer.defaults.get("lr")
     for group in optimizer.param_groups:
         if base and isinstance(base, float | int) and "lr" in group:
             group.setdefault("lr_scale", group["lr"] / base)
-
-
-def _on_device(value: Any, device: torch.device) -> Any:
-    """Move tensors, in tuples, lists and dicts too; what is there already is handed on as it is."""
-    if isinstance(value, Tensor):
-        return value if value.device == device else value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {key: _on_device(item, device) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_on_device(item, device) for item in value)
-    return value
-
-
-def _num_examples(targets: Any) -> int:
-    """Return the length of the first tensor in the targets."""
-    while isinstance(targets, Mapping | tuple | list) and len(targets):
-        targets = next(iter(targets.values())) if isinstance(targets, Mapping) else targets[0]
-    return len(targets)

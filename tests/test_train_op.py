@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from optrun.experiments import Batches, build_train_op
+from optrun.experiments.batch_source import EndOfData
 from optrun.experiments.errors import CheckpointError, DivergedError, SessionError
-from optrun.experiments.train_op import EndOfData
 
 from .helpers import linear_problem, small_train_op
 

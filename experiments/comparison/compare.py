@@ -106,7 +106,7 @@ class _Study:
         if fresh and path.exists():
             trash(path)
         self._maker = TaskMaker(root, path.name, use_cache=not fresh)
-        self._ledger = Ledger(path, "compare", protocol, [_describe(entry) for entry in entries])
+        self._ledger = Ledger(path, "compare", protocol, [describe_entry(entry) for entry in entries])
         self._expected = expected_equal([entry.config.to_dict() for entry in entries])
         self._ledger.data["pairing"]["differences"] = differences(entries)
         self._ledger.data["pairing"]["same"] = [WHAT[what] for what in self._expected]
@@ -336,7 +336,7 @@ def _protocol(
     metric = metric or f"{'test' if config.data.test else 'val'}/{select.partition('/')[2]}"
     for entry in entries:
         _check_measured(entry, metric)
-    mode, own_margin = _facts(config, metric)
+    mode, own_margin = metric_facts(config, metric)
     if margin is None and own_margin is None:
         raise UsageError(f"{metric} has no registered margin: say with --margin what difference matters")
     tuned = tune is not None and not all(entry.runs for entry in entries)
@@ -371,7 +371,7 @@ def _check_measured(entry: Entry, metric: str) -> None:
         raise UsageError(f"{entry.name} does not measure '{metric}'.{hint} It measures {', '.join(every)}")
 
 
-def _facts(config: Config, metric: str) -> tuple[str, float | None]:
+def metric_facts(config: Config, metric: str) -> tuple[str, float | None]:
     """Return the mode and the registered margin of a metric."""
     label = metric.partition("/")[2]
     part = next((part for part in config.metrics if part.label == label), None)
@@ -388,7 +388,7 @@ def _with_target(entry: Entry, target: float) -> Entry:
     return dataclasses.replace(entry, config=dataclasses.replace(entry.config, eval=changed))
 
 
-def _describe(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "target": entry.target,

@@ -64,9 +64,10 @@ def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Seque
         for name, found in fingerprints.items():
             if found[what] != first[what]:
                 values = f"{first[what]!s:.12} and {found[what]!s:.12}"
+                values = f"{first[what]!s:.12} and {found[what]!s:.12}"
                 raise PairingError(
-                    f"the comparison is not fair: with seed {seed}, {first_name} and {name} differ in their {WHAT[what]} "
-                    f"({values}), though nothing in their configurations asks for it. Does a model, data set or loss of "
-                    "your own draw numbers that do not depend on the seed alone?"
+                    f"the comparison is not fair: with seed {seed}, {first_name} and {name} differ in their "
+                    f"{WHAT[what]} ({values}), though nothing in their configurations asks for it. Does a model, data "
+                    "set or loss of your own draw numbers that do not depend on the seed alone?"
                 )
     return {what: first[what] for what in expected}

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from ..run import Run
 from ..run_dir import default_root, trash
-from .compare import FIRST_TUNING_SEED, _describe, _facts
+from .compare import FIRST_TUNING_SEED, describe_entry, metric_facts
 from .entries import make_entries
 from .ledger import Ledger
 from .pool import OnEvent, Pool
@@ -60,7 +60,7 @@ def sweep(
     values = parse_spec(key, spec, trials, method, FIRST_TUNING_SEED)
     (entry,) = make_entries([target], [*overrides, f"{key}={json.dumps(values[0])}"], root)
     select = entry.config.eval.metric
-    mode, margin = _facts(entry.config, select)
+    mode, margin = metric_facts(entry.config, select)
     protocol = {
         "seeds": [],
         "tune_trials": len(values),
@@ -87,7 +87,7 @@ def sweep(
     if fresh and path.exists():
         trash(path)
     maker = TaskMaker(root, path.name, use_cache=not fresh)
-    ledger = Ledger(path, "sweep", protocol, [_describe(entry)])
+    ledger = Ledger(path, "sweep", protocol, [describe_entry(entry)])
     started = time.monotonic()
     tasks = [maker.make(entry, "tune", seed, {key: value}) for seed in protocol["tune_seeds"] for value in values]
     numbered = [(ledger.add(task), task) for task in tasks]

@@ -1,0 +1,107 @@
+"""`optrun compare`: which is better, and how sure is that?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .. import command as shared
+
+
+@shared.command(
+    "compare",
+    section="Run",
+    examples="""
+    optrun compare sgd mom adam  # tuned alike, on 10 fresh seeds
+    optrun compare mom adam train.epochs=3 adam:optimizer.lr=3e-3 --no-tune
+    optrun compare mom adam --target 0.96 --baseline mom -j 4
+    optrun compare mom new.yaml --gate 'new not worse than mom within 0.005'
+    optrun compare study.yaml --export result.md --export result.svg
+    """,
+)
+@shared.target_argument("TARGET... [KEY=VALUE]...")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of the evaluation.  [default: 10]")
+@click.option("--tune", type=click.IntRange(min=1), help="Rates tried for each entry, on 2 seeds each.  [default: 5]")
+@click.option("--no-tune", is_flag=True, help="Compare the entries with their settings as given.")
+@click.option("--metric", help="The one endpoint of the verdict, such as test/accuracy.")
+@click.option("--target", type=float, help="A value of the validation metric: epochs to it are compared too.")
+@click.option("--baseline", metavar="NAME", help="Compare the others with this entry only.")
+@click.option("--margin", type=click.FloatRange(min=0), help="The largest difference that does not matter.")
+@click.option(
+    "--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of all tests.  [default: 0.05]"
+)
+@shared.jobs_option
+@shared.fresh_runs_option
+@click.option("--no-train", is_flag=True, help="Read the runs that are there; refuse if one is missing.")
+@shared.export_option
+@click.option(
+    "--gate", "gates", multiple=True, metavar="EXPR", help="A condition; exit with 1 unless it holds. Repeatable."
+)
+@shared.json_option
+@shared.quiet_option
+@shared.verbose_option
+def command(
+    arguments: tuple[str, ...],
+    seeds: int | None,
+    tune: int | None,
+    no_tune: bool,
+    metric: str | None,
+    target: float | None,
+    baseline: str | None,
+    margin: float | None,
+    alpha: float | None,
+    jobs: int | None,
+    fresh: bool,
+    no_train: bool,
+    exports: tuple[str, ...],
+    gates: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Compare optimizers: tuned alike, paired by seed, with a verdict.
+
+    TARGET is a preset, a YAML file, an optimizer, run:NAME for finished runs,
+    or one file with `entries:`. KEY=VALUE changes a value of all entries,
+    NAME:KEY=VALUE one of the entry NAME.
+
+    \b
+    EXPR is one of
+      ENTRY.METRIC >= NUMBER   (also <=, > and <)
+      A better than B
+      A not worse than B within NUMBER
+      A equivalent to B within NUMBER
+    """
+    targets, overrides = shared.split_targets(arguments)
+    if not targets:
+        raise click.UsageError("compare what? Name two presets, files or optimizers: optrun compare mom adam")
+    if tune is not None and no_tune:
+        raise click.UsageError("--tune and --no-tune exclude each other")
+    if fresh and no_train:
+        raise click.UsageError("--fresh repeats runs, and --no-train makes none: leave one out")
+
+    from ...experiments.comparison import compare
+    from ..comparing import CompareWatch
+    from ..console import show_log
+
+    show_log(verbose)
+    watch = CompareWatch("compare", quiet, as_json, gates, exports)
+    tuning: dict[str, Any] = {"tune": None} if no_tune else {} if tune is None else {"tune": tune}
+    return watch.follow(
+        lambda: compare(
+            targets,
+            overrides,
+            seeds=seeds,
+            metric=metric,
+            target=target,
+            baseline=baseline,
+            margin=margin,
+            alpha=alpha,
+            jobs=jobs,
+            fresh=fresh,
+            train=not no_train,
+            on_event=watch.on_event,
+            **tuning,
+        )
+    )

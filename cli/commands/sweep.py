@@ -1,0 +1,93 @@
+"""`optrun sweep`: how much depends on one setting?"""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from .. import command as shared
+
+_RANGE = re.compile(r"(?:log|lin):")
+
+
+@shared.command(
+    "sweep",
+    section="Run",
+    examples="""
+    optrun sweep mom optimizer.lr=log:1e-3:1
+    optrun sweep mom optimizer.momentum=0,0.5,0.9,0.99 train.epochs=3 --seeds 3
+    optrun sweep adam optimizer.lr=log:1e-4:0.1 --method random --trials 12
+    """,
+)
+@shared.target_argument("TARGET KEY=SPEC [KEY=VALUE]...")
+@click.option("--trials", type=click.IntRange(min=2), help="Values of a range.  [default: 9]")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs with each value.")
+@click.option(
+    "--method", type=click.Choice(["grid", "random"]), default="grid", show_default=True, help="Spread, or drawn."
+)
+@shared.jobs_option
+@shared.fresh_runs_option
+@shared.export_option
+@shared.json_option
+@shared.quiet_option
+@shared.verbose_option
+def command(
+    arguments: tuple[str, ...],
+    trials: int | None,
+    seeds: int,
+    method: str,
+    jobs: int | None,
+    fresh: bool,
+    exports: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Try values of one setting, and see how much depends on it.
+
+    TARGET is a preset, a YAML file, or an optimizer. KEY=VALUE changes a value.
+
+    \b
+    SPEC is one of
+      log:1e-3:1   a range, even on a log scale
+      lin:0:1      a range
+      a,b,c        the values themselves
+    """
+    target, overrides = shared.split_target(arguments, default=None)
+    specs = [override for override in overrides if is_spec(override.partition("=")[2])]
+    overrides = [override for override in overrides if override not in specs]
+    if not specs:
+        raise click.UsageError("sweep what? Give KEY=SPEC, such as optimizer.lr=log:1e-3:1 or optimizer.lr=0.1,0.3,1")
+    if len(specs) > 1:
+        raise click.UsageError(f"one setting at a time: got {' and '.join(specs)}")
+    key, _, spec = specs[0].partition("=")
+    if trials is not None and not _RANGE.match(spec):
+        raise click.UsageError(f"--trials is for ranges; {specs[0]} lists its values")
+
+    from ...experiments.comparison import sweep
+    from ..comparing import CompareWatch
+    from ..console import show_log
+
+    show_log(verbose)
+    watch = CompareWatch("sweep", quiet, as_json, exports=exports)
+    return watch.follow(
+        lambda: sweep(
+            target,
+            key,
+            spec,
+            overrides,
+            trials=trials,
+            seeds=seeds,
+            method=method,
+            jobs=jobs,
+            fresh=fresh,
+            on_event=watch.on_event,
+        )
+    )
+
+
+def is_spec(text: str) -> bool:
+    """Tell whether a value names several: a range, or a list with commas that stand in no bracket or quote."""
+    outside = re.sub(r"\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'", "", text)
+    return bool(_RANGE.match(text)) or "," in outside
