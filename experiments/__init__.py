@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .comparison import Comparison as Comparison
+    from .comparison import compare as compare
+    from .comparison import sweep as sweep
     from .data import Batches as Batches
     from .data import Dataset as Dataset
     from .data import make_data as make_data
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batches": "data",
     "CheckpointHook": "hooks.checkpoint",
+    "Comparison": "comparison",
     "Dataset": "data",
     "EvaluationHook": "hooks.evaluation",
     "Every": "hook",
@@ -61,6 +65,7 @@ _HOMES = {
     "Update": "updates",
     "build": "experiment",
     "build_train_op": "train_op",
+    "compare": "comparison",
     "evaluate": "training",
     "load_config": "training",
     "make_data": "data",
@@ -76,6 +81,7 @@ _HOMES = {
     "register_schedule": "schedules",
     "register_update": "updates",
     "resume": "training",
+    "sweep": "comparison",
     "train": "training",
 }
 

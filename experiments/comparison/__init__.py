@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .compare import compare
 from .result import Comparison
-from .sweep import sweep
+from .study import compare
+from .sweeping import sweep
 
 __all__ = ["Comparison", "compare", "sweep"]

@@ -13,11 +13,11 @@ from typing import Any
 from ..errors import UsageError
 from ..run import Run
 from ..run_dir import default_root, trash
-from .compare import FIRST_TUNING_SEED, describe_entry, metric_facts
 from .entries import make_entries
 from .ledger import Ledger
 from .pool import OnEvent, Pool
 from .result import Comparison
+from .study import FIRST_TUNING_SEED, describe_entry, metric_facts
 from .tasks import Task, TaskMaker
 from .tuning import parse_spec
 
