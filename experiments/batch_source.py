@@ -68,6 +68,8 @@ def on_device(value: Any, device: torch.device) -> Any:
 
 def num_examples(targets: Any) -> int:
     """Return the length of the first tensor in the targets."""
+    if isinstance(targets, Tensor):
+        return targets.shape[0]
     while isinstance(targets, Mapping | tuple | list) and len(targets):
         targets = next(iter(targets.values())) if isinstance(targets, Mapping) else targets[0]
     return len(targets)

@@ -12,8 +12,9 @@ import contextlib
 import enum
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .lengths import Length, RunLength
 
@@ -82,8 +83,7 @@ class Every:
         return f"every {next(f'{value:g} {name}' for name, value in vars(self).items() if value is not None)}"
 
 
-@dataclass(frozen=True, slots=True)
-class RunArgs:
+class RunArgs(NamedTuple):
     """What a hook asks of the coming step.
 
     Args:
@@ -94,7 +94,7 @@ class RunArgs:
     """
 
     fetches: tuple[str, ...] = ()
-    feed: Mapping[str, Any] = field(default_factory=dict)
+    feed: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class MonitoredTrainingSession:
         self.at_boundary = False
         try:
             self._run_step(train_op)
-            if self.outcome is not None or self.interrupted:
+            if self.outcome is not None or self._signal.signum is not None:
                 train_op.settle()
         except EndOfData as end:
             self.request_stop(str(end), "done")
@@ -449,7 +449,9 @@ class MonitoredTrainingSession:
 _NOTHING: Mapping[str, Any] = {}
 
 
-def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> dict[str, Any] | None:
+def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> Mapping[str, Any]:
+    if len(requests) == 1:
+        return requests[0][1].feed
     feed: dict[str, Any] = {}
     for hook, request in requests:
         for name, value in request.feed.items():
@@ -461,9 +463,9 @@ def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> dict[str, Any] | N
 
 
 def _fetched(train_op: TrainOp, requests: Sequence[tuple[Hook, RunArgs]]) -> dict[int, dict[str, Any]]:
-    names = list(dict.fromkeys(name for _, request in requests for name in request.fetches))
-    if not names:
+    if not any(request.fetches for _, request in requests):
         return {}
+    names = list(dict.fromkeys(name for _, request in requests for name in request.fetches))
     values = train_op.fetch(names)
     return {id(hook): {name: values[name] for name in request.fetches} for hook, request in requests}
 

@@ -201,7 +201,7 @@ class TrainOp:
         self._loss = torch.stack(losses).sum()
 
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
-        self._seed_default(self._noise.key(self.batch, micro, self.rank))
+        self._seed_default(self._noise.key(self.batch, micro << 20 | self.rank))
         with self._autocast:
             loss = self.loss(self._forward(inputs), targets)
         if weight != 1.0:

@@ -11,7 +11,13 @@ import numpy as np
 
 from ..run import Curve, Run
 
-AXES = {"step": "step", "epoch": "epoch", "gradient_evaluations": "gradient evaluations", "secs": "seconds"}
+AXES = {
+    "step": "step",
+    "epoch": "epoch",
+    "examples": "examples",
+    "gradient_evaluations": "gradient evaluations",
+    "secs": "seconds",
+}
 QUARTILES_FROM = 5  # runs, below which a band of quartiles says less than the extremes do
 _DIVERGED = "diverged"
 
@@ -138,23 +144,32 @@ def gradients_per_step(run: Run) -> float:
     return gradients / steps if gradients and steps else 1.0
 
 
+def examples_by_step(run: Run) -> dict[int, float]:
+    """Return the examples that the run had drawn at each step that has a metric row."""
+    return {row["step"]: row["examples"] for row in run.rows if row.get("examples") is not None}
+
+
 def _curve(run: Run, metric: str) -> Curve | None:
     return run.metrics.get(metric)
 
 
 def _axes(runs: Sequence[Run], curves: Sequence[Curve | None], steps: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the steps' places on every axis: epochs as any run has them, seconds as the median of the runs."""
-    epochs, secs = np.full(len(steps), np.nan), np.full((len(runs), len(steps)), np.nan)
-    for row, curve in enumerate(curves):
+    """Return the steps' places on every axis: epochs and examples as any run has them, seconds as the runs' median."""
+    epochs, examples = np.full(len(steps), np.nan), np.full(len(steps), np.nan)
+    secs = np.full((len(runs), len(steps)), np.nan)
+    for row, (run, curve) in enumerate(zip(runs, curves, strict=True)):
         if curve is not None:
             places = np.searchsorted(steps, curve.steps)
             epochs[places], secs[row, places] = curve.epochs, curve.secs
+            drawn = examples_by_step(run)
+            examples[places] = [drawn.get(int(step), math.nan) for step in curve.steps]
     rates = [gradients_per_step(run) for run, curve in zip(runs, curves, strict=True) if curve is not None] or [1.0]
     return {
         "step": steps,
         "epoch": epochs,
         "gradient_evaluations": steps * float(np.median(rates)),
         "secs": _quantile(secs, 0.5),
+        "examples": examples,
     }
 
 
@@ -167,6 +182,7 @@ def _ending(run: Run, curve: Curve | None, row: np.ndarray, finite: np.ndarray, 
     index = int(np.searchsorted(curve.steps, step))
     x: dict[str, Any] = {"step": step, "epoch": curve.epochs[index], "secs": curve.secs[index]}
     x["gradient_evaluations"] = step * gradients_per_step(run)
+    x["examples"] = examples_by_step(run).get(step, math.nan)
     return Ending(seed, step, float(row[place]), {key: float(value) for key, value in x.items()})
 
 
