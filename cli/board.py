@@ -14,7 +14,7 @@ from .console import paint, say, width
 from .streams import is_utf8
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 _LIVE_SECS = 0.1
 _FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 5.0, 60.0
@@ -128,7 +128,8 @@ class Progress:
         self.done += 1
         self.cached += bool(event["cached"])
         if event["state"] == "failed":
-            say(f"{paint(sys.stderr, 'error:', fg='red')} {run_text(event)} failed: {event['message']}")
+            why = event["message"].partition("\n")[0]
+            say(f"{paint(sys.stderr, 'error:', fg='red')} {run_text(event)} failed: {why}")
 
 
 class LineProgress(Progress):
@@ -180,15 +181,16 @@ class Board(Progress):
 
     def handle(self, event: Mapping[str, Any]) -> None:
         super().handle(event)
-        if event["kind"] == "phase" or time.monotonic() - self._drawn >= _LIVE_SECS:
+        if event["kind"] == "phase" or (self.phase and time.monotonic() - self._drawn >= _LIVE_SECS):
             self._drawn = time.monotonic()
             self._display.draw(self.table(width(sys.stderr) - 1))
 
     def close(self) -> None:
         self._display.clear()
 
-    def table(self, room: int) -> Table:
+    def table(self, room: int) -> RenderableType:
         """Return the board, as much of it as fits into `room` columns: curves go first, then the losses."""
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
@@ -206,8 +208,7 @@ class Board(Progress):
                 text.highlight_regex("━+|#+", "cyan")
                 text.highlight_regex("─+", "dim")
             board.add_row(*texts)
-        board.add_row(Text(f"{self.done}/{self.total} runs", style="dim"), *[""] * (len(kept) - 1))
-        return board
+        return Group(board, Text(f"{self.done}/{self.total} runs", style="dim"))
 
     def _cells(self, entry: EntryState) -> list[str]:
         name = entry.name if len(entry.name) <= _WIDEST_NAME else f"{entry.name[: _WIDEST_NAME - 1]}…"
@@ -219,7 +220,7 @@ class Board(Progress):
         curve = list(entry.losses) if len(entry.losses) > 1 else entry.scores
         return [
             name,
-            f"{self.phase} {bar(share, _BAR, self._unicode)}",
+            f"{self.phase:<8} {bar(share, _BAR, self._unicode)}",
             f"{entry.done}/{entry.total}{lost}",
             f"loss {entry.loss:.3f}" if entry.loss is not None else "",
             sparkline(curve, _CURVE, self._unicode),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class CompareWatch:
         as_json: the result is one JSON document.
         gates: conditions, as they were written.
         exports: files to write; `-` is Markdown on stdout.
+        train: of a sweep, the command that trains once: `["optrun", "train", "mom"]`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class CompareWatch:
         as_json: bool = False,
         gates: Sequence[str] = (),
         exports: Sequence[str] = (),
+        train: Sequence[str] = (),
     ):
         from ..experiments.report.export import check_suffix
 
@@ -49,7 +52,7 @@ class CompareWatch:
             if file != STDOUT:
                 check_suffix(file)
         self.command, self.quiet, self.as_json = command, quiet, as_json
-        self._exports, self._wanted, self._gates = exports, list(gates), []
+        self._exports, self._wanted, self._gates, self._train = exports, list(gates), [], train
         self._plan: Mapping[str, Any] = {}
         self._progress = Progress() if quiet else Board() if is_live() else LineProgress()
 
@@ -150,8 +153,8 @@ class CompareWatch:
             else:
                 result(result_lines(group, results) if results else sweep_lines(group))
         for gate in gates:
-            write = say if takes_stdout else result
-            write(f"gate {_marked(gate)}")
+            for line in _gate_lines(gate):
+                (say if takes_stdout else result)(line)
         if failed:
             say(f"{len(failed)} of {len(group.records)} runs failed ({states(group.records)}); the rest is saved")
         if not self.quiet:
@@ -166,7 +169,7 @@ class CompareWatch:
             return same_command()
         tuning = (group.entries[0].get("tuning") or {}) if group.kind == "sweep" else {}
         if tuning.get("chosen") is not None:
-            return f"optrun train {shlex.quote(_target(group))} {tuning['key']}={tuning['chosen']}"
+            return shlex.join([*self._train, f"{tuning['key']}={tuning['chosen']}"])
         return f"optrun report {group_reference(group.path)} --open"
 
 
@@ -177,17 +180,13 @@ def same_command() -> str:
     return shlex.join(["optrun", *(argument for argument in arguments if argument not in _NOT_REPEATED)])
 
 
-def _target(group: Any) -> str:
-    """Return a sweep's target as it was typed, as far as the plan still tells."""
-    said = str(group.entries[0].get("target", ""))
-    return said.removeprefix("preset ") if said.startswith("preset ") else group.entries[0]["name"]
+def _gate_lines(gate: Any) -> list[str]:
+    """Return what became of a gate, wrapped, the verdict in its colour."""
+    from .console import width
 
-
-def _marked(gate: Any) -> str:
-    color = {True: "green", False: "red", None: "yellow"}[gate.holds]
-    text, mark = str(gate), f"{gate.gate.text}: "
-    word = text.removeprefix(mark).partition(".")[0]
-    return text.replace(f"{mark}{word}", f"{mark}{paint(sys.stdout, word, fg=color)}", 1)
+    lines = textwrap.wrap(f"gate {gate}", width(sys.stdout), subsequent_indent="  ", break_on_hyphens=False)
+    word, color = {True: ("holds", "green"), False: ("does not hold", "red"), None: ("undecided", "yellow")}[gate.holds]
+    return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
 
 
 def _document(group: Any, results: Any, gates: list[Any], failed: list[Any], page: Path | None) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if protocol["seeds"]:
         yield "seeds", f"{len(protocol['seeds'])}, the same for all entries"
     yield "runs", _runs(plan)
-    yield "endpoint", _endpoint(protocol)
+    yield ("score" if protocol.get("spec") else "endpoint"), _endpoint(protocol)
     if protocol.get("target"):
         target = protocol["target"]
         yield "target", f"{target['metric']} {style.number(target['value'])}; epochs until it is reached are compared"
@@ -68,7 +68,7 @@ def _runs(plan: Mapping[str, Any]) -> str:
     before = f", {cached} of them done before" if cached else ""
     secs = plan.get("estimate_secs")
     about = f"; about {duration(secs)}" if secs else ""
-    return f"{total}{before}; {count(plan['protocol']['jobs'], 'run')} at a time{about}"
+    return f"{total}{before}, {plan['protocol']['jobs']} at a time{about}"
 
 
 def _endpoint(protocol: Mapping[str, Any]) -> str:
@@ -78,6 +78,8 @@ def _endpoint(protocol: Mapping[str, Any]) -> str:
         return f"{protocol['metric']}, {better}"
     source = protocol.get("margin_source")
     said = f"{protocol['metric']}, {better}; margin {style.number(margin)}{f' ({source})' if source else ''}"
+    if protocol.get("spec"):
+        return said
     against = f"; each against {protocol['baseline']}" if protocol.get("baseline") else ""
     return f"{said}, alpha {style.number(protocol['alpha'])}{against}"
 
@@ -118,16 +120,13 @@ def sweep_said(group: Any) -> Said:
 
 def said_lines(said: Said) -> list[str]:
     """Return the sentence, wrapped, and each note below it."""
+    lines = [paint(sys.stdout, line, bold=True) for line in wrapped(f"{said.headline}.")]
+    return [*lines, *(line for note in said.notes for line in wrapped(note, "  "))]
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Return a text as lines that fit, each indented."""
     room = width(sys.stdout)
-    lines = _wrapped(f"{said.headline}.", room, "")
-    if lines and sys.stdout.isatty():
-        lines = [paint(sys.stdout, line, bold=True) for line in lines]
-    for note in said.notes:
-        lines += _wrapped(note, room, "  ")
-    return lines
-
-
-def _wrapped(text: str, room: int, indent: str) -> list[str]:
     return textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 

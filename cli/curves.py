@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..experiments.errors import NothingMatchedError, unknown_name
 from ..experiments.report.curves import Band, aggregate, smoothed
-from ..experiments.report.group import Group, metric_names, unique_labels
+from ..experiments.report.group import FINISHED, Group, metric_names, unique_labels
 from ..experiments.report.page_data import starts_log, worst_of
 from ..experiments.run import Run
 
@@ -27,12 +27,20 @@ def run_bands(runs: Sequence[Run], metric: str | None) -> tuple[str, list[Band]]
 def group_bands(group: Group, metric: str | None = None) -> tuple[str, list[Band]]:
     """Return the metric, by default the one that choices are made by, and a line for each entry of a comparison.
 
+    A sweep has a line for each of its values.
+
     Raises:
         NothingMatchedError: no run has it; the message has the nearest name.
     """
-    role = "evaluate" if group.kind == "compare" else "tune"
-    runs = {name: [r.run for r in group.finished(name, role) if r.run is not None] for name in group.names}
-    name = _chosen(metric, [group.protocol.get("select"), group.metric], [run for some in runs.values() for run in some])
+    runs: dict[str, list[Run]] = {}
+    for record in group.records:
+        is_part = record.state in FINISHED and record.role == ("evaluate" if group.kind == "compare" else "tune")
+        if is_part and record.run is not None:
+            label = record.entry if group.kind == "compare" else _settings(record.settings)
+            runs.setdefault(label, []).append(record.run)
+    name = _chosen(
+        metric, [group.protocol.get("select"), group.metric], [run for some in runs.values() for run in some]
+    )
     return name, _bands(runs, name, group.mode)
 
 
@@ -56,6 +64,10 @@ def group_figure(bands: Sequence[Band], x: str, log: bool | None, smooth: float,
         draw_curves(figure.subplots(), bands, bands[0].name, x, log, smooth)
 
     return save(draw, path, width=COLUMN * 1.4, height=2.9)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
 
 
 def _chosen(metric: str | None, first: Sequence[str | None], runs: Sequence[Run]) -> str:

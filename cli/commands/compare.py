@@ -60,7 +60,7 @@ def command(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Compare optimizers: tuned alike, paired by seed, with a verdict.
+    """Compare optimizers: tuned alike, paired by seed.
 
     TARGET is a preset, a YAML file, an optimizer, run:NAME for finished runs,
     or one file with `entries:`. KEY=VALUE changes a value of all entries,

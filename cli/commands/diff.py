@@ -24,9 +24,9 @@ _NEVER_THE_SAME = ("train_secs", "cpu_secs")  # of two runs, however equal
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where they differ in more than seconds.")
 @shared.json_option
 def command(run_a: str, run_b: str, exit_code: bool, as_json: bool) -> int:
-    """Show what two runs differ in: settings, results, environment.
+    """Show what differs between two runs.
 
-    A and B are names, beginnings of names, paths, or @1 for the latest.
+    That is settings, results and environment. A and B are names, beginnings of names, paths, or @1 for the latest.
     """
     import sys
 

@@ -28,7 +28,16 @@ _AXES = {"step": "step", "epoch": "epoch", "gradients": "gradient_evaluations", 
     "--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Weight of the past, as in 0.6."
 )
 @click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
-def command(runs: tuple[str, ...], metric: str | None, axis: str, log: bool, smooth: float, output: str | None) -> None:
+@shared.json_option
+def command(
+    runs: tuple[str, ...],
+    metric: str | None,
+    axis: str,
+    log: bool,
+    smooth: float,
+    output: str | None,
+    as_json: bool,
+) -> None:
     """Draw the learning curves of runs, or of one comparison.
 
     RUN is a name, the beginning of one, a path, or @1 for the latest.
@@ -42,7 +51,7 @@ def command(runs: tuple[str, ...], metric: str | None, axis: str, log: bool, smo
     from ...experiments.report.terminal import curves_text
     from ...experiments.run import Run
     from .. import curves
-    from ..console import result, width
+    from ..console import result, result_json, width
     from ..groups import find_run_or_group
     from ..streams import is_utf8
 
@@ -54,11 +63,16 @@ def command(runs: tuple[str, ...], metric: str | None, axis: str, log: bool, smo
         raise UsageError("one comparison at a time, and no single runs beside it")
     singles = [] if is_group else [Run(thing) for thing in things]
     name, bands = curves.group_bands(Group(things[0]), metric) if is_group else curves.run_bands(singles, metric)
+    drawn = curves.smooth_bands(bands, smooth) if smooth else bands
     if output is not None and is_group:
-        result(str(curves.group_figure(bands, x, log or None, smooth, output)))
+        curves.group_figure(bands, x, log or None, smooth, output)
     elif output is not None:
-        result(str(plot_runs(singles, name, x, log or None, smooth, output)))
+        plot_runs(singles, name, x, log or None, smooth, output)
+    if as_json:
+        lines = [{"label": band.label, "x": band.x[x].tolist(), "y": band.median.tolist()} for band in drawn]
+        result_json("optrun/plot@1", metric=name, axis=axis, lines=lines, file=output)
+    elif output is not None:
+        result(output)
     else:
-        drawn = curves.smooth_bands(bands, smooth) if smooth else bands
         unicode = is_utf8(sys.stdout)
         result([name, *curves_text(drawn, x=x, width=width(sys.stdout), unicode=unicode, log=log)])

@@ -64,7 +64,7 @@ def _folders(runs: tuple[str, ...]) -> list[Path]:
     for name in runs:
         thing = find_run_or_group(name)
         found[getattr(thing, "path", thing)] = _runs_in(thing)
-    for path, inside in found.items():
+    for inside in found.values():
         for run_dir in inside:
             if (status := run_dir.status()).get("state") == "running":
                 pid = status.get("pid")

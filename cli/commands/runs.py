@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from .. import command as shared
 
 _HEADER = ["run", "status", "optimizer", "steps", "secs", "result", "curve"]
 _NUMBERS = {3, 4}  # columns aligned to the right
+_DROPPED = ["curve", "secs", "steps", "optimizer"]  # in this order, where the terminal is too narrow
 _DAMAGED = "damaged"
 
 
@@ -19,28 +21,38 @@ _DAMAGED = "damaged"
     examples="""
     optrun runs  # all runs here, oldest first
     optrun runs --status interrupted
-    optrun runs mom -n 5  # the latest five with `mom` in their names
+    optrun runs mom -n 5  # the latest five with `mom` in the name
+    optrun runs --group compare-sgd  # those of one comparison
     optrun runs --json | jq -r '.runs[].name'
     """,
 )
 @click.argument("pattern", default="")
 @click.option("--status", help="Only runs that are running, done, stopped, interrupted, diverged or failed.")
+@click.option("--group", metavar="NAME", help="Only runs of the comparison or sweep of that name.")
 @click.option("-n", "--last", type=click.IntRange(min=1), help="Only so many of the latest.")
 @shared.json_option
-def command(pattern: str, status: str | None, last: int | None, as_json: bool) -> None:
-    """List runs; PATTERN is a part of the name."""
+def command(pattern: str, status: str | None, group: str | None, last: int | None, as_json: bool) -> None:
+    """List runs; PATTERN is a part of the name.
+
+    Those of a comparison or sweep stand below its name.
+    """
     from typing import get_args
 
     from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
     from ...experiments.run_dir import State, default_root
     from ...experiments.run_lookup import find_runs
     from ..console import result, result_json
+    from ..groups import group_name
 
     states = (*get_args(State), _DAMAGED)
     if status is not None and status not in states:
         raise UsageError(unknown_name("status", status, states))
-    rows = [_facts(run) for run in find_runs() if pattern in run.path.name]
-    rows = sorted((row for row in rows if status in (None, row["status"])), key=lambda row: row["started"] or "")
+    names = {run: group_name(run) for run in find_runs()}
+    if group is not None:
+        wanted = _group(group, names.values())
+        names = {run: name for run, name in names.items() if name == wanted}
+    rows = [_facts(run, name) for run, name in names.items() if pattern in f"{name or ''}/{run.path.name}"]
+    rows = _in_order([row for row in rows if status in (None, row["status"])])
     rows = rows[-last:] if last else rows
     if not rows:
         wanted = f"no runs in {default_root()}/" + (f" have '{pattern}' in their names" if pattern else "")
@@ -51,7 +63,30 @@ def command(pattern: str, status: str | None, last: int | None, as_json: bool) -
         result(_table(rows))
 
 
-def _facts(run_dir: Any) -> dict[str, Any]:
+def _group(wanted: str, names: Iterable[str | None]) -> str:
+    """Return the name of the group that is meant, in full."""
+    from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
+
+    known = sorted({name for name in names if name is not None})
+    found = [name for name in known if name == wanted] or [name for name in known if name.startswith(wanted)]
+    if len(found) > 1:
+        raise UsageError(f"'{wanted}' means {len(found)} groups: {', '.join(found)}. Give more of the name")
+    if not found:
+        raise NothingMatchedError(unknown_name("group", wanted, known))
+    return found[0]
+
+
+def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort the runs by when they started, those of a group together, where its latest one belongs."""
+    latest: dict[str, str] = {}
+    for row in rows:
+        row["started"] = row["started"] or ""
+        if row["group"]:
+            latest[row["group"]] = max(latest.get(row["group"], ""), row["started"])
+    return sorted(rows, key=lambda row: (latest.get(row["group"], row["started"]), row["group"] or "", row["started"]))
+
+
+def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
     """Return what the list says of a run; a damaged one is listed as such, and hides no other."""
     from ...experiments.errors import DataError
     from ...experiments.run import Run
@@ -65,6 +100,7 @@ def _facts(run_dir: Any) -> dict[str, Any]:
         status, summary, config, optimizer = {"state": _DAMAGED}, {}, {}, {}
     return {
         "name": run_dir.path.name,
+        "group": group,
         "path": str(run_dir.path),
         "status": status.get("state"),
         "optimizer": optimizer.get("name"),
@@ -80,18 +116,37 @@ def _facts(run_dir: Any) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """Lay the runs out; where the terminal is too narrow, the curves go first, then the seconds."""
+    """Lay the runs out, without what there is no room for."""
     import sys
 
-    from ..console import columns, table
+    from ..console import columns
 
-    cells = [_HEADER, *(_cells(row) for row in rows)]
-    for dropped in ([], ["curve"], ["curve", "secs"]):
-        kept = [index for index, name in enumerate(_HEADER) if name not in dropped]
-        lines = table([[row[index] for index in kept] for row in cells], {kept.index(i) for i in _NUMBERS if i in kept})
-        if max(map(len, lines)) <= columns(sys.stdout):
-            break
-    return lines
+    cells, kept = [_HEADER, *(_cells(row) for row in rows)], list(_HEADER)
+    lines = _laid_out(cells, kept)
+    for name in _DROPPED:
+        if max(map(len, lines)) > columns(sys.stdout):
+            kept.remove(name)
+            lines = _laid_out(cells, kept)
+    return _below_their_groups(lines, rows)
+
+
+def _laid_out(cells: list[list[str]], kept: list[str]) -> list[str]:
+    from ..console import table
+
+    indices = [index for index, name in enumerate(_HEADER) if name in kept]
+    right = [place for place, index in enumerate(indices) if index in _NUMBERS]
+    return table([[row[index] for index in indices] for row in cells], right)
+
+
+def _below_their_groups(lines: list[str], rows: list[dict[str, Any]]) -> list[str]:
+    """Put the name of each group before the lines of its runs."""
+    headed, group = lines[:1], None
+    for line, row in zip(lines[1:], rows, strict=True):
+        if row["group"] not in (None, group):
+            headed.append(f"{row['group']}/")
+        group = row["group"]
+        headed.append(line)
+    return headed
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -104,7 +159,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     name = next((name for name in final if name.startswith("test/") and name != "test/loss"), next(iter(final), None))
     optimizer = (row["optimizer"] or "").rpartition(":")[2]
     return [
-        row["name"],
+        f"  {row['name']}" if row["group"] else row["name"],
         row["status"] or "unknown",
         f"{optimizer} {row['lr']:g}" if row["lr"] is not None else optimizer,
         "" if row["steps"] is None else str(row["steps"]),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from .. import command as shared
+from .. import completion
 
 
 @shared.command(
@@ -14,20 +17,28 @@ from .. import command as shared
     optrun show mom-0001
     optrun show @1  # the latest
     optrun show mom-0001 --json | jq .config.optimizer
+    optrun show compare-sgd-mom-1a2b3c  # a comparison, without training
     """,
 )
-@shared.run_argument
+@click.argument("run", shell_complete=completion.runs_and_groups)
 @shared.json_option
 def command(run: str, as_json: bool) -> None:
     """Show RUN: result, environment, configuration.
 
-    RUN is a name, the beginning of one, a path, or @1 for the latest.
+    RUN is a name, the beginning of one, a path, or @1 for the latest; or the
+    name of a comparison or sweep.
     """
-    from ...experiments.run import Run
-    from ...experiments.run_lookup import find_run
-    from ..console import result, result_json
+    from pathlib import Path
 
-    found = Run(find_run(run))
+    from ...experiments.run import Run
+    from ..console import result, result_json
+    from ..groups import find_run_or_group
+
+    wanted = find_run_or_group(run)
+    if isinstance(wanted, Path):
+        _show_group(wanted, as_json)
+        return
+    found = Run(wanted)
     if as_json:
         result_json(
             "optrun/show@1",
@@ -41,6 +52,27 @@ def command(run: str, as_json: bool) -> None:
         )
     else:
         result([*_result(found), "", *_facts(found), "", *_config(found)])
+
+
+def _show_group(path: Any, as_json: bool) -> None:
+    """Show a comparison or sweep as it ended, and what was done."""
+    from ...experiments.report.export import as_dict
+    from ...experiments.report.group import Group
+    from ...experiments.report.protocol_text import protocol_sentences
+    from ...experiments.report.results import Results
+    from ..comparison_text import result_lines, states, sweep_lines, wrapped
+    from ..console import result, result_json
+
+    group = Group(path)
+    results = Results(group) if group.kind == "compare" else None
+    if as_json:
+        content = {key: value for key, value in as_dict(group, results).items() if key != "schema"}
+        result_json("optrun/show-group@1", **content, path=str(path))
+        return
+    lines = [f"{group.name}: {states(group.records)}", ""]
+    lines += result_lines(group, results) if results else sweep_lines(group)
+    lines += ["", *(line for text in protocol_sentences(group, results) for line in wrapped(text))]
+    result(lines)
 
 
 def _result(run: Any) -> list[str]:

@@ -64,13 +64,15 @@ def command(
     key, _, spec = specs[0].partition("=")
     if trials is not None and not _RANGE.match(spec):
         raise click.UsageError(f"--trials is for ranges; {specs[0]} lists its values")
+    if not _RANGE.match(spec) and not all(_is_number(value) for value in spec.split(",") if value):
+        raise click.UsageError(f"{specs[0]}: a sweep is over numbers; `optrun compare` is for things with names")
 
     from ...experiments.comparison import sweep
     from ..comparing import CompareWatch
     from ..console import show_log
 
     show_log(verbose)
-    watch = CompareWatch("sweep", quiet, as_json, exports=exports)
+    watch = CompareWatch("sweep", quiet, as_json, exports=exports, train=["optrun", "train", target, *overrides])
     return watch.follow(
         lambda: sweep(
             target,
@@ -91,3 +93,11 @@ def is_spec(text: str) -> bool:
     """Tell whether a value names several: a range, or a list with commas that stand in no bracket or quote."""
     outside = re.sub(r"\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'", "", text)
     return bool(_RANGE.match(text)) or "," in outside
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

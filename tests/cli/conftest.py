@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -86,3 +87,48 @@ def shell() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+OTHER = TINY.replace("sgd, lr: 0.1", "adam, lr: 0.01")
+
+
+@pytest.fixture
+def other(folder: Path) -> str:
+    """Return a second configuration, which differs from tiny.yaml in its optimizer."""
+    (folder / "other.yaml").write_text(OTHER)
+    return "other.yaml"
+
+
+@pytest.fixture(scope="session")
+def compared_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """Run one small comparison, once: 3 rates on 2 seeds, then 3 seeds, of two entries."""
+    place = tmp_path_factory.mktemp("compared")
+    (place / "tiny.yaml").write_text(TINY)
+    (place / "other.yaml").write_text(OTHER)
+    kept = {name: value for name, value in os.environ.items() if name not in _VARIABLES and name[:7] != "OPTRUN_"}
+    args = ["compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "optrun.cli", *args],
+        cwd=place,
+        env={**kept, "PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return place, Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def compared(compared_folder: tuple[Path, Result]) -> Result:
+    """Return what that comparison said."""
+    return compared_folder[1]
+
+
+@pytest.fixture
+def study(compared_folder: tuple[Path, Result], folder: Path, other: str) -> str:
+    """Have that comparison in this folder, and return its name."""
+    shutil.copytree(compared_folder[0] / "runs", folder / "runs")
+    return next(path.parent.name for path in folder.glob("runs/*/comparison.json"))
