@@ -17,6 +17,7 @@ from ..run import Run
 from ..run_dir import is_run
 from ..run_lookup import find_run
 from ..training import load_config
+from .ledger import read as ledger
 
 LEARNING_RATE = "optimizer.lr"
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset
@@ -161,9 +162,12 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
         raise UsageError(f"{name} is made of finished runs: overrides ({', '.join(overrides)}) cannot change them")
     config = load_config(run.dir.config_path)
     wanted = _without_seed(config.to_dict())
+    tuned = {record["path"] for record in (ledger(run.path.parent) or {}).get("runs", []) if record["role"] == "tune"}
     runs: dict[int, Path] = {}
     for path in sorted(run.path.parent.iterdir()):
-        if not is_run(path):
+        if (
+            not is_run(path) or f"{path.parent.name}/{path.name}" in tuned
+        ):  # these chose the rate, and must not judge it
             continue
         other = Run(path)
         if other.state in ("done", "stopped", "diverged") and _without_seed(other.config) == wanted:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import storage
 from ..json_text import encode_json
-from .tasks import Task
+
+if TYPE_CHECKING:
+    from .tasks import Task
 
 FILE_NAME = "comparison.json"
 SCHEMA = "optrun/comparison@1"

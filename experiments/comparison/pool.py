@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -62,8 +64,10 @@ class Pool:
         with signals.graceful() as stop:
             try:
                 self._run(todo, stop)
-            except BrokenProcessPool:
+            except BrokenProcessPool as broken:
                 self._executor = None
+                if stop.signum is not None:
+                    raise Interrupted(stop.signum) from broken
                 for _, task in todo:
                     if task.state in ("planned", "running"):
                         task.state, task.message = "failed", "a worker process died (killed, or out of memory?)"
@@ -95,7 +99,8 @@ class Pool:
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:
             # The number of threads is each run's own affair; what numpy and others start at import is not needed.
-            with _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1"):
+            threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+            with threads, _ignoring_interrupts():
                 self._executor = ProcessPoolExecutor(
                     self._jobs, self._context, worker.start, (self._events, self._stop, os.getpid())
                 )
@@ -113,6 +118,19 @@ class Pool:
                     self._on_event(
                         {"kind": "progress", "run": index, **where, "step": step, "num_steps": num_steps, "loss": loss}
                     )
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts():
+    """Let processes that are started meanwhile ignore Ctrl-C from their first instruction on: it is the parent's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

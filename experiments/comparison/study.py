@@ -8,11 +8,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import config as configuration
 from ..config import Config
-from ..errors import NothingMatchedError, UsageError, nearest
+from ..errors import NothingMatchedError, UsageError, nearest, unknown_name
 from ..experiment import build
 from ..run import Run
 from ..run_dir import default_root, trash
@@ -33,7 +33,7 @@ def compare(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     seeds: int | None = None,
-    tune: int | None = 5,
+    tune: int | Literal["default"] | None = "default",
     metric: str | None = None,
     target: float | None = None,
     baseline: str | None = None,
@@ -51,7 +51,8 @@ def compare(
         targets: presets, files, optimizer names, `run:ID`; or one file with `entries:`.
         overrides: `key=value` for all entries, `NAME:key=value` for one.
         seeds: of the evaluation; 10 by default.
-        tune: learning rates tried for each entry before that, on two seeds each; None compares as configured.
+        tune: learning rates tried for each entry before that, on two seeds each: 5 by default; None compares as
+            configured.
         metric: the primary endpoint, `test/accuracy` by default: the test counterpart of what the runs evaluate.
         target: a value of the validation metric; steps to it are compared as well.
         baseline: compare the others with this entry only.
@@ -76,12 +77,13 @@ def compare(
     if file is not None:
         entries = entries_from_file(file, Path(targets[0]).parent, listed, root)
         seeds = seeds if seeds is not None else file.get("seeds")
-        tune = file["tune"] or None if "tune" in file else tune
+        tune = (file.get("tune", 5) or None) if tune == "default" else tune
         metric, target = metric or file.get("metric"), target if target is not None else file.get("target")
         baseline, margin = baseline or file.get("baseline"), margin if margin is not None else file.get("margin")
         alpha = alpha if alpha is not None else file.get("alpha")
     else:
         entries = make_entries(targets, listed, root)
+    tune = 5 if tune == "default" else tune
     if target is not None:
         entries = [_with_target(entry, target) for entry in entries]
     protocol = _protocol(entries, seeds or 10, tune, metric, baseline, margin, alpha or 0.05, jobs, file or {})
@@ -103,8 +105,7 @@ class _Study:
             on_event,
         )
         path = root / _group_name(entries, protocol)
-        if fresh and path.exists():
-            trash(path)
+        self._fresh = fresh
         self._maker = TaskMaker(root, path.name, use_cache=not fresh)
         self._ledger = Ledger(path, "compare", protocol, [describe_entry(entry) for entry in entries])
         self._expected = expected_equal([entry.config.to_dict() for entry in entries])
@@ -118,6 +119,9 @@ class _Study:
         fixed = [entry for entry in self._entries if entry.name not in self._tunings]
         evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
         self._announce(first, evaluation)
+        if self._fresh and self._ledger.path.exists():  # only now: whoever hears the plan may still refuse it
+            trash(self._ledger.path)
+            self._ledger.data["looks"] = []
         with Pool(self._root, self._protocol["jobs"], self._on_event, self._finished) as pool:
             if first:
                 self._phase(pool, "tune", first)
@@ -241,6 +245,7 @@ class _Study:
 
     def _tell(self, index: int, task: Task) -> None:
         value = self._value(task, self._protocol["select"])
+        summary = Run(self._root / task.path).summary if task.state in ("done", "diverged") else {}
         self._on_event(
             {
                 "kind": "finished",
@@ -252,6 +257,7 @@ class _Study:
                 "state": task.state,
                 "value": value,
                 "cached": task.cached,
+                "secs": summary.get("train_secs"),
                 "message": task.message,
             }
         )
@@ -287,6 +293,7 @@ class _Study:
                     "protocol": self._protocol,
                     "runs": len(known) + later,
                     "cached": sum(task.state != "planned" for task in known),
+                    "metrics": measured(self._entries),
                     "estimate_secs": estimate,
                     "differences": self._ledger.data["pairing"]["differences"],
                 },
@@ -329,8 +336,7 @@ def _protocol(
         raise UsageError(f"seeds must be at least 1 and alpha between 0 and 1, got {seeds} and {alpha}")
     names = [entry.name for entry in entries]
     if baseline is not None and baseline not in names:
-        guess = nearest(baseline, names)
-        raise UsageError(f"no entry '{baseline}' to be the baseline.{f' Did you mean {guess}?' if guess else ''}")
+        raise UsageError(unknown_name("entry", baseline, names))
     config = entries[0].config
     select = config.eval.metric
     metric = metric or f"{'test' if config.data.test else 'val'}/{select.partition('/')[2]}"
@@ -360,12 +366,20 @@ def _protocol(
     }
 
 
-def _check_measured(entry: Entry, metric: str) -> None:
-    split, _, name = metric.partition("/")
+def measured(entries: Sequence[Entry]) -> list[str]:
+    """Return the final values that every entry's runs will have, such as `test/accuracy`."""
+    return [name for name in _measured(entries[0]) if all(name in _measured(entry) for entry in entries)]
+
+
+def _measured(entry: Entry) -> list[str]:
     known = ["loss", *(part.label for part in entry.config.metrics)]
     splits = ["val"] * bool(entry.config.data.val) + ["test"] * bool(entry.config.data.test)
-    if name not in known or split not in splits:
-        every = [f"{split}/{name}" for split in splits for name in known]
+    return [f"{split}/{name}" for split in splits for name in known]
+
+
+def _check_measured(entry: Entry, metric: str) -> None:
+    every = _measured(entry)
+    if metric not in every:
         guess = nearest(metric, every)
         hint = f" Did you mean '{guess}'?" if guess else ""
         raise UsageError(f"{entry.name} does not measure '{metric}'.{hint} It measures {', '.join(every)}")

@@ -133,7 +133,7 @@ def test_gates_are_talk_where_a_document_takes_stdout(study, optrun):
         (["--gate", "tinny better than other"], ["column 1: no entry named 'tinny'", "Did you mean 'tiny'?"]),
         (["--gate", "tiny is good"], ["no relation is in it", "'A better than B'"]),
         (["--gate", "tiny.test/accuracy >= high"], ["'high' is no number"]),
-        (["--baseline", "nobody"], ["no entry 'nobody' to be the baseline"]),
+        (["--baseline", "nobody"], ["no entry named 'nobody'"]),
         (["--no-tune"], ["--tune and --no-tune exclude each other"]),
         (["--fresh", "--no-train"], ["leave one out"]),
         (["--metric", "test/acuracy"], ["Did you mean 'test/accuracy'?"]),

@@ -75,7 +75,7 @@ def test_what_is_no_target_says_so(base):
     ("arguments", "message"),
     [
         ({"targets": ["mom"]}, "at least two entries"),
-        ({"baseline": "sdg"}, "Did you mean sgd"),
+        ({"baseline": "sdg"}, "no entry named 'sdg'. Did you mean 'sgd'"),
         ({"metric": "test/acuracy"}, "Did you mean 'test/accuracy'"),
         ({"metric": "test/loss"}, "no registered margin"),
         ({"seeds": -1}, "seeds must be at least 1"),
