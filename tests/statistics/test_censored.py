@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -111,3 +112,27 @@ def test_what_are_no_times(times, reached, message):
 def test_what_is_no_horizon(horizon):
     with pytest.raises(UsageError, match="horizon"):
         restricted_mean([1], [True], horizon)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_survival_and_its_bands_are_scipys(seed):
+    import warnings
+
+    from scipy import stats
+
+    from optrun.experiments.statistics.censored import _survival
+
+    draw = random.Random(seed)
+    spent = [float(draw.randint(1, 12)) for _ in range(draw.randint(2, 25))]
+    hits = [draw.random() < 0.7 for _ in spent]
+    points, shares, low, high = _survival(spent, hits, 0.95)
+    survival = stats.ecdf(stats.CensoredData.right_censored(spent, [not hit for hit in hits])).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        bands = survival.confidence_interval(0.95, method="log-log")
+    assert points == list(survival.quantiles)
+    assert shares == pytest.approx(list(survival.probabilities), abs=1e-12)
+    for index, share in enumerate(shares):
+        if 1e-12 < share < 1 - 1e-12:
+            assert low[index] == pytest.approx(bands.low.probabilities[index], rel=1e-9)
+            assert high[index] == pytest.approx(bands.high.probabilities[index], rel=1e-9)
