@@ -55,6 +55,17 @@ def check_arguments(component: Component, args: Mapping[str, Any], also: Collect
         raise UsageError(f"{label} needs {' and '.join(missing)}")
 
 
+def bound_component(registry: Registry, name: str | Component, base: Path, args: Mapping[str, Any]) -> Any:
+    """Return a loss, metric or augmentation with its arguments checked and in place.
+
+    Raises:
+        UsageError: an unknown name, or an unknown or impossible argument.
+    """
+    component = component_of(registry, name, base)
+    check_arguments(component, args)
+    return component.bind(**args)
+
+
 def _in_range(annotation: Any, value: Any) -> bool:
     """Check the ranges that an annotation states for a number, a tuple of numbers, or one of several kinds."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)

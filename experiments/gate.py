@@ -58,6 +58,11 @@ class Gate:
         optimizer.found_inf = self._flags(device)[0]  # type: ignore[attr-defined] (torch's own scaler sets it too)
         return True
 
+    def answer_at_once(self, optimizer: torch.optim.Optimizer) -> None:
+        """End what `defer` began; to be called when nothing is unsettled."""
+        self._good_steps = None
+        optimizer.found_inf = None  # type: ignore[attr-defined]
+
     @property
     def deferred(self) -> bool:
         """Whether answers stay on the device until `settle`."""

@@ -139,7 +139,7 @@ class MonitoredTrainingSession:
     def should_stop(self) -> bool:
         """Tell whether the session is over: the last step is done, a stop was requested, or a signal came."""
         if self.outcome is None and self._signal.signum is not None:
-            self._stop("interrupted")
+            self.request_stop(outcome="interrupted")
         return self.outcome is not None
 
     def run(self, train_op: TrainOp) -> None:
@@ -239,7 +239,8 @@ class MonitoredTrainingSession:
 
     def request_stop(self, reason: str = "", outcome: str = "stopped") -> None:
         """End the session after this step; the first request counts."""
-        self._stop(outcome, reason)
+        if self.outcome is None:
+            self.outcome, self.reason = outcome, reason
 
     def write_row(self, **values: Any) -> None:
         """Append a row to the metrics log: where training is, then `values`."""
@@ -440,10 +441,6 @@ class MonitoredTrainingSession:
 
     def _has_checkpoint(self) -> bool:
         return self.checkpoint_dir is not None and bool(list_checkpoints(self.checkpoint_dir))
-
-    def _stop(self, outcome: str, reason: str = "") -> None:
-        if self.outcome is None:
-            self.outcome, self.reason = outcome, reason
 
 
 _NOTHING: Mapping[str, Any] = {}

@@ -90,8 +90,9 @@ class TrainOp:
         batch = self._draw(feed)
         if self.gate is not None:
             self.gate.before_forward()
-            if after_gradients is not None:
+            if after_gradients is not None and self.gate.deferred:  # who looks at gradients must see finite ones
                 self.settle()
+                self.gate.answer_at_once(self.optimizer)
         try:
             if self._needs_closure:
                 self._step_by_closure(batch, after_gradients)

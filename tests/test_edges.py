@@ -69,6 +69,22 @@ def test_a_late_gate_is_asked_before_a_session_ends_and_before_a_checkpoint(tmp_
     assert not list_checkpoints(tmp_path)
 
 
+def test_hooks_that_look_at_gradients_never_see_bad_ones():
+    op, poison = deferred_op(6)
+    seen = []
+
+    class Looking(Hook):
+        trigger = Every(steps=3)
+
+        def after_gradients(self, ctx):
+            seen.append(bool(torch.isfinite(ctx.train_op.model.weight.grad).all()))
+
+    with pytest.raises(DivergedError, match="in batch 6 after 6 steps: loss is nan"):
+        run_steps(op, 10, poison, Looking())
+    assert seen == [True, True]
+    assert (op.global_step, op.batch) == (6, 6)
+
+
 def test_a_late_gate_forgets_when_the_state_goes_back(tmp_path):
     op, poison = deferred_op(6)
     hooks = [poison, Once(5, "before_run")]

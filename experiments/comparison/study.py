@@ -179,7 +179,6 @@ class _Study:
         self._score()
 
     def _choose(self) -> None:
-        self._score()
         for name, tuning in self._tunings.items():
             entry = self._ledger.entry(name)
             trials = [task for task in self._ledger.tasks if task.role == "tune" and task.entry == name]
@@ -244,8 +243,8 @@ class _Study:
         self._ledger.write()
 
     def _tell(self, index: int, task: Task) -> None:
-        value = self._value(task, self._protocol["select"])
         summary = Run(self._root / task.path).summary if task.state in ("done", "diverged") else {}
+        value = summary["final"].get(self._protocol["select"]) if task.state == "done" else None
         self._on_event(
             {
                 "kind": "finished",

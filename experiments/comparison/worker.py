@@ -12,7 +12,6 @@ from typing import Any
 
 _events: Any = None  # the queue to the parent
 _stop: Any = None  # set by the parent when a signal came
-_REPORT_SECS = 0.25
 
 
 def start(events: Any, stop: Any, parent: int) -> None:

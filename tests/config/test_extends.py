@@ -112,9 +112,9 @@ def test_name_is_not_inherited(load, write):
 
 
 def test_paths_are_relative_to_the_extending_file(load, write):
-    write("shared/base.yaml", BASE)
-    write("shared/deep/mid.yaml", "extends: ../base\n")
-    write("configs/a.yaml", "extends: ../shared/deep/mid.yaml\n")
+    write("common/base.yaml", BASE)
+    write("common/deep/mid.yaml", "extends: ../base\n")
+    write("configs/a.yaml", "extends: ../common/deep/mid.yaml\n")
     assert load("a").optimizer.name == "mom"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...checks import check_arguments, component_of
+from ...checks import bound_component
 from ...registry import Component, Registry
 
 if TYPE_CHECKING:
@@ -24,6 +24,4 @@ def make_augmentation(name: str | Component, *, base: Path = Path(), **args: Any
     Raises:
         UsageError: an unknown name, or an unknown or impossible argument.
     """
-    component = component_of(registry, name, base)
-    check_arguments(component, args)
-    return component.bind(**args)
+    return bound_component(registry, name, base, args)
