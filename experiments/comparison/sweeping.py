@@ -84,8 +84,6 @@ def sweep(
     path = (
         root / f"sweep-{entry.name[:24]}-{key.rpartition('.')[2]}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
     )
-    if fresh and path.exists():
-        trash(path)
     maker = TaskMaker(root, path.name, use_cache=not fresh)
     ledger = Ledger(path, "sweep", protocol, [describe_entry(entry)])
     started = time.monotonic()
@@ -96,23 +94,28 @@ def sweep(
         "protocol": protocol, "runs": len(tasks), "cached": sum(t.state != "planned" for t in tasks),
         "estimate_secs": None, "differences": [],
     }})  # fmt: skip
+    if fresh and path.exists():  # only now: whoever hears the plan may still refuse it
+        trash(path)
 
-    def finished(task: Task) -> None:
-        if task.state in ("done", "diverged"):
-            maker.note(task)
+    def tell_finished(task: Task) -> None:
         score = _score(root, task, select)
         where = {"entry": task.entry, "seed": task.seed, "role": task.role, "settings": task.settings}
         tell(
             {"kind": "finished", "run": ledger.tasks.index(task), **where, "state": task.state, "value": score}
             | {"cached": task.cached, "message": task.message}
         )
+
+    def finished(task: Task) -> None:
+        if task.state in ("done", "diverged"):
+            maker.note(task)
+        tell_finished(task)
         ledger.write()
 
     tell({"kind": "phase", "phase": "tune", "total": len(tasks), "todo": sum(t.state == "planned" for t in tasks)})
     ledger.write()
     for _, task in numbered:
         if task.state != "planned":
-            finished(task)
+            tell_finished(task)
     with Pool(root, protocol["jobs"], tell, finished) as pool:
         pool.run(numbered)
     ledger.entry(entry.name)["tuning"] = _tuning(root, tasks, key, values, select, mode)

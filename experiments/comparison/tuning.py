@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -77,7 +76,7 @@ class Tuning:
 
 
 def grid(centre: float, trials: int) -> list[float]:
-    """Return rates on a log grid with factor √10 around a centre, the centre first among equals.
+    """Return rates on a log grid with factor √10 around a centre; an even number has one more above it.
 
     Raises:
         UsageError: fewer than 3 trials, which cannot bracket anything.
@@ -130,31 +129,6 @@ def parse_spec(key: str, spec: str, trials: int | None, method: str, seed: int) 
 def tidy(value: float) -> float:
     """Round to three figures: rates are meant to be read and typed."""
     return float(f"{value:.3g}")
-
-
-def good_range(means: Sequence[tuple[float, float | None]], mode: str, tolerance: float) -> tuple[float, float] | None:
-    """Return the lowest and highest of the neighbouring values whose mean is within `tolerance` of the best.
-
-    Args:
-        means: (value, mean score or None if diverged), in increasing order of value.
-        mode: `max` or `min`.
-        tolerance: in the score's unit.
-    """
-    known = [(index, mean) for index, (_, mean) in enumerate(means) if mean is not None]
-    if not known:
-        return None
-    best_index, best = (max if mode == "max" else min)(known, key=lambda pair: pair[1])
-
-    def good(index: int) -> bool:
-        mean = means[index][1]
-        return mean is not None and abs(mean - best) <= tolerance
-
-    low = high = best_index
-    while low > 0 and good(low - 1):
-        low -= 1
-    while high < len(means) - 1 and good(high + 1):
-        high += 1
-    return means[low][0], means[high][0]
 
 
 def _scalar(text: str) -> Any:

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from optrun.experiments.comparison.tuning import Tuning, good_range, grid, parse_spec
+from optrun.experiments.comparison.tuning import Tuning, grid, parse_spec
 from optrun.experiments.errors import UsageError
+from optrun.experiments.report.sensitivity import good_range
 
 
 def tuned(scores, mode="max", centre=0.1):
@@ -88,7 +89,12 @@ def test_what_is_no_range_is_refused(spec):
 
 
 def test_the_good_range_is_what_is_connected_to_the_best():
+    def width(means, margin):
+        trials = [{"value": value, "mean": mean, "scores": [mean]} for value, mean in means]
+        found = good_range({"tuning": {"trials": trials}}, margin, "max")
+        return None if found is None else (found.low, found.high)
+
     means = [(0.01, 0.96), (0.1, 0.90), (0.3, 0.97), (1.0, 0.968), (3.0, None)]
-    assert good_range(means, "max", 0.005) == (0.3, 1.0)
-    assert good_range(means, "max", 0.08) == (0.01, 1.0)
-    assert good_range([(1.0, None)], "max", 0.1) is None
+    assert width(means, 0.005) == (0.3, 1.0)
+    assert width(means, 0.08) == (0.01, 1.0)
+    assert width([(1.0, None)], 0.1) is None
