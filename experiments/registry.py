@@ -13,13 +13,13 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from .arguments import Signature, signature_of
+from .arguments import Argument, Signature, signature_of
 from .errors import UsageError, unknown_name
 from .user_code import CodeFile, is_code_reference, load_object
 
@@ -41,6 +41,8 @@ class Component:
         source: the paper or document that defines it.
         facts: what the kind wants to know besides: an optimizer's centre rate, a metric's mode and margin.
         code: the user's file that it came from, if it is the user's own.
+        flavor: which of several rules of this name it is; empty where there is only one.
+        variants: all rules of this name by flavor, this one included; empty where there is only one.
     """
 
     kind: str
@@ -50,11 +52,30 @@ class Component:
     source: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     code: CodeFile | None = None
+    flavor: str = ""
+    variants: Mapping[str, Component] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def signature(self) -> Signature:
         given = 0 if inspect.isclass(self.build) and self.kind in _BOUND else self.given
-        return signature_of(self.build, given)
+        own = signature_of(self.build, given)
+        if not self.variants:
+            return own
+        flavor = Argument("flavor", Literal[tuple(self.variants)], self.flavor)  # type: ignore[valid-type]
+        return Signature((*own.arguments, flavor), own.open)
+
+    def of_flavor(self, flavor: Any) -> Component:
+        """Return the component of this name that has the flavor; None means this one.
+
+        Raises:
+            UsageError: there is no such flavor.
+        """
+        if flavor is None:
+            return self
+        if flavor not in self.variants:
+            known = ", ".join(self.variants) or "none: there is only one rule of this name"
+            raise UsageError(f"{self.kind} '{self.name}' has no flavor {flavor!r}; it has: {known}")
+        return self.variants[flavor]
 
     @property
     def doc(self) -> str:
@@ -67,14 +88,19 @@ class Component:
 
     def make(self, *given: Any, **args: Any) -> Any:
         """Call `build`: an optimizer, a model, an update, a hook or data."""
-        return self.build(*given, **args)
+        return self.build(*given, **self._own(args))
 
     def bind(self, **args: Any) -> Callable[..., Any]:
         """Return a callable of the given parameters alone: a schedule of `step`, a loss of (outputs, targets)."""
+        args = self._own(args)
         if inspect.isclass(self.build):
             made: Any = self.build(**args)
             return made
         return functools.partial(self.build, **args) if args else self.build
+
+    def _own(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the flavor, which has chosen this component and says nothing more to it."""
+        return {name: value for name, value in args.items() if name != "flavor"} if self.variants else args
 
 
 class Registry:
@@ -84,20 +110,26 @@ class Registry:
         kind: the singular word, as in `optrun describe KIND/NAME`.
         package: the package whose modules register themselves on import; scanned at the first look-up.
         given: how many leading parameters of each component optrun supplies.
+        flavor: what a component's own flavor is called where a second one is registered under its name.
     """
 
-    def __init__(self, kind: str, package: str, given: int = 0):
+    def __init__(self, kind: str, package: str, given: int = 0, flavor: str = ""):
         self.kind = kind
         self.package = package
         self.given = given
+        self.flavor = flavor
         self._components: dict[str, Component] = {}
+        self._flavors: dict[str, dict[str, Component]] = {}
         self._scanned = False
 
-    def register(self, name: str, *, source: str = "", **facts: Any) -> Callable[[Built], Built]:
+    def register(
+        self, name: str, *, flavor: str | None = None, source: str = "", **facts: Any
+    ) -> Callable[[Built], Built]:
         """Return a decorator that registers a function or class as `name`.
 
         Args:
             name: the name in YAML.
+            flavor: another rule under a name that exists: YAML picks it by `flavor`.
             source: the paper or document that defines the component.
             facts: what else the kind wants to know (see each kind's package).
 
@@ -106,11 +138,15 @@ class Registry:
         """
 
         def decorate(build: Built) -> Built:
-            known = self._components.get(name)
+            components, label = self._components, name
+            if flavor is not None:
+                components, label = self._flavors.setdefault(name, {}), flavor
+            known = components.get(label)
             # A module that is run again (a notebook cell, a changed file) may replace its own component, nobody else's.
             if known is not None and _origin(known.build) != _origin(build):
-                raise UsageError(f"two {self.kind}s are called '{name}': {_place(known.build)} and {_place(build)}")
-            self._components[name] = Component(self.kind, name, build, self.given, source, facts)
+                what = f"'{name}'" if flavor is None else f"'{name}' with flavor '{flavor}'"
+                raise UsageError(f"two {self.kind}s are called {what}: {_place(known.build)} and {_place(build)}")
+            components[label] = Component(self.kind, name, build, self.given, source, facts, flavor=flavor or "")
             return build
 
         return decorate
@@ -141,7 +177,15 @@ class Registry:
             self._load_entry_points(name)
         if name not in self._components:
             raise UsageError(unknown_name(self.kind, name, self.names()))
-        return self._components[name]
+        component = self._components[name]
+        return self._with_variants(component) if name in self._flavors else component
+
+    def _with_variants(self, own: Component) -> Component:
+        """Return a component that knows the other rules of its name."""
+        variants: dict[str, Component] = {}
+        for flavor, component in {self.flavor: own, **self._flavors[own.name]}.items():
+            variants[flavor] = replace(component, flavor=flavor, variants=variants)
+        return variants[self.flavor]
 
     def _scan(self) -> None:
         if self._scanned:

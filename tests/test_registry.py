@@ -264,3 +264,49 @@ def test_the_scan_does_not_depend_on_the_working_directory(package, tmp_path, mo
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert registry.get("own", base=Path("nowhere")).name == "own"
+
+
+def flavored() -> Registry:
+    registry = Registry("optimizer", "tests.nowhere", given=1, flavor="torch")
+    registry._scanned = True  # there is no package behind it
+    for name, flavor in (("two", "tf1"), ("two", None), ("one", None)):  # in any order
+
+        def build(params, lr: Positive = 0.1, *, of=flavor):
+            return params, lr, of
+
+        build.__qualname__ = f"build_{name}_{flavor}"
+        registry.register(name, flavor=flavor, source=f"{flavor}", centre=1)(build)
+    return registry
+
+
+def test_a_flavor_is_another_component_of_the_same_name():
+    component = flavored().get("two")
+    assert component.flavor == "torch"
+    assert list(component.variants) == ["torch", "tf1"]
+    other = component.of_flavor("tf1")
+    assert (other.name, other.flavor, other.source) == ("two", "tf1", "tf1")
+    assert other.of_flavor("torch").source == component.source == "None"
+    assert component.of_flavor(None).source == "None"
+
+
+def test_the_flavor_is_an_argument_that_the_builder_never_sees():
+    component = flavored().get("two").of_flavor("tf1")
+    assert component.signature.names() == ["lr", "of", "flavor"]
+    assert component.signature.arguments[-1].default == "tf1"
+    assert component.make([], lr=2.0, flavor="tf1") == ([], 2.0, "tf1")
+
+
+def test_names_without_flavors_have_no_such_argument():
+    component = flavored().get("one")
+    assert component.variants == {}
+    assert "flavor" not in component.signature.names()
+    with pytest.raises(UsageError, match="'one' has no flavor 'tf1'; it has: none"):
+        component.of_flavor("tf1")
+
+
+def test_unknown_flavors_are_refused_and_taken_ones_too():
+    registry = flavored()
+    with pytest.raises(UsageError, match="'two' has no flavor 'tf2'; it has: torch, tf1"):
+        registry.get("two").of_flavor("tf2")
+    with pytest.raises(UsageError, match="two optimizers are called 'two' with flavor 'tf1'"):
+        registry.register("two", flavor="tf1")(lambda params: params)

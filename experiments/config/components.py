@@ -57,6 +57,9 @@ class Resolver(Filler):
         component = self._look_up(name, kind, join(path, "name"))
         if component is None:
             return None
+        flavor = nodes.get("flavor")
+        if flavor is not None and isinstance(flavor.value, str) and flavor.value in component.variants:
+            component = component.of_flavor(flavor.value)  # another flavor is refused with the other arguments
         owner = Owner(
             label=f"{kind} '{name.value}'",
             path=path,
@@ -164,6 +167,10 @@ class Resolver(Filler):
         if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
             message = f"expected a pattern such as '*.bias', or a list of these, got {value_text(match.plain)}"
             self.note(match.origin, join(owner.path, "match"), "invalid-value", message)
+            return None
+        if (flavor := node.value.get("flavor")) is not None and flavor.value is not None:
+            message = "all groups share the optimizer's flavor: set it beside the name"
+            self.note(flavor.origin, join(owner.path, "flavor"), "invalid-value", message)
             return None
         nodes = {name: child for name, child in node.value.items() if name != "match" and child.value is not None}
         not_given = frozenset(argument.name for argument in owner.arguments if argument.name not in nodes)

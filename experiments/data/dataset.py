@@ -10,7 +10,7 @@ import torch
 
 from ..errors import DataError
 
-Task = Literal["classes", "values"]
+Task = Literal["classes", "values", "tokens", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +18,11 @@ class Dataset:
     """Examples in memory.
 
     Args:
-        inputs: shape (examples, *input_shape), floating point.
-        targets: class numbers, int64, shape (examples,); or values, floating point, shape (examples, num_outputs).
-        task: which of the two.
-        num_outputs: how many outputs a model needs: classes, or values per example.
+        inputs: shape (examples, *input_shape), floating point; tokens are int64, shape (examples, length).
+        targets: by task: `classes`: class numbers, int64, shape (examples,); `values`: floating point, shape (examples,
+            num_outputs); `tokens`: the token that follows each, int64, shape (examples, length); `none`: ignored.
+        task: which of these.
+        num_outputs: how many outputs a model needs: classes, values per example, or the size of the vocabulary.
         class_names: one name per class, or nothing.
         description: what it is and where it comes from, in one sentence.
         splits: positions of the parts that come with the data, by `train`, `val` or `test`; the rest is split by
@@ -51,7 +52,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         inputs, targets = self.inputs, self.targets
-        if inputs.dim() < 2 or not inputs.is_floating_point():
+        if self.task == "tokens":
+            _check_tokens("inputs", inputs, self.num_outputs)
+        elif inputs.dim() < 2 or not inputs.is_floating_point():
             raise DataError(f"inputs must be floating point, shape (examples, …), got {_shape(inputs)}")
         if len(inputs) != len(targets):
             raise DataError(f"{len(inputs)} inputs do not match {len(targets)} targets")
@@ -63,11 +66,24 @@ class Dataset:
             low, high = int(targets.min()), int(targets.max())
             if low < 0 or high >= self.num_outputs:
                 raise DataError(f"class numbers must be 0 to {self.num_outputs - 1}, got {low} to {high}")
+        elif self.task == "tokens":
+            _check_tokens("targets", targets, self.num_outputs)
+            if targets.shape != inputs.shape:
+                raise DataError(f"targets must be tokens of the shape of the inputs, got {_shape(targets)}")
+        elif self.task == "none":
+            pass
         elif not targets.is_floating_point() or targets.shape != (len(inputs), self.num_outputs):
             expected = f"floating point, shape ({len(inputs)}, {self.num_outputs})"
             raise DataError(f"targets must be {expected}, got {_shape(targets)}")
         if self.class_names and len(self.class_names) != self.num_outputs:
             raise DataError(f"{len(self.class_names)} class names do not match {self.num_outputs} classes")
+
+
+def _check_tokens(name: str, tokens: torch.Tensor, size: int) -> None:
+    if tokens.dim() != 2 or tokens.dtype != torch.int64:
+        raise DataError(f"{name} must be tokens: int64, shape (examples, length), got {_shape(tokens)}")
+    if tokens.numel() and not (0 <= int(tokens.min()) and int(tokens.max()) < size):
+        raise DataError(f"{name} must be tokens from 0 to {size - 1}, got {int(tokens.min())} to {int(tokens.max())}")
 
 
 def _shape(tensor: torch.Tensor) -> str:

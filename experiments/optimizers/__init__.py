@@ -1,7 +1,8 @@
 """Optimizers by name: one file each, a function `(params, *, lr, …) -> torch.optim.Optimizer`.
 
 Each is registered with its source and two facts: `centre_lr`, the rate that a tuning grid is centred on, and
-`centre_source`, where that rate comes from.
+`centre_source`, where that rate comes from. An optimizer registered with a `flavor` is another rule under a name that
+torch's has: `{name: rmsprop, flavor: tf1}`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..registry import Component, Registry
 if TYPE_CHECKING:
     import torch
 
-registry = Registry("optimizer", __name__, given=1)
+registry = Registry("optimizer", __name__, given=1, flavor="torch")
 register_optimizer = registry.register
 
 
@@ -42,17 +43,19 @@ def make_optimizer(
             `parameter_groups.selected`); the first group that matches a parameter takes it.
         base: the folder that `./file.py` is relative to.
         args: the optimizer's hyperparameters. `weight_decay` is a number, or `{rate, include, exclude}` to decay
-            only some of the parameters.
+            only some of the parameters; `flavor` picks one of several rules that share the name.
 
     Raises:
         UsageError: an unknown or impossible argument, no trainable parameter, or a selector that selects nothing.
     """
     from .parameter_groups import build_optimizer
 
-    component = component_of(registry, name, base)
+    component = component_of(registry, name, base).of_flavor(args.pop("flavor", None))
     check_arguments(component, args, also=("groups",))
     for group in groups:
         if "match" not in group:
             raise UsageError(f"optimizer '{component.name}': a group needs `match`, got {dict(group)!r}")
+        if "flavor" in group:
+            raise UsageError(f"optimizer '{component.name}': a group cannot have another flavor, got {dict(group)!r}")
         check_arguments(component, {**args, **{key: value for key, value in group.items() if key != "match"}})
     return build_optimizer(component, params, args, groups)
