@@ -69,17 +69,18 @@ def result(lines: str | Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def result_json(schema: str, **content: Any) -> None:
-    """Write the one JSON document of this command to stdout, in UTF-8 whatever the locale.
+def result_json(schema: str, *, indent: int | None = 2, **content: Any) -> None:
+    """Write a JSON document to stdout, in UTF-8 whatever the locale.
 
     Args:
         schema: name and version: `optrun/train@1`. Within a version, keys are only added.
+        indent: how deep; None writes one line, for commands that write a document again and again.
         content: the rest.
     """
     from ..experiments.json_text import encode_json
 
     sys.stdout.flush()
-    sys.stdout.buffer.write(encode_json({"schema": schema, **content}, indent=2))
+    sys.stdout.buffer.write(encode_json({"schema": schema, **content}, indent=indent))
     sys.stdout.buffer.flush()
 
 

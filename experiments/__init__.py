@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checkpoint_watch import checkpoints_iterator as checkpoints_iterator
     from .comparison import Comparison as Comparison
     from .comparison import compare as compare
     from .comparison import sweep as sweep
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from .hook import RunArgs as RunArgs
     from .hooks import register_hook as register_hook
     from .hooks.checkpoint import CheckpointHook as CheckpointHook
+    from .hooks.checkpoint import CheckpointListener as CheckpointListener
     from .hooks.evaluation import EvaluationHook as EvaluationHook
     from .hooks.learning_rate import LearningRateSetterHook as LearningRateSetterHook
     from .hooks.logging import LoggingHook as LoggingHook
     from .hooks.stop import StopAtStepHook as StopAtStepHook
     from .hooks.summary import SummaryHook as SummaryHook
+    from .initializers import register_init as register_init
+    from .initializers.warm_start import warm_start as warm_start
     from .losses import register_loss as register_loss
     from .metrics import register_metric as register_metric
     from .models import make_model as make_model
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from .session import MonitoredTrainingSession as MonitoredTrainingSession
     from .train_op import build_train_op as build_train_op
     from .training import evaluate as evaluate
+    from .training import evaluate_each as evaluate_each
     from .training import load_config as load_config
     from .training import resume as resume
     from .training import train as train
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batches": "data",
     "CheckpointHook": "hooks.checkpoint",
+    "CheckpointListener": "hooks.checkpoint",
     "Comparison": "comparison",
     "Dataset": "data",
     "EvaluationHook": "hooks.evaluation",
@@ -65,8 +71,10 @@ _HOMES = {
     "Update": "updates",
     "build": "experiment",
     "build_train_op": "train_op",
+    "checkpoints_iterator": "checkpoint_watch",
     "compare": "comparison",
     "evaluate": "training",
+    "evaluate_each": "training",
     "load_config": "training",
     "make_data": "data",
     "make_model": "models",
@@ -74,6 +82,7 @@ _HOMES = {
     "make_schedule": "schedules",
     "register_data": "data",
     "register_hook": "hooks",
+    "register_init": "initializers",
     "register_loss": "losses",
     "register_metric": "metrics",
     "register_model": "models",
@@ -83,6 +92,7 @@ _HOMES = {
     "resume": "training",
     "sweep": "comparison",
     "train": "training",
+    "warm_start": "initializers.warm_start",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import keyword
 import types
 import typing
 from collections import abc
@@ -38,7 +39,7 @@ class Argument:
     """One argument of a component.
 
     Args:
-        name: as written in YAML and in Python.
+        name: as written in YAML; a word that Python keeps for itself, such as `from`, is `from_` in the signature.
         annotation: the type, ranges included, as `typing` objects; Any where the author gave none.
         default: the value when left out; meaningless if `required`.
         required: whether it must be given.
@@ -94,13 +95,23 @@ def signature_of(build: Callable[..., Any], given: int) -> Signature:
             required = parameter.default is parameter.empty
             arguments.append(
                 Argument(
-                    parameter.name,
+                    public_name(parameter.name),
                     hints.get(parameter.name, Any),
                     None if required else parameter.default,
                     required,
                 )
             )
     return Signature(tuple(arguments), is_open)
+
+
+def public_name(parameter: str) -> str:
+    """Return a parameter's name as it is written in YAML: `from` for `from_`."""
+    return parameter[:-1] if parameter.endswith("_") and keyword.iskeyword(parameter[:-1]) else parameter
+
+
+def python_name(argument: str) -> str:
+    """Return the parameter's name behind an argument: `from_` for `from`."""
+    return f"{argument}_" if keyword.iskeyword(argument) else argument
 
 
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:

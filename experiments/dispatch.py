@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .hook import Hook, defines
+from .hook import Every, Hook, defines
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
 
@@ -40,7 +40,7 @@ class Dispatch:
     def __init__(self, hooks: Sequence[Hook], steps_per_epoch: int | None, clock: Callable[[], float] = time.monotonic):
         self._hooks = tuple(hooks)
         self._clock = clock
-        self._every: list[tuple[int, int]] = []  # (hook's index, steps)
+        self._every: list[tuple[int, Every]] = []  # (hook's index, a trigger in steps)
         self._secs: list[tuple[int, float]] = []
         self._fired: dict[int, float] = {}
         always = []
@@ -49,7 +49,7 @@ class Dispatch:
             if trigger is None:
                 always.append(index)
             elif trigger.steps is not None:
-                self._every.append((index, trigger.steps))
+                self._every.append((index, trigger))
             elif trigger.secs is not None:
                 self._secs.append((index, trigger.secs))
         self._always = frozenset(always)
@@ -71,8 +71,8 @@ class Dispatch:
             return self.base
         due = set(self._always)
         if step >= self._next_due:
-            due.update(index for index, every in self._every if step % every == 0)
-            following = [step + every - step % every for _, every in self._every]
+            due.update(index for index, every in self._every if every.is_due(step))
+            following = [every.following(step) for _, every in self._every]
             self._next_due = step if due != self._always else min(following, default=1 << 62)
         if self._secs:
             now = self._clock()

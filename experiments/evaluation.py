@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .metrics import metric_value
+from .optimizers.averaging import Averaging
 from .updates.ema import Ema
 
 
@@ -25,18 +27,19 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 class Evaluator:
-    """Measures loss and metrics, as means over the examples of a split.
+    """Measures loss and metrics over the examples of a split.
 
     Args:
         split: its name, which prefixes the results: `val` gives `val/loss`, `val/accuracy`.
         model: put into evaluation mode for the measurement, and back into its modes after.
         loss: (outputs, targets) -> scalar, the mean over the examples.
-        metrics: by name: (outputs, targets) -> one value per example, shape (batch,).
+        metrics: by name: (outputs, targets) -> one value per example, shape (batch,), or as `metrics` says.
         inputs: shape (num_examples, ...).
         targets: shape (num_examples, ...).
         batch_size: examples per forward pass.
         precision: `fp32` or `bf16` (autocast).
-        ema: lends its averaged weights for the measurement; None measures the model's own.
+        ema: lends its averaged weights for the measurement: the update, or an optimizer that averages; None measures
+            the model's own.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Evaluator:
         *,
         batch_size: int = 512,
         precision: str = "fp32",
-        ema: Ema | None = None,
+        ema: Ema | Averaging | None = None,
     ):
         self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
         self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
@@ -73,8 +76,10 @@ class Evaluator:
             outputs = self.model(inputs)
             totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
             for name, metric in self.metrics.items():
-                totals[name] = totals[name] + metric(outputs, targets).double().sum()
-        return {f"{self.split}/{name}": total.item() / count for name, total in totals.items()}
+                totals[name] = totals[name] + metric(outputs, targets).double().sum(0)
+        means = {name: total / count for name, total in totals.items()}
+        values = {name: metric_value(metric, means[name]) for name, metric in self.metrics.items()}
+        return {f"{self.split}/{name}": value for name, value in {"loss": means["loss"].item(), **values}.items()}
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":

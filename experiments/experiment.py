@@ -6,6 +6,7 @@ updates, optimizer, schedule, train op, evaluators, hooks.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import data, fitting, optimizers, rng, schedules, storage, updates
-from .config import ComponentConfig, Config
+from .config import ComponentConfig, Config, ScheduleConfig
 from .data import Batches, Dataset, Splits
 from .devices import choose_device, choose_threads
 from .environment import describe_environment
@@ -24,12 +25,18 @@ from .evaluation import Evaluator
 from .fitting import located
 from .hook import Every, Hook
 from .hooks.checkpoint import CheckpointHook
+from .hooks.csv import CsvHook
 from .hooks.evaluation import EvaluationHook
 from .hooks.learning_rate import LearningRateSetterHook
 from .hooks.logging import LoggingHook
+from .hooks.mlflow import MlflowHook
+from .hooks.remote import RemoteHook
 from .hooks.stop import EarlyStoppingHook, StopAfterHook, StopAtStepHook
 from .hooks.summary import SummaryHook
+from .hooks.wandb import WandbHook
 from .lengths import Length, RunLength
+from .optimizers.averaging import Averaging
+from .penalty import Penalty
 from .rows import RowLog
 from .session import MonitoredTrainingSession
 from .train_op import TrainOp, build_train_op
@@ -90,8 +97,8 @@ class Experiment:
             hooks.append(StopAfterHook(config.train.max_time.amount))
         hooks.append(LoggingHook(self._every("log.every", config.log.every), rows=True, lines=False))
         hooks.append(LoggingHook(self._every("log.lines", config.log.lines), rows=False))
-        if "tensorboard" in config.log.to:
-            hooks.append(SummaryHook(every=self._every("log.every", config.log.every)))
+        with located(config, "log.to"):
+            hooks += self._make_writers()
         during = [split for split in ("val",) if split in self.evaluators]  # test is read once, at the end
         after = [split for split in ("val", "test") if split in self.evaluators]
         hooks.append(EvaluationHook(self._every("eval.every", config.eval.every), during, after))
@@ -109,6 +116,16 @@ class Experiment:
         )
         return hooks + [self._user_hook(hook) for hook in config.hooks]
 
+    def _make_writers(self) -> list[Hook]:
+        """Return the hooks that write rows to places other than the metrics log."""
+        makers: dict[str, Callable[[], Hook]] = {
+            "tensorboard": lambda: SummaryHook(every=self._every("log.every", self.config.log.every)),
+            "csv": CsvHook,
+            "mlflow": lambda: MlflowHook(params=self.config.to_dict()),
+            "wandb": lambda: WandbHook(params=self.config.to_dict()),
+        }
+        return [makers[place]() for place in dict.fromkeys(self.config.log.to) if place in makers]
+
     def session(
         self, folder: Path | None = None, hooks: Sequence[Hook] = (), **options: Any
     ) -> MonitoredTrainingSession:
@@ -121,8 +138,8 @@ class Experiment:
         """
         own = self.hooks
         rows = None
-        if folder is None:  # then there is no place for summaries
-            own = [hook for hook in own if not isinstance(hook, SummaryHook)]
+        if folder is None:  # then there is no place for them to write
+            own = [hook for hook in own if not isinstance(hook, SummaryHook | CsvHook | RemoteHook)]
         elif os.environ.get("RANK", "0") == "0":
             storage.make_dir(folder, exist_ok=True)
             rows = RowLog(folder / "metrics.jsonl")
@@ -133,8 +150,29 @@ class Experiment:
             rows=rows,
             hooks=[*own, *hooks],
             evaluators=self.evaluators,
+            init_fn=self.initialise if self.config.init is not None else None,
             **options,
         )
+
+    def initialise(self, model: nn.Module) -> None:
+        """Give a model its initial weights as `init` says; a run that is resumed has its own.
+
+        Raises:
+            ConfigError: they do not fit, or cannot be read; located at `init`.
+        """
+        init = self.config.init
+        if init is not None:
+            with located(self.config, "init"), torch.no_grad():
+                fitting.seed_everything(rng.key(self.config.seed, "init", 1))  # equal however often it is called
+                init.component.make(model, **init.args)
+
+    def initial_model(self) -> nn.Module:
+        """Return the model as training from step 0 begins with it: a copy where `init` changes it."""
+        if self.config.init is None:
+            return self.model
+        model = copy.deepcopy(self.model)
+        self.initialise(model)
+        return model
 
     def environment(self) -> dict[str, Any]:
         """Return what `env.json` records."""
@@ -158,7 +196,11 @@ class Experiment:
         if isinstance(value, Length):
             return Every.of(value, self.length)
         if isinstance(value, ComponentConfig) and value.component.kind == "schedule":
-            return _make_schedule(value, self.length)
+            return _make_schedule(value, self.length, self.config.seed)
+        if isinstance(value, ComponentConfig) and value.component.kind == "function":
+            return value.component.bind(**value.args)
+        if isinstance(value, tuple):
+            return tuple(self._hook_argument(item) for item in value)
         return value
 
 
@@ -192,8 +234,10 @@ def build(config: Config) -> Experiment:
         groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
         optimizer = optimizers.make_optimizer(model, config.optimizer.component, groups=groups, **config.optimizer.args)
     with located(config, "schedule"):
-        schedule = _make_schedule(config.schedule, length, config.schedule.warmup)
+        schedule = _make_schedule(config.schedule, length, config.seed, config.schedule.warmup)
 
+    with located(config, "train.l2"):
+        penalty = Penalty.of(config.train.l2, model) if config.train.l2 is not None else None
     train_op = build_train_op(
         model,
         loss,
@@ -203,6 +247,7 @@ def build(config: Config) -> Experiment:
         accumulate=config.train.accumulate,
         clip_norm=config.train.clip_norm,
         clip_value=config.train.clip_value,
+        l2=penalty,
         on_nan=config.stop.on_nan,
         loss_above=config.stop.loss_above,
         precision=config.train.precision,
@@ -214,6 +259,26 @@ def build(config: Config) -> Experiment:
     experiment.hooks = experiment._make_hooks()
     experiment.notes += [note] if note else []
     return experiment
+
+
+def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
+    """Build the schedule alone, and return it with the run's length; data is read only to measure epochs.
+
+    Raises:
+        ConfigError: the schedule cannot be made; located in the configuration.
+        DataError: data is missing or damaged.
+    """
+    length = RunLength(config.train.steps)
+    if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
+        length = fitting.run_length(config, _make_data(config, torch.device("cpu"))[2])
+    with located(config, "schedule"):
+        return _make_schedule(config.schedule, length, config.seed, config.schedule.warmup), length
+
+
+def _lengths(schedule: ScheduleConfig) -> list[Length]:
+    values = [schedule.warmup, *(value for part in schedule.nested() for value in part.args.values())]
+    items = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+    return [item for item in items if isinstance(item, Length)]
 
 
 def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, Batches]:
@@ -229,13 +294,19 @@ def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, B
         batches = Batches(
             splits.train.inputs,
             splits.train.targets,
-            batch_size=config.data.batch_size,
+            batch_size=_batch_size(config, splits),
             seed=config.seed,
             drop_last=config.data.drop_last,
             augment=[fitting.bound(augmentation) for augmentation in config.data.augment],
             device=device,
+            num_classes=dataset.num_outputs if dataset.task == "classes" else None,
         )
     return dataset, splits, batches
+
+
+def _batch_size(config: Config, splits: Splits) -> int:
+    size = config.data.batch_size
+    return len(splits.train.inputs) if size == "full" else size
 
 
 def _make_model(config: Config, dataset: Dataset, splits: Splits) -> tuple[nn.Module, int]:
@@ -244,7 +315,7 @@ def _make_model(config: Config, dataset: Dataset, splits: Splits) -> tuple[nn.Mo
     model = config.model.component.make(**fitting.filled(config.model, dataset))
     if not isinstance(model, nn.Module):
         raise ValueError(f"{config.model.name} made a {type(model).__name__}, which is not a torch.nn.Module")
-    return model, fitting.try_forward(model, splits.train.inputs[:2], config.data.batch_size)
+    return model, fitting.try_forward(model, splits.train.inputs[:2], _batch_size(config, splits))
 
 
 def _make_updates(config: Config, model: nn.Module) -> list[Update]:
@@ -256,13 +327,14 @@ def _make_updates(config: Config, model: nn.Module) -> list[Update]:
 
 
 def _make_schedule(
-    schedule: ComponentConfig, length: RunLength, warmup: Length | None = None
+    schedule: ComponentConfig, length: RunLength, seed: int, warmup: Length | None = None
 ) -> Callable[[int], float]:
     return schedules.make_schedule(
         schedule.component,
         num_steps=length.num_steps,
         steps_per_epoch=length.steps_per_epoch,
         warmup=warmup,
+        run_seed=seed,
         **schedule.args,
     )
 
@@ -270,19 +342,23 @@ def _make_schedule(
 def _make_evaluators(
     config: Config, train_op: TrainOp, metrics: dict[str, Callable[..., Tensor]], splits: Splits
 ) -> dict[str, Evaluator]:
-    ema = next((update for update in train_op.updates if isinstance(update, Ema)), None)
+    if config.eval.weights == "ema":
+        average = next((update for update in train_op.updates if isinstance(update, Ema)), None)
+    else:  # an optimizer's own average is its result
+        average = train_op.optimizer if isinstance(train_op.optimizer, Averaging) else None
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    transforms = data.in_evaluation(config.data.augment)
     return {
         name: Evaluator(
             name,
             train_op.model,
             train_op.loss,
             metrics,
-            part.inputs.to(train_op.device),
+            data.after(part.inputs.to(train_op.device), *transforms),
             part.targets.to(train_op.device),
             batch_size=config.data.eval_batch_size,
             precision=config.train.precision,
-            ema=ema if config.eval.weights == "ema" else None,
+            ema=average,
         )
         for name, part in parts.items()
         if part is not None

@@ -14,9 +14,10 @@ from .arguments import Argument
 from .config import ComponentConfig, Config, ConfigError
 from .data import Batches, Dataset
 from .devices import count_work
-from .errors import OptrunError
+from .errors import OptrunError, UsageError
 from .evaluation import evaluation_mode
 from .lengths import Length, RunLength
+from .metrics import metric_value
 from .registries import REGISTRIES
 
 
@@ -55,7 +56,14 @@ def run_length(config: Config, batches: Batches) -> RunLength:
 
 
 def filled(model: ComponentConfig, dataset: Dataset) -> dict[str, Any]:
-    """Add what the data knows to a model's arguments, unless they were given."""
+    """Add what the data knows to a model's arguments, unless they were given.
+
+    Raises:
+        UsageError: the model is for other data, or what it is given does not fit together.
+    """
+    task = model.component.facts.get("task")
+    if task is not None and task != dataset.task:
+        raise UsageError(f"model '{model.name}' is for {task}, but the targets of the data are {dataset.task}")
     known = {
         "input_shape": dataset.input_shape,
         "num_outputs": dataset.num_outputs,
@@ -63,7 +71,10 @@ def filled(model: ComponentConfig, dataset: Dataset) -> dict[str, Any]:
     }
     wanted: Sequence[Argument] = model.component.signature.arguments
     fill = {a.name: known[a.name] for a in wanted if a.name in known and a.name not in model.given}
-    return {**model.args, **fill}
+    args = {**model.args, **fill}
+    for name, message in model.component.facts.get("check", lambda args: [])(args):
+        raise UsageError(f"model '{model.name}': {name}: {message}, got {args[name]!r}")
+    return args
 
 
 def bound(component: ComponentConfig) -> Callable[..., Any]:
@@ -72,9 +83,18 @@ def bound(component: ComponentConfig) -> Callable[..., Any]:
 
 
 def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
-    """Run the model once, so that lazy modules get their shapes; return the work of a training step."""
+    """Run the model once, so that lazy modules get their shapes; return the work of a training step.
+
+    Raises:
+        UsageError: the data is tokens, and the model fails on them.
+    """
     with evaluation_mode(model), torch.no_grad():
-        return count_work(model, inputs, batch_size)
+        try:
+            return count_work(model, inputs, batch_size)
+        except (RuntimeError, TypeError) as error:
+            if inputs.is_floating_point():
+                raise
+            raise UsageError(f"the model does not take tokens ({error}); {_others('model', 'tokens')}") from error
 
 
 def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
@@ -87,8 +107,21 @@ def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Cal
             f"{dataset.task}",
             hint=_others(part.component.kind, dataset.task),
         )
+    if "target_range" in part.component.facts:
+        _check_range(config, part, dataset.targets)
     with located(config, part.path):
         return bound(part)
+
+
+def _check_range(config: Config, part: ComponentConfig, targets: Tensor) -> None:
+    low, high = part.component.facts["target_range"]
+    least, largest = targets.min().item(), targets.max().item()
+    if not low <= least <= largest <= high:
+        raise config.problem(
+            part.path,
+            f"{part.component.kind} '{part.name}' takes targets from {low:g} to {high:g}, but those of data "
+            f"'{config.data.name}' are {least:g} to {largest:g}",
+        )
 
 
 def _others(kind: str, task: str) -> str | None:
@@ -113,11 +146,12 @@ def try_loss(
     inputs, targets = batches.inputs[:2], batches.targets[:2]
     with evaluation_mode(model), torch.no_grad():
         outputs = model(inputs)
-        if isinstance(outputs, Tensor) and dataset.task == "classes" and outputs.shape[1:2] < (dataset.num_outputs,):
+        place, noun = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}.get(dataset.task, (0, ""))
+        if isinstance(outputs, Tensor) and place and outputs.shape[place : place + 1] < (dataset.num_outputs,):
             raise config.problem(
                 "model",
                 f"{config.model.label} gives outputs of shape {tuple(outputs.shape)}, but data '{config.data.name}' "
-                f"has {dataset.num_outputs} classes",
+                f"has {dataset.num_outputs} {noun}",
             )
         with located(config, config.loss.path):
             value = loss(outputs, targets)
@@ -128,6 +162,13 @@ def try_loss(
             with located(config, part.path):
                 if (values := metric(outputs, targets)).shape[:1] != targets.shape[:1]:
                     raise ValueError(f"a metric must return one value per example; {name} gave {tuple(values.shape)}")
+                metric_value(metric, values.double().mean(0))
+        if batches.augment:
+            with located(config, "data.augment"):
+                augmented = batches.batch(0).targets
+            if augmented.dtype != targets.dtype:  # they have been mixed, and are probabilities
+                with located(config, config.loss.path):
+                    loss(outputs, augmented[: len(targets)])
 
 
 def eval_metric(config: Config) -> tuple[str, Literal["max", "min"]]:

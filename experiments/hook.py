@@ -12,7 +12,7 @@ import contextlib
 import enum
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -38,16 +38,24 @@ class Every:
     Steps and epochs count completed updates from the start of the run, not of the process, so a resumed run fires
     where an uninterrupted one does. Seconds count from the last firing.
 
+    Args:
+        steps: fire when a multiple of so many updates is complete.
+        epochs: the same in passes over the data.
+        secs: fire when so many seconds have passed.
+        first: the completed step at which to fire first, counting on from there; by default one interval. With steps
+            100 and first 1 it fires at 1, 101, 201, …, as TensorFlow 1's summaries do.
+
     Raises:
-        ValueError: none or several are given, or one is not positive.
+        ValueError: none or several are given, one is not positive, or `first` comes with seconds.
     """
 
     steps: int | None = None
     epochs: float | None = None
     secs: float | None = None
+    first: int | None = None
 
     def __post_init__(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None and name != "first"}
         if len(given) != 1:
             raise ValueError(f"Every takes exactly one of steps, epochs and secs, got {given or 'none'}")
         ((name, value),) = given.items()
@@ -55,6 +63,11 @@ class Every:
             raise ValueError(f"Every({name}={value!r}): must be greater than 0")
         if name == "steps" and not isinstance(value, int):
             raise ValueError(f"Every(steps={value!r}): must be a whole number")
+        first = self.first
+        if first is not None and (isinstance(first, bool) or not isinstance(first, int) or first < 1):
+            raise ValueError(f"Every(first={first!r}): must be a whole number of at least 1")
+        if first is not None and self.secs is not None:
+            raise ValueError("Every takes `first`, a step, with steps or epochs only")
 
     @classmethod
     def of(cls, length: Length, run: RunLength) -> Every:
@@ -77,10 +90,27 @@ class Every:
         """
         if self.epochs is None:
             return self
-        return Every.of(Length(self.epochs, "epochs"), RunLength(steps_per_epoch=steps_per_epoch))
+        return replace(
+            Every.of(Length(self.epochs, "epochs"), RunLength(steps_per_epoch=steps_per_epoch)), first=self.first
+        )
+
+    def starting(self, first: int | None) -> Every:
+        """Return the trigger with another first step; None leaves it as it is."""
+        return self if first is None else replace(self, first=first)
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether a trigger in steps fires when `step` updates are complete."""
+        return self.following(step - 1) == step
+
+    def following(self, step: int) -> int:
+        """Return the first step after `step` at which a trigger in steps fires."""
+        assert self.steps is not None
+        first = self.steps if self.first is None else self.first
+        return first if step < first else step + self.steps - (step - first) % self.steps
 
     def __str__(self) -> str:
-        return f"every {next(f'{value:g} {name}' for name, value in vars(self).items() if value is not None)}"
+        unit = next(f"{value:g} {name}" for name, value in vars(self).items() if value is not None)
+        return f"every {unit}" + (f" from step {self.first}" if self.first is not None else "")
 
 
 class RunArgs(NamedTuple):
@@ -89,8 +119,8 @@ class RunArgs(NamedTuple):
     Args:
         fetches: names of values that `after_run` wants: `loss`, `lr`, `grad_norm`, `examples`, `param:NAME`, or a
             hyperparameter of the optimizer. Each is read once for all hooks.
-        feed: values that replace the step's own: `lr` or another hyperparameter, or `batch`. Two hooks that feed
-            the same name are an error.
+        feed: values that replace the step's own: `lr` or another hyperparameter (`momentum`, `betas.0`), or a function
+            of each parameter group's own value of it; or `batch`. Two hooks that feed the same name are an error.
     """
 
     fetches: tuple[str, ...] = ()

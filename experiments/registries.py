@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import data as data_folder
-from . import losses, metrics, models, optimizers, schedules, updates
+from . import initializers, losses, metrics, models, optimizers, schedules, updates
 from .data import augmentations
 from .hooks import registry as hook_registry
 from .registry import Registry
@@ -12,6 +12,7 @@ REGISTRIES: dict[str, Registry] = {
     "optimizer": optimizers.registry,
     "schedule": schedules.registry,
     "model": models.registry,
+    "init": initializers.registry,
     "data": data_folder.registry,
     "augmentation": augmentations.registry,
     "loss": losses.registry,

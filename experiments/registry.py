@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import keyword
 import os
 import pkgutil
 import sys
@@ -19,14 +20,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from .arguments import Argument, Signature, signature_of
+from .arguments import Argument, Signature, python_name, signature_of
 from .errors import UsageError, unknown_name
 from .user_code import CodeFile, is_code_reference, load_object
 
 Built = TypeVar("Built", bound=Callable[..., Any])
 
 #: Kinds whose arguments are bound ahead of the call: a class takes them all in its constructor.
-_BOUND = ("schedule", "loss", "metric", "augmentation")
+_BOUND = ("schedule", "loss", "metric", "augmentation", "function")
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,12 @@ class Component:
         return functools.partial(self.build, **args) if args else self.build
 
     def _own(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Leave out the flavor, which has chosen this component and says nothing more to it."""
-        return {name: value for name, value in args.items() if name != "flavor"} if self.variants else args
+        """Return arguments under Python's names, without the flavor, which has chosen this component already."""
+        if not self.variants and not any(keyword.iskeyword(name) for name in args):
+            return args
+        known = self.signature.names()
+        wanted = {name: value for name, value in args.items() if not (self.variants and name == "flavor")}
+        return {python_name(name) if name in known else name: value for name, value in wanted.items()}
 
 
 class Registry:

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from torch import nn
+
 from . import signals, storage
 from .batch_source import EndOfData
 from .checkpoint_state import Clock, SavedState, load_latest_state, save_state
@@ -28,7 +30,7 @@ from .errors import DivergedError, Interrupted, SessionError, TransientError, Wa
 from .hook import Evaluation, Hook, RunArgs, noting
 from .rows import RowLog
 from .run_dir import list_checkpoints
-from .session_setup import arrange_hooks, check_that_it_ends, default_saving
+from .session_setup import Defaults, arrange_hooks, check_that_it_ends
 from .train_op import TrainOp
 
 log = logging.getLogger("optrun")
@@ -69,9 +71,13 @@ class MonitoredTrainingSession:
         chief_only_hooks: left out on ranks other than the chief.
         save_checkpoint_secs: seconds between checkpoints; 600 if neither this nor steps is given.
         save_checkpoint_steps: updates between checkpoints.
+        save_summaries_secs: seconds between summaries for TensorBoard; none if neither this nor steps is given.
+        save_summaries_steps: updates between summaries, the first at step 1.
+        log_step_count_steps: updates between two counts of steps per second, in the log; none if not given.
         evaluators: functions that measure the model, by the name of the split that they read.
         rows: the metrics log; by default `metrics.jsonl` in checkpoint_dir, or in memory.
         summary_dir: where TensorBoard's event files go unless their hook says otherwise; by default checkpoint_dir.
+        init_fn: is given the model, and sets its weights, when there is no checkpoint to restore.
         is_chief: whether this process saves and reports; by default, whether the variable RANK is 0 or unset.
         max_wait_secs: how long another rank waits for the chief's checkpoint.
         recovery_wait_secs: how often it looks.
@@ -92,9 +98,13 @@ class MonitoredTrainingSession:
         chief_only_hooks: Sequence[Hook] = (),
         save_checkpoint_secs: float | None = None,
         save_checkpoint_steps: int | None = None,
+        save_summaries_secs: float | None = None,
+        save_summaries_steps: int | None = None,
+        log_step_count_steps: int | None = None,
         evaluators: Mapping[str, Callable[..., dict[str, float] | None]] | None = None,
         rows: RowLog | None = None,
         summary_dir: str | os.PathLike[str] | None = None,
+        init_fn: Callable[[nn.Module], object] | None = None,
         is_chief: bool | None = None,
         max_wait_secs: float = 7200.0,
         recovery_wait_secs: float = 30.0,
@@ -106,10 +116,11 @@ class MonitoredTrainingSession:
         self.is_chief = self.rank == 0 if is_chief is None else is_chief
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self.summary_dir = Path(summary_dir) if summary_dir is not None else self.checkpoint_dir
-        save_every = default_saving(
-            [*hooks, *chief_only_hooks], self.checkpoint_dir is not None, save_checkpoint_secs, save_checkpoint_steps
+        defaults = Defaults(
+            save_checkpoint_secs, save_checkpoint_steps, save_summaries_secs, save_summaries_steps, log_step_count_steps
         )
-        self._given = [*hooks], [*chief_only_hooks], save_every
+        made = defaults.hooks([*hooks, *chief_only_hooks], self.checkpoint_dir is not None, self.summary_dir is not None)
+        self._given = [*hooks], [*chief_only_hooks], made
         self._arrange()
         check_that_it_ends(self.hooks, train_op)
         self.evaluators = dict(evaluators or {})
@@ -123,10 +134,13 @@ class MonitoredTrainingSession:
         self.restored_step: int | None = None
         self.at_boundary = True
         self.recoveries = 0
+        self._init_fn = init_fn
         self._max_wait_secs, self._recovery_wait_secs = max_wait_secs, recovery_wait_secs
         self._transient, self._max_recoveries, self._retry_wait_secs = transient, max_recoveries, retry_wait_secs
         self._clock = Clock()
         self._listeners: list[Callable[[Evaluation], None]] = []
+        self._before_saving: list[Callable[[int], object]] = []
+        self._after_saving: list[Callable[[Path], object]] = []
         self._after_step: list[Callable[[], None]] = []
         self._closing = contextlib.ExitStack()
         self._checked_fetches: set[tuple[str, ...]] = set()
@@ -265,6 +279,16 @@ class MonitoredTrainingSession:
         """Call `listener` with every evaluation."""
         self._listeners.append(listener)
 
+    def on_checkpoint(
+        self, before: Callable[[int], object] | None = None, after: Callable[[Path], object] | None = None
+    ) -> None:
+        """Call `before` with the step before each checkpoint is written, `after` with the file when it is there.
+
+        An `after` that returns True stops the session.
+        """
+        self._before_saving += [before] if before is not None else []
+        self._after_saving += [after] if after is not None else []
+
     def after_step(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when every hook has seen the current step."""
         self._after_step.append(callback)
@@ -283,8 +307,13 @@ class MonitoredTrainingSession:
             raise SessionError("a session without checkpoint_dir has nowhere to save")
         train_op = self._require_op()
         train_op.settle()
+        for listener in self._before_saving:
+            listener(self.step)
         path = save_state(self.checkpoint_dir, train_op, self.named_hooks, self.rows, self._clock)
         self.recoveries = 0
+        for listener in self._after_saving:
+            if listener(path) is True:
+                self.request_stop(f"asked for after the checkpoint of step {self.step}")
         return path
 
     # ---- from begin to end ---------------------------------------------------------------------------------------
@@ -316,6 +345,8 @@ class MonitoredTrainingSession:
         saved = self._load_latest() if self.is_chief else self._wait_for_chief()
         if saved is None:
             self.rows.rewind(0, hashlib.sha256().hexdigest())  # rows of a process killed before its first checkpoint
+            if self._init_fn is not None:
+                train_op.initialise(self._init_fn)
         else:
             self._restore(saved)
             self._clock = Clock(*saved.spent)
@@ -424,8 +455,7 @@ class MonitoredTrainingSession:
         self._arrange()
 
     def _arrange(self) -> None:
-        hooks, chief_only_hooks, save_every = self._given
-        self.named_hooks = arrange_hooks(hooks, chief_only_hooks, self.is_chief, save_every)
+        self.named_hooks = arrange_hooks(*self._given, self.is_chief)
         self.hooks = tuple(self.named_hooks.values())
 
     def _rows_path(self) -> Path | None:

@@ -19,6 +19,7 @@ from .batch_source import BatchSource, EndOfData, as_source, num_examples, on_de
 from .errors import CheckpointError, SessionError, nearest
 from .gate import Gate, Policy
 from .optimizer_state import OptimizerState
+from .penalty import Penalty
 from .updates import Update, make_update
 
 Precision = Literal["fp32", "bf16"]
@@ -39,6 +40,7 @@ class TrainOp:
         accumulate: int,
         clip_norm: float | None,
         clip_value: float | None,
+        l2: Penalty | None,
         precision: Precision,
         forward: Callable[[Any], Any],
         device: torch.device,
@@ -47,7 +49,7 @@ class TrainOp:
     ):
         self.model, self.loss, self.optimizer, self.data, self.updates = model, loss, optimizer, data, tuple(updates)
         self.gate = gate
-        self.accumulate, self.clip_norm, self.clip_value = accumulate, clip_norm, clip_value
+        self.accumulate, self.clip_norm, self.clip_value, self.l2 = accumulate, clip_norm, clip_value, l2
         self.precision, self.device, self.rank = precision, device, rank
         self.global_step = 0  # applied updates
         self.batch = 0  # drawn batches, applied or skipped
@@ -61,14 +63,13 @@ class TrainOp:
         self._autocast = (
             torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         )
-        self._needs_closure = inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty
+        self._needs_closure = _needs_closure(optimizer)
         _note_own_rates(optimizer)
         self._state = OptimizerState(optimizer, model)
         self._parameters: list[Tensor] = []
         self._num_groups = 0
         self._fed: dict[str, list[Any]] = {}  # the groups' own values of what was fed
-        buffers = model.named_buffers()
-        self._infinite_buffers = {f"model/{name}" for name, b in buffers if not torch.isfinite(b).all()}
+        self._note_infinite_buffers()
         self._batch_size = 0
         self._unsettled: list[int] = []  # sizes of the batches that a deferred gate has not answered for
         self._loss = torch.full((), float("nan"), device=device)
@@ -78,7 +79,8 @@ class TrainOp:
         """Take one step; return whether it was applied (False: the batch was skipped).
 
         Args:
-            feed: values that replace the step's own: hyperparameters of the optimizer, or `batch`.
+            feed: values that replace the step's own: hyperparameters of the optimizer (`momentum`, `betas.0`), each a
+                value or a function of a parameter group's own value; or `batch`.
             after_gradients: called when the gradients are known to be finite, before they are clipped.
 
         Raises:
@@ -102,6 +104,13 @@ class TrainOp:
                 self.optimizer.step()
         except _NotFinite:
             return self._skip()
+        except RuntimeError as error:
+            if "sparse" in str(error) and any(p.grad is not None and p.grad.is_sparse for p in self._parameters):
+                raise SessionError(
+                    f"{type(self.optimizer).__name__} does not take this model's sparse gradients: use sparse_adam, or "
+                    f"build the embedding with sparse=False ({error})"
+                ) from error
+            raise
         if self.updates:
             with torch.no_grad():
                 for update in self.updates:
@@ -113,6 +122,18 @@ class TrainOp:
         if self.gate is not None and self.gate.deferred:
             self._unsettled.append(self._batch_size)
         return True
+
+    def initialise(self, init_fn: Callable[[nn.Module], object]) -> None:
+        """Let a function set the weights before the first step; averages begin at what it leaves.
+
+        Args:
+            init_fn: is given the model.
+        """
+        init_fn(self.model)
+        self._note_infinite_buffers()
+        with torch.no_grad():
+            for update in self.updates:
+                update.start()
 
     def settle(self) -> None:
         """Learn whether the steps since the last call were all good, where the gate's answers stay on the device.
@@ -205,6 +226,8 @@ class TrainOp:
         self._seed_default(self._noise.key(self.batch, micro << 20 | self.rank))
         with self._autocast:
             loss = self.loss(self._forward(inputs), targets)
+        if self.l2 is not None:
+            loss = loss + self.l2()
         if weight != 1.0:
             loss = loss * weight
         loss.backward()
@@ -229,16 +252,23 @@ class TrainOp:
     def _step_by_closure(self, batch: Any, after_gradients: Callable[[], None] | None) -> None:
         """Let an optimizer evaluate the batch as often as it wants; the gate stands inside.
 
-        The optimizer has by then moved the weights: they, and its state, are put back if an evaluation is not finite.
+        What the model and the updates note of a batch, such as its statistics in batch norm, they note once, in the
+        first evaluation. An optimizer that is not done when an evaluation is not finite has moved the weights: they,
+        and its state, are put back, unless it does so itself (`undoes_itself`).
         """
-        weights = [(p, p.detach().clone()) for group in self.optimizer.param_groups for p in group["params"]]
-        state = copy.deepcopy(self._state.state_dict()) if self.gate is not None else None
+        undo = None if getattr(self.optimizer, "undoes_itself", False) else self._undo_step()
         first_loss: list[Tensor] = []
+        buffers: dict[str, Tensor] = {}
 
         def evaluate() -> Tensor:
+            if first_loss and not buffers:
+                buffers.update((name, buffer.clone()) for name, buffer in self.model.named_buffers())
             with torch.enable_grad():
                 for update in self.updates:
-                    update.discard()
+                    if first_loss:
+                        update.repeat()
+                    else:
+                        update.discard()
                 self._gradients(batch)
                 self._prepare(after_gradients if not first_loss else None)
             first_loss.append(self._loss)
@@ -247,13 +277,28 @@ class TrainOp:
         try:
             self.optimizer.step(evaluate)  # type: ignore[arg-type] (torch says float; its own examples give tensors)
         except _NotFinite:
+            if undo is not None:
+                undo()
+            raise
+        self._loss = first_loss[0]
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+
+    def _undo_step(self) -> Callable[[], None]:
+        """Return a function that puts weights and optimizer state back to where they are now."""
+        weights = [(p, p.detach().clone()) for group in self.optimizer.param_groups for p in group["params"]]
+        state = copy.deepcopy(self._state.state_dict()) if self.gate is not None else None
+
+        def undo() -> None:
             with torch.no_grad():
                 for parameter, value in weights:
                     parameter.copy_(value)
             if state is not None:
                 self._state.load_state_dict(state)
-            raise
-        self._loss = first_loss[0]
+
+        return undo
 
     def _present_gradients(self) -> list[Tensor]:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -285,17 +330,33 @@ class TrainOp:
         groups = self.optimizer.param_groups
         for name in [name for name in self._fed if name not in feed]:
             for group, value in zip(groups, self._fed.pop(name), strict=False):
-                group[name] = value
+                _set_entry(group, name, value)
         for name, value in feed.items():
             if name == "batch":
                 continue
             if name not in self._fed:
-                if any(name not in group for group in groups):
-                    raise SessionError(self._unknown("feed", name))
-                self._fed[name] = [group[name] for group in groups]
+                self._fed[name] = self.hyperparameter(name)
+            if callable(value):
+                for group, own in zip(groups, self._fed[name], strict=False):
+                    _set_entry(group, name, value(own))
+                continue
             for group in groups:
                 # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
-                group[name] = value * group.get("lr_scale", 1.0) if name == "lr" else value
+                _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
+
+    def hyperparameter(self, name: str) -> list[Any]:
+        """Return each parameter group's own value of a hyperparameter, whatever is being fed.
+
+        Args:
+            name: as in the groups; `betas.0` is the first of several numbers.
+
+        Raises:
+            SessionError: a group has nothing of that name.
+        """
+        try:
+            return list(self._fed.get(name) or [_entry(group, name) for group in self.optimizer.param_groups])
+        except (LookupError, TypeError, ValueError):
+            raise SessionError(self._unknown("feed", name)) from None
 
     def _dense_only(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
@@ -315,8 +376,8 @@ class TrainOp:
         if name.startswith("param:"):
             with contextlib.suppress(AttributeError):
                 return self.model.get_parameter(name.removeprefix("param:")).detach()
-        elif name in (group := self.optimizer.param_groups[0]) and name != "params":
-            return group[name] / group.get("lr_scale", 1.0) if name == "lr" else group[name]
+        elif _has_entry(group := self.optimizer.param_groups[0], name):
+            return group[name] / group.get("lr_scale", 1.0) if name == "lr" else _entry(group, name)
         raise SessionError(self._unknown("fetch", name))
 
     def check_fetches(self, names: Sequence[str]) -> None:
@@ -328,7 +389,7 @@ class TrainOp:
         group = self.optimizer.param_groups[0]
         parameters = {f"param:{name}" for name, _ in self.model.named_parameters()}
         for name in names:
-            if name not in (*_COMPUTED, *parameters) and (name not in group or name == "params"):
+            if name not in (*_COMPUTED, *parameters) and not _has_entry(group, name):
                 raise SessionError(self._unknown("fetch", name))
 
     def _unknown(self, verb: str, name: str) -> str:
@@ -347,6 +408,10 @@ class TrainOp:
             "updates": [{"kind": type(update).__name__, "state": update.state_dict()} for update in self.updates],
             "counters": {name: getattr(self, name) for name in _COUNTERS},
         }
+
+    def _note_infinite_buffers(self) -> None:
+        buffers = self.model.named_buffers()
+        self._infinite_buffers = {f"model/{name}" for name, b in buffers if not torch.isfinite(b).all()}
 
     @property
     def may_be_infinite(self) -> set[str]:
@@ -387,6 +452,31 @@ class _NotFinite(Exception):
     """News on its way to the gate's policy."""
 
 
+def _entry(group: Mapping[str, Any], name: str) -> Any:
+    """Return a group's hyperparameter, or with a number after a point one of several."""
+    if name in group or "." not in name:
+        return group[name]
+    name, _, place = name.rpartition(".")
+    return group[name][int(place)]
+
+
+def _has_entry(group: Mapping[str, Any], name: str) -> bool:
+    try:
+        _entry(group, name)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return not name.startswith("params")
+
+
+def _set_entry(group: dict[str, Any], name: str, value: Any) -> None:
+    if name not in group:
+        name, _, place = name.rpartition(".")
+        values = list(group[name])
+        values[int(place)] = value
+        value = type(group[name])(values)
+    group[name] = value
+
+
 _COMPUTED = ["loss", "grad_norm", "examples", "skipped", "gradient_evaluations"]
 _COUNTERS = ("global_step", "batch", "examples", "skipped", "gradient_evaluations", "_skipped_in_row")
 
@@ -401,6 +491,7 @@ def build_train_op(
     accumulate: int = 1,
     clip_norm: float | None = None,
     clip_value: float | None = None,
+    l2: float | Mapping[str, Any] | Penalty | None = None,
     on_nan: Policy | None = "raise",
     loss_above: float | None = None,
     precision: Precision = "fp32",
@@ -419,6 +510,9 @@ def build_train_op(
         accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
         clip_norm: largest global L2 norm of the gradients, or None.
         clip_value: largest absolute value of a gradient's entry, or None.
+        l2: a penalty that is part of the loss, rate * Σ w² / 2: a rate for all trainable parameters, or
+            `{rate, include, exclude}` with selectors as in an optimizer's weight decay. Unlike weight decay it shows in
+            the loss.
         on_nan: the gate's policy, `raise`, `stop` or `skip`; None leaves the gate out.
         loss_above: the gate also stops a finite loss above this.
         precision: `bf16` runs forward and loss under autocast; weights stay float32.
@@ -429,10 +523,11 @@ def build_train_op(
     Raises:
         SessionError: a value that cannot work.
     """
-    _check_options(accumulate, clip_norm, clip_value, precision, on_nan, loss_above)
+    _check_options(accumulate, clip_norm, clip_value, l2, precision, on_nan, loss_above)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     gate = Gate(model, on_nan, loss_above) if on_nan is not None else None
-    if gate is not None and device.type == "cuda" and not updates:  # updates would follow a step that did not happen
+    # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.
+    if gate is not None and device.type == "cuda" and not updates and not _needs_closure(optimizer):
         gate.defer(optimizer)
     return TrainOp(
         model,
@@ -444,6 +539,7 @@ def build_train_op(
         accumulate=accumulate,
         clip_norm=clip_norm,
         clip_value=clip_value,
+        l2=Penalty.of(l2, model) if isinstance(l2, float | int | Mapping) else l2,
         precision=precision,
         forward=torch.compile(model) if compile else model,  # type: ignore[arg-type]
         device=device,
@@ -456,11 +552,13 @@ def _check_options(
     accumulate: int,
     clip_norm: float | None,
     clip_value: float | None,
+    l2: float | Mapping[str, Any] | Penalty | None,
     precision: str,
     on_nan: str | None,
     loss_above: float | None,
 ) -> None:
-    for name, value in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
+    rate = l2["rate"] if isinstance(l2, Mapping) else l2 if isinstance(l2, float | int) else None
+    for name, value in {"clip_norm": clip_norm, "clip_value": clip_value, "l2": rate}.items():
         if value is not None and not value > 0:
             raise SessionError(f"{name} must be greater than 0, got {value!r}")
     if accumulate < 1:
@@ -469,6 +567,11 @@ def _check_options(
         raise SessionError(f"no precision '{precision}': use fp32 or bf16")
     if on_nan is None and loss_above is not None:
         raise SessionError("loss_above is the gate's business: give it an on_nan policy as well")
+
+
+def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether an optimizer cannot step without evaluating the batch itself."""
+    return inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty
 
 
 def _note_own_rates(optimizer: torch.optim.Optimizer) -> None:

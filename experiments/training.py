@@ -12,16 +12,17 @@ from typing import Any
 
 from . import config as configuration
 from .checkpoint_state import load_state
+from .checkpoint_watch import checkpoints_iterator
 from .config import Config
 from .config.plain import read_plain
 from .config_changes import changed_keys, describe_changes
 from .environment import changes_that_matter
-from .errors import DivergedError, Interrupted, OptrunError, UsageError
+from .errors import CheckpointError, DivergedError, Interrupted, OptrunError, UsageError
 from .experiment import Experiment, build
 from .hook import Hook
 from .registries import REGISTRIES
 from .run import Run
-from .run_dir import RunDir, default_root, trash
+from .run_dir import CheckpointFile, RunDir, default_root, trash
 from .run_lookup import find_run
 from .session import MonitoredTrainingSession
 
@@ -94,6 +95,7 @@ def train(
     if run_dir is not None and run_dir.exists() and not fresh:
         return _go_on(config, run_dir, allow_change, allow_code, on_start)
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
+    experiment.initial_model()  # and what cannot be initialised neither
     if run_dir is not None and run_dir.exists():
         log.warning("moved %s to %s", run_dir.path, trash(run_dir.path))
     run_dir = run_dir or RunDir.create(root, config.name)
@@ -156,14 +158,71 @@ def evaluate(
     """
     run_dir = _run_dir(run, root)
     file = Run(run_dir.path).checkpoint(checkpoint)
-    config = _stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
-    experiment = build(config)
-    if split not in experiment.evaluators:
-        raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(experiment.evaluators)}")
-    state = load_state(file)
-    experiment.train_op.load_state_dict(state.sections)
-    values = experiment.evaluators[split]()
-    return {"run": run_dir.name, "step": state.step, "split": split, **(values or {})}
+    return _Measurement(run_dir, split, weights, allow_code)(file)
+
+
+def evaluate_each(
+    run: Run | RunDir | str | Path,
+    *,
+    split: str = "val",
+    weights: str | None = None,
+    allow_code: bool = False,
+    min_interval_secs: float = 0.0,
+    timeout_secs: float | None = None,
+    root: Path | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Measure the newest checkpoint of a run, and each newer one as it appears, until the run is over.
+
+    Args:
+        run: see `resume`; it may still be going on, in another process.
+        split: see `evaluate`.
+        weights: see `evaluate`.
+        allow_code: see `resume`.
+        min_interval_secs: the least time between two measurements.
+        timeout_secs: how long to wait for a new checkpoint, whether the run goes on or may be resumed; None waits as
+            long as the run goes on.
+        root: the folder of the run directories.
+
+    Yields:
+        What `evaluate` returns.
+
+    Raises:
+        as `evaluate` does.
+
+    Source: the evaluation loop around tf.train.checkpoints_iterator, TensorFlow 1.
+    """
+    run_dir = _run_dir(run, root)
+    measure = _Measurement(run_dir, split, weights, allow_code)
+    pause = 0.5 if timeout_secs is None else timeout_secs
+    for file in checkpoints_iterator(
+        run_dir.checkpoints_path,
+        min_interval_secs=min_interval_secs,
+        timeout_secs=pause,
+        timeout_fn=(lambda: run_dir.status().get("state") != "running") if timeout_secs is None else None,
+        poll_secs=min(1.0, pause),
+    ):
+        try:
+            yield measure(file)
+        except CheckpointError:
+            if file.path.exists():
+                raise  # else the run has deleted it meanwhile, because there are newer ones
+
+
+class _Measurement:
+    """Measures checkpoints of one run, for which everything is built once."""
+
+    def __init__(self, run_dir: RunDir, split: str, weights: str | None, allow_code: bool):
+        self._run_dir, self._split = run_dir, split
+        config = _stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
+        self._experiment = build(config)
+        if split not in self._experiment.evaluators:
+            raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(self._experiment.evaluators)}")
+
+    def __call__(self, file: CheckpointFile) -> dict[str, Any]:
+        state = load_state(file)
+        self._experiment.train_op.load_state_dict(state.sections)
+        values = self._experiment.evaluators[self._split]()
+        return {"run": self._run_dir.name, "step": state.step, "split": self._split, **(values or {})}
 
 
 def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:

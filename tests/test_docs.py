@@ -274,7 +274,7 @@ def test_the_page_of_the_configuration_has_every_key_and_its_default():
             if field.name not in own:
                 expected[f"{section}.{field.name}"] = yaml_text(config.to_dict()[section][field.name])
     expected |= {"train.steps": "null", "eval.metric": "the first metric", "seed": "0", "extends": "none"}
-    expected |= {"name": "the file's name", "model": "required", "loss": "required"}
+    expected |= {"name": "the file's name", "model": "required", "loss": "required", "init": "null"}
     expected |= dict.fromkeys(("metrics", "updates", "hooks"), "[]")
     assert {key: row[0].strip("`") for key, row in table("configuration.md", "Keys").items()} == expected
 

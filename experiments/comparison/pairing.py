@@ -19,8 +19,8 @@ WHAT = {
 }
 # The sections of a configuration that each depends on: where these agree, it must.
 _DEPENDS_ON = {
-    "parameters": ("model", "data"),
-    "initial_loss": ("model", "data", "loss", "updates"),
+    "parameters": ("model", "data", "init"),
+    "initial_loss": ("model", "data", "init", "loss", "updates"),
     "order": ("data",),
 }
 
@@ -31,15 +31,15 @@ class PairingError(OptrunError):
 
 def fingerprint(experiment: Experiment) -> dict[str, Any]:
     """Return what is equal in fair pairs: hashes of initial parameters and data order, and the initial loss."""
-    train_op = experiment.train_op
+    train_op, model = experiment.train_op, experiment.initial_model()
     parameters = hashlib.sha256()
-    for name, parameter in train_op.model.named_parameters():
+    for name, parameter in model.named_parameters():
         parameters.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
     batches: Any = train_op.data
     order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
-    with evaluation_mode(train_op.model), torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         inputs, targets = batches.inputs[:256], batches.targets[:256]
-        loss = train_op.loss(train_op.model(inputs), targets).item()
+        loss = train_op.loss(model(inputs), targets).item()
     return {"parameters": parameters.hexdigest(), "initial_loss": loss, "order": order.hexdigest()}
 
 
@@ -49,7 +49,7 @@ def expected_equal(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         what
         for what, sections in _DEPENDS_ON.items()
-        if all(config[section] == first[section] for config in configs for section in sections)
+        if all(config.get(section) == first.get(section) for config in configs for section in sections)
     ]
 
 

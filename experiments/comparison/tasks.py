@@ -109,6 +109,7 @@ class TaskMaker:
             "config": determines,
             "code": config.code_files,
             "data": self._data_hash(config),
+            "init": _init_hash(config),
             "optrun": metadata.version("optrun"),
             "torch": torch.__version__,
             "threads": [os.environ.get("OPTRUN_THREADS"), os.cpu_count()],
@@ -120,10 +121,15 @@ class TaskMaker:
         described = json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
         if described not in self._data:
             dataset = make_data(config.data.component, **config.data.args)
-            found = hashlib.sha256(dataset.inputs.contiguous().numpy().tobytes())
-            found.update(dataset.targets.contiguous().numpy().tobytes())
-            self._data[described] = found.hexdigest()
+            self._data[described] = dataset.sha256()
         return self._data[described]
+
+
+def _init_hash(config: Config) -> str | None:
+    """Return a hash of what initial weights are read from, where they are."""
+    if config.init is None or "fingerprint" not in config.init.component.facts:
+        return None
+    return config.init.component.facts["fingerprint"](config.init.args)
 
 
 def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:

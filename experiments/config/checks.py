@@ -40,6 +40,8 @@ class Checks:
         if parts["optimizer"] is not None and parts["schedule"] is not None:
             self._absolute_values(parts["optimizer"], parts["schedule"])
         self._metrics(parts["metrics"], parts["eval"])
+        if not parts["metrics_wrong"]:
+            self._watched(parts["metrics"], [parts["schedule"], *parts["hooks"]])
         if parts["eval"] is not None:
             self._evaluation(parts["eval"], parts["updates"], parts["stop"])
         self._lengths()
@@ -96,6 +98,15 @@ class Checks:
             )
             hint = f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}"
             self.note("eval.metric", f"'{evaluation.metric}' is not computed in this run", hint, "unknown-name")
+
+    def _watched(self, metrics: tuple[ComponentConfig, ...], parts: list[ComponentConfig | None]) -> None:
+        computed = ["val/loss", *(f"val/{metric.label}" for metric in metrics)]
+        for part in [inner for each in parts if each is not None for inner in each.nested()]:
+            watched = part.args.get(part.component.facts.get("watches", ""))
+            if watched is not None and watched not in computed:
+                guess = nearest(watched, computed)
+                hint = f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}"
+                self.note(f"{part.path}.metric", f"'{watched}' is not computed in this run", hint, "unknown-name")
 
     def _evaluation(
         self, evaluation: EvalConfig, updates: tuple[ComponentConfig, ...], stop: StopConfig | None

@@ -16,6 +16,9 @@ from .problems import DEFAULT, Problem, shorten
 from .sections import ComponentConfig, GroupConfig, arguments_of, left_to_build
 from .values import value_text
 
+#: Functions of the user's own, for hooks that call one; optrun has none to name.
+_FUNCTIONS = Registry("function", __name__, given=1)
+
 _COMPONENT_FIELDS = {field.name for field in dataclasses.fields(ComponentConfig)}
 
 
@@ -65,7 +68,7 @@ class Resolver(Filler):
             path=path,
             arguments=arguments_of(component),
             is_open=component.signature.open,
-            left_out=left_to_build(component),
+            left_out=left_to_build(component) | ({"lr"} if kind == "optimizer" and "." in path else set()),
             place=name,
         )
         common = self._common(cls, nodes, owner)
@@ -118,10 +121,12 @@ class Resolver(Filler):
         return dict(node.value)
 
     def _look_up(self, node: Node, kind: str, path: str) -> Component | None:
-        registry = self.registries.get(kind)
+        registry = _FUNCTIONS if kind == _FUNCTIONS.kind else self.registries.get(kind)
         try:
             if registry is None:
                 raise UsageError(f"there are no {kind}s here")
+            if registry is _FUNCTIONS and not is_code_reference(node.value):
+                raise UsageError(f"'{shorten(node.value)}' names no function: write `./file.py:name` or `pkg.mod:name`")
             if is_code_reference(node.value) or node.value in registry.names():
                 component = registry.get(node.value, node.origin.folder, self.trusted)
                 _ = component.signature  # which Python may be unable to read

@@ -16,7 +16,7 @@ from .scalars import resolve
 from .sections import ComponentConfig, Config, GroupConfig, arguments_of
 from .values import check
 
-_SECTIONS = ("data", "model", "loss", "metrics", "optimizer", "schedule", "updates")
+_SECTIONS = ("data", "model", "init", "loss", "metrics", "optimizer", "schedule", "updates")
 _SECTIONS += ("train", "eval", "stop", "checkpoint", "log", "hooks")
 _SKIPPED = {"args", "path", "component", "given"}
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./%+-]*([ :][A-Za-z0-9_./%+-]+)*")

@@ -35,6 +35,7 @@ from .values import check, value_text
 _COMPONENTS: dict[str, type[ComponentConfig]] = {
     "data": DataConfig,
     "model": ComponentConfig,
+    "init": ComponentConfig,
     "loss": ComponentConfig,
     "optimizer": OptimizerConfig,
     "schedule": ScheduleConfig,
@@ -47,6 +48,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "checkpoint": CheckpointConfig,
     "log": LogConfig,
 }
+_OPTIONAL: dict[str, str | None] = {"schedule": "constant", "init": None}  # what stands for one that is not given
 _KEYS = ("name", "seed", *_COMPONENTS, *_LISTS, *_SECTIONS)
 _SEED_LIMIT = 1 << 63
 
@@ -137,13 +139,19 @@ class _Assembly:
     def _component(self, name: str, cls: type[ComponentConfig]) -> ComponentConfig | None:
         node = self.nodes.get(name)
         if node is None or node.value is None:
-            if name != "schedule":
+            if name not in _OPTIONAL:
                 message = f"no {name} is given"
                 self.resolver.note(
                     self.place, name, "missing", message, f"add `{name}: NAME`; {self.resolver.known(name)}"
                 )
                 return None
-            node = Node("constant", DEFAULT)
+            default = _OPTIONAL[name]
+            if default is None:
+                self.resolver.origins[name] = DEFAULT if node is None else node.origin
+                return None
+            node = Node(default, DEFAULT)
+        if name == "init":
+            node = _as_warm_start(node)
         return self.resolver.component(node, name, name, cls)
 
     def _section(self, name: str, cls: type[Any]) -> Any:
@@ -182,6 +190,13 @@ class _Assembly:
         if parts["eval"] is not None and self.resolver.origins["eval.metric"].kind == "default" and parts["metrics"]:
             metric = f"val/{parts['metrics'][0].label}"
             parts["eval"] = dataclasses.replace(parts["eval"], metric=metric)
+
+
+def _as_warm_start(node: Node) -> Node:
+    """Name what `{from: RUN}` stands for."""
+    if isinstance(node.value, dict) and "from" in node.value and "name" not in node.value:
+        return dataclasses.replace(node, value={"name": Node("warm_start", node.origin), **node.value})
+    return node
 
 
 def _leaf_paths(parts: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from .nodes import Node
 from .sections import ComponentConfig, DataConfig, OptimizerConfig, ScheduleConfig
 
-COMPONENTS = ("data", "model", "loss", "optimizer", "schedule")
+COMPONENTS = ("data", "model", "init", "loss", "optimizer", "schedule")
 
 
 def common_keys(section: type[ComponentConfig]) -> frozenset[str]:

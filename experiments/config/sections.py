@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 from annotated_types import Ge, Lt
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from ..arguments import Argument, Count, Natural, Nested, Positive
 from ..lengths import Interval, Length
@@ -18,6 +19,16 @@ from ..registry import Component
 from .problems import ConfigError, Origin, Problem
 
 Share = Annotated[float, Ge(0), Lt(1)]
+
+
+class L2(TypedDict, total=False):
+    """An L2 penalty on some of the parameters, chosen as in an optimizer's weight decay."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]  # noqa: RUF012
+
+    rate: Required[Positive]
+    include: list[str]
+    exclude: list[str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ def left_to_build(component: Component) -> frozenset[str]:
 class DataConfig(ComponentConfig):
     """The data set, its split and its batches; `val` and `test` are shares of the examples."""
 
-    batch_size: Count = 64
+    batch_size: Literal["full"] | Count = 64
     eval_batch_size: Count = 512
     val: Share = 0.2
     test: Share = 0.2
@@ -117,6 +128,7 @@ class TrainConfig:
     accumulate: Count = 1
     clip_norm: Positive | None = None
     clip_value: Positive | None = None
+    l2: Positive | L2 | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     device: str = "auto"
@@ -168,7 +180,7 @@ class LogConfig:
 
     every: Length = _TEN_STEPS
     lines: Interval = _TEN_SECS
-    to: tuple[Literal["jsonl", "tensorboard"], ...] = ("jsonl",)
+    to: tuple[Literal["jsonl", "tensorboard", "csv", "mlflow", "wandb"], ...] = ("jsonl",)
 
 
 @dataclass(frozen=True)
@@ -194,6 +206,7 @@ class Config:
     seed: int
     data: DataConfig
     model: ComponentConfig
+    init: ComponentConfig | None
     loss: ComponentConfig
     metrics: tuple[ComponentConfig, ...]
     optimizer: OptimizerConfig
@@ -238,6 +251,8 @@ class Config:
         """Yield every component, nested ones included."""
         for top in (self.data, *self.data.augment, self.model, self.loss, *self.metrics, self.optimizer, self.schedule):
             yield from top.nested()
+        if self.init is not None:
+            yield from self.init.nested()
         for top in (*self.updates, *self.hooks):
             yield from top.nested()
 

@@ -12,17 +12,23 @@ from ..registry import Component, Registry
 registry = Registry("data", __name__, given=0)
 register_data = registry.register
 
-from .augmentations import make_augmentation, register_augmentation  # noqa: E402  (they need the registry)
-from .batches import Batch, Batches  # noqa: E402
+from .augmentations import in_evaluation, make_augmentation, register_augmentation  # noqa: E402  (they need the registry)
+from .batches import Batch, Batches, Mixed  # noqa: E402
 from .dataset import Dataset  # noqa: E402
 from .split import Part, Splits, split  # noqa: E402
+from .stored import Examples, Stored, after  # noqa: E402
 
 __all__ = [
     "Batch",
     "Batches",
     "Dataset",
+    "Examples",
+    "Mixed",
     "Part",
     "Splits",
+    "Stored",
+    "after",
+    "in_evaluation",
     "make_augmentation",
     "make_data",
     "register_augmentation",

@@ -14,6 +14,9 @@ from ..arguments import Count
 from ..errors import DataError
 from . import register_data
 from .dataset import Dataset
+from .stored import Pixels, as_floats
+
+Task = Literal["classes", "values"]
 
 _NAMES = {
     "train": (("inputs", "x", "X", "x_train"), ("targets", "y", "Y", "y_train")),
@@ -22,24 +25,29 @@ _NAMES = {
 }
 
 
-@register_data("arrays", source="numpy.savez")
-def arrays(path: str, task: Literal["classes", "values"] | None = None, num_classes: Count | None = None) -> Dataset:
-    """Arrays from an .npz file: `inputs` and `targets`, or `x` and `y`.
+@register_data("arrays", source="numpy.savez and numpy.save")
+def arrays(path: str, task: Task | None = None, num_classes: Count | None = None) -> Dataset:
+    """Arrays from an .npz file, or a folder of .npy files: `inputs` and `targets`, or `x` and `y`.
 
     Parts that are split already come as `x_train`, `y_train`, `x_val`, `y_val`, `x_test` and `y_test`. Inputs of
     type uint8 are taken for pixels and divided by 255; all others are used as they are, in single precision.
 
+    The inputs of a folder stay on the disk and may be larger than memory: `inputs.npy` is mapped, and each batch reads
+    its own rows. They are not searched for numbers that are not finite, and are one file, which optrun splits.
+
     Args:
-        path: the file, as written by numpy.savez or numpy.savez_compressed.
+        path: the file, as written by numpy.savez or numpy.savez_compressed; or the folder, with files by numpy.save.
         task: whether targets are class numbers or values; left out, integers are classes.
         num_classes: how many classes there are; left out, as many as the highest number says, and each must occur.
 
     Raises:
         DataError: the file is missing, damaged, or holds something else; the message says what was expected.
 
-    Source: the format of numpy.savez; nothing pickled is ever read.
+    Source: the formats of numpy.savez and numpy.save; nothing pickled is ever read.
     """
-    parts = _read(Path(path).expanduser())
+    if (folder := Path(path).expanduser()).is_dir():
+        return _mapped(folder, task, num_classes)
+    parts = _read(folder)
     names = list(parts)
     lengths = [len(parts[name][0]) for name in names]
     try:
@@ -47,10 +55,7 @@ def arrays(path: str, task: Literal["classes", "values"] | None = None, num_clas
         if len(set(shapes.values())) > 1:
             raise DataError(f"all parts need inputs of one shape, got {shapes}")
         inputs = _inputs(np.concatenate([parts[name][0] for name in names]))
-        raw = np.concatenate([parts[name][1] for name in names])
-        task = task or ("classes" if raw.dtype.kind in "iub" else "values")
-        targets = _classes(raw) if task == "classes" else _values(raw)
-        num_outputs = _num_classes(targets, num_classes) if task == "classes" else targets.shape[1]
+        task, targets, num_outputs = _targets(np.concatenate([parts[name][1] for name in names]), task, num_classes)
         starts = np.cumsum([0, *lengths])
         splits = (
             {name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(names)} if len(names) > 1 else {}
@@ -98,13 +103,48 @@ def _parts(path: Path, archive: Mapping[str, np.ndarray]) -> dict[str, tuple[np.
     return parts
 
 
-def _inputs(inputs: np.ndarray) -> torch.Tensor:
+def _mapped(folder: Path, task: Task | None, num_classes: int | None) -> Dataset:
+    """Map the inputs of a folder of .npy files into memory, and read its targets."""
+    names = sorted(path.stem for path in folder.glob("*.npy"))
+    found = [[known for known in kind if known in names] for kind in _NAMES["train"]]
+    if [len(known) for known in found] != [1, 1] or len(names) != 2:
+        expected = " and ".join(f"one of {', '.join(f'{name}.npy' for name in kind)}" for kind in _NAMES["train"])
+        files = ", ".join(f"{name}.npy" for name in names) or "no .npy file"
+        raise DataError(f"{folder}: expected {expected}, and no other .npy file; it has {files}")
+    try:
+        # "c" gives pages that may be written to, in memory alone, as torch wants it; nobody does.
+        arrays = [np.load(folder / f"{known[0]}.npy", mmap_mode="c", allow_pickle=False) for known in found]
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{folder}: {' and '.join(names)} cannot be read as .npy files of numbers: {error}") from error
+    try:
+        _check_inputs(arrays[0])
+        decode = Pixels() if arrays[0].dtype == np.uint8 else as_floats
+        task, targets, num_outputs = _targets(np.array(arrays[1]), task, num_classes)
+        inputs = torch.from_numpy(arrays[0])
+        description = f"arrays from {folder}, on the disk"
+        return Dataset(inputs, targets, task, num_outputs, description=description, decode=decode, mapped=True)
+    except (DataError, ValueError, TypeError) as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _targets(raw: np.ndarray, task: Task | None, num_classes: int | None) -> tuple[Task, torch.Tensor, int]:
+    """Return the task, the targets, and how many outputs they take."""
+    task = task or ("classes" if raw.dtype.kind in "iub" else "values")
+    targets = _classes(raw) if task == "classes" else _values(raw)
+    return task, targets, _num_classes(targets, num_classes) if task == "classes" else targets.shape[1]
+
+
+def _check_inputs(inputs: np.ndarray) -> None:
     if inputs.dtype.kind not in "iubf":
         raise DataError(f"inputs must be real numbers, got {inputs.dtype}")
     if inputs.ndim < 2:
         raise DataError(
             f"inputs must have shape (examples, …), got {inputs.shape}: reshape(-1, 1) makes single numbers"
         )
+
+
+def _inputs(inputs: np.ndarray) -> torch.Tensor:
+    _check_inputs(inputs)
     with np.errstate(over="ignore"):
         numbers = inputs.astype(np.float32)
     _refuse_non_finite("inputs", numbers)

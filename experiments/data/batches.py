@@ -6,15 +6,34 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional
 
 from .. import rng
 from ..errors import UsageError
+from .stored import Examples
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+class Mixed(NamedTuple):
+    """What an augmentation returns that mixes examples: Batches mixes their targets alike.
+
+        target_i = weights_i * target_i + (1 - weights_i) * target_partners_i
+
+    Args:
+        inputs: the mixed ones, shape (examples, …).
+        partners: which example of the batch each was mixed with, int64, shape (examples,).
+        weights: of the example itself, from 0 to 1, shape (examples,).
+    """
+
+    inputs: torch.Tensor
+    partners: torch.Tensor
+    weights: torch.Tensor
+
+
+Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor | Mixed]
 
 
 class Batch(NamedTuple):
-    """The examples of one step."""
+    """The examples of one step; mixed class targets are probabilities, shape (examples, classes)."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -27,14 +46,15 @@ class Batches:
     resumed run sees what the uninterrupted one would have seen, without any state to save.
 
     Args:
-        inputs: shape (examples, …), kept in memory.
+        inputs: shape (examples, …): a tensor, or `Stored`, which stays as it is stored.
         targets: one per input.
         batch_size: examples per batch; the last batch of an epoch may be smaller.
         seed: of the order and of the augmentations.
         drop_last: leave out that smaller last batch.
-        augment: functions (inputs, generator) -> inputs, applied in turn.
+        augment: functions (inputs, generator) -> inputs or Mixed, applied in turn.
         num_epochs: how many there are; None for no end.
         device: where inputs, targets and batches live; None leaves them where they are.
+        num_classes: how many classes there are, for augmentations that mix class targets.
 
     Raises:
         UsageError: sizes that make no batch.
@@ -42,7 +62,7 @@ class Batches:
 
     def __init__(
         self,
-        inputs: torch.Tensor,
+        inputs: Examples,
         targets: torch.Tensor,
         *,
         batch_size: int,
@@ -51,6 +71,7 @@ class Batches:
         augment: Sequence[Augmentation] = (),
         num_epochs: int | None = None,
         device: torch.device | str | None = None,
+        num_classes: int | None = None,
     ):
         if len(inputs) != len(targets) or not len(inputs):
             raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
@@ -62,6 +83,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = tuple(augment)
+        self.num_classes = num_classes
         self.num_examples = len(inputs)
         self.steps_per_epoch = self.num_examples // batch_size if drop_last else -(-self.num_examples // batch_size)
         self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
@@ -91,8 +113,19 @@ class Batches:
             self._epoch = epoch
         indices = self._indices[number]
         inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
+        batch = Batch(inputs, self.targets.index_select(0, indices))
         if self.augment:
             self._generator.manual_seed(rng.key(self.seed, "augment", position))
             for augmentation in self.augment:
-                inputs = augmentation(inputs, self._generator)
-        return Batch(inputs, self.targets.index_select(0, indices))
+                result = augmentation(batch.inputs, self._generator)
+                batch = self._mixed(result, batch) if isinstance(result, Mixed) else batch._replace(inputs=result)
+        return batch
+
+    def _mixed(self, result: Mixed, batch: Batch) -> Batch:
+        targets = batch.targets
+        if not targets.is_floating_point():
+            if self.num_classes is None or targets.dim() != 1:
+                raise UsageError("only values, and classes whose number is known, can be mixed: give num_classes")
+            targets = functional.one_hot(targets, self.num_classes).to(result.weights.dtype)
+        weights = result.weights.reshape(-1, *(1,) * (targets.dim() - 1))
+        return Batch(result.inputs, targets.index_select(0, result.partners).lerp_(targets, weights))

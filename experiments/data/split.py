@@ -9,6 +9,7 @@ import torch
 from .. import rng
 from ..errors import DataError, UsageError
 from .dataset import Dataset
+from .stored import Examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,12 +17,12 @@ class Part:
     """One part of a data set.
 
     Args:
-        inputs: shape (examples, *input_shape).
+        inputs: shape (examples, *input_shape): a tensor, or `Stored`, which gives one for each slice.
         targets: one per input.
         positions: where these examples are in the data set, int64.
     """
 
-    inputs: torch.Tensor
+    inputs: Examples
     targets: torch.Tensor
     positions: torch.Tensor
 
@@ -54,6 +55,7 @@ def split(
     All parts are stretches of one order of the examples, in which every stretch has the classes in proportion up to
     one or two examples. So another `val` leaves the test part as it is, and a small subset is part of a larger one.
     A part that comes with the data (`dataset.splits`) is used as it is, and its fraction is not looked at.
+    Data whose order matters (`dataset.in_order`) is cut into stretches: training first, then validation, test last.
 
     Args:
         dataset: what to split.
@@ -74,7 +76,10 @@ def split(
         if name != "train":
             taken[own[name]] = True
     rest = own["train"] if "train" in own else (~taken).nonzero()[:, 0]
-    rest = rest[stratified_order(dataset.targets[rest], dataset.task == "classes", split_seed)]
+    if dataset.in_order:
+        rest = rest.flip(0)  # what is taken first comes last
+    else:
+        rest = rest[stratified_order(dataset.targets[rest], dataset.task == "classes", split_seed)]
     total, parts = len(rest), {}
     for name, fraction in (("test", test), ("val", val)):
         if name in own:
@@ -86,7 +91,7 @@ def split(
         raise UsageError(f"val {val} and test {test} leave none of the {total} examples for training")
     if subset is not None and not 1 <= subset <= len(rest):
         raise UsageError(f"subset must be 1 to {len(rest)}, the size of the training part, got {subset}")
-    parts["train"] = rest[:subset]
+    parts["train"] = rest[-subset:] if dataset.in_order and subset else rest[:subset]
     return Splits(**{name: _part(dataset, positions) for name, positions in parts.items()})
 
 
@@ -101,7 +106,7 @@ def _size(name: str, fraction: float, total: int) -> int:
 
 def _part(dataset: Dataset, positions: torch.Tensor) -> Part:
     positions = positions.sort().values  # the order of the data: which example comes when is for Batches to say
-    return Part(dataset.inputs[positions], dataset.targets[positions], positions)
+    return Part(dataset.rows(positions), dataset.targets[positions], positions)
 
 
 def stratified_order(targets: torch.Tensor, is_classes: bool, seed: int) -> torch.Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from .. import checkpoints
@@ -11,6 +12,25 @@ from ..arguments import Positive
 from ..errors import UsageError
 from ..hook import Every, Hook, Phase
 from . import register_hook
+
+
+class CheckpointListener:
+    """Something that is told of each checkpoint; define only what you need.
+
+    Source: tf.train.CheckpointSaverListener, TensorFlow 1.
+    """
+
+    def begin(self, session: Any) -> None:
+        """Prepare; called once, before anything is restored."""
+
+    def before_save(self, session: Any, step: int) -> None:
+        """See the session before its state of `step` completed updates is written."""
+
+    def after_save(self, session: Any, step: int, path: Path) -> bool | None:
+        """See the file that was written; True ends the session."""
+
+    def end(self, session: Any, step: int) -> None:
+        """Finish; called after the last checkpoint, whatever the outcome."""
 
 
 @register_hook("checkpoint", source="tf.train.CheckpointSaverHook and tf.train.Saver (TensorFlow 1)")
@@ -25,6 +45,7 @@ class CheckpointHook(Hook):
         best: also save and keep the step at which this metric was best, such as `val/accuracy`.
         mode: whether `max` or `min` is better.
         keep_every_hours: also keep one checkpoint for each so many hours of the run.
+        listeners: are told of each checkpoint, in this order; in Python only.
 
     Raises:
         UsageError: fewer than 2 are kept: then a damaged file could be the only one.
@@ -40,11 +61,13 @@ class CheckpointHook(Hook):
         best: str | None = None,
         mode: Literal["max", "min"] = "max",
         keep_every_hours: Positive | None = None,
+        listeners: Sequence[CheckpointListener] = (),
     ):
         if keep < 2:
             raise UsageError(f"CheckpointHook keeps at least 2 checkpoints, got keep={keep}")
         self.trigger = every
         self.keep, self.best, self.mode, self.keep_every_hours = keep, best, mode, keep_every_hours
+        self.listeners = tuple(listeners)
         self.best_step: int | None = None
         self.best_value: float | None = None
         self._hourly: list[int] = []
@@ -54,6 +77,12 @@ class CheckpointHook(Hook):
     def begin(self, session: Any) -> None:
         self._session = session
         session.on_evaluation(self._watch)
+        for listener in self.listeners:
+            listener.begin(session)
+            session.on_checkpoint(
+                lambda step, told=listener: told.before_save(session, step),
+                lambda path, told=listener: told.after_save(session, session.step, path),
+            )
 
     def after_create_session(self, session: Any) -> None:
         self._saved_step = session.restored_step
@@ -68,6 +97,8 @@ class CheckpointHook(Hook):
         # A session that failed in the middle of a step, or diverged, has nothing whole to save.
         if session.train_op is not None and session.at_boundary and outcome != "diverged" and session.step > 0:
             self._save()
+        for listener in self.listeners:
+            listener.end(session, session.step)
 
     def _watch(self, evaluation: Any) -> None:
         value = evaluation.values.get(self.best) if self.best else None

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from ..arguments import Positive
-from ..hook import Hook, Phase, RunArgs
+from ..hook import RunArgs
 from ..schedules import Schedule
 from . import register_hook
+from .scheduled import ScheduledHook
 
 
 @register_hook(
     "learning_rate_setter", source="LearningRateSetterHook of tensorflow/models, research/resnet (TensorFlow 1)"
 )
-class LearningRateSetterHook(Hook):
+class LearningRateSetterHook(ScheduledHook):
     """Feed the learning rate: lr(step) = base * schedule(step), a pure function of the completed steps.
 
-    Nothing is remembered, so the first step after a resume already runs at the right rate. Parameter groups with a
+    No rate is remembered, so the first step after a resume already runs at the right one. Parameter groups with a
     rate of their own keep their ratio to the base.
 
     Args:
@@ -25,10 +26,8 @@ class LearningRateSetterHook(Hook):
             (`schedule.absolute`) multiplies 1.
     """
 
-    phase = Phase.CONTROL
-
     def __init__(self, schedule: Schedule, base: Positive | None = None):
-        self.schedule = schedule
+        super().__init__(schedule)
         self.base = 1.0 if base is None and getattr(schedule, "absolute", False) else base
 
     def after_create_session(self, session: Any) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..arguments import Count
 from ..errors import UsageError
 from ..hook import Every, Hook, RunArgs
 from . import register_hook
@@ -24,6 +25,7 @@ class LoggingHook(Hook):
         fetches: what: `loss`, `lr`, `grad_norm`, a hyperparameter; in lines also `param:NAME`.
         rows: whether to write metric rows.
         lines: whether to write lines to the log.
+        first: the step of the first one; by default one interval. TensorFlow 1 logs its first at step 1.
     """
 
     def __init__(
@@ -32,8 +34,9 @@ class LoggingHook(Hook):
         fetches: Sequence[str] = ("loss", "lr"),
         rows: bool = True,
         lines: bool = True,
+        first: Count | None = None,
     ):
-        self.trigger = every
+        self.trigger = every.starting(first)
         self._rows = rows and every.secs is None
         self._lines = lines
         self.name = "logging" if self._rows else "logging_lines"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..arguments import Count, Positive
+from ..arguments import Count, Natural, Positive
 from ..errors import UsageError
 from ..hook import Hook, Phase
 from . import register_hook
@@ -71,7 +71,10 @@ class StopAfterHook(Hook):
             session.request_stop(f"the time budget of {self.secs:g} s is spent")
 
 
-@register_hook("early_stopping", source="Prechelt, 1998; stop_if_no_decrease_hook (TensorFlow Estimator)")
+@register_hook(
+    "early_stopping",
+    source="Prechelt, 1998; stop_if_higher_hook and stop_if_no_decrease_hook (TensorFlow Estimator)",
+)
 class EarlyStoppingHook(Hook):
     """Stop at a target, or when a metric has not improved for some evaluations.
 
@@ -80,6 +83,7 @@ class EarlyStoppingHook(Hook):
         mode: whether `max` or `min` is better.
         patience: evaluations in a row without a new best value after which to stop; null never does.
         target: stop once the metric is at least (mode `min`: at most) this; null never does.
+        min_steps: evaluations before so many completed steps do not count.
     """
 
     phase = Phase.CONTROL
@@ -90,8 +94,10 @@ class EarlyStoppingHook(Hook):
         mode: Literal["max", "min"] = "max",
         patience: Count | None = None,
         target: float | None = None,
+        min_steps: Natural = 0,
     ):
         self.metric, self.mode, self.patience, self.target = metric, mode, patience, target
+        self.min_steps = min_steps
         self._best: float | None = None
         self._since_best = 0
         self._last_step = -1
@@ -108,6 +114,8 @@ class EarlyStoppingHook(Hook):
     def _watch(self, evaluation: Any) -> None:
         if self.metric not in evaluation.values or evaluation.step <= self._last_step:
             return
+        if evaluation.step < self.min_steps:
+            return
         value = evaluation.values[self.metric]
         self._last_step = evaluation.step
         better = value == value and (
@@ -122,7 +130,7 @@ class EarlyStoppingHook(Hook):
             self._session.request_stop(self._reason)
 
     def _rule(self) -> list[Any]:
-        return [self.metric, self.mode, self.patience, self.target]
+        return [self.metric, self.mode, self.patience, self.target, self.min_steps]
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..arguments import Count
 from ..errors import UsageError
 from ..hook import Every, Hook, RunArgs
 from . import register_hook
@@ -27,6 +28,7 @@ class SummaryHook(Hook):
         log_dir: the folder of the event files; null for the session's summary_dir.
         every: when to fetch.
         fetches: what: `loss`, `lr`, `grad_norm`, a hyperparameter.
+        first: the step of the first one; by default one interval. TensorFlow 1 writes its first at step 1.
     """
 
     chief_only = True
@@ -36,8 +38,9 @@ class SummaryHook(Hook):
         log_dir: str | None = None,
         every: Every = Every(steps=100),  # noqa: B008 (frozen)
         fetches: Sequence[str] = ("loss", "lr"),
+        first: Count | None = None,
     ):
-        self.trigger = every
+        self.trigger = every.starting(first)
         self.log_dir = log_dir
         self._request = RunArgs(tuple(fetches))
         self._writer: Any = None

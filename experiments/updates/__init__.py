@@ -19,9 +19,15 @@ class Update:
     An update is made from the model; it may replace modules of it, but never parameters.
     """
 
+    def start(self) -> None:
+        """See the weights that training begins with, where they are not those that the update was made with."""
+
     def apply(self) -> None:
         """Carry the update out; called once a step, right after the optimizer, under `torch.no_grad`."""
         raise NotImplementedError
+
+    def repeat(self) -> None:
+        """Learn that the forward passes to come evaluate this step's batch once more: what they leave does not count."""
 
     def discard(self) -> None:
         """Drop what the forward passes of a skipped batch left behind."""

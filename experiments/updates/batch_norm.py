@@ -36,11 +36,14 @@ class GroupedBatchNorm(nn.Module):
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(layer, name))
         self.noted: list[tuple[Tensor, Tensor, int]] = []
+        self.noting = True
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalise per channel; inputs (batch, channels, ...)."""
         if not self.training:
             return F.batch_norm(inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        if not self.noting:
+            return F.batch_norm(inputs, None, None, self.weight, self.bias, training=True, eps=self.eps)
         with torch.no_grad():
             axes = [axis for axis in range(inputs.dim()) if axis != 1]
             variance, mean = torch.var_mean(inputs.float(), axes, correction=0)
@@ -49,7 +52,7 @@ class GroupedBatchNorm(nn.Module):
 
     def take_noted(self, kind: Variance) -> tuple[Tensor, Tensor] | None:
         """Return mean and variance of all that was noted since the last call, as if it were one batch."""
-        noted, self.noted = self.noted, []
+        noted, self.noted, self.noting = self.noted, [], True
         if not noted:
             return None
         if len(noted) == 1:
@@ -121,9 +124,14 @@ class BatchNormUpdate(Update):
             average.sub_((average - value) * (1 - self.decay))
         return averages[0] / correction, averages[1] / correction
 
+    def repeat(self) -> None:
+        for layer in self.layers.values():
+            layer.noting = False
+
     def discard(self) -> None:
         for layer in self.layers.values():
             layer.noted.clear()
+            layer.noting = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"averages": self.averages, "count": self.count}

@@ -24,7 +24,8 @@ class Ema(Update):
     Args:
         model: whose parameters are averaged.
         decay: how much of the past is kept at each step.
-        num_updates: count the updates n and average faster at the start, as TensorFlow's `num_updates` does.
+        num_updates: average faster at the start: n counts the updates of the weights, the first one being 1, as
+            TensorFlow's `num_updates` does with the global step that the optimizer has just advanced.
     """
 
     def __init__(self, model: nn.Module, *, decay: Decay = 0.999, num_updates: bool = False):
@@ -36,11 +37,15 @@ class Ema(Update):
         self.num_updates = num_updates
         self.count = 0
 
+    def start(self) -> None:
+        for name, weight in self._weights.items():
+            self.shadows[name].copy_(weight.detach())
+
     def apply(self) -> None:
+        self.count += 1
         decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.num_updates else self.decay
         shadows, weights = list(self.shadows.values()), list(self._weights.values())
         torch._foreach_add_(shadows, torch._foreach_sub(weights, shadows), alpha=1 - decay)
-        self.count += 1
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
