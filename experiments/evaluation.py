@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .data import Examples
 from .metrics import metric_value
 from .optimizers.averaging import Averaging
 from .updates.ema import Ema
@@ -34,7 +35,7 @@ class Evaluator:
         model: put into evaluation mode for the measurement, and back into its modes after.
         loss: (outputs, targets) -> scalar, the mean over the examples.
         metrics: by name: (outputs, targets) -> one value per example, shape (batch,), or as `metrics` says.
-        inputs: shape (num_examples, ...).
+        inputs: shape (num_examples, ...): a tensor, or what gives one for each slice.
         targets: shape (num_examples, ...).
         batch_size: examples per forward pass.
         precision: `fp32` or `bf16` (autocast).
@@ -48,7 +49,7 @@ class Evaluator:
         model: nn.Module,
         loss: Callable[[Any, Any], Tensor],
         metrics: Mapping[str, Callable[[Any, Any], Tensor]],
-        inputs: Tensor,
+        inputs: Examples,
         targets: Tensor,
         *,
         batch_size: int = 512,

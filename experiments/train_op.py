@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,21 @@ from .penalty import Penalty
 from .updates import Update, make_update
 
 Precision = Literal["fp32", "bf16"]
+
+
+class Part(NamedTuple):
+    """One of the things that a step does.
+
+    Args:
+        name: `batch`, `forward`, `loss`, `l2`, `backward`, `gate`, `after_gradients`, `clip_norm`, `clip_value`,
+            `optimizer`, `update` or `global_step`.
+        what: which one, in words.
+        within: `optimizer` where the optimizer evaluates the batch itself, as often as it wants; else empty.
+    """
+
+    name: str
+    what: str = ""
+    within: str = ""
 
 
 class TrainOp:
@@ -57,7 +73,7 @@ class TrainOp:
         self.skipped = 0
         self.gradient_evaluations = 0  # of whole batches, skipped ones included: what optimizers are charged for
         self._skipped_in_row = 0
-        self._forward = forward
+        self._forward, self._is_compiled = forward, forward is not model
         self._noise, self._drawing = rng.Stream(seed, "step"), rng.Stream(seed, "draw")
         self._seed_default = rng.default_seeder(device)
         self._autocast = (
@@ -153,18 +169,32 @@ class TrainOp:
         self.examples -= sum(sizes[good_steps:])
         raise self.gate.failure(None, self.batch, self.global_step)
 
-    def parts(self) -> list[str]:
-        """List what a step does, in order."""
-        micro = f" in {self.accumulate} micro-batches" if self.accumulate > 1 else ""
-        clips = {"norm": self.clip_norm, "value": self.clip_value}
-        return [
-            f"gradients{micro} ({self.precision})",
-            *([f"gate ({self.gate.policy})"] if self.gate else []),
-            *(f"clip by {kind} {bound:g}" for kind, bound in clips.items() if bound is not None),
-            f"optimizer {type(self.optimizer).__name__}",
-            *(f"update {type(update).__name__}" for update in self.updates),
-            "global_step += 1",
+    def parts(self, after_gradients: bool = False) -> list[Part]:
+        """List what a step does, in order.
+
+        Args:
+            after_gradients: whether it is a step at which hooks look at the gradients.
+        """
+        gate = [Part("gate", f"{self.gate.policy} unless loss and gradients are finite")] if self.gate else []
+        looking = [Part("after_gradients", "hooks look at the gradients, or change them"), *gate]
+        micro = f"of {self.accumulate} micro-batches in turn, from forward on" if self.accumulate > 1 else ""
+        clips = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
+        evaluation = [
+            Part("forward", f"{type(self.model).__name__}, {self.precision}{', compiled' * self._is_compiled}"),
+            Part("loss", _name_of(self.loss)),
+            *([Part("l2", f"{self.l2.rate:g} * Σ w² / 2 of {len(self.l2.weights)} tensors")] if self.l2 else []),
+            Part("backward", micro),
+            *gate,
+            *(looking if after_gradients else []),
+            *(Part(name, f"at most {bound:g}") for name, bound in clips.items() if bound is not None),
         ]
+        optimizer = Part("optimizer", type(self.optimizer).__name__)
+        if self._needs_closure:
+            evaluation = [optimizer, *(part._replace(within="optimizer") for part in evaluation)]
+        else:
+            evaluation.append(optimizer)
+        updates = [Part("update", type(update).__name__) for update in self.updates]
+        return [Part("batch", type(self.data).__name__), *evaluation, *updates, Part("global_step", "+ 1")]
 
     def fetch(self, names: Sequence[str]) -> dict[str, Any]:
         """Read values of the step just taken, all in one transfer from the device.
@@ -569,8 +599,17 @@ def _check_options(
         raise SessionError("loss_above is the gate's business: give it an on_nan policy as well")
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return what a function is called, under its bound arguments."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Tell whether an optimizer cannot step without evaluating the batch itself."""
+    if getattr(optimizer, "needs_closure", False):  # said by one whose signature does not
+        return True
     return inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty
 
 

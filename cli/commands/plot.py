@@ -1,8 +1,11 @@
-"""`optrun plot`: learning curves, in the terminal or as a figure."""
+"""`optrun plot`: learning curves, in the terminal or as a figure; `optrun plot schedule` draws what is to come."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+from click.shell_completion import CompletionItem
 
 from .. import command as shared
 from .. import completion
@@ -10,17 +13,37 @@ from .. import completion
 _AXES = {"step": "step", "epoch": "epoch", "gradients": "gradient_evaluations", "time": "secs", "examples": "examples"}
 
 
-@shared.command(
+class PlotCommand(shared.Command):
+    """Draws runs, unless its first argument is `schedule`; a run of that name is given as a path."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] != ["schedule"]:
+            return super().make_context(info_name, args, parent, **extra)
+        from ..plot_schedule import command as schedule
+
+        return schedule.make_context(f"{info_name} schedule", args[1:], parent, **extra)
+
+
+def _offers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    first = [CompletionItem("schedule")] if not ctx.params.get("runs") and "schedule".startswith(incomplete) else []
+    return [*first, *completion.runs_and_groups(ctx, param, incomplete)]
+
+
+@click.command(
     "plot",
+    cls=PlotCommand,
     section="Read",
     examples="""
     optrun plot mom-0001  # in the terminal
     optrun plot @2 @1 --y loss --log --smooth 0.6
     optrun plot mom-0001 adam-0001 --x epoch -o curves.svg
     optrun plot compare-sgd-mom-1a2b3c  # medians over the seeds
+    optrun plot schedule mom  # the learning rate of a run to come: see its --help
     """,
 )
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs_and_groups)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=_offers)
 @click.option("--y", "metric", help="The metric, such as loss or val/accuracy; by default the one a run is judged by.")
 @click.option("--x", "axis", type=click.Choice(list(_AXES)), default="step", show_default=True, help="The other axis.")
 @click.option("--log", is_flag=True, help="A logarithmic y axis.")
@@ -41,6 +64,8 @@ def command(
     """Draw the learning curves of runs, or of one comparison.
 
     RUN is a name, the beginning of one, a path, or @1 for the latest.
+
+    `optrun plot schedule TARGET` draws a learning-rate schedule instead.
     """
     import sys
     from pathlib import Path

@@ -135,6 +135,9 @@ class Resolver(Filler):
         except (OptrunError, OSError, TypeError, ValueError) as error:
             self.note(node.origin, path, "unknown-name", str(error))
             return None
+        if (origin := registry.missing(node.value)) is not None:
+            self.note(node.origin, path, "unknown-name", origin)
+            return None
         guess = nearest(node.value, registry.names())
         hint = f"did you mean '{guess}'?" if guess else self.known(kind)
         self.note(node.origin, path, "unknown-name", f"no {kind} named '{shorten(node.value)}'", hint)

@@ -110,7 +110,8 @@ def _mapped(folder: Path, task: Task | None, num_classes: int | None) -> Dataset
     if [len(known) for known in found] != [1, 1] or len(names) != 2:
         expected = " and ".join(f"one of {', '.join(f'{name}.npy' for name in kind)}" for kind in _NAMES["train"])
         files = ", ".join(f"{name}.npy" for name in names) or "no .npy file"
-        raise DataError(f"{folder}: expected {expected}, and no other .npy file; it has {files}")
+        problem = f"expected {expected}, and no other; it has {files}"
+        raise DataError(f"{folder} cannot be read as a folder of arrays: {problem}")
     try:
         # "c" gives pages that may be written to, in memory alone, as torch wants it; nobody does.
         arrays = [np.load(folder / f"{known[0]}.npy", mmap_mode="c", allow_pickle=False) for known in found]

@@ -116,7 +116,9 @@ def _decoded_once(root: Path, files: Sequence[Path], size: int, color: str) -> n
                 return images
         except (OSError, EOFError, ValueError) as error:
             logger.warning("%s is damaged, and will be made again: %s", kept, error)
-    images = np.stack(list(_decode(files, size, color)))
+    images = np.empty(shape, np.uint8)
+    for index, pixels in enumerate(_decode(files, size, color)):
+        images[index] = pixels
     try:
         storage.make_dir(kept.parent, exist_ok=True)
         storage.write_derived(kept, _npy(images))
@@ -143,14 +145,15 @@ def _decode(files: Sequence[Path], size: int, color: str) -> Iterator[np.ndarray
 
 def _fitted(picture: Image, size: int, color: str) -> Image:
     """Scale the shorter side to `size`, and cut out the middle."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     mode = "RGB" if color == "rgb" else "L"
     picture.draft(mode, (size, size))  # JPEG decodes to a smaller size at once
+    picture = ImageOps.exif_transpose(picture)  # a camera held upright says so beside the pixels
     shorter = min(picture.size)
-    left, top = ((length - shorter) / 2 for length in picture.size)
-    box = (left, top, left + shorter, top + shorter)
-    return picture.convert(mode).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    left, top = ((length - shorter) // 2 for length in picture.size)
+    middle = picture.crop((left, top, left + shorter, top + shorter))
+    return middle.convert(mode).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _npy(array: np.ndarray) -> bytes:

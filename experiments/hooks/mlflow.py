@@ -31,7 +31,7 @@ class MlflowHook(RemoteHook):
         params: what to show as the run's parameters; with `log.to` this is the whole configuration.
 
     Raises:
-        UsageError: mlflow is not installed, or there is nowhere to write.
+        UsageError: mlflow cannot be imported, or there is nowhere to write.
     """
 
     package = "mlflow"
@@ -40,16 +40,17 @@ class MlflowHook(RemoteHook):
         super().__init__(params)
         self.experiment, self.run_name = experiment, run_name
         self._there: dict[str, set[tuple[int, float]]] = {}  # points of the run that was gone on with
+        self._last: dict[str, tuple[int, float]] = {}  # sent: rows of one step share their epoch, final values repeat
 
-    def _open(self, module: Any, session: Any) -> bool:
+    def _open(self, session: Any) -> bool:
         uri, place = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             if session.summary_dir is None:
                 raise UsageError("MlflowHook needs MLFLOW_TRACKING_URI in a session that keeps nothing")
             folder = Path(session.summary_dir).resolve()
             uri, place = f"sqlite:///{folder.as_posix()}/mlflow.db", (folder / "mlflow-artifacts").as_uri()
-        self._module, self._session = module, session
-        self._client = module.MlflowClient(tracking_uri=uri)
+        self._session = session
+        self._client = self._module.MlflowClient(tracking_uri=uri)
         if self.run_id is not None:
             self._client.update_run(self.run_id, status="RUNNING")
             return False
@@ -58,7 +59,7 @@ class MlflowHook(RemoteHook):
         experiment = found.experiment_id if found else self._client.create_experiment(name, artifact_location=place)
         run_name = self.run_name or (session.summary_dir.name if session.summary_dir else None)
         run_id: str = self._client.create_run(experiment, run_name=run_name).info.run_id
-        params = [module.entities.Param(name, str(value)) for name, value in self.params.items()]
+        params = [self._module.entities.Param(name, str(value)) for name, value in self.params.items()]
         for start in range(0, len(params), _PARAMS_AT_ONCE):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS_AT_ONCE])
         self.run_id = run_id
@@ -73,14 +74,18 @@ class MlflowHook(RemoteHook):
 
     def _send(self, rows: list[dict[str, Any]]) -> None:
         began = time.time() - self._session.elapsed_secs
-        points = [
-            self._module.entities.Metric(name, float(value), int(1000 * (began + row["time"])), row["step"])
-            for row in rows
-            for name, value in row.items()
-            if name not in _POSITION and (row["step"], float(value)) not in self._there.get(name, ())
-        ]
+        points, last = [], dict(self._last)
+        for row in rows:
+            millis = int(1000 * (began + row["time"]))
+            for name, value in row.items():
+                point = row["step"], float(value)
+                if name in _POSITION or point == last.get(name) or point in self._there.get(name, ()):
+                    continue
+                points.append(self._module.entities.Metric(name, float(value), millis, row["step"]))
+                last[name] = point
         for start in range(0, len(points), _METRICS_AT_ONCE):
             self._client.log_batch(self.run_id, metrics=points[start : start + _METRICS_AT_ONCE])
+        self._last = last
 
     def _finish(self, outcome: str, final: Mapping[str, float], step: int) -> None:
         self._send([{"step": step, "time": self._session.elapsed_secs, **final}])

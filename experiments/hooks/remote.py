@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -29,7 +27,7 @@ class RemoteHook(Hook):
     then on, with one warning, for a last attempt at the end.
 
     Raises:
-        UsageError: the tracker's package is not installed.
+        UsageError: the tracker's package is not installed, or fails when it is imported.
     """
 
     chief_only = True
@@ -37,8 +35,13 @@ class RemoteHook(Hook):
     package: ClassVar[str]  # as imported, and as the extra of optrun is called
 
     def __init__(self, params: Params | None):
-        if sys.modules.get(self.package) is None and importlib.util.find_spec(self.package) is None:
-            raise UsageError(self._not_there(f"the package {self.package} is not installed"))
+        try:
+            self._module = importlib.import_module(self.package)  # here, since it takes seconds that are no training
+        except ImportError as error:
+            raise UsageError(
+                f"the package {self.package} cannot be imported ({error}): pip install 'optrun[{self.package}]', or "
+                f"leave {self.package} out of log.to or hooks"
+            ) from error
         self.params = dict(_flat(params or {}))
         self.run_id: str | None = None
         self._is_open = False
@@ -47,7 +50,7 @@ class RemoteHook(Hook):
 
     # ---- what a tracker does its own way ---------------------------------------------------------------------------
 
-    def _open(self, module: Any, session: Any) -> bool:
+    def _open(self, session: Any) -> bool:
         """Begin the remote run, or go on with `run_id`; return whether it is new."""
         raise NotImplementedError
 
@@ -66,17 +69,13 @@ class RemoteHook(Hook):
     # ---- events ----------------------------------------------------------------------------------------------------
 
     def begin(self, session: Any) -> None:
-        try:
-            self._module = importlib.import_module(self.package)
-        except ImportError as error:
-            raise UsageError(self._not_there(f"the package {self.package} cannot be imported: {error}")) from error
         session.rows.subscribe(self._add)
 
     def after_create_session(self, session: Any) -> None:
         is_new = False
         try:
             if not self._is_open:
-                is_new = self._open(self._module, session)
+                is_new = self._open(session)
                 self._is_open = True
             rows = [_numbers(row) for row in session.rows.rows()]
             self._pending = rows if is_new else self._missing(rows)
@@ -92,8 +91,7 @@ class RemoteHook(Hook):
     def end(self, session: Any, outcome: str) -> None:
         if not self._is_open:
             return
-        self._failed = False
-        self._send_pending()
+        self._send_pending("were not sent")
         final = {name: value for name, value in _numbers(session.final).items() if name != "step"}
         try:
             self._finish(outcome, final, session.step)
@@ -114,20 +112,17 @@ class RemoteHook(Hook):
         if not self._failed:
             self._send_pending()
 
-    def _send_pending(self) -> None:
+    def _send_pending(self, otherwise: str = "wait for the end of the run") -> None:
         try:
             while self._pending:
                 self._send(self._pending[:_ROWS_AT_ONCE])
                 del self._pending[:_ROWS_AT_ONCE]
         except Exception as error:  # noqa: BLE001 (another package's code may raise anything)
             self._failed = True
-            self._warn(error, f"{len(self._pending)} rows wait for the end of the run, and are in metrics.jsonl")
+            self._warn(error, f"{len(self._pending)} rows {otherwise}, and are in metrics.jsonl")
 
     def _warn(self, error: Exception, what: str) -> None:
         log.warning("%s: %s: %s; %s", self.package, type(error).__name__, error, what)
-
-    def _not_there(self, problem: str) -> str:
-        return f"{problem}: pip install 'optrun[{self.package}]', or leave {self.package} out of log.to or hooks"
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str | bool | int | float]]:

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from . import register_hook
@@ -29,7 +30,7 @@ class WandbHook(RemoteHook):
         params: what to show as the run's configuration; with `log.to` this is the whole one.
 
     Raises:
-        UsageError: wandb is not installed.
+        UsageError: wandb cannot be imported.
     """
 
     package = "wandb"
@@ -45,14 +46,14 @@ class WandbHook(RemoteHook):
         self.project, self.run_name, self.mode = project, run_name, mode
         self._run: Any = None
 
-    def _open(self, module: Any, session: Any) -> bool:
+    def _open(self, session: Any) -> bool:
         is_new = self.run_id is None
         run_id = self.run_id or secrets.token_hex(4)
         folder = session.summary_dir
         mode = self.mode or os.environ.get("WANDB_MODE") or "offline"
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self._run = module.init(
+        self._run = self._module.init(
             project=self.project or os.environ.get("WANDB_PROJECT") or "optrun",
             id=run_id,
             name=self.run_name or (folder.name if folder else None),
@@ -62,12 +63,12 @@ class WandbHook(RemoteHook):
             resume="allow",
             allow_val_change=True,
             reinit="create_new",  # a run that the caller has open is not ours
-            settings=module.Settings(console="off", silent=True),  # the terminal is in use
+            settings=self._module.Settings(console="off", silent=True),  # the terminal is in use
         )
         self._run.define_metric("*", step_metric="step")
         self.run_id = run_id
         if mode == "offline":
-            log.info("wandb works offline; `wandb sync %s` sends what it has kept", self._run.dir)
+            log.info("wandb works offline; `wandb sync %s` sends what it has kept", Path(self._run.dir).parent)
         return is_new
 
     def _missing(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

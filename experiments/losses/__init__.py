@@ -1,6 +1,7 @@
 """Losses by name: functions `(outputs, targets, *, …) -> scalar tensor`, the mean over the examples.
 
-The fact `task` says what kind of targets a loss is for: `classes` or `values`.
+The fact `task` says what kind of targets a loss is for: `classes`, `values`, `tokens` or `none`; `target_range`, where
+there is one, the least and the largest target that it can take.
 """
 
 from __future__ import annotations

@@ -15,11 +15,13 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, *, label_smoothi
     """Cross-entropy between the softmax of the outputs and the class labels.
 
         loss = mean over examples of  -Σ_c q_c log softmax(outputs)_c
-        q_c = (1 - label_smoothing) * [c = target] + label_smoothing / num_classes
+        q_c = (1 - label_smoothing) * p_c + label_smoothing / num_classes,   p_c = [c = target]
+
+    Targets may also be the probabilities p themselves, as mixing examples makes them.
 
     Args:
         outputs: unnormalised scores (logits), shape (examples, classes); a softmax before it would be a mistake.
-        targets: class numbers, int64, shape (examples,).
+        targets: class numbers, int64, shape (examples,); or probabilities, shape (examples, classes).
         label_smoothing: how much of the target is spread evenly over all classes.
 
     Source: Bridle, 1990; label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.

@@ -1,7 +1,7 @@
 """Models by name: functions or classes that return a torch.nn.Module, registered in this folder.
 
 The arguments `input_shape` (one example, without the batch) and `num_outputs` (classes, or values per example) are
-filled in from the data.
+filled in from the data. The fact `task` says what data a model is for where not every kind will do: `tokens` or `none`.
 """
 
 from __future__ import annotations

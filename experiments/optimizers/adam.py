@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""Adam, AMSGrad and AdamW."""
 
 from __future__ import annotations
 
@@ -49,6 +49,42 @@ def adam(
     return torch.optim.Adam(
         params, lr=lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=decay_rate(weight_decay), fused=True
     )
+
+
+@register_optimizer(
+    "amsgrad",
+    source="Reddi, Kale and Kumar, 2018, arXiv:1904.09237",
+    centre_lr=0.01,
+    centre_source="as for adam",
+)
+def amsgrad(
+    params: Iterable[Any],
+    *,
+    lr: Positive = 0.001,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: WeightDecay = 0.0,
+) -> torch.optim.Optimizer:
+    """AMSGrad: Adam whose denominator never falls, so that a rare large gradient is not soon forgotten.
+
+        g = gradient + weight_decay * w
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g²
+        s = max(s, v)
+        w = w - lr * (m / (1 - beta1^t)) / (√(s / (1 - beta2^t)) + eps)        t = 1, 2, …
+
+    The same as adam with `amsgrad: true`.
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: about the largest change of a weight in one step.
+        betas: how much of the past the means of the gradient and of its square keep.
+        eps: added to the root; larger moves the rule towards momentum.
+        weight_decay: the L2 penalty's rate, added to the gradient.
+
+    Source: Reddi, Kale and Kumar, "On the convergence of Adam and beyond", 2018.
+    """
+    return adam(params, lr=lr, betas=betas, eps=eps, amsgrad=True, weight_decay=weight_decay)
 
 
 @register_optimizer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Required
@@ -179,6 +179,23 @@ def _split_by_decay(positions: list[int], settings: dict[str, Any], all_named: S
     return parts
 
 
+def _split_by_settings(
+    part: dict[str, Any],
+    settings_of_each: Callable[[Sequence[Named], Mapping[str, Any]], Sequence[Mapping[str, Any]]],
+    all_named: Sequence[Named],
+) -> list[dict[str, Any]]:
+    """Split a group where the optimizer itself wants other settings for some parameters than for the rest."""
+    chosen = dict(zip(map(id, all_named), settings_of_each(all_named, _settings(part)), strict=True))
+    pieces: list[dict[str, Any]] = []
+    for named in part["params"]:
+        settings = {**_settings(part), **chosen[id(named)]}
+        piece = next((piece for piece in pieces if _settings(piece) == settings), None)
+        if piece is None:
+            pieces.append(piece := {"params": [], **settings})
+        piece["params"].append(named)
+    return pieces
+
+
 def build_optimizer(
     component: Component,
     params: nn.Module | Iterable[Any],
@@ -186,7 +203,10 @@ def build_optimizer(
     groups: Sequence[Mapping[str, Any]],
 ) -> torch.optim.Optimizer:
     """Group the trainable parameters and build the optimizer over them."""
-    parts = assign(trainable(params), args, groups)
+    all_named = trainable(params)
+    parts = assign(all_named, args, groups)
+    if (settings_of_each := component.facts.get("settings_of_each")) is not None:
+        parts = [piece for part in parts for piece in _split_by_settings(part, settings_of_each, all_named)]
     if len(parts) == 1:
         (part,) = parts
         optimizer = _call(component, _tensors(part), _settings(part))

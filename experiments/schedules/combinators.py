@@ -92,7 +92,7 @@ def _sequence_changes(args: Mapping[str, Any]) -> list[int]:
 def sequence(step: int, *, schedules: tuple[Schedule, ...], at: tuple[Steps, ...]) -> float:
     """Run schedules one after another.
 
-        value(step) = schedules[i](step),  i = the number of boundaries b in `at` with b <= step
+        value(step) = s(step),  s = schedules[i],  i = the number of boundaries b in `at` with b <= step
 
     Args:
         step: the number of updates applied before this one.

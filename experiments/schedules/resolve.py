@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args
 
@@ -20,6 +21,16 @@ else:
     Steps = Length
 
 Schedule = Annotated[Callable[[int], float], Nested("schedule")]
+
+_MOST_CHANGES, _FAR = 10_000, 10**9  # changes that are listed of a rule without end, and steps where it has no limit
+
+
+class _Run(NamedTuple):
+    """What a schedule takes from the run that it is for."""
+
+    length: RunLength
+    seed: int
+    base: Path
 
 
 class Span(NamedTuple):
@@ -51,11 +62,20 @@ class Scheduled:
         return self.function(step)
 
     def boundaries(self) -> tuple[int, ...]:
-        """Return the steps at which the rule changes, increasing."""
+        """Return the steps at which the rule changes, increasing; without end, those of the run, 10,000 at most."""
         return self.changes
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.args.items())})"
+
+
+def watching(schedule: Callable[[int], float]) -> tuple[Any, ...]:
+    """Return the schedules in `schedule` that go by evaluations: each has a `metric`, and a method `see`."""
+    if not isinstance(schedule, Scheduled):
+        return (schedule,) if hasattr(schedule, "see") else ()
+    values = [part for value in schedule.args.values() for part in (value if isinstance(value, tuple) else (value,))]
+    nested: list[Any] = [part for part in values if callable(part)]
+    return tuple(found for part in (schedule.function, *nested) for found in watching(part))
 
 
 def make_schedule(
@@ -64,6 +84,7 @@ def make_schedule(
     num_steps: int | None = None,
     steps_per_epoch: int | None = None,
     warmup: str | int | Length | None = None,
+    run_seed: int = 0,
     base: Path = Path(),
     **args: Any,
 ) -> Scheduled:
@@ -74,42 +95,44 @@ def make_schedule(
         num_steps: the run's length, which percentages refer to; None if only a clock ends it.
         steps_per_epoch: what lengths in epochs refer to.
         warmup: a length of linear warm-up before the schedule: short for the schedule `warmup`.
+        run_seed: what an argument `seed` that is left out becomes.
         base: the folder that `./file.py` is relative to.
         args: the schedule's arguments. A nested schedule is a name, a mapping with a name, or a function of the step.
 
     Raises:
         UsageError: an unknown or impossible argument, or a length that this run cannot measure.
     """
-    run = RunLength(num_steps, steps_per_epoch)
+    run = _Run(RunLength(num_steps, steps_per_epoch), run_seed, base)
     span = Span(0, num_steps)
     if warmup is None:
-        return _build(component_of(registry, name, base), args, run, span, base)
+        return _build(component_of(registry, name, base), args, run, span)
     outer = {"length": warmup, "then": {"name": name, **args}}
-    return _build(registry.get("warmup"), outer, run, span, base)
+    return _build(registry.get("warmup"), outer, run, span)
 
 
-def _build(component: Component, given: Mapping[str, Any], run: RunLength, span: Span, base: Path) -> Scheduled:
+def _build(component: Component, given: Mapping[str, Any], run: _Run, span: Span) -> Scheduled:
     check_arguments(component, given)
     label = f"schedule '{component.name}'"
-    args = _with_lengths(component, given, run, span, label)
+    args = _with_lengths(component, given, run.length, span, label)
+    if "seed" in args and args["seed"] is None:
+        args["seed"] = run.seed
     _refuse(component, args, label)
     spans = component.facts.get("spans", lambda args, span: {})(args, span)
     for argument in component.signature.arguments:
         if argument.nested == ("schedule", False):
             inner = spans.get(argument.name, span)
-            args[argument.name] = _nested(args[argument.name], run, inner, base, label)
+            args[argument.name] = _nested(args[argument.name], run, inner, label)
         elif argument.nested == ("schedule", True):
             parts = spans.get(argument.name, [span] * len(args[argument.name]))
             pairs = zip(args[argument.name], parts, strict=True)
-            args[argument.name] = tuple(_nested(value, run, inner, base, label) for value, inner in pairs)
+            args[argument.name] = tuple(_nested(value, run, inner, label) for value, inner in pairs)
     try:
         function = component.bind(**args)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{label}: {error}") from error
     parts = [part for value in args.values() for part in (value if isinstance(value, tuple) else [value])]
-    return Scheduled(
-        component.name, args, function, _is_absolute(component, args, parts, label), _changes(component, args)
-    )
+    absolute = _is_absolute(component, args, parts, label)
+    return Scheduled(component.name, args, function, absolute, _changes(component, args, span))
 
 
 def _with_lengths(
@@ -149,7 +172,7 @@ def _refuse(component: Component, args: Mapping[str, Any], label: str) -> None:
         raise UsageError(f"{label}: {argument}: {message}, got {args[argument]!r}")
 
 
-def _nested(value: Any, run: RunLength, span: Span, base: Path, label: str) -> Callable[[int], float]:
+def _nested(value: Any, run: _Run, span: Span, label: str) -> Callable[[int], float]:
     if isinstance(value, Scheduled):
         return value
     name, args = value, {}
@@ -165,7 +188,7 @@ def _nested(value: Any, run: RunLength, span: Span, base: Path, label: str) -> C
     warmup = args.pop("warmup", None) if name != "warmup" else None
     if warmup is not None:
         raise UsageError(f"{label}: `warmup: {warmup}` belongs to the outermost schedule; inside, name `warmup` itself")
-    return _build(component_of(registry, name, base), args, run, span, base)
+    return _build(component_of(registry, name, run.base), args, run, span)
 
 
 def _is_absolute(component: Component, args: Mapping[str, Any], parts: list[Any], label: str) -> bool:
@@ -179,5 +202,9 @@ def _is_absolute(component: Component, args: Mapping[str, Any], parts: list[Any]
     return kinds == {True}
 
 
-def _changes(component: Component, args: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(sorted(set(component.facts.get("changes", lambda args: ())(args))))
+def _changes(component: Component, args: Mapping[str, Any], span: Span) -> tuple[int, ...]:
+    changes = component.facts.get("changes", lambda args: ())(args)
+    if not isinstance(changes, Sequence):
+        end = _FAR if span.end is None else span.end
+        changes = islice(takewhile(lambda step: step <= end, changes), _MOST_CHANGES)
+    return tuple(sorted(set(changes)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optrun.experiments import rng
-from optrun.experiments.data import make_augmentation
+from optrun.experiments.data import Mixed, make_augmentation
 from optrun.experiments.data.augmentations import registry
 from optrun.experiments.errors import UsageError
 
@@ -31,14 +31,21 @@ def test_each_is_documented(name: str) -> None:
 def test_each_keeps_shape_and_type_and_draws_from_the_generator_alone(name: str) -> None:
     inputs = torch.rand(6, 2, 5, 7)
     kept = inputs.clone()
-    augmentation = make_augmentation(name)
-    first = augmentation(inputs, rng.generator(0, "test"))
+    augmentation = make_augmentation(name, **{"cutout": {"size": 3}}.get(name, {}))
+
+    def augmented(seed: int) -> torch.Tensor:
+        result = augmentation(inputs, rng.generator(seed, "test"))
+        return result.inputs if isinstance(result, Mixed) else result
+
+    first = augmented(0)
     assert first.shape == inputs.shape
     assert first.dtype == inputs.dtype
+    assert not first.equal(inputs)
     assert inputs.equal(kept), "the batch itself stays as it is"
     torch.rand(3)
-    assert augmentation(inputs, rng.generator(0, "test")).equal(first)
-    assert not augmentation(inputs, rng.generator(1, "test")).equal(first)
+    assert augmented(0).equal(first)
+    is_random = not registry.get(name).facts.get("evaluation")
+    assert augmented(1).equal(first) != is_random
 
 
 def test_noise_has_the_standard_deviation_asked_for() -> None:

@@ -19,7 +19,9 @@ from optrun.experiments.data.synthetic import best_accuracy
 from optrun.experiments.errors import DataError, UsageError
 
 NAMES = registry.names()
-WITHOUT_ARGUMENTS = [n for n in NAMES if not any(a.required for a in registry.get(n).signature.arguments)]
+DOWNLOADED = [n for n in NAMES if "public" in registry.get(n).facts]  # see test_images.py
+HERE = [n for n in NAMES if n not in DOWNLOADED]
+WITHOUT_ARGUMENTS = [n for n in HERE if not any(a.required for a in registry.get(n).signature.arguments)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,13 +44,15 @@ def test_each_is_ready_to_train_on_and_always_the_same(name: str) -> None:
     two = make_data(name)
     assert one.inputs.equal(two.inputs)
     assert one.targets.equal(two.targets)
-    assert one.inputs.dtype == torch.float32
+    assert one.inputs.dtype == (torch.int64 if one.task == "tokens" else torch.float32)
     assert one.inputs.isfinite().all()
     assert one.input_shape == tuple(one.inputs.shape[1:])
     assert len(one) == len(one.inputs)
     assert one.description
     if one.task == "classes":
         assert one.targets.unique().tolist() == list(range(one.num_outputs))
+    elif one.task == "tokens":
+        assert one.targets[:, :-1].equal(one.inputs[:, 1:]), "each target is the token that follows"
     else:
         assert one.targets.shape == (len(one), one.num_outputs)
 
@@ -63,6 +67,22 @@ def test_digits_are_scikit_learns_standardised() -> None:
     torch.testing.assert_close(pixels[:, 0].double(), torch.tensor(bunch.images), atol=1e-4, rtol=0)  # type: ignore[attr-defined]
     assert float(dataset.inputs.mean()) == pytest.approx(0, abs=0.01)
     assert float(dataset.inputs.std()) == pytest.approx(1, abs=0.01)
+
+
+def test_digits_as_they_are_and_as_their_own_targets() -> None:
+    from sklearn.datasets import load_digits
+
+    images = torch.tensor(load_digits().images)[:, None]  # type: ignore[attr-defined]
+    unit = make_data("digits", scaling="unit")
+    assert (unit.inputs * 16).double().equal(images), "sixteenths are exact"
+    assert unit.targets.equal(make_data("digits").targets)
+    mirrored = make_data("digits", scaling="unit", targets="image")
+    assert (mirrored.task, mirrored.num_outputs) == ("values", 64)
+    assert mirrored.targets.equal(unit.inputs.reshape(1797, 64))
+    standard = make_data("digits", targets="image")
+    assert standard.targets.equal(make_data("digits").inputs.reshape(1797, 64))
+    with pytest.raises(UsageError, match="scaling must be standard or unit, got 'none'"):
+        make_data("digits", scaling="none")
 
 
 def test_digits_do_not_import_scikit_learn_which_takes_a_second() -> None:

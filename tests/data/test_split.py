@@ -13,7 +13,8 @@ from optrun.experiments.data import Dataset, Splits, make_data, registry, split
 from optrun.experiments.data.split import stratified_order
 from optrun.experiments.errors import DataError, UsageError
 
-WITHOUT_ARGUMENTS = [n for n in registry.names() if not any(a.required for a in registry.get(n).signature.arguments)]
+HERE = [name for name in registry.names() if "public" not in registry.get(name).facts]  # others are downloads
+WITHOUT_ARGUMENTS = [n for n in HERE if not any(a.required for a in registry.get(n).signature.arguments)]
 
 
 def classes(*sizes: int, splits: dict[str, torch.Tensor] | None = None) -> Dataset:

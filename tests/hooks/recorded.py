@@ -54,13 +54,13 @@ class _Client:
         return types.SimpleNamespace(info=types.SimpleNamespace(run_id=run_id))
 
     def update_run(self, run_id: str, status: str) -> None:
+        self._check()
         self._module.runs[run_id]["status"] = status
 
     set_terminated = update_run
 
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
-        if self._module.broken:
-            raise OSError("the server is gone")
+        self._check()
         assert len(metrics) <= 1000
         assert len(params) <= 100
         self._module.runs[run_id]["metrics"] += metrics
@@ -72,6 +72,10 @@ class _Client:
 
     def get_metric_history(self, run_id: str, key: str) -> list[Any]:
         return [point for point in self._module.runs[run_id]["metrics"] if point.key == key]
+
+    def _check(self) -> None:
+        if self._module.broken:
+            raise OSError("the server is gone")
 
 
 class Wandb(types.ModuleType):
@@ -92,7 +96,7 @@ class Wandb(types.ModuleType):
 class WandbRun:
     """One process's part of a W&B run."""
 
-    dir = "somewhere"
+    dir = "wandb/offline-run/files"
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []

@@ -91,7 +91,7 @@ def test_a_path_of_ones_own_and_none_at_all(tmp_path):
 
 def test_what_cannot_be_written_is_said(tmp_path):
     (tmp_path / "rows.csv").mkdir()
-    with pytest.raises(StorageError, match="rows.csv"):
+    with pytest.raises(StorageError, match=r"rows\.csv"):
         run_steps(small_train_op(), 1, CsvHook(str(tmp_path / "rows.csv")))
 
 

@@ -16,7 +16,7 @@ from optrun.experiments.hooks.final_ops import FinalOpsHook
 
 from ..helpers import Recorder, run_steps, small_train_op
 
-MINE = '''
+MINE = """
 import torch
 
 def values(step, *, high: float = 0.9):
@@ -33,7 +33,7 @@ class High:
         self.high = high
     def __call__(self, step):
         return {"momentum": self.high}
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -218,6 +218,7 @@ def test_the_summary_has_the_numbers(tmp_path):
 def test_a_name_that_a_metric_has_is_refused():
     hook = FinalOpsHook({"val/loss": lambda session: 1.0})
     made = build(load_config(config()))
-    with pytest.raises(SessionError, match="there is a final value 'val/loss' already"), made.session(hooks=[hook]) as s:
-        while not s.should_stop():
-            s.run(made.train_op)
+    with pytest.raises(SessionError, match="there is a final value 'val/loss' already"):  # noqa: SIM117
+        with made.session(hooks=[hook]) as session:
+            while not session.should_stop():
+                session.run(made.train_op)

@@ -189,3 +189,17 @@ def test_closures_are_seen_whole():
     assert op.gradient_evaluations > 1
     assert row["norm/update"] == pytest.approx((after - before).norm().item(), rel=1e-5)
     assert row["norm/weight"] == pytest.approx(before.norm().item(), rel=1e-5)
+
+
+def test_a_late_gate_stays_late_between_rows():
+    """On a GPU the gate's answers come late; a CPU's fused optimizer can do the same."""
+
+    def run(deferred):
+        op = small_train_op()
+        op.optimizer = torch.optim.SGD(op.model.parameters(), lr=0.1, momentum=0.9, fused=True)
+        assert not deferred or op.gate.defer(op.optimizer)
+        session = run_steps(op, 9, NormsHook(Every(steps=4)))
+        assert op.gate.deferred == deferred
+        return [values(row) for row in session.rows.rows()]
+
+    assert run(deferred=True) == run(deferred=False)

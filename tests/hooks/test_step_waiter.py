@@ -13,14 +13,19 @@ from optrun.experiments import MonitoredTrainingSession, StopAtStepHook
 from optrun.experiments.errors import Interrupted, SessionError, UsageError, WaitTimeoutError
 from optrun.experiments.hooks.step_waiter import StepWaiterHook
 
-from ..helpers import run_steps, small_train_op
+from ..helpers import Recorder, run_steps, small_train_op
 
 
 def worker(folder, waiter, last_step=8):
-    """Enter a session as another rank, and return the step that it starts from."""
+    """Run a session as another rank, and return the step that it starts from."""
     options = {"checkpoint_dir": folder, "is_chief": False, "recovery_wait_secs": 0.01, "max_wait_secs": 5.0}
-    with MonitoredTrainingSession(small_train_op(), hooks=[StopAtStepHook(last_step), waiter], **options) as session:
-        return session.step
+    recorder, op = Recorder(), small_train_op()
+    hooks = [StopAtStepHook(last_step), waiter, recorder]
+    with MonitoredTrainingSession(op, hooks=hooks, **options) as session:
+        while not session.should_stop():
+            session.run(op)
+    (started_at,) = recorder.steps("after_create_session")
+    return started_at
 
 
 def test_the_worker_starts_from_the_step_that_it_waited_for(tmp_path):
@@ -55,7 +60,7 @@ def test_what_is_reached_already_is_not_waited_for(tmp_path, step):
 
 def test_the_time_out_says_what_was_waited_for(tmp_path):
     run_steps(small_train_op(), 3, checkpoint_dir=tmp_path)
-    with pytest.raises(WaitTimeoutError, match="waited 0.05 s for step 9, but the newest checkpoint in .* is of step 3"):
+    with pytest.raises(WaitTimeoutError, match=r"waited 0\.05 s for step 9, but the newest .* is of step 3"):
         worker(tmp_path, StepWaiterHook(9, poll_secs=0.01, max_wait_secs=0.05))
 
 

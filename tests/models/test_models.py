@@ -16,11 +16,30 @@ from optrun.experiments.errors import UsageError
 from optrun.experiments.models import make_model, registry
 from optrun.experiments.models.resnet import ResidualBlock
 
-NAMES = registry.names()
+NAMES = [name for name in registry.names() if registry.get(name).facts.get("task") != "none"]  # see test_functions
 
 
 def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def problem(name: str, input_shape: tuple[int, ...]) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor]:
+    """Return what data of this shape fills in for a model, and six examples of it."""
+    if registry.get(name).facts.get("task") == "tokens":
+        tokens = torch.arange(6 * 9).reshape(6, 9) % 4
+        return {"input_shape": (8,), "num_outputs": 4}, tokens[:, :8], tokens[:, 1:]
+    if name == "vit":
+        input_shape = (*input_shape[:1], *(size - size % 2 for size in input_shape[1:]))  # whole patches
+    inputs = torch.randn(6, *input_shape)
+    if name == "autoencoder":
+        return {"input_shape": input_shape, "num_outputs": inputs[0].numel()}, inputs, inputs.flatten(1)
+    return {"input_shape": input_shape, "num_outputs": 4}, inputs, torch.arange(6) % 4
+
+
+def loss_of(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if targets.is_floating_point():
+        return functional.mse_loss(outputs, targets)
+    return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,14 +59,15 @@ def test_each_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_trains_one_step_and_keeps_its_output_shape(name: str, input_shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    model = make_model(name, input_shape=input_shape, num_outputs=4)
-    inputs, targets = torch.randn(6, *input_shape), torch.arange(6) % 4
+    filled, inputs, targets = problem(name, input_shape)
+    model = make_model(name, **filled)
+    shape = targets.shape if targets.is_floating_point() else (*targets.shape, 4)
     before = {key: value.clone() for key, value in model.named_parameters()}
     losses = []
     for _ in range(2):
         outputs = model(inputs)
-        assert outputs.shape == (6, 4)
-        losses.append(functional.cross_entropy(outputs, targets))
+        assert outputs.shape == shape
+        losses.append(loss_of(outputs, targets))
         model.zero_grad()
         losses[-1].backward()
         with torch.no_grad():
@@ -57,15 +77,16 @@ def test_each_trains_one_step_and_keeps_its_output_shape(name: str, input_shape:
                 parameter -= 0.01 * parameter.grad
     assert losses[1] < losses[0]
     assert not all(value.equal(before[key]) for key, value in model.named_parameters())
-    assert model.eval()(inputs[:1]).shape == (1, 4), "a single example will do"
+    assert model.eval()(inputs[:1]).shape == (1, *shape[1:]), "a single example will do"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_starts_alike_from_the_same_seed(name: str) -> None:
     states = []
     for _ in range(2):
+        filled, _, _ = problem(name, (1, 8, 8))
         torch.manual_seed(5)
-        states.append(make_model(name, input_shape=(1, 8, 8), num_outputs=3).state_dict())
+        states.append(make_model(name, **filled).state_dict())
     assert all(states[0][key].equal(states[1][key]) for key in states[0])
 
 
@@ -147,6 +168,36 @@ def test_the_shortcut_takes_every_second_pixel_and_pads_channels_with_zeros() ->
 def test_what_cannot_be_built_is_refused(args: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_model("resnet", **{"input_shape": (1, 8, 8), "num_outputs": 10, **args})
+    assert message in str(caught.value)
+
+
+def test_autoencoder_mirrors_its_layers_around_the_code() -> None:
+    model = make_model("autoencoder", input_shape=(1, 8, 8), num_outputs=64, hidden=[30, 5], activation="tanh")
+    x = torch.randn(3, 1, 8, 8)
+    values = dict(model.named_parameters())
+    assert {name: tuple(value.shape) for name, value in values.items() if name.endswith("weight")} == {
+        "encoder.0.weight": (30, 64),
+        "encoder.2.weight": (5, 30),
+        "decoder.0.weight": (30, 5),
+        "decoder.2.weight": (64, 30),
+    }
+    hidden = x.flatten(1)
+    for part in ("encoder", "decoder"):
+        hidden = torch.tanh(hidden @ values[f"{part}.0.weight"].T + values[f"{part}.0.bias"])
+        hidden = hidden @ values[f"{part}.2.weight"].T + values[f"{part}.2.bias"]
+    torch.testing.assert_close(model(x), hidden)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"num_outputs": 10}, "num_outputs: expected 64, the size of the input that is reproduced, got 10"),
+        ({"hidden": []}, "hidden: expected at least one layer: the code"),
+    ],
+)
+def test_an_autoencoder_without_its_input_or_code_is_refused(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_model("autoencoder", **{"input_shape": (1, 8, 8), "num_outputs": 64, **args})
     assert message in str(caught.value)
 
 

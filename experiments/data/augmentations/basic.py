@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from ...arguments import Count, NonNegative
-from ...errors import UsageError
 from . import register_augmentation
+from .images import image_shape, windows
 
 
 @register_augmentation("noise", source="Bishop, 1995, doi:10.1162/neco.1995.7.1.108")
@@ -41,12 +40,5 @@ def shift(inputs: torch.Tensor, generator: torch.Generator, *, pixels: Count = 1
     Source: the translations of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
     recognition", 1998.
     """
-    if inputs.dim() != 4:
-        raise UsageError(f"shift needs images, shape (examples, channels, height, width), got {tuple(inputs.shape)}")
-    num, channels, height, width = inputs.shape
-    padded = functional.pad(inputs, (pixels,) * 4, value=fill)
-    draws = torch.randint(2 * pixels + 1, (2, num, 1, 1, 1), generator=generator, device=inputs.device)
-    rows = draws[0] + torch.arange(height, device=inputs.device)[:, None]
-    columns = draws[1] + torch.arange(width, device=inputs.device)
-    padded = padded.gather(2, rows.expand(num, channels, height, padded.shape[3]))
-    return padded.gather(3, columns.expand(num, channels, height, width))
+    image_shape("shift", inputs)
+    return windows(inputs, generator, pixels, fill)

@@ -1,0 +1,26 @@
+"""The loss of language models."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from . import register_loss
+
+
+@register_loss("next_token", source="Shannon, 1948, doi:10.1002/j.1538-7305.1948.tb01338.x", task="tokens")
+def next_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy between the softmax of the outputs and the tokens that follow, in nats per token.
+
+        loss = mean over examples and positions of  -log softmax(outputs)_target
+
+    Computed in float32 where the outputs have fewer bits.
+
+    Args:
+        outputs: unnormalised scores (logits), shape (examples, length, vocabulary).
+        targets: the token that follows each, int64, shape (examples, length).
+
+    Source: the entropy of a source that is predicted, Shannon, "A mathematical theory of communication", 1948.
+    """
+    scores = outputs.float() if outputs.dtype.itemsize < 4 else outputs
+    return functional.cross_entropy(scores.flatten(0, 1), targets.flatten())

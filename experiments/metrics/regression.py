@@ -1,0 +1,63 @@
+"""Metrics of regressions besides the squared error."""
+
+from __future__ import annotations
+
+import torch
+
+from ..shapes import as_targets
+from . import register_metric
+
+
+@register_metric("mae", source="least absolute deviations: Laplace, 1818", mode="min", margin=0.01, task="values")
+def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The absolute error of each example, averaged over its outputs.
+
+        value = mean over outputs of  |output - target|
+
+    Args:
+        outputs: predictions, shape (examples, values), or (examples,).
+        targets: the true values, of the same shape up to a last dimension of 1.
+
+    Raises:
+        UsageError: the shapes differ; they are never broadcast.
+
+    Source: the method of situation, Laplace, "Théorie analytique des probabilités", second supplement, 1818.
+    """
+    errors = (as_targets(outputs, targets) - targets).abs()
+    return errors.reshape(len(targets), -1).mean(dim=1)
+
+
+@register_metric(
+    "r2", source="Wright, 1921, J. Agricultural Research 20:557-585", mode="max", margin=0.01, task="values"
+)
+class R2:
+    """The coefficient of determination: the share of the targets' variance that the predictions explain.
+
+        value = mean over outputs of  1 - Σ (output - target)² / Σ (target - mean target)²,   sums over examples
+
+    1 is perfect, and the mean of the targets as prediction gives 0. A target that does not vary counts as 1 where it
+    is met exactly, else as 0.
+
+    Args:
+        outputs: predictions, shape (examples, values), or (examples,).
+        targets: the true values, of the same shape up to a last dimension of 1.
+
+    Raises:
+        UsageError: the shapes differ; they are never broadcast.
+
+    Source: Wright, "Correlation and causation", 1921.
+    """
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each example's squared errors, targets and squared targets, shape (examples, 3, values)."""
+        exact = targets.double()
+        errors = as_targets(outputs, targets).double() - exact
+        return torch.stack([errors.square(), exact, exact.square()], dim=1).reshape(len(targets), 3, -1)
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        error, mean, square = means
+        variance = square - mean.square()
+        # Targets have 24 bits: a variance below this share of their square is rounding, of a target that is constant.
+        varies = variance > 1e-15 * square
+        explained = 1 - error / torch.where(varies, variance, 1.0)
+        return torch.where(varies, explained, (error == 0).double()).mean()
