@@ -85,12 +85,16 @@ def result_json(schema: str, *, indent: int | None = 2, **content: Any) -> None:
 
 
 def show_log(verbose: bool = False) -> None:
-    """Show what the library says on stderr: warnings always, the rest when asked for."""
+    """Show what the library says on stderr: warnings and downloads always, the rest when asked for."""
+    from ..experiments import downloads
+    from .downloading import DownloadProgress
+
     handler = _SayHandler(logging.INFO if verbose else logging.WARNING)
     logger = logging.getLogger("optrun")
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(handler.level)
+    downloads.reporter = DownloadProgress()
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:

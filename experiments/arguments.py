@@ -126,6 +126,7 @@ def _annotated(build: Callable[..., Any]) -> Any:
     """Return what carries the annotations of the parameters of `build`."""
     while isinstance(build, functools.partial):
         build = build.func
+    build = inspect.unwrap(build)
     if inspect.isclass(build):
         return build.__new__ if build.__init__ is object.__init__ else build.__init__
     return build if inspect.isroutine(build) else type(build).__call__

@@ -91,10 +91,10 @@ def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
     with evaluation_mode(model), torch.no_grad():
         try:
             return count_work(model, inputs, batch_size)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, IndexError) as error:
             if inputs.is_floating_point():
                 raise
-            raise UsageError(f"the model does not take tokens ({error}); {_others('model', 'tokens')}") from error
+            raise UsageError(f"the model does not take these tokens ({error}); {_others('model', 'tokens')}") from error
 
 
 def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:

@@ -123,6 +123,7 @@ class Registry:
         self.package = package
         self.given = given
         self.flavor = flavor
+        self.extras: dict[str, str] = {}  # by the beginning of a name: where such components come from
         self._components: dict[str, Component] = {}
         self._flavors: dict[str, dict[str, Component]] = {}
         self._scanned = False
@@ -181,9 +182,16 @@ class Registry:
         if name in self._entry_points:
             self._load_entry_points(name)
         if name not in self._components:
-            raise UsageError(unknown_name(self.kind, name, self.names()))
+            raise UsageError(self.missing(name) or unknown_name(self.kind, name, self.names()))
         component = self._components[name]
         return self._with_variants(component) if name in self._flavors else component
+
+    def missing(self, name: str) -> str | None:
+        """Say where a component would come from whose name begins as those of an extra do, none of which is here."""
+        for prefix, origin in self.extras.items():
+            if name.startswith(prefix) and not any(known.startswith(prefix) for known in self.names()):
+                return f"{self.kind} '{name}' comes with {origin}"
+        return None
 
     def _with_variants(self, own: Component) -> Component:
         """Return a component that knows the other rules of its name."""

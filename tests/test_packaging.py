@@ -137,7 +137,13 @@ def test_every_import_of_the_code_is_a_stated_dependency():
                 elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                     imported.add(node.module.split(".")[0])
     # Names that differ between PyPI and Python, and the parts of pydantic and jinja2 that come with these.
-    other = {"yaml": "pyyaml", "sklearn": "scikit-learn", "pydantic_core": "pydantic", "markupsafe": "jinja2"}
+    other = {
+        "yaml": "pyyaml",
+        "sklearn": "scikit-learn",
+        "pydantic_core": "pydantic",
+        "markupsafe": "jinja2",
+        "PIL": "pillow",
+    }
     outside = {other.get(name, name.replace("_", "-")) for name in imported - sys.stdlib_module_names}
     stated = {re.split(r"[<>=\[ ]", line)[0] for line in PROJECT["project"]["dependencies"]}
     assert outside <= stated, f"imported but not stated: {sorted(outside - stated)}"

@@ -18,7 +18,18 @@ from .stored import Pixels
 
 Scaling = Literal["standard", "unit", "raw"]
 
-_FASHION: tuple[str, ...] = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_FASHION: tuple[str, ...] = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
 @register_data("cifar10", source="Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html", public="cifar10")

@@ -1,0 +1,52 @@
+"""`optrun data`: which data sets are here, and those that have to be downloaded."""
+
+from __future__ import annotations
+
+import click
+
+from .. import command as shared
+
+
+@shared.command(
+    "data",
+    section="Configure",
+    examples="""
+    optrun data  # what is here, and what is not
+    optrun data get cifar10
+    optrun data get mnist fashion_mnist
+    optrun data verify  # the SHA-256 of all that was downloaded
+    """,
+)
+@click.argument("action", type=click.Choice(["list", "get", "verify"]), default="list", metavar="[list|get|verify]")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@shared.json_option
+def command(action: str, names: tuple[str, ...], as_json: bool) -> int:
+    """List, download and verify data sets.
+
+    A download that broke off goes on where it stopped. Files are kept in
+    OPTRUN_DATA_DIR, by default ~/.cache/optrun/data; OPTRUN_OFFLINE=1
+    forbids the network.
+    """
+    import sys
+
+    from ...experiments.errors import DataError
+    from ..console import paint, result, result_json, say, show_log
+    from ..data_sets import get, listed, table_of, verify
+
+    show_log()
+    if action == "list":
+        found = listed(names)
+        if as_json:
+            result_json("optrun/data@1", action=action, data=found)
+        else:
+            result(table_of(found))
+        return 0
+    done = get(names) if action == "get" else verify(names)
+    if as_json:
+        result_json("optrun/data@1", action=action, data=done)
+    else:
+        result([f"{file['path']}  {file['state']}" for entry in done for file in entry["files"]])
+    problems = [file["problem"] for entry in done for file in entry["files"] if "problem" in file]
+    for problem in problems:
+        say(f"{paint(sys.stderr, 'error:', fg='red')} {problem}")
+    return DataError.exit_code if problems else 0
