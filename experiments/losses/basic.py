@@ -15,7 +15,8 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, *, label_smoothi
     """Cross-entropy between the softmax of the outputs and the class labels.
 
         loss = mean over examples of  -Σ_c q_c log softmax(outputs)_c
-        q_c = (1 - label_smoothing) * p_c + label_smoothing / num_classes,   p_c = [c = target]
+        q_c = (1 - label_smoothing) * p_c + label_smoothing / num_classes
+        p_c = [c = target]
 
     Targets may also be the probabilities p themselves, as mixing examples makes them.
 

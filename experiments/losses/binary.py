@@ -13,7 +13,8 @@ from . import register_loss
 def bce(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy between the logistic function of the outputs and targets from 0 to 1.
 
-        loss = mean over examples and outputs of  -t log σ(output) - (1 - t) log(1 - σ(output))
+        loss = mean over examples and outputs of  -t log p - (1 - t) log(1 - p)
+        p = σ(output),   t = target
 
     For any number of independent yes-or-no targets, and for pixels from 0 to 1. Two classes that are given as class
     numbers are for cross_entropy, which is the same function of the difference of its two outputs.

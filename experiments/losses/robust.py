@@ -32,8 +32,8 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def huber(outputs: torch.Tensor, targets: torch.Tensor, *, delta: Positive = 1.0) -> torch.Tensor:
     """Huber's loss: squares of small errors, and the straight line that continues them for large ones.
 
-        loss = mean over examples and outputs of  e² / 2  where |e| <= delta,  else delta (|e| - delta / 2)
-        e = output - target
+        loss = mean over examples and outputs of  h(output - target)
+        h(e) = e² / 2  where |e| <= delta,   else  delta (|e| - delta / 2)
 
     Args:
         outputs: predictions, shape (examples, values), or (examples,).

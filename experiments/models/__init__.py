@@ -30,8 +30,9 @@ def make_model(name: str | Component, *, base: Path = Path(), **args: Any) -> to
 
     component = component_of(registry, name, base)
     check_arguments(component, args)
-    for argument, message in component.facts.get("check", lambda args: [])(args):
-        raise UsageError(f"model '{component.name}': {argument}: {message}, got {args[argument]!r}")
+    every = {argument.name: argument.default for argument in component.signature.arguments} | args
+    for argument, message in component.facts.get("check", lambda args: [])(every):
+        raise UsageError(f"model '{component.name}': {argument}: {message}, got {every[argument]!r}")
     model = component.make(**args)
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"model '{component.name}' made a {type(model).__name__}, not a torch.nn.Module")

@@ -40,10 +40,10 @@ def autoencoder(
 ) -> nn.Module:
     """A multi-layer perceptron that reproduces its input through a narrow layer, the code.
 
-        input -> hidden[0] -> … -> hidden[-1] (the code, linear) -> … -> hidden[0] -> input
+        input -> hidden[0] -> … -> hidden[-1] -> … -> hidden[0] -> input
 
-    The targets are the inputs, flattened: `targets: image` of the data set digits. Weights start as torch's Linear
-    does it.
+    The code, hidden[-1], is linear. The targets are the inputs, flattened: `targets: image` of the data set digits.
+    Weights start as torch's Linear does it.
 
     Args:
         input_shape: the shape of one example; filled in from the data.

@@ -23,6 +23,8 @@ class BagOfWords(nn.Module):
         sparse: whether the gradient of the embedding holds only the words of the batch.
     """
 
+    first: Tensor  # word of each place
+
     def __init__(
         self, num_places: int, num_outputs: int, levels: int, bounds: tuple[float, float], width: int, sparse: bool
     ):

@@ -94,11 +94,11 @@ def gpt(
 ) -> nn.Module:
     """A decoder-only transformer as GPT-2: learned positions, pre-norm blocks, causal attention.
 
-        parameters = V w + L w + depth (12 w² + 13 w) + 2 w,   and V w more if not tied
+        parameters = V w + L w + depth (12 w² + 13 w) + 2 w
 
-    for a vocabulary of V, sequences of L tokens and width w. GPT-2 small is width 768, depth 12 and heads 12, with a
-    vocabulary of 50,257 and 1024 tokens: 124,439,808 parameters. Weights start normal with deviation 0.02, those that
-    add to the residual stream with 0.02 / √(2 depth).
+    for a vocabulary of V, sequences of L tokens and width w, and V w more if not tied. GPT-2 small is width 768, depth
+    12 and heads 12, with a vocabulary of 50,257 and 1024 tokens: 124,439,808 parameters. Weights start normal with
+    deviation 0.02, those that add to the residual stream with 0.02 / √(2 depth).
 
     Args:
         input_shape: the number of tokens of a sequence; filled in from the data.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,14 +176,11 @@ def save(draw: Callable[[Figure], None], path: str | Path, *, width: float, heig
 
 def render(draw: Callable[[Figure], None], kind: str, *, width: float, height: float) -> bytes:
     """Return the bytes of a figure as `png` or `svg`."""
-    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    settings |= _SETTINGS
-    with mpl.rc_context(settings):
+    with house_style():
         figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
         canvas = FigureCanvasSVG(figure) if kind == "svg" else FigureCanvasAgg(figure)
         draw(figure)
@@ -190,6 +188,16 @@ def render(draw: Callable[[Figure], None], kind: str, *, width: float, height: f
         metadata = {"Date": None, "Creator": "optrun"} if kind == "svg" else {"Software": "optrun"}
         canvas.print_figure(out, format=kind, dpi=_DPI, metadata=metadata)
     return out.getvalue()
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the style of all figures within a `with` block, whatever the user's own settings are."""
+    import matplotlib as mpl
+
+    settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with mpl.rc_context(settings | _SETTINGS):
+        yield
 
 
 def _default_metric(runs: Sequence[Run]) -> str:

@@ -45,9 +45,7 @@ def curves_text(
     low, high = _span(values)
     right = float(places.max())
     labels = [_axis_number(value, log) for value in (high, (low + high) / 2, low)]
-    margin = max(map(len, labels)) + 1
-    columns = max(10, width - margin - 2)
-    canvas = _Canvas(columns, height, unicode)
+    canvas = Canvas(columns_for(labels, width), height, unicode)
     start = min(0.0, float(places.min()))
     for index, (xs, ys) in enumerate(drawn):
         canvas.line(_scaled(xs, start, right), _scaled(ys, low, high), _marks(unicode)[index % len(_MARKS)])
@@ -58,14 +56,33 @@ def curves_text(
                 value = math.log10(value) if log else value
                 place, level = _scaled(np.array([at]), start, right)[0], _scaled(np.array([value]), low, high)[0]
                 canvas.mark(place, level, _CROSS[not unicode])
+    ends = f"{AXES[x]} {style.number(right)}"
+    lines = framed(canvas, labels, (style.number(start), ends), unicode)
+    return [*lines, *_legend(bands, width, unicode, log)]
+
+
+def columns_for(labels: Sequence[str], width: int) -> int:
+    """Return how many columns a picture has beside the labels of its y axis."""
+    return max(10, width - max(map(len, labels)) - 3)
+
+
+def framed(canvas: Canvas, labels: Sequence[str], ends: tuple[str, str], unicode: bool) -> list[str]:
+    """Return a picture with its axes.
+
+    Args:
+        canvas: the picture, at least 3 lines high.
+        labels: of the y axis: at its top, middle and bottom.
+        ends: of the x axis: the text at its left end and at its right end.
+        unicode: draw the axes in lines, else in ASCII.
+    """
     bar, corner, dash = ("│", "└", "─") if unicode else ("|", "+", "-")
     rows = canvas.rows()
-    at_row = {0: labels[0], height // 2: labels[1], height - 1: labels[2]}
+    margin, columns = max(map(len, labels)) + 1, canvas.columns
+    at_row = {0: labels[0], len(rows) // 2: labels[1], len(rows) - 1: labels[2]}
     lines = [f"{at_row.get(row, ''):>{margin - 1}} {bar}{text}".rstrip() for row, text in enumerate(rows)]
     lines.append(f"{'':>{margin}}{corner}{dash * columns}")
-    ends = f"{AXES[x]} {style.number(right)}"
-    lines.append(f"{'':>{margin + 1}}{style.number(start)}{ends:>{columns - len(style.number(start))}}")
-    return [*lines, *_legend(bands, width, unicode, log)]
+    lines.append(f"{'':>{margin + 1}}{ends[0]}{ends[1]:>{columns - len(ends[0])}}")
+    return lines
 
 
 def _points(band: Band, x: str, log: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -108,11 +125,11 @@ def _legend(bands: Sequence[Band], width: int, unicode: bool, log: bool) -> list
     return [*lines, "  (log scale)"] if log else lines
 
 
-class _Canvas:
+class Canvas:
     """Dots of 2 x 4 to a character in braille, of 1 x 1 in ASCII; marks lie above the dots."""
 
     def __init__(self, columns: int, height: int, unicode: bool):
-        self._columns, self._height, self._unicode = columns, height, unicode
+        self.columns, self._height, self._unicode = columns, height, unicode
         self._across, self._down = (2 * columns, 4 * height) if unicode else (columns, height)
         self._dots = np.zeros((self._down, self._across), dtype=bool)
         self._marks: dict[tuple[int, int], str] = {}
@@ -148,7 +165,7 @@ class _Canvas:
 
     def rows(self) -> list[str]:
         """Return the picture, line by line."""
-        return ["".join(self._cell(row, column) for column in range(self._columns)) for row in range(self._height)]
+        return ["".join(self._cell(row, column) for column in range(self.columns)) for row in range(self._height)]
 
     def _cell(self, row: int, column: int) -> str:
         if (row, column) in self._marks:

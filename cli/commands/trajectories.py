@@ -1,0 +1,133 @@
+"""`optrun trajectories`: optimizers on their way over a function of two numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import command as shared
+
+if TYPE_CHECKING:
+    from ...experiments.report.surfaces import Scene
+    from ...experiments.trajectories import Race
+
+
+@shared.command(
+    "trajectories",
+    section="Run",
+    examples="""
+    optrun trajectories beale -o beale.svg  # seven rules race
+    optrun trajectories saddle sgd mom adam -o saddle.gif  # animated
+    optrun trajectories beale adam adam adam-2:betas=[0.5,0.9]
+    optrun trajectories rosenbrock adam --frames 4 -o strip.png
+    optrun trajectories ./mine.py:Bowl mom nag --start -1 2
+    """,
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="FUNCTION [OPTIMIZER]... [KEY=VALUE]...")
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the runs.  [default: the function's]")
+@click.option("--start", type=float, nargs=2, metavar="X Y", help="Where they begin.  [default: the function's]")
+@click.option("--view", type=float, nargs=4, metavar="X0 X1 Y0 Y1", help="The part of the plane that is drawn.")
+@click.option(
+    "-o", "--output", metavar="PATH", help="A picture (.png, .svg), an animation (.gif), or a folder/ of frames."
+)
+@click.option("--frames", type=click.IntRange(min=2), help="Moments: of an animation; side by side in a picture.")
+@shared.json_option
+@shared.quiet_option
+def command(
+    arguments: tuple[str, ...],
+    steps: int | None,
+    start: tuple[float, float] | None,
+    view: tuple[float, float, float, float] | None,
+    output: str | None,
+    frames: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Race optimizers over a function, and draw their ways.
+
+    FUNCTION is beale, rosenbrock, quadratic, noisy_quadratic, saddle or
+    monkey_saddle, or your own: ./file.py:NAME. NAME:KEY=VALUE changes an
+    argument of one optimizer (adam:lr=0.1), KEY=VALUE a value of all.
+    """
+    from ...experiments.errors import UsageError
+    from ..console import result, result_json, say
+
+    targets, overrides = shared.split_targets(arguments)
+    if not targets:
+        raise click.UsageError("over which function? Name one: optrun trajectories beale")
+    if frames is not None and output is None:
+        raise UsageError("--frames needs a place to draw them: -o strip.svg, -o race.gif or -o folder/")
+    if view is not None and not (view[0] < view[1] and view[2] < view[3]):
+        raise UsageError(f"--view {' '.join(map('{:g}'.format, view))}: expected left < right and bottom < top")
+    draw = _drawing(output, frames) if output is not None else None
+
+    from ...experiments.trajectories import DEFAULT_RULES, race
+    from ..console import show_log
+
+    show_log()
+    done = race(targets[0], targets[1:] or DEFAULT_RULES, overrides, steps=steps, start=start)
+    files = draw(_scene(done, view or done.view())) if draw is not None else []
+    if as_json:
+        result_json("optrun/trajectories@1", **_document(done, view), files=files)
+    else:
+        result(_table(done))
+    for file in [] if quiet else files if len(files) < 4 else [f"{output} ({len(files)} frames)"]:
+        say(f"wrote {file}")
+
+
+def _drawing(output: str, frames: int | None) -> Callable[[Scene], list[str]]:
+    """Return what draws a scene to `output` and names the files, after a look at whether it can."""
+    from ...experiments.report import animations, surfaces
+
+    number = {} if frames is None else {"frames": frames}
+    kind = surfaces.check_output(output)
+    if kind == "frames":
+        return lambda scene: [str(file) for file in animations.frame_files(scene, output, **number)]
+    draw = animations.animation if kind == "animation" else surfaces.surface_figure
+    return lambda scene: [str(draw(scene, output, **number))]
+
+
+def _scene(done: Race, view: tuple[float, float, float, float]) -> Scene:
+    from ...experiments.report.surfaces import Scene, Way
+
+    steps = max(way.steps for way in done.trajectories)
+    ways = [Way(way.label, way.points, way.outcome == "diverged") for way in done.trajectories]
+    return Scene(*done.surface(view), minima=done.minima, ways=ways, title=f"{done.function}, {steps} steps")
+
+
+def _table(done: Race) -> list[str]:
+    from ...experiments.report.style import listing, number
+    from ..console import table
+
+    rows = [["optimizer", "lr", "steps", "value", "distance", ""]]
+    for way in done.trajectories:
+        ends = [number(float(way.values[-1])), number(way.distance)]
+        outcome = "" if way.outcome == "done" else way.outcome
+        rows.append([way.label, number(way.lr), str(way.steps), *ends, outcome])
+    lines = table(rows, right=(1, 2, 3, 4))
+    if done.minimum is not None:
+        places = listing([f"({', '.join(f'{round(at, 6) + 0.0:.4g}' for at in point)})" for point in done.minima])
+        lines.append(f"minimum {number(done.minimum)} at {places}")
+    return lines
+
+
+def _document(done: Race, view: tuple[float, float, float, float] | None) -> dict[str, Any]:
+    ways = [
+        {
+            "name": way.name,
+            "optimizer": way.optimizer,
+            "settings": list(way.settings),
+            "lr": way.lr,
+            "steps": way.steps,
+            "outcome": way.outcome,
+            "value": float(way.values[-1]),
+            "distance": way.distance,
+            "points": way.points.tolist(),
+            "values": way.values.tolist(),
+        }
+        for way in done.trajectories
+    ]
+    facts = {"function": done.function, "minima": done.minima, "minimum": done.minimum}
+    return {**facts, "view": view or done.view(), "trajectories": ways}
