@@ -79,7 +79,7 @@ def arguments(component: Any) -> list[dict[str, Any]]:
     from ..experiments.config.dump import flow
     from ..experiments.config.sections import arguments_of
 
-    meanings = _meanings(component.doc)
+    meanings = {"flavor": "which of the rules that share the name.", **_meanings(component.doc)}
     return [
         {
             "name": argument.name,
@@ -98,10 +98,11 @@ def paste_ready(component: Any) -> str:
     from ..experiments.config.dump import flow, to_yaml
 
     examples = component.facts.get("example") or _EXAMPLES.get(f"{component.kind}/{component.name}", {})
-    shown = [a for a in component.signature.arguments if a.name not in _FILLED_BY_DATA]
+    shown = [a for a in component.signature.arguments if a.name not in {*_FILLED_BY_DATA, "flavor"}]
     values = {a.name: examples.get(a.name, _example(a) if a.required else _plain(a.default)) for a in shown}
     values = {name: value for name, value in values.items() if value is not None}
-    spec = {"name": component.name, **values}
+    other = component.flavor not in list(component.variants)[:1]  # the first is what the name alone means
+    spec = {"name": component.name, **({"flavor": component.flavor} if other and component.flavor else {}), **values}
     if component.kind == "augmentation":
         return f"data: {{augment: [{flow(spec)}]}}"
     if component.kind in _SECTIONS:

@@ -40,6 +40,7 @@ class OptimizerState:
         return {
             "kind": kind,
             "state": {name: dict(state[p]) for name, p in self._parameters.items() if p in state},
+            "shared": {key: value for key, value in state.items() if isinstance(key, str)},  # of no one parameter
             "built": self._built,
             "now": self._hyperparameters(),
         }
@@ -66,13 +67,20 @@ class OptimizerState:
         self._optimizer.state.clear()
         for name, state in saved["state"].items():
             self._optimizer.state[self._parameters[name]] = self._restored(name, state)
+        self._optimizer.state.update(saved.get("shared", {}))  # type: ignore[arg-type] (torch's keys are parameters)
         for group, built, now in zip(self._optimizer.param_groups, saved["built"], saved["now"], strict=True):
-            group.update({key: value for key, value in now.items() if built.get(key) != value})
+            changed = {key: value for key, value in now.items() if not _equal(built.get(key), value)}
+            device = group["params"][0].device
+            group.update({k: v.to(device, copy=True) if isinstance(v, Tensor) else v for k, v in changed.items()})
 
     def _hyperparameters(self) -> list[dict[str, Any]]:
-        plain = int | float | bool | str | type(None) | tuple
+        plain = int | float | bool | str | type(None) | tuple | Tensor
         return [
-            {key: value for key, value in group.items() if key != "params" and isinstance(value, plain)}
+            {
+                key: value.clone() if isinstance(value, Tensor) else value
+                for key, value in group.items()
+                if key != "params" and isinstance(value, plain)
+            }
             for group in self._optimizer.param_groups
         ]
 
@@ -82,7 +90,7 @@ class OptimizerState:
         restored = {}
         for key, value in state.items():
             if isinstance(value, Tensor):
-                alike = value.dim() > 0 and value.numel() == parameter.numel()
+                alike = value.dim() == parameter.dim() and value.numel() == parameter.numel()  # some keep it flat
                 if alike and value.shape != parameter.shape:
                     shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
                     raise CheckpointError(f"{key} of {name} in the checkpoint has shape {shapes}")
@@ -94,3 +102,9 @@ class OptimizerState:
         """Tell whether torch keeps this on the CPU: the step counts of optimizers that are not fused or capturable."""
         groups = self._optimizer.param_groups
         return key == "step" and not any(group.get("fused") or group.get("capturable") for group in groups)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool((one.cpu() == other.cpu()).all())
+    return type(one) is type(other) and one == other

@@ -15,8 +15,8 @@ from .parameter_groups import WeightDecay, decay_rate
 @register_optimizer(
     "adadelta",
     source="Zeiler, 2012, arXiv:1212.5701",
-    centre_lr=1.0,
-    centre_source="Zeiler, 2012: the rule as published has no rate, which is a rate of 1",
+    centre_lr=10.0,
+    centre_source="best on digits, of a grid by factors of √10: 3 to 30 with a resnet (170 steps)",
 )
 def adadelta(
     params: Iterable[Any],

@@ -18,8 +18,8 @@ Exponent = Annotated[float, Le(0)]
 @register_optimizer(
     "adafactor",
     source="Shazeer and Stern, 2018, arXiv:1804.04235",
-    centre_lr=0.01,
-    centre_source="not measured yet",
+    centre_lr=0.3,
+    centre_source="best on digits, of a grid by factors of √10: 0.3 with a resnet (170 steps)",
 )
 def adafactor(
     params: Iterable[Any],

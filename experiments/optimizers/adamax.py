@@ -15,8 +15,8 @@ from .parameter_groups import WeightDecay, decay_rate
 @register_optimizer(
     "adamax",
     source="Kingma and Ba, 2015, arXiv:1412.6980, section 7.1",
-    centre_lr=0.01,
-    centre_source="as for adam",
+    centre_lr=0.03,
+    centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.1 with a resnet (170 steps)",
 )
 def adamax(
     params: Iterable[Any],

@@ -41,8 +41,8 @@ class AveragedSGD(Averaging, ForeachOptimizer):
 @register_optimizer(
     "asgd",
     source="Polyak and Juditsky, 1992, doi:10.1137/0330046",
-    centre_lr=0.5,
-    centre_source="as for sgd",
+    centre_lr=2.0,
+    centre_source="best on digits, of a grid by factors of √10: 2 with a resnet (170 steps, t0 85)",
 )
 def asgd(
     params: Iterable[Any],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,7 @@ def _adapted(weights: list[Tensor], factors: Tensor, norms: Tensor, others: Tens
     return list(factors.where((norms > 0) & (others > 0) & ~exempt, 1.0).unbind())
 
 
-def _norms(tensors: Sequence[Tensor]) -> Tensor:
+def _norms(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """Return the L2 norm of each tensor, shape (number of tensors,)."""
     return torch.stack(list(torch._foreach_norm(tensors)))
 
@@ -66,8 +66,8 @@ class Lars(ForeachOptimizer):
 @register_optimizer(
     "lamb",
     source="You et al., 2020, arXiv:1904.00962",
-    centre_lr=0.01,
-    centre_source="not measured yet",
+    centre_lr=0.03,
+    centre_source="best on digits, of a grid by factors of √10: 0.03 to 0.1 with a resnet (170 steps)",
 )
 def lamb(
     params: Iterable[Any],
@@ -103,7 +103,7 @@ def lamb(
     "lars",
     source="You, Gitman and Ginsburg, 2017, arXiv:1708.03888",
     centre_lr=10.0,
-    centre_source="not measured yet",
+    centre_source="best on digits, of a grid by factors of √10: 10 with a resnet (170 steps)",
 )
 def lars(
     params: Iterable[Any],

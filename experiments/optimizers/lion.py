@@ -30,8 +30,8 @@ class Lion(ForeachOptimizer):
 @register_optimizer(
     "lion",
     source="Chen et al., 2023, arXiv:2302.06675",
-    centre_lr=0.001,
-    centre_source="not measured yet",
+    centre_lr=0.01,
+    centre_source="best on digits, of a grid by factors of √10: 0.003 to 0.03 with a resnet (170 steps)",
 )
 def lion(
     params: Iterable[Any],

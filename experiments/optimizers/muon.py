@@ -113,8 +113,8 @@ def rules(all_named: Sequence[Named], settings: Mapping[str, Any]) -> list[dict[
 @register_optimizer(
     "muon",
     source="Jordan et al., 2024, kellerjordan.github.io/posts/muon; Liu et al., 2025, arXiv:2502.16982",
-    centre_lr=0.01,
-    centre_source="not measured yet",
+    centre_lr=0.03,
+    centre_source="best on digits, of a grid by factors of √10: 0.03 to 0.1 with a resnet (170 steps)",
     settings_of_each=rules,
 )
 def muon(

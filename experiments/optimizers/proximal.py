@@ -9,7 +9,7 @@ import torch
 
 from ..arguments import NonNegative, Positive
 from . import register_optimizer
-from .tf1_rule import Batch, TF1Optimizer, beyond, single
+from .tf1_rule import Batch, TF1Optimizer, clamped, single
 
 
 class ProximalGradientDescent(TF1Optimizer):
@@ -22,7 +22,7 @@ class ProximalGradientDescent(TF1Optimizer):
         lr, l1, l2 = single(group["lr"]), single(group["l1"]), single(group["l2"])
         torch._foreach_add_(batch.weights, batch.grads, alpha=-lr)
         if l1:
-            torch._foreach_copy_(batch.weights, beyond(batch.weights, lr * l1))
+            torch._foreach_sub_(batch.weights, clamped(batch.weights, lr * l1))
         if l2:
             torch._foreach_div_(batch.weights, 1 + lr * l2)
 
@@ -52,7 +52,9 @@ class ProximalAdagrad(TF1Optimizer):
         torch._foreach_addcdiv_(weights, batch.grads, roots, -lr)
         if not l1 and not l2:
             return
-        rates = torch._foreach_div([torch.full_like(root, lr) for root in roots], roots)
+        rates = roots
+        torch._foreach_reciprocal_(rates)
+        torch._foreach_mul_(rates, lr)
         if l1:
             sizes = torch._foreach_abs(weights)
             torch._foreach_add_(sizes, rates, alpha=-l1)

@@ -28,6 +28,7 @@ _SECOND_ORDER = "it needs gradients of gradients (create_graph), which the train
 _NO_RATE = "it has no `lr` in its groups, so that no schedule can set one"
 _OPAQUE = "its state holds objects that a checkpoint, which is no pickle, cannot store"
 _OWN_LOOP = "it runs the backward pass itself, inside its own training loop"
+_DISTRIBUTED = "it needs several processes of torch.distributed"
 _SWITCHED = "its weights have to be switched by hand for evaluation; take {}"
 _REASONS = {
     "a2grad": _NO_RATE,
@@ -37,6 +38,12 @@ _REASONS = {
     "sophiah": _SECOND_ORDER,
     "adalomo": _OWN_LOOP,
     "lomo": _OWN_LOOP,
+    "bsam": "its second pass fails in pytorch-optimizer 4.1, for want of an entry in its own state",
+    "demo": _DISTRIBUTED,
+    "distributedmuon": _DISTRIBUTED,
+    "lorarite": "it takes pairs of LoRA factors only",
+    "spectralsphere": "it takes matrices only, and no model here has nothing else",
+    "scalableshampoo": _OPAQUE,
     "adammini": "it wants the model instead of the parameters",
     "magma": "it wants another optimizer instead of the parameters",
     "alig": _NO_RATE,
@@ -44,8 +51,7 @@ _REASONS = {
     "schedulefreeradam": _SWITCHED.format("schedule_free_adamw"),
     "schedulefreesgd": _SWITCHED.format("schedule_free_sgd"),
 }
-_MATRICES = ("adago", "adamuon", "distributedmuon", "muon", "muonclip", "normuon")  # groups say which rule is theirs
-_CLOSURES = ("bsam",)  # evaluates the batch itself, although its signature does not ask for it
+_MATRICES = ("adago", "adamuon", "muon", "muonclip", "normuon")  # groups say which rule is theirs
 _ANYTHING = [  # since what cannot be used needs no arguments
     inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD),
     inspect.Parameter("args", inspect.Parameter.VAR_KEYWORD),
@@ -75,10 +81,7 @@ class FromPackage:
         if use_muon is not None:
             listed = list(params)
             params = listed if isinstance(listed[0], dict) else [{"params": listed, "use_muon": use_muon}]
-        optimizer = self.__wrapped__(params, **args)
-        if self.name in _CLOSURES:
-            optimizer.needs_closure = True  # type: ignore[attr-defined] (for the train op)
-        return optimizer
+        return self.__wrapped__(params, **args)
 
     @functools.cached_property
     def __wrapped__(self) -> type[torch.optim.Optimizer]:

@@ -15,8 +15,8 @@ from .parameter_groups import WeightDecay, decay_rate
 @register_optimizer(
     "radam",
     source="Liu et al., 2020, arXiv:1908.03265",
-    centre_lr=0.01,
-    centre_source="as for adam",
+    centre_lr=0.3,
+    centre_source="best on digits, of a grid by factors of √10: 0.1 to 1 with a resnet (170 steps)",
 )
 def radam(
     params: Iterable[Any],

@@ -18,8 +18,8 @@ Growth = Annotated[float, Gt(1)]
 @register_optimizer(
     "rprop",
     source="Riedmiller and Braun, 1993, doi:10.1109/ICNN.1993.298623",
-    centre_lr=0.001,
-    centre_source="not measured yet",
+    centre_lr=0.01,
+    centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.03 with a resnet (170 steps of 64 examples)",
 )
 def rprop(
     params: Iterable[Any],

@@ -92,8 +92,8 @@ class Sam(torch.optim.Optimizer):
 @register_optimizer(
     "sam",
     source="Foret et al., 2021, arXiv:2010.01412",
-    centre_lr=0.1,
-    centre_source="as for mom",
+    centre_lr=0.3,
+    centre_source="best on digits, of a grid by factors of √10: 0.3 to 1 with a resnet (170 steps)",
 )
 def sam(
     params: Iterable[Any],

@@ -84,8 +84,8 @@ class ScheduleFreeAdamW(_ScheduleFree):
 @register_optimizer(
     "schedule_free_sgd",
     source="Defazio et al., 2024, arXiv:2405.15682",
-    centre_lr=1.0,
-    centre_source="not measured yet",
+    centre_lr=3.0,
+    centre_source="best on digits, of a grid by factors of √10: 3 to 10 with a resnet (170 steps)",
 )
 def schedule_free_sgd(
     params: Iterable[Any],
@@ -130,8 +130,8 @@ def schedule_free_sgd(
 @register_optimizer(
     "schedule_free_adamw",
     source="Defazio et al., 2024, arXiv:2405.15682",
-    centre_lr=0.01,
-    centre_source="not measured yet",
+    centre_lr=0.03,
+    centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.3 with a resnet (170 steps)",
 )
 def schedule_free_adamw(
     params: Iterable[Any],

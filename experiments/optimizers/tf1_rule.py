@@ -24,13 +24,21 @@ def single(value: float) -> float:
     return ctypes.c_float(float(value)).value
 
 
+def clamped(tensors: list[Tensor], threshold: float) -> list[Tensor]:
+    """Return copies with each element moved into the interval [-threshold, threshold]."""
+    moved = list(torch._foreach_clamp_min(tensors, -threshold))
+    torch._foreach_clamp_max_(moved, threshold)
+    return moved
+
+
 def beyond(tensors: list[Tensor], threshold: float) -> list[Tensor]:
     """Return how far each element is from the interval [-threshold, threshold], with its sign; 0 inside."""
     if not threshold:
         return tensors
-    nearest = torch._foreach_clamp_min(tensors, -threshold)
-    torch._foreach_clamp_max_(nearest, threshold)
-    return list(torch._foreach_sub(tensors, nearest))
+    distances = clamped(tensors, threshold)
+    torch._foreach_sub_(distances, tensors)
+    torch._foreach_neg_(distances)
+    return distances
 
 
 class Batch(NamedTuple):

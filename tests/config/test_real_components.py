@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from optrun.experiments import config
-from optrun.experiments.config import ConfigError
+from optrun.experiments.config import ComponentConfig, ConfigError
 from optrun.experiments.config.targets import names_in, preset_folder
 from optrun.experiments.config.values import expected_text
 from optrun.experiments.registries import REGISTRIES
@@ -45,6 +45,12 @@ def needs_more(component: Component) -> bool:
     return bool(set(wanted) - NEEDED.get(component.name, {}).keys())
 
 
+def _own(part: ComponentConfig) -> dict:
+    """Return the arguments that are no components; those come in `components()` by themselves."""
+    nested = {each.name for each in part.component.signature.arguments if each.nested}
+    return {name: value for name, value in part.args.items() if name not in nested}
+
+
 @pytest.mark.parametrize("component", components(), ids=lambda component: f"{component.kind}/{component.name}")
 def test_every_component_loads_and_reads_back(component, tmp_path):
     if needs_more(component):
@@ -56,7 +62,7 @@ def test_every_component_loads_and_reads_back(component, tmp_path):
     second = config.load(tmp_path / "again.yaml", registries=REGISTRIES, presets=tmp_path)
     assert {**second.to_dict(), "name": ""} == {**first.to_dict(), "name": ""}
     for one, two in zip(first.components(), second.components(), strict=True):
-        assert dict(one.args) == dict(two.args)
+        assert _own(one) == _own(two)
 
 
 @pytest.mark.parametrize("component", components(), ids=lambda component: f"{component.kind}/{component.name}")
