@@ -33,10 +33,10 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 class R2:
     """The coefficient of determination: the share of the targets' variance that the predictions explain.
 
-        value = mean over outputs of  1 - Σ (output - target)² / Σ (target - mean target)²,   sums over examples
+        value = mean over outputs of  1 - Σ (output - target)² / Σ (target - mean)²
 
-    1 is perfect, and the mean of the targets as prediction gives 0. A target that does not vary counts as 1 where it
-    is met exactly, else as 0.
+    The sums are over the examples, and so is the mean of the targets. 1 is perfect, and that mean as the prediction
+    gives 0. A target that does not vary counts as 1 where it is met exactly, else as 0.
 
     Args:
         outputs: predictions, shape (examples, values), or (examples,).

@@ -45,7 +45,7 @@ def bits_per_byte(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 class Perplexity:
     """The number of equally likely tokens that would be as hard to predict: e to the mean loss per token.
 
-        value = exp(mean over examples and positions of  -log softmax(outputs)_target)
+        value = exp(mean over all positions of  -log softmax(outputs)_target)
 
     Args:
         outputs: scores, shape (examples, length, vocabulary).
