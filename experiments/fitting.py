@@ -175,5 +175,5 @@ def eval_metric(config: Config) -> tuple[str, Literal["max", "min"]]:
     """Return the metric that decides what is best, and whether `max` or `min` is."""
     name = config.eval.metric
     part = next((metric for metric in config.metrics if name.endswith(f"/{metric.label}")), None)
-    own = part.component.facts.get("mode", "min") if part else "min"
+    own = part.component.facts.get("mode", "max") if part else "min"
     return name, config.eval.mode or own

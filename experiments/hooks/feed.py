@@ -19,8 +19,8 @@ class FeedHook(Hook):
     torch's default generator depends on the seed and on the number of the batch alone.
 
     Args:
-        function: step -> {name: value}, such as `{"momentum": 0.9}`; `./file.py:name` or `pkg.mod:name` in YAML. An
-            empty mapping feeds nothing.
+        function: step -> {name: value}, such as `{"momentum": 0.9}`, or {} to feed nothing; `./file.py:name` or
+            `pkg.mod:name` in YAML.
     """
 
     phase = Phase.CONTROL

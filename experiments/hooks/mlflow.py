@@ -65,7 +65,7 @@ class MlflowHook(RemoteHook):
         self.run_id = run_id
         return True
 
-    def _missing(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _missing(self, rows: list[dict[str, Any]], unsent: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self._there = {
             name: {(point.step, point.value) for point in self._client.get_metric_history(self.run_id, name)}
             for name in self._client.get_run(self.run_id).data.metrics

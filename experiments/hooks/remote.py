@@ -46,6 +46,7 @@ class RemoteHook(Hook):
         self.run_id: str | None = None
         self._is_open = False
         self._failed = False
+        self._gone_back = False
         self._pending: list[dict[str, Any]] = []
 
     # ---- what a tracker does its own way ---------------------------------------------------------------------------
@@ -54,8 +55,13 @@ class RemoteHook(Hook):
         """Begin the remote run, or go on with `run_id`; return whether it is new."""
         raise NotImplementedError
 
-    def _missing(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what the remote run that was gone on with lacks of the log's rows."""
+    def _missing(self, rows: list[dict[str, Any]], unsent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what the remote run lacks, where training has gone back to a checkpoint.
+
+        Args:
+            rows: all of the log.
+            unsent: those of them that this process has not sent.
+        """
         raise NotImplementedError
 
     def _send(self, rows: list[dict[str, Any]]) -> None:
@@ -72,13 +78,18 @@ class RemoteHook(Hook):
         session.rows.subscribe(self._add)
 
     def after_create_session(self, session: Any) -> None:
-        is_new = False
+        if not self._is_open:
+            self._connect(session)
+        else:  # a recovery has taken rows back; _send_pending finds out what the tracker lacks
+            self._pending = [row for row in self._pending if row["step"] <= session.step]
+            self._gone_back = True
+        if not self._failed:
+            self._send_pending()
+
+    def _connect(self, session: Any) -> None:
+        rows = [_numbers(row) for row in session.rows.rows()]
         try:
-            if not self._is_open:
-                is_new = self._open(session)
-                self._is_open = True
-            rows = [_numbers(row) for row in session.rows.rows()]
-            self._pending = rows if is_new else self._missing(rows)
+            self._pending = rows if self._open(session) else self._missing(rows, [])
         except OptrunError:
             raise
         except Exception as error:  # another package's code may raise anything
@@ -86,24 +97,25 @@ class RemoteHook(Hook):
                 f"{self.package} cannot open its run: {type(error).__name__}: {error}. Is its server there? To train "
                 f"without it, leave {self.package} out of log.to or hooks"
             ) from error
-        self._send_pending()
+        self._is_open, self._rows = True, session.rows
 
     def end(self, session: Any, outcome: str) -> None:
         if not self._is_open:
             return
-        self._send_pending("were not sent")
+        self._is_open = False
+        if not self._send_pending("rows that were not sent"):
+            return  # a tracker may take minutes to give up; once is enough
         final = {name: value for name, value in _numbers(session.final).items() if name != "step"}
         try:
             self._finish(outcome, final, session.step)
         except Exception as error:  # noqa: BLE001 (another package's code may raise anything)
             self._warn(error, "its run could not be closed")
-        self._is_open = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"run_id": self.run_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.run_id = state["run_id"]
+        self.run_id = state["run_id"] or self.run_id  # a checkpoint of step 0 may be older than the remote run
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 
@@ -112,14 +124,19 @@ class RemoteHook(Hook):
         if not self._failed:
             self._send_pending()
 
-    def _send_pending(self, otherwise: str = "wait for the end of the run") -> None:
+    def _send_pending(self, otherwise: str = "rows that wait for the end of the run") -> bool:
+        """Send what there is; return whether that went well."""
         try:
+            if self._gone_back:
+                self._pending = self._missing([_numbers(row) for row in self._rows.rows()], self._pending)
+                self._gone_back = False
             while self._pending:
                 self._send(self._pending[:_ROWS_AT_ONCE])
                 del self._pending[:_ROWS_AT_ONCE]
         except Exception as error:  # noqa: BLE001 (another package's code may raise anything)
             self._failed = True
-            self._warn(error, f"{len(self._pending)} rows {otherwise}, and are in metrics.jsonl")
+            self._warn(error, f"{otherwise}: {len(self._pending)} (metrics.jsonl has all)")
+        return not self._pending
 
     def _warn(self, error: Exception, what: str) -> None:
         log.warning("%s: %s: %s; %s", self.package, type(error).__name__, error, what)

@@ -71,8 +71,8 @@ class WandbHook(RemoteHook):
             log.info("wandb works offline; `wandb sync %s` sends what it has kept", Path(self._run.dir).parent)
         return is_new
 
-    def _missing(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return []
+    def _missing(self, rows: list[dict[str, Any]], unsent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return unsent
 
     def _send(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:

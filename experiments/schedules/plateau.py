@@ -49,7 +49,7 @@ class Plateau:
         self,
         *,
         metric: str = "val/loss",
-        mode: Literal["min", "max"] | None = None,
+        mode: Literal["max", "min"] | None = None,
         factor: Annotated[float, Gt(0), Lt(1)] = 0.1,
         patience: Natural = 10,
         threshold: NonNegative = 1e-4,

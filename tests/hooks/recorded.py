@@ -83,13 +83,14 @@ class Wandb(types.ModuleType):
 
     def __init__(self) -> None:
         super().__init__("wandb")
+        self.broken = False
         self.inits: list[dict[str, Any]] = []
         self.runs: list[WandbRun] = []
         self.Settings = dict
 
     def init(self, **options: Any) -> WandbRun:
         self.inits.append(options)
-        self.runs.append(WandbRun())
+        self.runs.append(WandbRun(self))
         return self.runs[-1]
 
 
@@ -98,7 +99,8 @@ class WandbRun:
 
     dir = "wandb/offline-run/files"
 
-    def __init__(self) -> None:
+    def __init__(self, module: Wandb) -> None:
+        self._module = module
         self.rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.defined: list[tuple[str, str]] = []
@@ -109,6 +111,8 @@ class WandbRun:
 
     def log(self, row: dict[str, Any]) -> None:
         assert self.exit_code is None, "a finished run takes no rows"
+        if self._module.broken:
+            raise OSError("the service is gone")
         self.rows.append(row)
 
     def finish(self, exit_code: int) -> None:

@@ -161,8 +161,20 @@ def test_a_server_that_fails_later_ends_no_training(mlflow, tmp_path, caplog):
     assert mlflow.points()["loss"] == logged(session), "at the end, what was missing is sent"
     (warning,) = [record.message for record in caplog.records if "mlflow" in record.message]
     assert warning == (
-        "mlflow: OSError: the server is gone; 1 rows wait for the end of the run, and are in metrics.jsonl"
+        "mlflow: OSError: the server is gone; rows that wait for the end of the run: 1 (metrics.jsonl has all)"
     )
+
+
+def test_a_recovery_while_the_server_is_away_ends_no_training(mlflow, wandb, tmp_path):
+    class Outage(Hook):
+        def after_run(self, ctx, values):
+            mlflow.broken = wandb.broken = 3 <= ctx.step < 8
+
+    options = {"save_checkpoint_steps": 3, "retry_wait_secs": 0.0}
+    session = steps(8, MlflowHook(), tmp_path, Outage(), WandbHook(), Fault(), **options)
+    assert (session.outcome, session.recoveries) == ("done", 0)
+    assert mlflow.points()["loss"] == logged(session)
+    assert wandb.runs[0].rows == session.rows.rows()
 
 
 def test_a_server_that_stays_away_is_said_again_at_the_end(mlflow, tmp_path, caplog):
@@ -173,10 +185,9 @@ def test_a_server_that_stays_away_is_said_again_at_the_end(mlflow, tmp_path, cap
     assert steps(6, MlflowHook(), tmp_path, Outage()).outcome == "done"
     warnings = [record.message for record in caplog.records if "mlflow" in record.message]
     assert [warning.partition("; ")[2] for warning in warnings] == [
-        "1 rows wait for the end of the run, and are in metrics.jsonl",
-        "3 rows were not sent, and are in metrics.jsonl",
-        "its run could not be closed",
-    ]
+        "rows that wait for the end of the run: 1 (metrics.jsonl has all)",
+        "rows that were not sent: 3 (metrics.jsonl has all)",
+    ], "and no third attempt"
 
 
 def test_a_server_that_is_not_there_at_the_start_is_an_error(mlflow, tmp_path):
