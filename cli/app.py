@@ -42,12 +42,12 @@ class CommandFolder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from . import commands
 
-        return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        return importlib.import_module(f".commands.{cmd_name}", __package__).command
+        return importlib.import_module(f".commands.{cmd_name.replace('-', '_')}", __package__).command
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):

@@ -186,7 +186,7 @@ def _meanings(doc: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     block = re.split(r"\n(?:Raises|Returns|Source):", doc.partition("\nArgs:\n")[2])[0]
-    for line in inspect.cleandoc(block).splitlines():
+    for line in inspect.cleandoc(f"\n{block}").splitlines():  # cleandoc has rules of its own for the first line
         if line.startswith(" ") and name:
             found[name] += f" {line.strip()}"
         elif ":" in line:

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from .optimizers import register_optimizer as register_optimizer
     from .planning import Plan as Plan
     from .planning import plan as plan
+    from .resume_check import ResumeCheck as ResumeCheck
+    from .resume_check import verify_resume as verify_resume
     from .run import Run as Run
     from .schedules import make_schedule as make_schedule
     from .schedules import register_schedule as register_schedule
@@ -92,6 +94,7 @@ _HOMES = {
     "NormsHook": "hooks.norms",
     "Plan": "planning",
     "ProfilerHook": "hooks.profiler",
+    "ResumeCheck": "resume_check",
     "Run": "run",
     "RunArgs": "hook",
     "StepCounterHook": "hooks.step_counter",
@@ -126,6 +129,7 @@ _HOMES = {
     "resume": "training",
     "sweep": "comparison",
     "train": "training",
+    "verify_resume": "resume_check",
     "warm_start": "initializers.warm_start",
 }
 

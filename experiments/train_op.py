@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from . import rng
 from .batch_source import BatchSource, EndOfData, as_source, num_examples, on_device
 from .errors import CheckpointError, SessionError, nearest
-from .gate import Gate, Policy
+from .gate import Gate, Policy, Refused
 from .optimizer_state import OptimizerState
 from .penalty import Penalty
 from .updates import Update, make_update
@@ -87,7 +87,8 @@ class TrainOp:
         self._fed: dict[str, list[Any]] = {}  # the groups' own values of what was fed
         self._note_infinite_buffers()
         self._batch_size = 0
-        self._unsettled: list[int] = []  # sizes of the batches that a deferred gate has not answered for
+        self.refused: Refused | None = None  # the last batch that the gate kept from the weights
+        self._unsettled: list[tuple[int, Mapping[str, Any]]] = []  # size and feed where a deferred gate owes its answer
         self._loss = torch.full((), float("nan"), device=device)
         self._grad_norm: Tensor | None = None
 
@@ -107,10 +108,10 @@ class TrainOp:
             update.discard()  # what forward passes outside of a step may have left
         batch = self._draw(feed)
         if self.gate is not None:
-            self.gate.before_forward()
             if after_gradients is not None and self.gate.deferred:  # who looks at gradients must see finite ones
                 self.settle()
                 self.gate.answer_at_once(self.optimizer)
+            self.gate.before_forward()
         try:
             if self._needs_closure:
                 self._step_by_closure(batch, after_gradients)
@@ -118,8 +119,8 @@ class TrainOp:
                 self._gradients(batch)
                 self._prepare(after_gradients)
                 self.optimizer.step()
-        except _NotFinite:
-            return self._skip()
+        except _NotFinite as news:
+            return self._refuse(batch, feed or {}, news.by_hook)
         except RuntimeError as error:
             if "sparse" in str(error) and any(p.grad is not None and p.grad.is_sparse for p in self._parameters):
                 raise SessionError(
@@ -136,7 +137,7 @@ class TrainOp:
         self.examples += self._batch_size
         self._skipped_in_row = 0
         if self.gate is not None and self.gate.deferred:
-            self._unsettled.append(self._batch_size)
+            self._unsettled.append((self._batch_size, _kept_feed(feed)))
         return True
 
     def initialise(self, init_fn: Callable[[nn.Module], object]) -> None:
@@ -159,15 +160,19 @@ class TrainOp:
         """
         if self.gate is None or not self.gate.deferred:
             return
-        sizes, self._unsettled = self._unsettled, []
+        unsettled, self._unsettled = self._unsettled, []
         good_steps = self.gate.settle()
         if good_steps is None:
             return
-        bad_steps = len(sizes) - good_steps
-        self.global_step -= bad_steps
-        self.batch -= bad_steps
-        self.examples -= sum(sizes[good_steps:])
-        raise self.gate.failure(None, self.batch, self.global_step)
+        self.gate.forget()
+        bad = unsettled[good_steps:]
+        self.global_step -= len(bad)
+        self.batch -= len(bad)
+        self.examples -= sum(size for size, _ in bad)
+        feed = bad[0][1]
+        batch = None if "batch" in feed else self._draw(feed)
+        self.refused = self._refused(batch, feed, num_late=len(bad) - 1)
+        raise self.refused.error
 
     def parts(self, after_gradients: bool = False) -> list[Part]:
         """List what a step does, in order.
@@ -268,16 +273,16 @@ class TrainOp:
         self._check_finite()
         if after_gradients is not None:
             after_gradients()
-            self._check_finite()
+            self._check_finite(by_hook=True)
         if self.clip_norm is not None:
             self._grad_norm = self._dense_only(nn.utils.clip_grad_norm_, self._parameters, self.clip_norm)
         if self.clip_value is not None:
             self._dense_only(nn.utils.clip_grad_value_, self._parameters, self.clip_value)
 
-    def _check_finite(self) -> None:
+    def _check_finite(self, by_hook: bool = False) -> None:
         gradients = self._present_gradients()
         if self.gate is not None and not self.gate.passes(self._loss, gradients):
-            raise _NotFinite
+            raise _NotFinite(by_hook)
 
     def _step_by_closure(self, batch: Any, after_gradients: Callable[[], None] | None) -> None:
         """Let an optimizer evaluate the batch as often as it wants; the gate stands inside.
@@ -336,15 +341,69 @@ class TrainOp:
             raise SessionError("no trainable parameter of the optimizer has a gradient: does the loss depend on them?")
         return gradients
 
-    def _skip(self) -> bool:
-        gate = self.gate
+    def repeat(self, refused: Refused, see: Callable[[str, Tensor], None]) -> None:
+        """Evaluate a refused batch again, as it was evaluated then, for those who watch the model; nothing changes.
+
+        Args:
+            refused: of this train op, whose weights are still those of `refused.step`; with a batch.
+            see: is given each tensor of the loss, by name: `loss`, and `l2 penalty` where there is one.
+        """
+        gate, replaced = self.gate, {name: getattr(self, name) for name in (*_COUNTERS, *_REPLACED)}
         assert gate is not None
-        failure = gate.failure(self._loss, self.batch, self.global_step)
-        if gate.policy == "skip":
+        undo = self._undo_step() if self._needs_closure else None
+        loss, l2 = self.loss, self.l2
+        self.batch, self._forward = refused.position, self.model
+        self.loss = lambda outputs, targets: _seen("loss", loss(outputs, targets), see)
+        self.l2 = l2 and (lambda: _seen("l2 penalty", l2(), see))  # type: ignore[assignment] (it is called, no more)
+        self._feed({name: value for name, value in refused.feed.items() if name != "batch"})
+        gate.before_forward()
+        try:
+            if self._needs_closure:
+                with contextlib.suppress(_NotFinite):
+                    self._step_by_closure(refused.batch, None)
+            else:
+                self._gradients(refused.batch)
+        finally:
+            if undo is not None:
+                undo()
+            vars(self).update(replaced)
+            self._feed({})
+            self._discard(gate)
+
+    def _refused(
+        self, batch: Any, feed: Mapping[str, Any], by_hook: bool = False, num_late: int | None = None
+    ) -> Refused:
+        assert self.gate is not None
+        is_late = num_late is not None
+        reason = self.gate.reason(None if is_late else self._loss)
+        return Refused(
+            error=self.gate.failure(reason, self.batch, self.global_step),
+            reason=reason,
+            position=self.batch,
+            step=self.global_step,
+            batch=batch,
+            feed=_kept_feed(feed),
+            rates=tuple(float(group["lr"]) for group in self.optimizer.param_groups if "lr" in group),
+            is_fed="batch" in feed,
+            by_hook=by_hook,
+            num_late=num_late or 0,
+            is_whole=not (is_late and any(True for _ in self.model.buffers())),
+        )
+
+    def _discard(self, gate: Gate) -> None:
+        """Undo what evaluations that lead to no update have left behind."""
+        if not gate.deferred:
             gate.restore()
         for update in self.updates:
             update.discard()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _refuse(self, batch: Any, feed: Mapping[str, Any], by_hook: bool) -> bool:
+        gate = self.gate
+        assert gate is not None
+        self.refused = self._refused(batch, feed, by_hook)
+        failure = self.refused.error
+        self._discard(gate)
         if gate.policy != "skip":
             raise failure
         self._skipped_in_row += 1
@@ -481,6 +540,20 @@ class TrainOp:
 class _NotFinite(Exception):
     """News on its way to the gate's policy."""
 
+    def __init__(self, by_hook: bool):
+        super().__init__()
+        self.by_hook = by_hook
+
+
+def _kept_feed(feed: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a feed without the tensors of a batch, which would fill the device."""
+    return {**feed, "batch": None} if feed and "batch" in feed else feed or {}
+
+
+def _seen(name: str, value: Tensor, see: Callable[[str, Tensor], None]) -> Tensor:
+    see(name, value)
+    return value
+
 
 def _entry(group: Mapping[str, Any], name: str) -> Any:
     """Return a group's hyperparameter, or with a number after a point one of several."""
@@ -509,6 +582,7 @@ def _set_entry(group: dict[str, Any], name: str, value: Any) -> None:
 
 _COMPUTED = ["loss", "grad_norm", "examples", "skipped", "gradient_evaluations"]
 _COUNTERS = ("global_step", "batch", "examples", "skipped", "gradient_evaluations", "_skipped_in_row")
+_REPLACED = ("loss", "l2", "_forward", "_loss", "_grad_norm", "_batch_size")  # while a batch is evaluated again
 
 
 def build_train_op(
@@ -608,8 +682,6 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Tell whether an optimizer cannot step without evaluating the batch itself."""
-    if getattr(optimizer, "needs_closure", False):  # said by one whose signature does not
-        return True
     return inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty
 
 

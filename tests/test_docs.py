@@ -59,13 +59,13 @@ def optrun(arguments: str, folder: Path, **variables: str) -> subprocess.Complet
 
 # ---- help, in docs/commands.md ---------------------------------------------------------------------------------------
 
-HELP = re.compile(r"<!-- help: ?(\w*) -->\n(?:```text\n(.*?)```\n)?", re.DOTALL)
+HELP = re.compile(r"<!-- help: ?([\w-]*) -->\n(?:```text\n(.*?)```\n)?", re.DOTALL)
 
 
 def commands() -> list[str]:
     from optrun.cli import commands
 
-    return sorted(path.stem for path in Path(commands.__path__[0]).glob("[a-z]*.py"))
+    return sorted(path.stem.replace("_", "-") for path in Path(commands.__path__[0]).glob("[a-z]*.py"))
 
 
 def help_of(command: str) -> str:
@@ -221,7 +221,7 @@ def test_an_entry_point_gives_a_component_its_name(tmp_path):
 def test_commands_named_in_the_text_exist():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        named = set(re.findall(r"`optrun ([a-z]+)", text)) | set(re.findall(r"^\$ optrun ([a-z]+)", text, re.MULTILINE))
+        named = set(re.findall(r"(?:`|^\$ )optrun ([a-z-]*[a-z])", text, re.MULTILINE))
         assert named <= set(commands()), page.name
 
 

@@ -336,15 +336,19 @@ def test_values_that_cannot_work_are_refused(options, message):
         small_train_op(**options)
 
 
-def test_parts_are_in_the_order_in_which_they_happen():
-    op = small_train_op(clip_norm=1.0, accumulate=2, updates=["ema"], on_nan="skip")
-    assert op.parts() == [
-        "gradients in 2 micro-batches (fp32)",
-        "gate (skip)",
-        "clip by norm 1",
-        "optimizer SGD",
-        "update Ema",
-        "global_step += 1",
+def test_parts_say_what_they_are():
+    op = small_train_op(clip_norm=1.0, accumulate=2, updates=["ema"], on_nan="skip", l2=0.1)
+    assert [tuple(part) for part in op.parts()] == [
+        ("batch", "Batches", ""),
+        ("forward", "Linear, fp32", ""),
+        ("loss", "mse_loss", ""),
+        ("l2", "0.1 * Σ w² / 2 of 2 tensors", ""),
+        ("backward", "of 2 micro-batches in turn, from forward on", ""),
+        ("gate", "skip unless loss and gradients are finite", ""),
+        ("clip_norm", "at most 1", ""),
+        ("optimizer", "SGD", ""),
+        ("update", "Ema", ""),
+        ("global_step", "+ 1", ""),
     ]
 
 

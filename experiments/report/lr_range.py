@@ -76,9 +76,12 @@ def range_figure(curve: RangeCurve, path: str | Path) -> Path:
         path: ends in .png or .svg.
     """
 
+    from matplotlib.ticker import FuncFormatter
+
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # no figure of ours has formulas
         axes.plot(curve.rates, curve.losses, color=style.LIGHT[0], alpha=0.3, linewidth=0.6)
         axes.plot(curve.rates, curve.smoothed, color=style.LIGHT[0], label="smoothed loss")
         for index, (rule, rate) in enumerate(curve.suggestions.items()):
@@ -86,11 +89,12 @@ def range_figure(curve: RangeCurve, path: str | Path) -> Path:
             place = _smoothed_at(curve, rate)
             axes.plot([rate], [place], marker, color=color, markersize=4, label=f"{rule}: {rate:.2g}")
         bottom, top = _levels(np.asarray(curve.smoothed))
+        bottom = min(bottom, *curve.losses)  # how far single losses fall shows how far the smoothed one lags behind
         margin = 0.2 * (top - bottom) or 0.5 * abs(top) or 1.0
         axes.set_ylim(bottom - margin, top + margin)
         axes.set_xlabel("learning rate")
         axes.set_ylabel("loss after a step at this rate")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower left")  # where curves that begin high leave room
 
     return save(draw, path, width=COLUMN * 1.4, height=2.9)
 
