@@ -182,7 +182,7 @@ def _report_bug(error: Exception, as_json: bool) -> int:
     return BUG
 
 
-def _json_error(error: Exception, message: str, exit_code: int, **more: object) -> None:
+def _json_error(error: Exception, message: str, exit_code: int, **more: Any) -> None:
     result_json("optrun/error@1", error=type(error).__name__, message=message, exit_code=exit_code, **more)
 
 

@@ -171,7 +171,11 @@ def type_text(annotation: Any) -> str:
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         bounds = [text for mark in annotation.__metadata__ if (text := _bound_text(mark))]
-        nested = [f"a {mark.kind}" for mark in annotation.__metadata__ if isinstance(mark, Nested)]
+        nested = [
+            f"{'an' if mark.kind[0] in 'aeiou' else 'a'} {mark.kind}"
+            for mark in annotation.__metadata__
+            if isinstance(mark, Nested)
+        ]
         return nested[0] if nested else " ".join([type_text(members[0]), ", ".join(bounds)]).strip()
     if origin is Literal:
         return " or ".join(_LITERALS.get(str(member), str(member)) for member in members)

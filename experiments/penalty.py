@@ -51,3 +51,6 @@ class Penalty:
         """Return the penalty, a scalar with a gradient."""
         squares = [(weight * weight).sum() for weight in self.weights]
         return torch.stack(squares).sum() * (self.rate / 2)
+
+    def __str__(self) -> str:
+        return f"{self.rate:g} * Σ w² / 2 of {len(self.weights)} tensors"

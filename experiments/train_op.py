@@ -187,7 +187,7 @@ class TrainOp:
         evaluation = [
             Part("forward", f"{type(self.model).__name__}, {self.precision}{', compiled' * self._is_compiled}"),
             Part("loss", _name_of(self.loss)),
-            *([Part("l2", f"{self.l2.rate:g} * Σ w² / 2 of {len(self.l2.weights)} tensors")] if self.l2 else []),
+            *([Part("l2", str(self.l2))] if self.l2 is not None else []),
             Part("backward", micro),
             *gate,
             *(looking if after_gradients else []),
@@ -682,7 +682,8 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Tell whether an optimizer cannot step without evaluating the batch itself."""
-    return inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty
+    closure = inspect.signature(optimizer.step).parameters.get("closure")  # one of the user's own may take none
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _note_own_rates(optimizer: torch.optim.Optimizer) -> None:

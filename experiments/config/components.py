@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import signature_of
-from ..errors import OptrunError, UsageError, nearest
+from ..errors import OptrunError, UsageError
 from ..registry import Component, Registry
 from ..user_code import absolute_reference, is_code_reference
 from .filling import Filler, Owner
+from .limits import MAX_COMPONENTS
 from .nodes import Node, join
 from .problems import DEFAULT, Problem, shorten
 from .sections import ComponentConfig, GroupConfig, arguments_of, left_to_build
@@ -91,6 +92,10 @@ class Resolver(Filler):
             hint = f"write [{node.origin.text}]" if isinstance(node.value, str | dict) and node.origin.text else None
             self.note(node.origin, path, "invalid-value", f"expected a list of {kind}s, got {got}", hint)
             return ()
+        if len(node.value) > MAX_COMPONENTS:
+            message = f"at most {MAX_COMPONENTS} {kind}s, got {len(node.value)}"
+            self.note(node.origin, path, "limit", message)
+            return ()
         found = [self.component(item, kind, join(path, position)) for position, item in enumerate(node.value)]
         return tuple(component for component in found if component is not None)
 
@@ -138,7 +143,7 @@ class Resolver(Filler):
         if (origin := registry.missing(node.value)) is not None:
             self.note(node.origin, path, "unknown-name", origin)
             return None
-        guess = nearest(node.value, registry.names())
+        guess = self.nearest(node.value, registry.names())
         hint = f"did you mean '{guess}'?" if guess else self.known(kind)
         self.note(node.origin, path, "unknown-name", f"no {kind} named '{shorten(node.value)}'", hint)
         return None

@@ -84,8 +84,12 @@ class Tree:
         return bases
 
     def _find(self, named: Node, key: str, source: Source, chain: list[Source]) -> Source | None:
-        base = find_extended(named.value, source, self.presets)
         self._num_files += 1
+        if self._num_files > _MAX_FILES:
+            if self._num_files == _MAX_FILES + 1:
+                self._fail(Problem(named.origin, key, "limit", f"extends reads more than {_MAX_FILES} files"))
+            return None
+        base = find_extended(named.value, source, self.presets)
         if base is None:
             guess = nearest(Path(named.value).stem, [*names_in(source.folder), *names_in(self.presets)])
             message = f"no file '{shorten(named.value)}' beside this one, and no preset of that name"
@@ -97,10 +101,6 @@ class Tree:
             names = [link.file for link in chain]
             message = f"extends goes in a circle: {' -> '.join([*names[names.index(circle[0]) :], base.file])}"
             self._fail(Problem(named.origin, key, "extends", message))
-            return None
-        if self._num_files > _MAX_FILES:
-            if self._num_files == _MAX_FILES + 1:
-                self._fail(Problem(named.origin, key, "limit", f"extends reads more than {_MAX_FILES} files"))
             return None
         return base
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..arguments import Argument
 from ..errors import nearest
+from .limits import MAX_PROBLEMS
 from .nodes import Node, join
-from .problems import DEFAULT, Origin, Problem, shorten
+from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
 from .values import check, expected_text
 
 _HINTS = {
@@ -58,7 +59,18 @@ class Filler:
         raise NotImplementedError
 
     def note(self, origin: Origin, key: str, code: str, message: str, hint: str | None = None) -> None:
+        """Add a problem.
+
+        Raises:
+            ConfigError: it is one too many.
+        """
         self.problems.append(Problem(origin, key, code, message, hint))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise ConfigError(self.problems)
+
+    def nearest(self, name: str, known: Iterable[str]) -> str | None:
+        """Return the known name that was probably meant, unless there are more problems than are shown."""
+        return nearest(name, known) if len(self.problems) < SHOWN else None
 
     def fill(self, owner: Owner, nodes: Mapping[str, Node]) -> dict[str, Any]:
         """Return all arguments, those that are wrong left out; null stands for the default."""
@@ -122,7 +134,7 @@ class Filler:
 
     def _refuse(self, name: str, node: Node, owner: Owner) -> None:
         known = [argument.name for argument in owner.arguments]
-        guess = nearest(name, known)
+        guess = self.nearest(name, known)
         hint = f"did you mean '{guess}'?" if guess else f"known: {shorten(', '.join(known), 200) or 'none'}"
         message = f"{owner.label} has no {owner.noun} '{shorten(name)}'"
         self.note(node.key or node.origin, join(owner.path, shorten(name)), f"unknown-{owner.noun}", message, hint)

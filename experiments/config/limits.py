@@ -6,7 +6,10 @@ import re
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 50
-MAX_NODES = 10_000
+MAX_NODES = 5_000
+MAX_PROBLEMS = 500  # found; who makes more mistakes has made one of them often
+MAX_COMPONENTS = 200  # in one list: metrics, hooks, updates
+MAX_OVERRIDES = 200
 
 # What no configuration needs in clear text: control characters, line separators that editors do not show, characters
 # that reorder what is read, and halves of surrogate pairs.

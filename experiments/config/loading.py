@@ -15,7 +15,7 @@ from .components import Resolver
 from .extends import Tree
 from .nodes import Node, Source
 from .overrides import apply
-from .problems import DEFAULT, ConfigError, Origin, Problem, shorten
+from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
 from .sections import (
     CheckpointConfig,
     ComponentConfig,
@@ -178,6 +178,8 @@ class _Assembly:
 
     def _guess(self, key: str, parts: Mapping[str, Any]) -> str | None:
         """Return the key that was probably meant: one of that name in a section, or one that looks like it."""
+        if len(self.problems) >= SHOWN:
+            return None
         paths = [path for path in self.resolver.origins if "." in path and not path.rpartition(".")[2].isdecimal()]
         leaves = {path.rpartition(".")[2]: path for path in reversed([*paths, *_leaf_paths(parts)])}
         if key in leaves:

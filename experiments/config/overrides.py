@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .limits import MAX_DEPTH
+from .limits import MAX_DEPTH, MAX_OVERRIDES
 from .merge import COMPONENTS, merge, named
 from .nodes import Node, Source
 from .problems import Origin, Problem, shorten
@@ -35,7 +35,9 @@ def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: li
     if isinstance(overrides, Mapping):
         found = [_from_python(str(key), value, problems) for key, value in overrides.items()]
     else:
-        found = [_parse(argument, index, problems) for index, argument in enumerate(overrides)]
+        found = [_parse(argument, index, problems) for index, argument in enumerate(overrides[:MAX_OVERRIDES])]
+    if len(overrides) > MAX_OVERRIDES:
+        return root, _too_many(overrides, problems)
     usable = [override for override in found if override is not None]
     layer = Node({}, Origin("override", "command line"))
     for override in sorted(usable, key=lambda override: len(override.path)):  # `optimizer=adam` before `optimizer.lr=1`
@@ -46,6 +48,13 @@ def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: li
         if _into_list(override):
             root = _replace(root, override, 0, problems)
     return root, all(override.readable for override in usable)
+
+
+def _too_many(overrides: Sequence[str] | Mapping[str, Any], problems: list[Problem]) -> bool:
+    first = shorten(str(list(overrides)[MAX_OVERRIDES]))
+    origin = Origin("override", "command line", None, 1, text=first, snippet=first.replace("\n", " "), index=MAX_OVERRIDES)
+    problems.append(Problem(origin, "", "limit", f"at most {MAX_OVERRIDES} overrides, got {len(overrides)}: use a file"))
+    return False
 
 
 def _parse(argument: str, index: int, problems: list[Problem]) -> _Override | None:

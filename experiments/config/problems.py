@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 
-_SHOWN = 100  # problems written out in one message; the rest is counted
+SHOWN = 100  # problems written out in one message; the rest is counted
 _OUTSIDE = {"command line": "on the command line", "overrides": "in the overrides"}
 _WIDTH = 100  # characters of a line shown in a snippet
 
@@ -129,9 +129,9 @@ class ConfigError(UsageError):
         return type(self), (self.problems,)
 
     def _text(self) -> str:
-        shown = [str(problem) for problem in self.problems[:_SHOWN]]
-        if len(self.problems) > _SHOWN:
-            shown.append(f"… and {len(self.problems) - _SHOWN} more")
+        shown = [str(problem) for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            shown.append(f"… and {len(self.problems) - SHOWN} more")
         return "\n".join([*shown, self._count()])
 
     def _count(self) -> str:
@@ -172,9 +172,10 @@ def display(path: Path) -> str:
 
 def _window(line: str, column: int) -> tuple[str, int]:
     """Return the part of a line around `column`, printable, and the column within it."""
-    printable = "".join(char if char.isprintable() else " " if char.isspace() else "�" for char in line)
     start = max(0, column - _WIDTH // 2) if len(line) > _WIDTH else 0
-    return printable[start : start + _WIDTH], column - start
+    shown = line[start : start + _WIDTH]
+    printable = "".join(char if char.isprintable() else " " if char.isspace() else "�" for char in shown)
+    return printable, column - start
 
 
 def _plural(number: int, noun: str) -> str:

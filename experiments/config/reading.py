@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import codecs
 import itertools
+from array import array
 from typing import Any
 
 import yaml
@@ -23,7 +24,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from .limits import FORBIDDEN, MAX_BYTES, MAX_DEPTH, MAX_NODES, refusal
+from .limits import FORBIDDEN, MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_PROBLEMS, refusal
 from .nodes import Node, Source, join
 from .problems import Origin, Problem, shorten
 from .scalars import resolve
@@ -36,7 +37,11 @@ _SYNTAX = {
     "expected ',' or ']'": "expected ',' or ']': is the list closed?",
     "expected ',' or '}'": "expected ',' or '}': is the mapping closed?",
     "found duplicate anchor": "anchors are not allowed: write the value out, or use `extends`",
+    "did not find expected ',' or ']'": "expected ',' or ']': is the list closed?",
+    "did not find expected ',' or '}'": "expected ',' or '}': is the mapping closed?",
+    "did not find expected key": "this does not line up with the lines above: check the indentation",
 }
+_MANY_CHARACTERS, _MANY_BRACKETS = 1 << 13, 200  # of what PyYAML's scanner, written in Python, takes long for
 
 
 class _StopReadingError(Exception):
@@ -57,8 +62,9 @@ class Reading:
         self.fatal = False
         self._text = ""
         self._lines: list[str] = []
-        self._starts: list[int] = []
+        self._starts = array("Q")
         self._num_nodes = 0
+        self._last = 0  # where the last node ended
 
     def read_bytes(self, data: bytes) -> Node | None:
         """Read a whole file."""
@@ -82,16 +88,18 @@ class Reading:
         if bad := FORBIDDEN.search(self._text):
             self._note(self._at(bad.start()), "", "encoding", refusal(bad[0]) or "")
             return None
-        loader = yaml.SafeLoader(self._text)
+        loader = _loader_class(self._text)(self._text)
         try:
             return self._document(loader)
         except _StopReadingError:
             pass
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark or loader.get_mark()
-            self._note(self._at(mark.index), "", "syntax", self._syntax_message(error.problem or "", mark.index))
+            mark = error.problem_mark or error.context_mark
+            index = self._last if mark is None else mark.index
+            self._note(self._at(index), "", "syntax", self._syntax_message(error.problem or "", index))
         except (ValueError, OverflowError, IndexError):  # escapes and versions that PyYAML converts without a check
-            self._note(self._at(loader.get_mark().index), "", "syntax", "a number or escape that is out of range")
+            index = loader.get_mark().index if isinstance(loader, yaml.SafeLoader) else self._last
+            self._note(self._at(index), "", "syntax", "a number or escape that is out of range")
         finally:
             loader.dispose()
         return None
@@ -99,7 +107,7 @@ class Reading:
     def _set_text(self, text: str) -> None:
         self._text = text
         self._lines = text.split("\n")
-        self._starts = [0, *itertools.accumulate(len(line) + 1 for line in self._lines)]
+        self._starts = array("Q", itertools.accumulate(map((1).__add__, map(len, self._lines)), initial=0))
 
     def _document(self, loader: Any) -> Node:
         loader.get_event()  # the start of the stream
@@ -118,7 +126,11 @@ class Reading:
 
     def _node(self, loader: Any, event: Any, path: str, depth: int) -> Node:
         origin = self._between(event.start_mark.index, event.end_mark.index)
+        self._last = event.end_mark.index
         self._num_nodes += 1
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.fatal = True
+            raise _StopReadingError
         if depth > MAX_DEPTH or self._num_nodes > MAX_NODES:
             limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_NODES} values"
             self._note(origin, path, "limit", f"a config has at most {limit}")
@@ -213,3 +225,10 @@ class Reading:
 
 def _newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _loader_class(text: str) -> Any:
+    """Return libyaml's scanner, where PyYAML has it, for what Python's would spend a tenth of a second and more on."""
+    fast = getattr(yaml, "CSafeLoader", None)
+    brackets = text.count("[") + text.count("{")
+    return fast if fast and (len(text) > _MANY_CHARACTERS or brackets > _MANY_BRACKETS) else yaml.SafeLoader

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from ..arguments import type_text
 from ..errors import nearest
 from .adapters import SEQUENCES, adapter_of
+from .limits import MAX_PROBLEMS
 from .problems import shorten
 
 _ARTICLES = {"number": "a", "int": "an", "list": "a", "mapping": "a", "length": "a", "interval": "an"}
@@ -44,7 +45,7 @@ def check(annotation: Any, value: Any) -> tuple[Any, list[Mistake]]:
     try:
         result = adapter.validate_python(value)
     except ValidationError as error:
-        return None, _mistakes(annotation, value, error.errors(include_url=False))
+        return None, _mistakes(annotation, value, error.errors(include_url=False)[:MAX_PROBLEMS])
     except OverflowError:
         return None, [Mistake((), f"expected {expected_text(annotation)}, got a number that is too large")]
     if _infinite(result):

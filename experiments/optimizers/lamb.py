@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -34,14 +35,15 @@ class Lamb(ForeachOptimizer):
         beta1, beta2 = group["betas"]
         means, squares = self.kept("exp_avg", weights), self.kept("exp_avg_sq", weights)
         steps = self.counted(weights)
+        corrections = [1 - beta1**step for step in steps]
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        roots = torch._foreach_div(squares, [1 - beta2**step for step in steps])
-        torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, group["eps"])
-        updates = torch._foreach_div(means, [1 - beta1**step for step in steps])
-        torch._foreach_div_(updates, roots)
+        roots = torch._foreach_sqrt(squares)
+        scales = zip(corrections, steps, strict=True)
+        torch._foreach_mul_(roots, [one / math.sqrt(1 - beta2**step) for one, step in scales])
+        torch._foreach_add_(roots, [group["eps"] * one for one in corrections])
+        updates = torch._foreach_div(means, roots)
         if group["weight_decay"]:
             torch._foreach_add_(updates, weights, alpha=group["weight_decay"])
         sizes, lengths = _norms(weights), _norms(updates)

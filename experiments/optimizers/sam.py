@@ -137,7 +137,8 @@ def sam(
     made = component.make(params, lr=lr, **args)
     if isinstance(made, Averaging):
         raise UsageError(f"sam: '{component.name}' cannot be the inner optimizer: its result is an average")
-    if inspect.signature(made.step).parameters["closure"].default is inspect.Parameter.empty:
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
         raise UsageError(f"sam: '{component.name}' cannot be the inner optimizer: it evaluates batches itself")
     return Sam(made, rho, adaptive)
 

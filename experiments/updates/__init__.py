@@ -27,7 +27,7 @@ class Update:
         raise NotImplementedError
 
     def repeat(self) -> None:
-        """Learn that the forward passes to come evaluate this step's batch once more: what they leave does not count."""
+        """Learn that the coming forward passes evaluate this step's batch once more: what they leave does not count."""
 
     def discard(self) -> None:
         """Drop what the forward passes of a skipped batch left behind."""

@@ -349,3 +349,29 @@ def test_each_has_a_preset_at_its_centre(name: str) -> None:
     base = load_config("mom").to_dict()
     other = config.to_dict()
     assert {key for key in base if base[key] != other[key]} <= {"name", "optimizer", "schedule"}
+
+
+def test_the_page_lists_them_all_with_source_cost_and_centre() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    listed = {row[0].strip("`"): row for row in rows}
+    assert sorted(listed) == NAMES
+    for name, (_, _, source, state, gradients, centre, reached) in listed.items():
+        component = registry.get(name)
+        assert source == component.source
+        assert float(centre) == component.facts["centre_lr"]
+        assert 0 < float(reached) <= 100
+        if state.isdigit():
+            assert numbers_per_weight(name) == int(state)
+        if gradients.isdigit():
+            assert int(gradients) == (2 if name == "sam" else 1)
+
+
+def numbers_per_weight(name: str) -> int:
+    weights = torch.full((64, 64), 0.5, requires_grad=True)
+    optimizer = make_optimizer([weights], name)
+    weights.grad = torch.ones(64, 64)
+    optimizer.step()
+    tensors = [value for value in optimizer.state[weights].values() if isinstance(value, Tensor)]
+    return round(sum(value.numel() for value in tensors) / weights.numel())
