@@ -11,6 +11,14 @@ from torch import Tensor
 from ..errors import UsageError
 
 
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """Return the loss that a step's closure computes, with the gradients that it leaves; None without a closure."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class ForeachOptimizer(torch.optim.Optimizer):
     """An optimizer whose rule is written once, for a list of tensors of one device and type.
 
@@ -38,10 +46,7 @@ class ForeachOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move all weights that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             for weights in self._kinds(group):
                 self.update(group, weights, [weight.grad for weight in weights])  # type: ignore[misc]

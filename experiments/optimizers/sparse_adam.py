@@ -13,6 +13,7 @@ from torch.optim.adam import adam as dense_step
 from ..arguments import Decay, NonNegative, Positive
 from ..errors import UsageError
 from . import register_optimizer
+from .foreach import evaluated
 
 
 class SparseAdam(torch.optim.Optimizer):
@@ -26,10 +27,7 @@ class SparseAdam(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move all weights that have a gradient, of sparse ones the rows that it names."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             present = [p for p in group["params"] if p.grad is not None]
             for is_sparse, update in ((True, self._update_rows), (False, self._update_all)):

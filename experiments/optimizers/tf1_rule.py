@@ -12,6 +12,7 @@ from torch import Tensor
 from ..checks import check_arguments
 from ..errors import UsageError
 from ..registry import Component
+from .foreach import evaluated
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 _SUPPORTED = (torch.float32, torch.float64, *_LOW_PRECISION)
@@ -102,10 +103,7 @@ class TF1Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; `closure`, if given, computes the loss and the gradients first."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             dense, sparse = self._with_gradients(group)
             for (device, _, counters), members in dense.items():
