@@ -40,7 +40,7 @@ def _offers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     optrun plot @2 @1 --y loss --log --smooth 0.6
     optrun plot mom-0001 adam-0001 --x epoch -o curves.svg
     optrun plot compare-sgd-mom-1a2b3c  # medians over the seeds
-    optrun plot schedule mom  # the learning rate of a run to come: see its --help
+    optrun plot schedule mom  # the rate of a run to come
     """,
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=_offers)
