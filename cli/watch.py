@@ -81,6 +81,8 @@ class Watch:
             say(f"{paint(sys.stderr, 'error:', fg='red')} {end}")
         elif end is not None:
             say(f"stopped by {signal.Signals(end.signum).name} after step {summary['steps']}; the state is saved")
+        if summary["outcome"] == "diverged":
+            self._explain(run)
         for note in getattr(end, "__notes__", ()):  # what went wrong besides, such as a last save
             say(f"  {note}")
         if self.as_json:
@@ -95,6 +97,12 @@ class Watch:
             say(f"resume: {resume_command(run.dir)}")
         elif not self.quiet:
             say(f"next: {self._next_command(run.name, summary)}")
+
+    def _explain(self, run: Any) -> None:
+        from .diverged_text import ways_out, why_lines
+
+        for line in [*why_lines(run), *ways_out(run)]:
+            say(line)
 
     def _next_command(self, name: str, summary: Mapping[str, Any]) -> str:
         lr = summary["config"]["optimizer"].get("lr")

@@ -85,6 +85,16 @@ class SavedState:
         _set_random_states(self.sections["rng"])
 
 
+def whole_state(train_op: TrainOp, hooks: Mapping[str, Hook]) -> dict[str, Any]:
+    """Return all that the steps to come depend on, by section: model, optimizer, updates, counters, hooks, rng."""
+    hook_states = {}
+    for name, hook in hooks.items():
+        if defines(hook, "state_dict"):
+            with noting(name, "state_dict"):
+                hook_states[name] = hook.state_dict()
+    return train_op.state_dict() | {"hooks": hook_states, "rng": _random_states()}
+
+
 def save_state(folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog, clock: Clock) -> Path:
     """Write a checkpoint of the last completed step into `folder`.
 
@@ -92,15 +102,9 @@ def save_state(folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows:
         DivergedError: weights or optimizer state are not finite.
         StorageError: it could not be written; the checkpoints before it are untouched.
     """
-    hook_states = {}
-    for name, hook in hooks.items():
-        if defines(hook, "state_dict"):
-            with noting(name, "state_dict"):
-                hook_states[name] = hook.state_dict()
-    state = train_op.state_dict() | {"hooks": hook_states, "rng": _random_states()}
     tensors: dict[str, Any] = {}
     skeletons: dict[str, Any] = {}
-    for section, content in state.items():
+    for section, content in whole_state(train_op, hooks).items():
         found, skeletons[section] = checkpoints.flatten_state(section, content)
         tensors |= found
     rows.sync()  # a checkpoint must not speak of rows that a power cut could still take
@@ -138,8 +142,16 @@ def load_state(file: Any) -> SavedState:
 
 
 def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedState:
-    sections = {name: checkpoints.unflatten_state(tensors, skeleton) for name, skeleton in facts["state"].items()}
-    return SavedState(file.path, file.step, sections, facts["rows"], tuple(facts["spent"]))
+    try:
+        sections = {name: checkpoints.unflatten_state(tensors, skeleton) for name, skeleton in facts["state"].items()}
+        missing = {*_TRAIN_OP_SECTIONS, "hooks", "rng"} - sections.keys()
+        rows = {"offset": int(facts["rows"]["offset"]), "sha256": str(facts["rows"]["sha256"])}
+        elapsed_secs, cpu_secs = map(float, facts["spent"])
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file.path} holds no state of a run: {error!r}") from error
+    if missing or rows["offset"] < 0:
+        raise CheckpointError(f"{file.path} holds no state of a run: {', '.join(sorted(missing)) or 'rows'}")
+    return SavedState(file.path, file.step, sections, rows, (elapsed_secs, cpu_secs))
 
 
 def _random_states() -> dict[str, Any]:

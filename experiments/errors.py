@@ -89,8 +89,13 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.signum
 
 
+_LONGEST = 100  # names looked at; comparing takes the square of their lengths
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that `name` was most likely meant to be, or None."""
+    if len(name) > _LONGEST:
+        return None
     known = list(known)
     by_lower = {candidate.lower(): candidate for candidate in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,38 @@ from torch import Tensor, nn
 from .errors import DivergedError, SessionError
 
 Policy = Literal["raise", "stop", "skip"]
+_LARGE = 1 << 16  # entries of a buffer that is worth a look before it is copied
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A batch that the gate kept from the weights.
+
+    Args:
+        error: what is said about it.
+        reason: what was wrong, in words: `loss is nan`.
+        position: the batch's number.
+        step: completed updates.
+        batch: its inputs and targets; None when a hook fed them and the gate answered late.
+        feed: the hyperparameters that were fed for it.
+        rates: of the optimizer's groups.
+        is_fed: whether a hook gave the batch, instead of the data.
+        by_hook: whether the gradients were good until hooks had seen them.
+        num_late: steps that ran, without effect on the weights, before the gate answered.
+        is_whole: whether weights, buffers, optimizer and updates are all those of `step`.
+    """
+
+    error: DivergedError
+    reason: str
+    position: int
+    step: int
+    batch: Any
+    feed: Mapping[str, Any]
+    rates: tuple[float, ...]
+    is_fed: bool = False
+    by_hook: bool = False
+    num_late: int = 0
+    is_whole: bool = True
 
 
 class Gate:
@@ -20,8 +53,9 @@ class Gate:
     fused optimizer reads it there and leaves the weights alone from the first bad batch on, and the host asks when a
     hook is due (`settle`).
 
-    With `skip`, the model's buffers are copied before each forward pass and put back when the batch is skipped,
-    because torch's batch norm has by then mixed the bad batch into its running statistics.
+    The model's buffers are copied before each forward pass and put back when the batch is refused, because torch's
+    batch norm has by then mixed the bad batch into its running statistics. Where the answer stays on the device, they
+    are not.
 
     Args:
         model: whose gradients and buffers are guarded.
@@ -43,6 +77,7 @@ class Gate:
         self._model = model
         self._homes: list[tuple[nn.Module, str]] | None = None  # of the model's buffers
         self._copies: list[Tensor] = []
+        self._large: dict[int, tuple[Tensor, int]] = {}  # by index among the buffers
         self._found: dict[torch.device, tuple[Tensor, ...]] = {}
         self._uniform: int | None = None  # how many tensors one pass can check: dense, floating, of one kind
         self._good_steps: Tensor | None = None  # on the device, since the host last asked
@@ -86,20 +121,29 @@ class Gate:
 
     def before_forward(self) -> None:
         """Keep what the forward pass may spoil."""
-        if self.policy != "skip":
+        if self.deferred:
             return
         if self._homes is None:
             modules = self._model.modules()
             self._homes = [(m, name) for m in modules for name, buffer in m._buffers.items() if buffer is not None]
             self._copies = [buffer.clone() for buffer in self._buffers()]
+            self._large = {i: (copy, -1) for i, copy in enumerate(self._copies) if copy.numel() > _LARGE}
+            self._note_large(self._buffers())
         elif self._copies:
-            torch._foreach_copy_(self._copies, self._buffers())
+            copies, buffers = self._copies, self._buffers()
+            if self._large:
+                moved = [index for index, buffer in enumerate(buffers) if not self._is_unmoved(index, buffer)]
+                self._note_large(buffers)
+                copies, buffers = [copies[index] for index in moved], [buffers[index] for index in moved]
+            if copies:
+                torch._foreach_copy_(copies, buffers)
 
     def restore(self) -> None:
-        """Undo what the forward pass of a skipped batch did to the buffers."""
+        """Undo what the forward pass of a refused batch did to the buffers."""
         if self._copies:
             with torch.no_grad():
                 torch._foreach_copy_(self._buffers(), self._copies)
+            self._note_large(self._buffers())
 
     def passes(self, loss: Tensor, gradients: Sequence[Tensor]) -> bool:
         """Tell whether the loss and all gradients are finite, and the loss is within its bound.
@@ -124,18 +168,20 @@ class Gate:
             self._uniform = len(tensors)
         return self._finite_in_one_pass(tensors)
 
-    def failure(self, loss: Tensor | None, batch: int, step: int) -> DivergedError:
-        """Say what was not finite, and where; without a loss, the batch is gone and only its number is known."""
+    def reason(self, loss: Tensor | None) -> str:
+        """Say what was not finite; without a loss, the gradients are gone too."""
         if loss is None:
-            what = "its loss or a gradient is not finite"
-        elif not _all_finite(loss):
-            what = f"loss is {loss.item():g}"
-        elif (name := self._first_bad_gradient()) is not None:
-            what = f"the gradient of {name} is not finite"
-        else:
-            what = f"loss {loss.item():g} is above stop.loss_above = {self.loss_above:g}"
+            return "its loss or a gradient is not finite"
+        if not _all_finite(loss):
+            return f"loss is {loss.item():g}"
+        if (name := self._first_bad_gradient()) is not None:
+            return f"the gradient of {name} is not finite"
+        return f"loss {loss.item():g} is above stop.loss_above = {self.loss_above:g}"
+
+    def failure(self, reason: str, batch: int, step: int) -> DivergedError:
+        """Return the error that says what was not finite, and where."""
         return DivergedError(
-            f"diverged in batch {batch} after {step} steps: {what}; the weights are those of step {step}. "
+            f"diverged in batch {batch} after {step} steps: {reason}; the weights are those of step {step}. "
             "A lower learning rate, a warm-up or train.clip_norm may help"
         )
 
@@ -162,6 +208,15 @@ class Gate:
     def _buffers(self) -> list[Tensor]:
         """Return the buffers as they are now: a forward pass may have put new tensors in their places."""
         return [module._buffers[name] for module, name in self._homes or ()]  # type: ignore[misc]
+
+    def _note_large(self, buffers: list[Tensor]) -> None:
+        """Note what the copies of large buffers are of: masks and tables, mostly, that no forward pass writes to."""
+        self._large = {index: (buffers[index], buffers[index]._version) for index in self._large}
+
+    def _is_unmoved(self, index: int, buffer: Tensor) -> bool:
+        """Tell whether a large buffer is the tensor that was copied, and nobody has written to it since."""
+        noted = self._large.get(index)
+        return noted is not None and noted[0] is buffer and noted[1] == buffer._version
 
     def _flags(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._found:

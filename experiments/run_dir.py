@@ -4,6 +4,7 @@ config.yaml     the resolved configuration, trainable as it is     origins.json 
 env.json        versions, commit, device, threads                  metrics.jsonl  metric rows
 summary.json    the result, with the configuration                 status.json    what became of the run
 log.txt         what was said                                      checkpoints/   step-<step>-<SHA-256>.safetensors
+diverged/       batches that the gate refused, and states that no run goes on from
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import storage
 from .errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
+from .json_shapes import misfit, read_int
 from .json_text import encode_json
 
 if TYPE_CHECKING:
@@ -138,6 +140,10 @@ class RunDir:
     def checkpoints_path(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def diverged_path(self) -> Path:
+        return self.path / "diverged"
+
     def exists(self) -> bool:
         """Tell whether a run was ever started here."""
         return is_run(self.path)
@@ -161,14 +167,26 @@ class RunDir:
     def acquire(self) -> None:
         """Do what entering `lock()` does; the folder is held until `release()` or the end of the process."""
         storage.make_dir(self.path, exist_ok=True)
+        self._refuse_what_is_no_file()
         lock = _try_lock(self.path, patience_secs=0.3)  # `status` of another process may hold it for an instant
         if lock is None:
             raise RunInUseError(self._in_use())
         self._lock = lock
         self._started = _now()
-        for folder in (self.path, self.checkpoints_path):
+        for folder in (self.path, self.checkpoints_path, self.diverged_path):
             if folder.is_dir():
                 storage.sweep_temporaries(folder)
+
+    def _refuse_what_is_no_file(self) -> None:
+        """Refuse links that lead away, where whoever made them would have us write, and pipes, which never end."""
+        with storage.explain("read the folder", self.path):
+            entries = list(os.scandir(self.path))
+        inside = self.path.resolve()
+        for entry in entries:
+            if not Path(os.path.realpath(entry.path)).is_relative_to(inside):
+                raise DataError(f"{entry.path} is a link that leads out of the run directory: put what it means there")
+            if not (entry.is_file() or entry.is_dir()):
+                raise DataError(f"{entry.path} is no plain file: remove it")
 
     def release(self) -> None:
         """Let others have the folder; without a lock, do nothing."""
@@ -211,7 +229,7 @@ class RunDir:
         return status
 
     def _is_held(self, status: dict[str, Any]) -> bool:
-        if not (self.path / ".lock").exists():
+        if not (self.path / ".lock").is_file() or (self.path / ".lock").is_symlink():
             return False
         try:
             lock = _try_lock(self.path, patience_secs=0)
@@ -241,13 +259,15 @@ class RunDir:
         """
         path = self.path / name
         try:
-            content = json.loads(storage.read_bytes(path))
+            content = json.loads(storage.read_bytes(path), parse_int=read_int)
         except storage.MissingFileError:
             return None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is damaged: {error}") from error
         if not isinstance(content, dict):
             raise DataError(f"{path} is damaged: expected a JSON object, got a {type(content).__name__}")
+        if wrong := misfit(name, content):
+            raise DataError(f"{path} is damaged: {wrong}")
         return content
 
     def write_config(self, text: str) -> None:

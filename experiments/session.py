@@ -27,7 +27,7 @@ from .batch_source import EndOfData
 from .checkpoint_state import Clock, SavedState, load_latest_state, save_state
 from .dispatch import Dispatch, Table
 from .errors import DivergedError, Interrupted, SessionError, TransientError, WaitTimeoutError
-from .hook import Evaluation, Hook, RunArgs, noting
+from .hook import Evaluation, Hook, RunArgs, defines, noting
 from .rows import RowLog
 from .run_dir import list_checkpoints
 from .session_setup import Defaults, arrange_hooks, check_that_it_ends
@@ -119,7 +119,9 @@ class MonitoredTrainingSession:
         defaults = Defaults(
             save_checkpoint_secs, save_checkpoint_steps, save_summaries_secs, save_summaries_steps, log_step_count_steps
         )
-        made = defaults.hooks([*hooks, *chief_only_hooks], self.checkpoint_dir is not None, self.summary_dir is not None)
+        made = defaults.hooks(
+            [*hooks, *chief_only_hooks], self.checkpoint_dir is not None, self.summary_dir is not None
+        )
         self._given = [*hooks], [*chief_only_hooks], made
         self._arrange()
         check_that_it_ends(self.hooks, train_op)
@@ -141,6 +143,7 @@ class MonitoredTrainingSession:
         self._listeners: list[Callable[[Evaluation], None]] = []
         self._before_saving: list[Callable[[int], object]] = []
         self._after_saving: list[Callable[[Path], object]] = []
+        self._on_skip: list[Callable[[Any], object]] = []
         self._after_step: list[Callable[[], None]] = []
         self._closing = contextlib.ExitStack()
         self._checked_fetches: set[tuple[str, ...]] = set()
@@ -182,9 +185,11 @@ class MonitoredTrainingSession:
         except EndOfData as end:
             self.request_stop(str(end), "done")
         except DivergedError as error:
+            self.at_boundary = self._is_whole_after(error)
             if train_op.gate is None or train_op.gate.policy != "stop":
                 raise
             self.outcome, self.reason, self.error = "diverged", str(error), error
+            return
         except self._transient as error:
             self._recover(error)
         self.at_boundary = True
@@ -206,6 +211,9 @@ class MonitoredTrainingSession:
             hook = None
             after_gradients = self._after_gradients(table) if table.after_gradients else None
             if not train_op.run(_merged_feed(requests), after_gradients):
+                for listener in self._on_skip:
+                    listener(train_op.refused)
+                train_op.refused = None  # its batch may be large
                 return  # a skipped batch completes no step
             if table is not self._dispatch.base:
                 train_op.settle()
@@ -220,6 +228,14 @@ class MonitoredTrainingSession:
         self._dispatch.completed(table)
         while self._after_step:
             self._after_step.pop(0)()
+
+    def _is_whole_after(self, error: DivergedError) -> bool:
+        """Tell whether the state is that of the last good step: weights, buffers, and hooks that have a state."""
+        refused = self._require_op().refused
+        if refused is None or refused.error is not error or not refused.is_whole:
+            return False
+        seen_late = refused.num_late and any(defines(hook, "state_dict") for hook, _ in self._dispatch.base.after_run)
+        return not seen_late
 
     def _after_gradients(self, table: Table) -> Callable[[], None]:
         def call_hooks() -> None:
@@ -289,6 +305,10 @@ class MonitoredTrainingSession:
         self._before_saving += [before] if before is not None else []
         self._after_saving += [after] if after is not None else []
 
+    def on_skip(self, listener: Callable[[Any], object]) -> None:
+        """Call `listener` with each batch that the gate skips, a `gate.Refused`."""
+        self._on_skip.append(listener)
+
     def after_step(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when every hook has seen the current step."""
         self._after_step.append(callback)
@@ -315,6 +335,14 @@ class MonitoredTrainingSession:
             if listener(path) is True:
                 self.request_stop(f"asked for after the checkpoint of step {self.step}")
         return path
+
+    def save_aside(self, folder: Path) -> Path:
+        """Save the whole state as of the last completed step where no run looks for checkpoints; return the file.
+
+        Raises:
+            DivergedError: the weights or the optimizer's state are not finite.
+        """
+        return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock)
 
     # ---- from begin to end ---------------------------------------------------------------------------------------
 

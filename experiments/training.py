@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from . import config as configuration
+from . import storage
 from .checkpoint_state import load_state
 from .checkpoint_watch import checkpoints_iterator
 from .config import Config
@@ -19,6 +21,7 @@ from .config_changes import changed_keys, describe_changes
 from .environment import changes_that_matter
 from .errors import CheckpointError, DivergedError, Interrupted, OptrunError, UsageError
 from .experiment import Experiment, build
+from .forensics import DivergenceHook, choose_start
 from .hook import Hook
 from .registries import REGISTRIES
 from .run import Run
@@ -252,27 +255,32 @@ def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool
             log.warning(
                 "the data has changed: the run goes on at batch N of the new order, which it has not seen in full"
             )
-        if not changes and run_dir.status().get("state") in ("done", "stopped"):
+        state = run_dir.status().get("state")
+        if not changes and state in ("done", "stopped"):
             return Run(run_dir.path)
         if not allow_code:
             _stored_config(run_dir, (), allow_code)  # refuses code that has changed
-        return _run(build(config), run_dir, on_start)
+        experiment = build(config)
+        if changes and state == "diverged":
+            log.warning(choose_start(run_dir, [change.key for change in changes]))
+        return _run(experiment, run_dir, on_start)
 
 
 def _run(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
     """Train in a run directory that this process holds, from its latest checkpoint if there is one."""
     with _log_file(run_dir):
         session = experiment.session(run_dir.path)
+        evidence = DivergenceHook(run_dir.diverged_path, experiment.config.seed)
         _record(experiment, run_dir)
         try:
-            session.add_hooks(on_start(experiment, run_dir) if on_start else ())
+            session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
             with session:
                 while not session.should_stop():
                     session.run(experiment.train_op)
         except BaseException as error:
-            _conclude_after(error, experiment, session, run_dir)
+            _conclude_after(error, experiment, session, run_dir, evidence.facts)
             raise
-        _conclude(experiment, session, run_dir)
+        _conclude(experiment, session, run_dir, evidence.facts)
     return Run(run_dir.path)
 
 
@@ -291,21 +299,28 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     run_dir.set_status("running")
 
 
-def _conclude(experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir) -> None:
+def _conclude(
+    experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir, diverged: dict[str, Any] | None
+) -> None:
     """Write the result, whatever it is."""
     outcome = session.outcome or "failed"
     message = str(session.error or session.reason)
-    run_dir.write_json("summary.json", summarise(experiment, session, outcome, message))
-    run_dir.set_status(outcome, step=session.step, message=message)  # type: ignore[arg-type]
+    run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
+    kept = {"batch_file": diverged["batch_file"]} if diverged else {}
+    run_dir.set_status(outcome, step=session.step, message=message, **kept)  # type: ignore[arg-type]
 
 
 def _conclude_after(
-    error: BaseException, experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir
+    error: BaseException,
+    experiment: Experiment,
+    session: MonitoredTrainingSession,
+    run_dir: RunDir,
+    diverged: dict[str, Any] | None,
 ) -> None:
     """Write the result of a run that ends with an error, which must not be hidden by a second one."""
     session.error = session.error or error
     try:
-        _conclude(experiment, session, run_dir)
+        _conclude(experiment, session, run_dir, diverged)
     except OptrunError as second:
         error.add_note(f"and its result could not be written: {second}")
 
@@ -367,10 +382,23 @@ def _run_dir(run: Run | RunDir | str | Path, root: Path | None) -> RunDir:
     return RunDir(run.path) if isinstance(run, Run) else find_run(str(run), root)
 
 
+class _LogFile(logging.FileHandler):
+    """Writes `log.txt`; a line that the disk refuses is lost, and no more: what matters is saved elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # it would write again what it could not
+            super().close()
+
+
 @contextmanager
 def _log_file(run_dir: RunDir) -> Iterator[None]:
     """Send what is said during the run to `log.txt` as well."""
-    handler = logging.FileHandler(run_dir.log_path, encoding="utf-8")
+    with storage.explain("open", run_dir.log_path):
+        handler = _LogFile(run_dir.log_path, encoding="utf-8")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)

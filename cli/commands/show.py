@@ -81,10 +81,18 @@ def _result(run: Any) -> list[str]:
     state = run.state
     if run.summary and state != "running":
         lines = result_lines(run.name, run.summary)
+        lines += _divergence(run) if state == "diverged" else []
     else:
         step = f" at step {run.rows[-1]['step']}" if run.rows else ""
         lines = [f"{run.name}: {colored(state)}{step}"]
     return [*lines, f"  resume: {resume_command(run.dir)}"] if state in ("interrupted", "failed") else lines
+
+
+def _divergence(run: Any) -> list[str]:
+    """Return why a run diverged, its last rows, and how to go on."""
+    from ..diverged_text import history_lines, ways_out, why_lines
+
+    return [*why_lines(run), *history_lines(run), *ways_out(run)]
 
 
 def _facts(run: Any) -> list[str]:

@@ -107,11 +107,7 @@ class Batches:
         """
         if position < 0 or (self.num_batches is not None and position >= self.num_batches):
             raise IndexError(f"no batch {position}: there are {self.num_batches or 'endlessly many'}, from 0")
-        epoch, number = divmod(position, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._indices = self.order(epoch).to(self.inputs.device).split(self.batch_size)
-            self._epoch = epoch
-        indices = self._indices[number]
+        indices = self.indices(position)
         inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
         batch = Batch(inputs, self.targets.index_select(0, indices))
         if self.augment:
@@ -120,6 +116,14 @@ class Batches:
                 result = augmentation(batch.inputs, self._generator)
                 batch = self._mixed(result, batch) if isinstance(result, Mixed) else batch._replace(inputs=result)
         return batch
+
+    def indices(self, position: int) -> torch.Tensor:
+        """Return which examples batch `position` consists of, int64, in its order."""
+        epoch, number = divmod(position, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._indices = self.order(epoch).to(self.inputs.device).split(self.batch_size)
+            self._epoch = epoch
+        return self._indices[number]
 
     def _mixed(self, result: Mixed, batch: Batch) -> Batch:
         targets = batch.targets
