@@ -10,6 +10,7 @@ from typing import Any
 
 from . import storage
 from .errors import CheckpointError, DataError
+from .json_shapes import read_int, row_misfit
 from .json_text import encode_json
 
 Row = dict[str, Any]
@@ -117,11 +118,13 @@ def _parse(content: bytes, path: str | Path) -> list[Row]:
     rows = []
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_int=read_int)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: this line is damaged: expected a JSON object, got {line[:40]!r}")
+        if wrong := row_misfit(row):
+            raise DataError(f"{path}:{number}: this line is damaged: {wrong}, got {line[:40]!r}")
         rows.append(row)
     return rows
 

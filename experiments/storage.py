@@ -10,6 +10,8 @@ import errno
 import os
 import re
 import shutil
+import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -180,8 +182,15 @@ def read_bytes(path: str | Path) -> bytes:
         MissingFileError: there is no such file.
         StorageError: it cannot be read.
     """
-    with explain("read", Path(path)):
-        return Path(path).read_bytes()
+    with explain("read", Path(path)), open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        return file.read()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end, which a pipe would."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def remove(path: str | Path) -> None:
@@ -248,18 +257,25 @@ def fsync_dir(folder: str | Path) -> None:
             system.close(descriptor)
 
 
-def sweep_temporaries(folder: str | Path) -> list[str]:
+def sweep_temporaries(folder: str | Path, min_age_secs: float = 0.0) -> list[str]:
     """Delete what killed processes left half written in `folder`, and return the names.
 
     A temporary with this process's own number is stale too: in a container each life has the same number. So call it
     at the start, before anything is written.
+
+    Args:
+        folder: where to look.
+        min_age_secs: leave younger ones alone: in a folder that nobody locks, another machine may be writing them.
     """
     stale = []
-    with explain("read the folder", Path(folder)):
-        for name in os.listdir(folder):
-            match = _TEMPORARY.fullmatch(name)
-            if match and (int(match[1]) == os.getpid() or not is_alive(int(match[1]))):
-                stale.append(name)
+    with explain("read the folder", Path(folder)), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if not match or (is_alive(int(match[1])) and int(match[1]) != os.getpid()):
+                continue
+            with suppress(FileNotFoundError):  # renamed meanwhile
+                if not min_age_secs or time.time() - entry.stat().st_mtime >= min_age_secs:
+                    stale.append(entry.name)
     for name in stale:
         with suppress(MissingFileError):
             remove(Path(folder) / name)
@@ -276,7 +292,16 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         pass
-    return pid > 0
+    return pid > 0 and not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended and nobody asks for its exit code, as in a container without an init."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:  # another system, or gone at this moment
+        return False
+    return facts.rpartition(b")")[2].split()[:1] == [b"Z"]
 
 
 def _way_out(error: OSError, path: Path, need: int) -> str:

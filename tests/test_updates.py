@@ -119,8 +119,9 @@ def test_ema_closed_form():
 
 
 def test_ema_with_num_updates_is_tensorflows():
-    # tf.train.ExponentialMovingAverage(0.999, num_updates=n), weight 0 -> 1 at n = 0, 1, 2, 3. Here the first update is
-    # n = 1, as when num_updates is the global step that the optimizer has just advanced: what n = 0 left is divided out.
+    # tf.train.ExponentialMovingAverage(0.999, num_updates=n), weight 0 -> 1 at n = 0, 1, 2, 3. Here the first update
+    # is n = 1, as when num_updates is the global step that the optimizer has just advanced: what n = 0 left is
+    # divided out.
     measured = [0.9, 0.98182, 0.99545, 0.99860]
     expected = [1 - (1 - value) / (1 - measured[0]) for value in measured[1:]]
     found = averages([1.0] * 3, decay=0.999, num_updates=True)

@@ -122,6 +122,8 @@ class _Study:
         if self._fresh and self._ledger.path.exists():  # only now: whoever hears the plan may still refuse it
             trash(self._ledger.path)
             self._ledger.data["looks"] = []
+        if self._train:
+            self._maker.tidy()
         with Pool(self._root, self._protocol["jobs"], self._on_event, self._finished) as pool:
             if first:
                 self._phase(pool, "tune", first)

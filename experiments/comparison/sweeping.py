@@ -96,6 +96,7 @@ def sweep(
     }})  # fmt: skip
     if fresh and path.exists():  # only now: whoever hears the plan may still refuse it
         trash(path)
+    maker.tidy()
 
     def tell_finished(task: Task) -> None:
         score = _score(root, task, select)

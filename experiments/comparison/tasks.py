@@ -24,6 +24,7 @@ from .entries import LEARNING_RATE, Entry
 
 Role = Literal["tune", "evaluate"]
 FINISHED = ("done", "stopped", "diverged")
+_STALE_SECS = 60.0  # nobody takes as long to write one of the small files that comparisons share
 
 
 @dataclass
@@ -86,6 +87,12 @@ class TaskMaker:
         if found is not None:
             task.path, task.state, task.cached = found[0], found[1], True
         return task
+
+    def tidy(self) -> None:
+        """Delete what killed comparisons left half written."""
+        for folder in (self.root / ".cache", self.root / self.group):
+            if folder.is_dir():
+                storage.sweep_temporaries(folder, _STALE_SECS)
 
     def note(self, task: Task) -> None:
         """Remember where a finished run is, for this and other comparisons."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import storage
 from ..arguments import Count
 from ..errors import UsageError
 from ..hook import Every, Hook, RunArgs
@@ -49,12 +51,17 @@ class SummaryHook(Hook):
         self._folder = Path(self.log_dir) if self.log_dir is not None else _folder_of(session)
         self._session = session
         session.on_evaluation(lambda evaluation: self._write(evaluation.step, evaluation.values))
+        session.on_close(_keep_writers_quiet())
         session.on_close(self._close)
 
     def after_create_session(self, session: Any) -> None:
+        self._close()
+        with storage.explain("write", self._folder):
+            self._open(session)
+
+    def _open(self, session: Any) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._close()
         rows = session.rows.rows()
         if rows and not all(any(name in row for row in rows) for name in self._request.fetches):
             self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1, filename_suffix=_OURS)
@@ -74,16 +81,39 @@ class SummaryHook(Hook):
 
     def end(self, session: Any, outcome: str) -> None:
         if self._writer is not None:
-            self._writer.flush()
+            with storage.explain("write", self._folder):
+                self._writer.flush()
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        with storage.explain("write", self._folder):
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
 
     def _close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with storage.explain("write", self._folder):
+                writer.close()
+
+
+def _keep_writers_quiet() -> Callable[[], None]:
+    """Let TensorBoard's threads die of a disk that refuses without a traceback; return what undoes this.
+
+    The next call of the writer raises the error again, in the thread that can do something about it.
+    """
+    before = threading.excepthook
+
+    def unless_known(failure: Any) -> None:
+        if not (isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__):
+            before(failure)
+
+    threading.excepthook = unless_known
+
+    def undo() -> None:
+        if threading.excepthook is unless_known:
+            threading.excepthook = before
+
+    return undo
 
 
 def _folder_of(session: Any) -> Path:

@@ -1,0 +1,195 @@
+"""What the fork server's children do: one life of a process that trains, compares or evaluates, with a fault in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optrun.cli import app
+from optrun.experiments import checkpoints, evaluate, session, storage, train
+from optrun.experiments.comparison import compare, pool
+from optrun.experiments.comparison.result import Comparison
+from optrun.experiments.run_dir import RunDir
+
+from . import bugs
+from .disk import RecordingSystem
+from .faulty import CALLS, FaultySystem
+
+Fault = Mapping[str, Any]
+_run_task = pool.worker.run
+
+
+def train_life(
+    target: str, root: str, name: str = "run", fault: Fault | None = None, bug: str | None = None
+) -> dict[str, Any]:
+    """Train, or go on; return the names of the calls, and after how many of them each checkpoint was there."""
+    system = _prepare(fault, bug)
+    saves: list[tuple[int, int]] = []
+    save = checkpoints.save
+
+    def noting_save(*args: Any, **options: Any) -> Any:
+        file = save(*args, **options)
+        saves.append((len(system.names), file.step))
+        return file
+
+    checkpoints.save = noting_save
+    train(target, name=name, root=Path(root))
+    return {"names": system.names, "saves": saves}
+
+
+def recorded_life(target: str, root: str, log: str, bug: str | None = None) -> None:
+    """Train, and leave the log of all calls, with what they wrote, in the file `log`."""
+    system = RecordingSystem(Path(root))
+    _prepare(None, bug)
+    storage.system = system
+    save_state = session.save_state
+
+    def noting_save(*args: Any, **options: Any) -> Any:
+        path = save_state(*args, **options)
+        system.log.append(["saved", checkpoints.parse_checkpoint_name(path.name)[0]])  # type: ignore[index]
+        return path
+
+    session.save_state = noting_save
+    train(target, name="run", root=Path(root))
+    system.dump(Path(log))
+
+
+def cli_life(arguments: list[str], root: str, fault: Fault | None = None) -> None:
+    """Do what `optrun ARGUMENTS` does, and exit with its code."""
+    os.environ["OPTRUN_RUNS_DIR"] = root
+    _prepare(fault, None)
+    sys.exit(app.run(arguments))
+
+
+def evaluate_life(root: str, fault: Fault | None = None) -> dict[str, Any]:
+    """Evaluate the run's last checkpoint."""
+    system = _prepare(fault, None)
+    return {"values": evaluate("run", root=Path(root)), "names": system.names}
+
+
+def status_life(root: str, bug: str | None = None) -> str | None:
+    """Return what the run is listed as."""
+    _prepare(None, bug)
+    return RunDir(Path(root) / "run").status().get("state")
+
+
+def compare_life(
+    targets: list[str], root: str, fault: Fault | None = None, whose: str = "parent", dies_during: str | None = None
+) -> dict[str, Any]:
+    """Compare with one worker, which is forked, too.
+
+    Args:
+        targets: of the comparison.
+        root: the folder of runs.
+        fault: what goes wrong.
+        whose: calls go wrong: those of the `parent` or of the `worker`.
+        dies_during: the kind of event at which the parent is killed, and the worker is not.
+    """
+    forking = multiprocessing.get_context("fork")
+    pool.multiprocessing.get_context = lambda kind: forking  # type: ignore[attr-defined] (spawning takes seconds)
+    system = _prepare(None, None)
+    real_start = pool.worker.start
+
+    def start(events: Any, stop: Any, pid: int) -> None:
+        storage.system = FaultySystem(**fault) if fault and whose == "worker" else FaultySystem()
+        real_start(events, stop, pid)
+
+    pool.worker.start, pool.worker.run = start, counting_run
+    if fault and whose == "parent":
+        storage.system = system = FaultySystem(**fault)
+
+    def see(event: dict[str, Any]) -> None:
+        if event["kind"] == dies_during:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    found = compare(targets, seeds=1, tune=None, jobs=1, root=Path(root), on_event=see)
+    return {"names": system.names, "failed": found.failed()}
+
+
+def counting_run(*args: Any) -> tuple[str, str]:
+    """Run a worker's task, and leave the names of all its calls until now in a file."""
+    ended = _run_task(*args)
+    Path("worker-calls.json").write_text(json.dumps(storage.system.names))
+    return ended
+
+
+def read_comparison(path: str) -> dict[str, Any]:
+    """Return what a comparison found."""
+    found = Comparison(Path(path))
+    return {"values": found.values(), "sentence": found.sentence, "failed": found.failed()}
+
+
+def warm_up(folder: Path) -> None:
+    """Do everything once, so that no child has to import it."""
+    (folder / "warm.yaml").write_text(
+        "{data: {name: digits, subset: 32, batch_size: 16}, model: logistic, loss: cross_entropy, metrics: [accuracy],"
+        " optimizer: adam, updates: [ema], train: {steps: 2}}"
+    )
+    train(folder / "warm.yaml", name="warm", root=folder)
+    evaluate("warm", root=folder)
+    import torch.utils.tensorboard
+
+    assert torch.utils.tensorboard.SummaryWriter
+    for module in ("cli.commands.train", "cli.watch", "cli.console", "cli.run_text", "experiments.comparison.study"):
+        __import__(f"optrun.{module}")
+
+
+def _prepare(fault: Fault | None, bug: str | None) -> FaultySystem:
+    logging.captureWarnings(False)
+    random.seed(7)  # each life begins alike, so that an undisturbed one is the truth for all
+    np.random.seed(7)
+    if bug is not None:
+        bugs.BUGS[bug].plant()
+    storage.system = FaultySystem(**(fault or {}))
+    return storage.system
+
+
+def watched_life(life: str, log: str, arguments: dict[str, Any]) -> None:
+    """Live, and note each path that is written: `+ path` if `storage` does it, `- path` if somebody else does."""
+    notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    inside: list[str] = []
+    for name in CALLS:
+        setattr(storage.System, name, staticmethod(_noting(getattr(storage.System, name), inside)))
+
+    def see(event: str, args: tuple[Any, ...]) -> None:
+        path = _written_path(event, args)
+        if path is not None and path not in (os.devnull, log):
+            os.write(notes, f"{'+' if inside else '-'} {path}\n".encode())
+
+    sys.addaudithook(see)
+    globals()[life](**arguments)
+
+
+def _noting(call: Callable[..., Any], inside: list[str]) -> Callable[..., Any]:
+    def noted(*args: Any) -> Any:
+        inside.append("")
+        try:
+            return call(*args)
+        finally:
+            inside.pop()
+
+    return noted
+
+
+_CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.utime")
+
+
+def _written_path(event: str, args: tuple[Any, ...]) -> str | None:
+    """Return what is changed on the disk by an audited event; None for one that only reads, or knows no path."""
+    if event == "open":
+        path, _, flags = args
+        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    else:
+        path, writes = args[0] if args else None, event in _CHANGES
+        writes = writes and not (event == "os.mkdir" and os.path.isdir(path))  # it is there: a try that changes nothing
+    return os.fsdecode(path) if writes and not isinstance(path, int) and path is not None else None
