@@ -48,7 +48,7 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
         line = f"  {key:<{longest}}  {value}".rstrip()
         if key == metric["name"]:
             best = summary["best"]
-            line += f"   best {figure(best[key])} at step {best['step']}" if best else ""
+            line += f"   best {figure(best[key])} at step {best['step']}" if best and key in best else ""
             curve = sparkline(summary["curve"], 20, is_utf8(sys.stdout))
             line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
         if line.strip() != key:

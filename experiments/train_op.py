@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,26 +18,13 @@ from . import rng
 from .batch_source import BatchSource, EndOfData, as_source, num_examples, on_device
 from .errors import CheckpointError, SessionError, nearest
 from .gate import Gate, Policy, Refused
+from .hyperparameters import Hyperparameters
 from .optimizer_state import OptimizerState
 from .penalty import Penalty
+from .train_op_parts import Part, parts_of
 from .updates import Update, make_update
 
 Precision = Literal["fp32", "bf16"]
-
-
-class Part(NamedTuple):
-    """One of the things that a step does.
-
-    Args:
-        name: `batch`, `forward`, `loss`, `l2`, `backward`, `gate`, `after_gradients`, `clip_norm`, `clip_value`,
-            `optimizer`, `update` or `global_step`.
-        what: which one, in words.
-        within: `optimizer` where the optimizer evaluates the batch itself, as often as it wants; else empty.
-    """
-
-    name: str
-    what: str = ""
-    within: str = ""
 
 
 class TrainOp:
@@ -73,18 +59,17 @@ class TrainOp:
         self.skipped = 0
         self.gradient_evaluations = 0  # of whole batches, skipped ones included: what optimizers are charged for
         self._skipped_in_row = 0
-        self._forward, self._is_compiled = forward, forward is not model
+        self._forward, self.is_compiled = forward, forward is not model
         self._noise, self._drawing = rng.Stream(seed, "step"), rng.Stream(seed, "draw")
         self._seed_default = rng.default_seeder(device)
         self._autocast = (
             torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         )
-        self._needs_closure = _needs_closure(optimizer)
-        _note_own_rates(optimizer)
+        self.needs_closure = _needs_closure(optimizer)
+        self._hyperparameters = Hyperparameters(optimizer)
         self._state = OptimizerState(optimizer, model)
         self._parameters: list[Tensor] = []
         self._num_groups = 0
-        self._fed: dict[str, list[Any]] = {}  # the groups' own values of what was fed
         self._note_infinite_buffers()
         self._batch_size = 0
         self.refused: Refused | None = None  # the last batch that the gate kept from the weights
@@ -113,7 +98,7 @@ class TrainOp:
                 self.gate.answer_at_once(self.optimizer)
             self.gate.before_forward()
         try:
-            if self._needs_closure:
+            if self.needs_closure:
                 self._step_by_closure(batch, after_gradients)
             else:
                 self._gradients(batch)
@@ -175,31 +160,8 @@ class TrainOp:
         raise self.refused.error
 
     def parts(self, after_gradients: bool = False) -> list[Part]:
-        """List what a step does, in order.
-
-        Args:
-            after_gradients: whether it is a step at which hooks look at the gradients.
-        """
-        gate = [Part("gate", f"{self.gate.policy} unless loss and gradients are finite")] if self.gate else []
-        looking = [Part("after_gradients", "hooks look at the gradients, or change them"), *gate]
-        micro = f"of {self.accumulate} micro-batches in turn, from forward on" if self.accumulate > 1 else ""
-        clips = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
-        evaluation = [
-            Part("forward", f"{type(self.model).__name__}, {self.precision}{', compiled' * self._is_compiled}"),
-            Part("loss", _name_of(self.loss)),
-            *([Part("l2", str(self.l2))] if self.l2 is not None else []),
-            Part("backward", micro),
-            *gate,
-            *(looking if after_gradients else []),
-            *(Part(name, f"at most {bound:g}") for name, bound in clips.items() if bound is not None),
-        ]
-        optimizer = Part("optimizer", type(self.optimizer).__name__)
-        if self._needs_closure:
-            evaluation = [optimizer, *(part._replace(within="optimizer") for part in evaluation)]
-        else:
-            evaluation.append(optimizer)
-        updates = [Part("update", type(update).__name__) for update in self.updates]
-        return [Part("batch", type(self.data).__name__), *evaluation, *updates, Part("global_step", "+ 1")]
+        """List what a step does, in order (see `train_op_parts.parts_of`)."""
+        return parts_of(self, after_gradients)
 
     def fetch(self, names: Sequence[str]) -> dict[str, Any]:
         """Read values of the step just taken, all in one transfer from the device.
@@ -350,7 +312,7 @@ class TrainOp:
         """
         gate, replaced = self.gate, {name: getattr(self, name) for name in (*_COUNTERS, *_REPLACED)}
         assert gate is not None
-        undo = self._undo_step() if self._needs_closure else None
+        undo = self._undo_step() if self.needs_closure else None
         loss, l2 = self.loss, self.l2
         self.batch, self._forward = refused.position, self.model
         self.loss = lambda outputs, targets: _seen("loss", loss(outputs, targets), see)
@@ -358,7 +320,7 @@ class TrainOp:
         self._feed({name: value for name, value in refused.feed.items() if name != "batch"})
         gate.before_forward()
         try:
-            if self._needs_closure:
+            if self.needs_closure:
                 with contextlib.suppress(_NotFinite):
                     self._step_by_closure(refused.batch, None)
             else:
@@ -415,23 +377,10 @@ class TrainOp:
         return False
 
     def _feed(self, feed: Mapping[str, Any]) -> None:
-        """Set the hyperparameters that are fed for this step, and give back those that no longer are."""
-        groups = self.optimizer.param_groups
-        for name in [name for name in self._fed if name not in feed]:
-            for group, value in zip(groups, self._fed.pop(name), strict=False):
-                _set_entry(group, name, value)
-        for name, value in feed.items():
-            if name == "batch":
-                continue
-            if name not in self._fed:
-                self._fed[name] = self.hyperparameter(name)
-            if callable(value):
-                for group, own in zip(groups, self._fed[name], strict=False):
-                    _set_entry(group, name, value(own))
-                continue
-            for group in groups:
-                # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
-                _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
+        try:
+            self._hyperparameters.feed(feed)
+        except KeyError as error:
+            raise SessionError(self._unknown("feed", error.args[0])) from None
 
     def hyperparameter(self, name: str) -> list[Any]:
         """Return each parameter group's own value of a hyperparameter, whatever is being fed.
@@ -443,8 +392,8 @@ class TrainOp:
             SessionError: a group has nothing of that name.
         """
         try:
-            return list(self._fed.get(name) or [_entry(group, name) for group in self.optimizer.param_groups])
-        except (LookupError, TypeError, ValueError):
+            return self._hyperparameters.own(name)
+        except KeyError:
             raise SessionError(self._unknown("feed", name)) from None
 
     def _dense_only(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -465,8 +414,8 @@ class TrainOp:
         if name.startswith("param:"):
             with contextlib.suppress(AttributeError):
                 return self.model.get_parameter(name.removeprefix("param:")).detach()
-        elif _has_entry(group := self.optimizer.param_groups[0], name):
-            return group[name] / group.get("lr_scale", 1.0) if name == "lr" else _entry(group, name)
+        elif name in self._hyperparameters:
+            return self._hyperparameters[name]
         raise SessionError(self._unknown("fetch", name))
 
     def check_fetches(self, names: Sequence[str]) -> None:
@@ -475,14 +424,13 @@ class TrainOp:
         Raises:
             SessionError: there is no such value.
         """
-        group = self.optimizer.param_groups[0]
         parameters = {f"param:{name}" for name, _ in self.model.named_parameters()}
         for name in names:
-            if name not in (*_COMPUTED, *parameters) and not _has_entry(group, name):
+            if name not in (*_COMPUTED, *parameters) and name not in self._hyperparameters:
                 raise SessionError(self._unknown("fetch", name))
 
     def _unknown(self, verb: str, name: str) -> str:
-        known = [key for key in self.optimizer.param_groups[0] if key not in ("params", "initial_lr", "lr_scale")]
+        known = self._hyperparameters.names()
         known += ["batch"] if verb == "feed" else _COMPUTED
         known += [f"param:{key}" for key, _ in self.model.named_parameters()] if verb == "fetch" else []
         guess = nearest(name, known)
@@ -553,31 +501,6 @@ def _kept_feed(feed: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def _seen(name: str, value: Tensor, see: Callable[[str, Tensor], None]) -> Tensor:
     see(name, value)
     return value
-
-
-def _entry(group: Mapping[str, Any], name: str) -> Any:
-    """Return a group's hyperparameter, or with a number after a point one of several."""
-    if name in group or "." not in name:
-        return group[name]
-    name, _, place = name.rpartition(".")
-    return group[name][int(place)]
-
-
-def _has_entry(group: Mapping[str, Any], name: str) -> bool:
-    try:
-        _entry(group, name)
-    except (LookupError, TypeError, ValueError):
-        return False
-    return not name.startswith("params")
-
-
-def _set_entry(group: dict[str, Any], name: str, value: Any) -> None:
-    if name not in group:
-        name, _, place = name.rpartition(".")
-        values = list(group[name])
-        values[int(place)] = value
-        value = type(group[name])(values)
-    group[name] = value
 
 
 _COMPUTED = ["loss", "grad_norm", "examples", "skipped", "gradient_evaluations"]
@@ -673,22 +596,7 @@ def _check_options(
         raise SessionError("loss_above is the gate's business: give it an on_nan policy as well")
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    """Return what a function is called, under its bound arguments."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__name__", type(function).__name__)
-
-
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Tell whether an optimizer cannot step without evaluating the batch itself."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")  # one of the user's own may take none
     return closure is not None and closure.default is inspect.Parameter.empty
-
-
-def _note_own_rates(optimizer: torch.optim.Optimizer) -> None:
-    """Note each group's rate as a multiple of the optimizer's, for schedules."""
-    base = optimizer.defaults.get("lr")
-    for group in optimizer.param_groups:
-        if base and isinstance(base, float | int) and "lr" in group:
-            group.setdefault("lr_scale", group["lr"] / base)

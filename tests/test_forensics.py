@@ -14,6 +14,7 @@ from torch import nn
 from optrun.experiments import Batches, Hook, build_train_op, forensics, make_optimizer
 from optrun.experiments.errors import DivergedError
 from optrun.experiments.forensics import DivergenceHook, choose_start, investigate
+from optrun.experiments.hyperparameters import Hyperparameters
 from optrun.experiments.run_dir import RunDir, list_checkpoints
 
 from .helpers import PoisonHook, linear_problem, run_steps, small_train_op
@@ -303,6 +304,7 @@ def test_an_answer_that_comes_late_is_explained_as_well(tmp_path):
     bad[order[2 * 16 + 5]] = NAN  # in batch 2
     op.data = Batches(bad, targets, batch_size=16)
     op.optimizer = torch.optim.SGD(op.model.parameters(), lr=0.1, momentum=0.9, fused=True)
+    op._hyperparameters = Hyperparameters(op.optimizer)
     assert op.gate.defer(op.optimizer)
     for step in range(4):
         op.run({"lr": 0.1 / (step + 1)})

@@ -52,8 +52,12 @@ def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: li
 
 def _too_many(overrides: Sequence[str] | Mapping[str, Any], problems: list[Problem]) -> bool:
     first = shorten(str(list(overrides)[MAX_OVERRIDES]))
-    origin = Origin("override", "command line", None, 1, text=first, snippet=first.replace("\n", " "), index=MAX_OVERRIDES)
-    problems.append(Problem(origin, "", "limit", f"at most {MAX_OVERRIDES} overrides, got {len(overrides)}: use a file"))
+    origin = Origin(
+        "override", "command line", None, 1, text=first, snippet=first.replace("\n", " "), index=MAX_OVERRIDES
+    )
+    problems.append(
+        Problem(origin, "", "limit", f"at most {MAX_OVERRIDES} overrides, got {len(overrides)}: use a file")
+    )
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .. import storage
 from .problems import ConfigError, Problem, in_order
 from .reading import Reading
 from .targets import file_source
@@ -15,10 +16,10 @@ def read_plain(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: it is not a configuration that can be read.
-        OSError: there is no such file.
+        StorageError: it cannot be read, or is not there.
     """
     problems: list[Problem] = []
-    node = Reading(file_source(path), problems).read_bytes(path.read_bytes())
+    node = Reading(file_source(path), problems).read_bytes(storage.read_bytes(path))
     if problems or node is None or not isinstance(node.value, dict):
         raise ConfigError(in_order(problems))
     return node.plain

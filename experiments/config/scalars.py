@@ -29,11 +29,17 @@ def resolve(text: str) -> Scalar:
     if _DECIMAL.fullmatch(text):
         return int(text)
     if match := _OCTAL.fullmatch(text):
-        return int(match[1], 8)
+        return _bounded(int(match[1], 8))
     if match := _HEXADECIMAL.fullmatch(text):
-        return int(match[1], 16)
+        return _bounded(int(match[1], 16))
     if _FLOAT.fullmatch(text):
         return float(text)
     if match := _INFINITE.fullmatch(text):
         return float(f"{match[1]}inf")
     return float("nan") if text in _NAN else text
+
+
+def _bounded(number: int) -> int:
+    """Refuse a number that Python reads but does not write."""
+    str(number)
+    return number

@@ -67,6 +67,8 @@ def arrays(path: str, task: Task | None = None, num_classes: Count | None = None
 
 def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return (inputs, targets) by part."""
+    if not path.is_file():  # a pipe would be waited for without end
+        raise DataError(f"no file {path}")
     try:
         with path.open("rb") as file:  # numpy would leave a damaged file open
             archive = np.load(file, allow_pickle=False)
@@ -76,7 +78,7 @@ def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                 return _parts(path, archive)
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile, KeyError) as error:
         if "allow_pickle" in str(error):
             problem = "holds Python objects, which are never loaded: expected arrays of numbers"
             raise DataError(f"{path} {problem}") from error
@@ -115,7 +117,7 @@ def _mapped(folder: Path, task: Task | None, num_classes: int | None) -> Dataset
     try:
         # "c" gives pages that may be written to, in memory alone, as torch wants it; nobody does.
         arrays = [np.load(folder / f"{known[0]}.npy", mmap_mode="c", allow_pickle=False) for known in found]
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, MemoryError) as error:
         raise DataError(f"{folder}: {' and '.join(names)} cannot be read as .npy files of numbers: {error}") from error
     try:
         _check_inputs(arrays[0])

@@ -116,7 +116,9 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: torch.from_numpy(np.array(archive[name], order="C")) for name in archive.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, KeyError) as error:
+    except (
+        OSError, EOFError, ValueError, TypeError, AttributeError, MemoryError, zipfile.BadZipFile, KeyError
+    ) as error:  # fmt: skip
         raise DataError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
 
 

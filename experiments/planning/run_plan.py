@@ -16,7 +16,7 @@ from ..hook import defines
 from ..hooks.learning_rate import LearningRateSetterHook
 from ..schedules import watching
 from ..session_setup import arrange_hooks
-from ..train_op import Part
+from ..train_op_parts import Part
 from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
 from .probe import Probe, probe

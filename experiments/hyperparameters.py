@@ -1,0 +1,102 @@
+"""An optimizer's hyperparameters as hooks feed and fetch them, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+_OURS = ("params", "initial_lr", "lr_scale")  # entries of a group that nobody sets
+
+
+class Hyperparameters:
+    """The hyperparameters in an optimizer's parameter groups; `betas.0` is the first of several numbers.
+
+    Each group's rate is noted as a multiple of the optimizer's (`lr_scale`), so that one fed rate drives all groups.
+
+    Args:
+        optimizer: whose groups they are in.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self._optimizer = optimizer
+        self._fed: dict[str, list[Any]] = {}  # the groups' own values of what is being fed
+        base = optimizer.defaults.get("lr")
+        for group in optimizer.param_groups:
+            if base and isinstance(base, float | int) and "lr" in group:
+                group.setdefault("lr_scale", group["lr"] / base)
+
+    def feed(self, feed: Mapping[str, Any]) -> None:
+        """Set what is fed for this step, and give back what no longer is.
+
+        Args:
+            feed: values by name, or functions of a group's own value; `batch` is none of ours.
+
+        Raises:
+            KeyError: a group has nothing of that name.
+        """
+        groups = self._optimizer.param_groups
+        for name in [name for name in self._fed if name not in feed]:
+            for group, value in zip(groups, self._fed.pop(name), strict=False):
+                _set_entry(group, name, value)
+        for name, value in feed.items():
+            if name == "batch":
+                continue
+            if name not in self._fed:
+                self._fed[name] = self.own(name)
+            if callable(value):
+                for group, own in zip(groups, self._fed[name], strict=False):
+                    _set_entry(group, name, value(own))
+                continue
+            for group in groups:
+                # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
+                _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
+
+    def own(self, name: str) -> list[Any]:
+        """Return each group's own value, whatever is being fed.
+
+        Raises:
+            KeyError: a group has nothing of that name.
+        """
+        return list(self._fed.get(name) or [_entry(group, name) for group in self._optimizer.param_groups])
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            _entry(self._optimizer.param_groups[0], name)
+        except KeyError:
+            return False
+        return not name.startswith("params")
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value that the first group has now, a rate as that of the optimizer.
+
+        Raises:
+            KeyError: it has nothing of that name.
+        """
+        group = self._optimizer.param_groups[0]
+        return group[name] / group.get("lr_scale", 1.0) if name == "lr" else _entry(group, name)
+
+    def names(self) -> list[str]:
+        """Return what can be fed and fetched."""
+        return [name for name in self._optimizer.param_groups[0] if name not in _OURS]
+
+
+def _entry(group: Mapping[str, Any], name: str) -> Any:
+    """Return a group's hyperparameter, or with a number after a point one of several."""
+    if name in group or "." not in name:
+        return group[name]
+    whole, _, place = name.rpartition(".")
+    try:
+        return group[whole][int(place)]
+    except (LookupError, TypeError, ValueError):
+        raise KeyError(name) from None
+
+
+def _set_entry(group: dict[str, Any], name: str, value: Any) -> None:
+    if name not in group:
+        name, _, place = name.rpartition(".")
+        values = list(group[name])
+        values[int(place)] = value
+        value = type(group[name])(values)
+    group[name] = value

@@ -1,0 +1,136 @@
+"""What the JSON files of a run look like: checked when they are read, so that those who use them need not doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[[Any], str | None]  # returns what was expected, or None where all is well
+_INT_LIMIT = 1 << 64
+
+
+def read_int(text: str) -> int:
+    """Return a whole number of JSON, for `json.loads(parse_int=…)`.
+
+    Raises:
+        ValueError: it is larger than any count or seed.
+    """
+    if len(text) > 20 or not -_INT_LIMIT < (value := int(text)) < _INT_LIMIT:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return value
+
+
+def misfit(name: str, content: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with the content of the file called `name`, or return None.
+
+    Keys that are not listed here may have any value, and a key may be missing.
+    """
+    return _keys(content, _FILES.get(name, {}))
+
+
+def row_misfit(row: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with a metric row, or return None."""
+    for key in ("step", "epoch", "batch", "examples", "time"):
+        value = row.get(key)
+        if value is not None and type(value) not in (int, float):
+            return f"{key}: expected a number"
+    return None
+
+
+def _keys(content: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None:
+    for key, check in checks.items():
+        if key in content and (expected := check(content[key])):
+            return f"{key}{expected if expected.startswith('.') else f': {expected}'}"
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) else "expected text"
+
+
+def _number(value: Any) -> str | None:
+    return None if isinstance(value, int | float) and not isinstance(value, bool) else "expected a number"
+
+
+def _count(value: Any) -> str | None:
+    return None if isinstance(value, int) and not isinstance(value, bool) else "expected a whole number"
+
+
+def _place(value: Any) -> str | None:
+    """Check a value of a metric, with where it was reached; earlier versions named the metric in it."""
+    if not isinstance(value, dict):
+        return "expected an object"
+    return _each(_or_null(_number))({key: item for key, item in value.items() if key != "metric"})
+
+
+def _or_null(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _object(**checks: Check) -> Check:
+    """Check an object whose keys are known; a key may be missing."""
+
+    def check(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return "expected an object"
+        wrong = _keys(value, checks)
+        return f".{wrong}" if wrong else None
+
+    return check
+
+
+def _each(inner: Check) -> Check:
+    """Check an object with any keys."""
+
+    def check(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return "expected an object"
+        return next((f".{key}: {wrong}" for key, item in value.items() if (wrong := inner(item))), None)
+
+    return check
+
+
+def _list(inner: Check) -> Check:
+    def check(value: Any) -> str | None:
+        if not isinstance(value, list):
+            return "expected a list"
+        return next((f".{at}: {wrong}" for at, item in enumerate(value) if (wrong := inner(item))), None)
+
+    return check
+
+
+_COMPONENT = _object(name=_text)
+_CONFIG = _object(
+    name=_text,
+    seed=_count,
+    **dict.fromkeys(("data", "model", "loss", "schedule"), _COMPONENT),
+    init=_or_null(_COMPONENT),
+    optimizer=_object(name=_text, lr=_or_null(_number)),
+    **dict.fromkeys(("metrics", "updates", "hooks"), _list(_COMPONENT)),
+    **dict.fromkeys(("train", "eval", "stop", "checkpoint", "log"), _object()),
+)
+_FILES: dict[str, dict[str, Check]] = {
+    "status.json": {
+        "state": _text,
+        "pid": _count,
+        "host": _text,
+        "started": _text,
+        "updated": _text,
+        "step": _count,
+        "message": _text,
+    },
+    "summary.json": {
+        "outcome": _text,
+        "message": _text,
+        **dict.fromkeys(("steps", "batches", "skipped", "examples", "gradient_evaluations", "num_parameters"), _count),
+        **dict.fromkeys(("train_secs", "cpu_secs"), _number),
+        **dict.fromkeys(("num_steps", "epochs"), _or_null(_number)),
+        "splits": _each(_count),
+        "metric": _object(name=_text, mode=_text, target=_or_null(_number)),
+        "final": _each(_or_null(_number)),
+        **dict.fromkeys(("best", "target_reached"), _or_null(_place)),
+        "curve": _list(_or_null(_number)),
+        "config": _CONFIG,
+    },
+    "env.json": {"command": _list(_text), "code": _each(_text), "threads": _count},
+}
