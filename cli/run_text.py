@@ -48,14 +48,14 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
         line = f"  {key:<{longest}}  {value}".rstrip()
         if key == metric["name"]:
             best = summary["best"]
-            line += f"   best {figure(best[key])} at step {best['step']}" if best and key in best else ""
+            line += f"   best {figure(best[key])} at step {best.get('step')}" if best and key in best else ""
             curve = sparkline(summary["curve"], 20, is_utf8(sys.stdout))
             line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
         if line.strip() != key:
             lines.append(line)
     if metric["target"] is not None:
         reached = summary["target_reached"]
-        when = f"reached at step {reached['step']}" if reached else "not reached"
+        when = f"reached at step {reached.get('step')}" if reached else "not reached"
         lines.append(f"  target {metric['target']:g} {when}")
     return lines
 

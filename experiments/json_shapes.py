@@ -79,6 +79,16 @@ def _object(**checks: Check) -> Check:
     return check
 
 
+def _record(**checks: Check) -> Check:
+    """Check an object whose keys are known, and all there."""
+
+    def check(value: Any) -> str | None:
+        missing = next((key for key in checks if isinstance(value, dict) and key not in value), None)
+        return f".{missing}: is missing" if missing else _object(**checks)(value)
+
+    return check
+
+
 def _each(inner: Check) -> Check:
     """Check an object with any keys."""
 
@@ -126,7 +136,7 @@ _FILES: dict[str, dict[str, Check]] = {
         **dict.fromkeys(("train_secs", "cpu_secs"), _number),
         **dict.fromkeys(("num_steps", "epochs"), _or_null(_number)),
         "splits": _each(_count),
-        "metric": _object(name=_text, mode=_text, target=_or_null(_number)),
+        "metric": _record(name=_text, mode=_text, target=_or_null(_number)),
         "final": _each(_or_null(_number)),
         **dict.fromkeys(("best", "target_reached"), _or_null(_place)),
         "curve": _list(_or_null(_number)),
