@@ -32,7 +32,8 @@ def row_misfit(row: Mapping[str, Any]) -> str | None:
     """Say what is wrong with a metric row, or return None."""
     for key in ("step", "epoch", "batch", "examples", "time"):
         value = row.get(key)
-        if value is not None and type(value) not in (int, float):
+        may_be_missing = value is None and (key != "step" or key not in row)
+        if not may_be_missing and type(value) not in (int, float):
             return f"{key}: expected a number"
     return None
 

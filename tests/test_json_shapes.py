@@ -34,3 +34,10 @@ def test_what_a_run_writes_fits() -> None:
 )
 def test_what_does_not_is_named(content, wrong) -> None:
     assert misfit("summary.json", content) == wrong
+
+
+def test_a_row_has_numbers_where_it_stands() -> None:
+    assert row_misfit({"step": 3, "epoch": None}) is None
+    assert row_misfit({"loss": None}) is None
+    assert row_misfit({"step": None}) == "step: expected a number"
+    assert row_misfit({"step": True}) == "step: expected a number"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,24 +144,23 @@ def test_a_file_put_there_by_hand_is_verified_and_used(server: Server, monkeypat
     assert server.asked == []
 
 
-def _fetch_in_another_process(folder: str, file: PublicFile) -> None:
-    import os
-
-    os.environ["OPTRUN_DATA_DIR"] = folder
-    fetch(file)
+FETCH = """
+import sys
+from optrun.experiments.downloads import fetch
+from optrun.experiments.public_files import PublicFile
+folder, name, size, sha256, *urls = sys.argv[1:]
+fetch(PublicFile(folder, name, int(size), sha256, tuple(urls)))
+"""
 
 
 def test_two_processes_download_once(server: Server) -> None:
     file = server.publish("a.gz", CONTENT)
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_fetch_in_another_process, args=(str(data_dir()), file)) for _ in range(2)]
+    command = [sys.executable, "-c", FETCH, file.folder, file.name, str(file.size), file.sha256, *file.urls]
     path_of(file).parent.mkdir(parents=True)
     with downloads.locked(path_of(file)):  # so that both find it taken
-        for other in others:
-            other.start()
-    for other in others:
-        other.join(60)
-    assert [other.exitcode for other in others] == [0, 0]
+        others = [subprocess.Popen(command) for _ in range(2)]
+        time.sleep(1.0)
+    assert [other.wait(timeout=60) for other in others] == [0, 0]
     assert server.asked == [("/a.gz", None)]
 
 
