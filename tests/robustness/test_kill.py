@@ -176,11 +176,11 @@ def age(root):
         os.utime(path, (time.time() - 120,) * 2)
 
 
-@pytest.mark.parametrize("stride", [70, pytest.param(3, marks=slow)])
-@pytest.mark.parametrize("whose", ["parent", "worker"])
-def test_a_comparison_killed_at_a_call_goes_on(compared, whose, stride):
+@pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=slow)])
+@pytest.mark.parametrize(("whose", "stride"), [("parent", 70), ("worker", 140)])
+def test_a_comparison_killed_at_a_call_goes_on(compared, whose, stride, is_whole):
     names = compared.names if whose == "parent" else compared.worker_names
-    cases, found = points(names, stride if whose == "parent" else 2 * stride), []
+    cases, found = points(names, 1 if is_whole else stride), []
     for at, fault in cases:
         found += compared.case(at, fault, whose)
     report(f"killed {whose} of a comparison", len(cases), found)
