@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
@@ -51,6 +52,19 @@ def columns(stream: IO[str]) -> int:
 def width(stream: IO[str]) -> int:
     """Return the width to lay text out for: at most 80, and never so narrow that nothing fits."""
     return max(_NARROWEST, min(_WIDEST, columns(stream)))
+
+
+def filled(text: str, indent: int = 0, head: str = "", break_on_hyphens: bool = False) -> list[str]:
+    """Fill a paragraph to the width of stdout, after `head`, with further lines indented; words stay whole."""
+    lines = textwrap.wrap(
+        text,
+        width(sys.stdout),
+        initial_indent=head,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=break_on_hyphens,
+        break_long_words=False,
+    )
+    return lines or [head.rstrip()]
 
 
 def say(text: str = "") -> None:

@@ -53,19 +53,21 @@ def command(arguments: tuple[str, ...], no_probe: bool, as_json: bool) -> None:
 
 
 def _lines(plan: Plan) -> list[str]:
-    from ..console import table
+    from ..console import filled, table
 
     lines = [plan.name, *_facts(plan), "", "a step", *_laid_out(list(_steps(plan)))]
     lines += ["", "hooks, in the order in which they are called"]
     lines += _laid_out([_hook(firing) for firing in plan.hooks])
-    lines += ["", *_wrapped("rates, by ", plan.schedule, 2)]
+    lines += ["", *filled(plan.schedule, 2, "rates, by ")]
     lines += [f"  {line}" for line in table(list(_rates(plan)), right=(0, 1, 2))]
     for note in plan.notes:
-        lines += ["", *_wrapped("note: ", note, 2)]
+        lines += ["", *filled(note, 2, "note: ")]
     return lines
 
 
 def _facts(plan: Plan) -> Iterator[str]:
+    from ..console import filled
+
     splits = ", ".join(f"{name} {size:,}" for name, size in plan.splits.items())
     facts = {
         "model": f"{plan.num_parameters:,} parameters",
@@ -77,7 +79,7 @@ def _facts(plan: Plan) -> Iterator[str]:
         "duration": _duration(plan),
     }
     for name, text in facts.items():
-        yield from _wrapped(f"  {name:<10} ", text, 13)
+        yield from filled(text, 13, f"  {name:<10} ")
 
 
 def _length(plan: Plan) -> str:
@@ -191,28 +193,10 @@ def _bytes(number: int) -> str:
 
 def _laid_out(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay out rows in columns, the last of which is filled to the width."""
-    from ..console import table
+    from ..console import filled, table
 
     heads = table([[*row[:-1], "|"] for row in rows])  # the last mark keeps the columns' spaces
     lines = []
     for head, row in zip(heads, rows, strict=True):
-        lines += _wrapped(f"  {head[:-1]}", row[-1], len(head) + 3)
+        lines += filled(row[-1], len(head) + 3, f"  {head[:-1]}")
     return lines
-
-
-def _wrapped(head: str, text: str, indent: int) -> list[str]:
-    """Fill `text` after `head`, with further lines indented."""
-    import sys
-    import textwrap
-
-    from ..console import width
-
-    filled = textwrap.wrap(
-        text,
-        width(sys.stdout),
-        initial_indent=head,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
-    return filled or [head.rstrip()]

@@ -70,7 +70,7 @@ def _points(at: str | None) -> tuple[int, ...]:
 
 
 def _lines(check: ResumeCheck) -> list[str]:
-    from ..console import table
+    from ..console import filled, table
 
     lines = [f"{check.name}: {check.num_steps} steps in one go, and in two processes"]
     differences = {each.save_point: each for each in check.differences}
@@ -82,7 +82,7 @@ def _lines(check: ResumeCheck) -> list[str]:
     lines += [f"  {line}" for line in table(rows)]
     lines += _difference(check.first) if check.first else _digests(check)
     for note in check.notes:
-        lines += _wrapped("note: ", note, 2)
+        lines += filled(note, 2, "note: ")
     return lines
 
 
@@ -95,14 +95,16 @@ def _digests(check: ResumeCheck) -> list[str]:
 
 
 def _difference(first: Difference) -> list[str]:
+    from ..console import filled
+
     equal = f"equal at step {first.last_equal}" if first.last_equal is not None else "nothing before it compared"
     lines = [f"first: stopped after {first.save_point}, {_STAGES[first.stage]}, at step {first.step} ({equal})"]
-    lines += _wrapped("  what        ", _place(first), 14)
-    lines += _wrapped("  in one go   ", _value(first.expected), 14)
-    lines += _wrapped("  in parts    ", _value(first.found), 14)
-    lines += _wrapped("  often since ", first.cause, 14)
+    lines += filled(_place(first), 14, "  what        ")
+    lines += filled(_value(first.expected), 14, "  in one go   ")
+    lines += filled(_value(first.found), 14, "  in parts    ")
+    lines += filled(first.cause, 14, "  often since ")
     if first.last_equal is not None and first.step - first.last_equal > 1:
-        lines += _wrapped("  ", "between the two steps anything may have come first: --every finds it", 2)
+        lines += filled("between the two steps anything may have come first: --every finds it", 2, "  ")
     return lines
 
 
@@ -113,20 +115,3 @@ def _place(found: Difference) -> str:
 
 def _value(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def _wrapped(head: str, text: str, indent: int) -> list[str]:
-    """Fill `text` after `head`, with further lines indented."""
-    import sys
-    import textwrap
-
-    from ..console import width
-
-    return textwrap.wrap(
-        text,
-        width(sys.stdout),
-        initial_indent=head,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
