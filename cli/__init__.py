@@ -5,12 +5,12 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; from the first line on, a signal ends it with 130 or 143."""
-    from ..experiments import signals
+    from ..experiments.system import signals
 
     signals.install()
     import sys
 
-    from . import streams
+    from .terminal import streams
 
     streams.prepare()
     from .app import run

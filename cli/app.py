@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from ..experiments.errors import Interrupted, OptrunError, StorageError, nearest
-from . import github
 from .command import ARGUMENTS, SECTIONS, Command, write_examples
-from .console import paint, result_json, say
-from .streams import silence_stdout
+from .terminal import github
+from .terminal.console import paint, result_json, say
+from .terminal.streams import silence_stdout
 
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 BUG = 70

@@ -22,7 +22,7 @@ def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the names of the runs here."""
-    from ..experiments.run_lookup import find_runs
+    from ..experiments.run_directory.lookup import find_runs
 
     return [CompletionItem(run.path.name) for run in find_runs() if run.path.name.startswith(incomplete)]
 
@@ -30,7 +30,7 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 def runs_and_groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the names of the comparisons and of the runs here."""
     from ..experiments.report.group import find_groups
-    from ..experiments.run_dir import default_root
+    from ..experiments.run_directory.run_dir import default_root
 
     names = [path.name for path in find_groups(default_root()) if path.name.startswith(incomplete)]
     return [*(CompletionItem(name) for name in names), *runs(ctx, param, incomplete)]

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..experiments.errors import NothingMatchedError, unknown_name
-from ..experiments.report.curves import Band, aggregate, smoothed
 from ..experiments.report.group import FINISHED, Group, metric_names, unique_labels
-from ..experiments.report.page_data import starts_log, worst_of
-from ..experiments.run import Run
+from ..experiments.report.learning_curves import Band, aggregate, smoothed
+from ..experiments.report.page.page_data import starts_log, worst_of
+from ..experiments.run_directory.run import Run
 
 
 def run_bands(runs: Sequence[Run], metric: str | None) -> tuple[str, list[Band]]:
@@ -57,8 +57,8 @@ def spans_much(bands: Sequence[Band]) -> bool:
 
 def group_figure(bands: Sequence[Band], x: str, log: bool | None, smooth: float, path: str) -> Any:
     """Draw the lines of a comparison, and return the file."""
-    from ..experiments.report.figures import COLUMN, save
-    from ..experiments.report.panels import draw_curves
+    from ..experiments.report.figures.figures import COLUMN, save
+    from ..experiments.report.figures.panels import draw_curves
 
     def draw(figure: Any) -> None:
         draw_curves(figure.subplots(), bands, bands[0].name, x, log, smooth)

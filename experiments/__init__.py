@@ -9,128 +9,128 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checkpoint_watch import checkpoints_iterator as checkpoints_iterator
-    from .comparison import Comparison as Comparison
-    from .comparison import compare as compare
-    from .comparison import sweep as sweep
-    from .data import Batches as Batches
-    from .data import Dataset as Dataset
-    from .data import make_data as make_data
-    from .data import register_data as register_data
-    from .experiment import Experiment as Experiment
-    from .experiment import build as build
-    from .hook import Every as Every
-    from .hook import Hook as Hook
-    from .hook import RunArgs as RunArgs
-    from .hooks import register_hook as register_hook
-    from .hooks.checkpoint import CheckpointHook as CheckpointHook
-    from .hooks.checkpoint import CheckpointListener as CheckpointListener
-    from .hooks.csv import CsvHook as CsvHook
-    from .hooks.evaluation import EvaluationHook as EvaluationHook
-    from .hooks.feed import FeedHook as FeedHook
-    from .hooks.final_ops import FinalOpsHook as FinalOpsHook
-    from .hooks.hyperparameter import HyperparameterHook as HyperparameterHook
-    from .hooks.learning_rate import LearningRateSetterHook as LearningRateSetterHook
-    from .hooks.logging import LoggingHook as LoggingHook
-    from .hooks.mlflow import MlflowHook as MlflowHook
-    from .hooks.nan import NanHook as NanHook
-    from .hooks.norms import NormsHook as NormsHook
-    from .hooks.profiler import ProfilerHook as ProfilerHook
-    from .hooks.step_counter import StepCounterHook as StepCounterHook
-    from .hooks.step_waiter import StepWaiterHook as StepWaiterHook
-    from .hooks.stop import EarlyStoppingHook as EarlyStoppingHook
-    from .hooks.stop import StopAfterHook as StopAfterHook
-    from .hooks.stop import StopAtStepHook as StopAtStepHook
-    from .hooks.summary import SummaryHook as SummaryHook
-    from .hooks.wandb import WandbHook as WandbHook
-    from .initializers import register_init as register_init
-    from .initializers.warm_start import warm_start as warm_start
-    from .losses import register_loss as register_loss
-    from .lr_finder import LrRange as LrRange
-    from .lr_finder import find_lr as find_lr
-    from .metrics import register_metric as register_metric
-    from .models import make_model as make_model
-    from .models import register_model as register_model
-    from .optimizers import make_optimizer as make_optimizer
-    from .optimizers import register_optimizer as register_optimizer
-    from .planning import Plan as Plan
-    from .planning import plan as plan
-    from .resume_check import ResumeCheck as ResumeCheck
-    from .resume_check import verify_resume as verify_resume
-    from .run import Run as Run
-    from .schedules import make_schedule as make_schedule
-    from .schedules import register_schedule as register_schedule
-    from .session import MonitoredTrainingSession as MonitoredTrainingSession
-    from .train_op import build_train_op as build_train_op
-    from .training import evaluate as evaluate
-    from .training import evaluate_each as evaluate_each
-    from .training import load_config as load_config
-    from .training import resume as resume
-    from .training import train as train
-    from .updates import Update as Update
-    from .updates import register_update as register_update
+    from .comparison.compare import compare as compare
+    from .comparison.result import Comparison as Comparison
+    from .comparison.sweep import sweep as sweep
+    from .components.data import Batches as Batches
+    from .components.data import Dataset as Dataset
+    from .components.data import make_data as make_data
+    from .components.data import register_data as register_data
+    from .components.hooks import register_hook as register_hook
+    from .components.hooks.checkpoint import CheckpointHook as CheckpointHook
+    from .components.hooks.checkpoint import CheckpointListener as CheckpointListener
+    from .components.hooks.csv import CsvHook as CsvHook
+    from .components.hooks.evaluation import EvaluationHook as EvaluationHook
+    from .components.hooks.feed import FeedHook as FeedHook
+    from .components.hooks.final_ops import FinalOpsHook as FinalOpsHook
+    from .components.hooks.hook import Every as Every
+    from .components.hooks.hook import Hook as Hook
+    from .components.hooks.hook import RunArgs as RunArgs
+    from .components.hooks.hyperparameter import HyperparameterHook as HyperparameterHook
+    from .components.hooks.learning_rate import LearningRateSetterHook as LearningRateSetterHook
+    from .components.hooks.logging import LoggingHook as LoggingHook
+    from .components.hooks.mlflow import MlflowHook as MlflowHook
+    from .components.hooks.nan import NanHook as NanHook
+    from .components.hooks.norms import NormsHook as NormsHook
+    from .components.hooks.profiler import ProfilerHook as ProfilerHook
+    from .components.hooks.step_counter import StepCounterHook as StepCounterHook
+    from .components.hooks.step_waiter import StepWaiterHook as StepWaiterHook
+    from .components.hooks.stop import EarlyStoppingHook as EarlyStoppingHook
+    from .components.hooks.stop import StopAfterHook as StopAfterHook
+    from .components.hooks.stop import StopAtStepHook as StopAtStepHook
+    from .components.hooks.summary import SummaryHook as SummaryHook
+    from .components.hooks.wandb import WandbHook as WandbHook
+    from .components.initializers import register_init as register_init
+    from .components.initializers.warm_start import warm_start as warm_start
+    from .components.losses import register_loss as register_loss
+    from .components.metrics import register_metric as register_metric
+    from .components.models import make_model as make_model
+    from .components.models import register_model as register_model
+    from .components.optimizers import make_optimizer as make_optimizer
+    from .components.optimizers import register_optimizer as register_optimizer
+    from .components.schedules import make_schedule as make_schedule
+    from .components.schedules import register_schedule as register_schedule
+    from .components.updates import Update as Update
+    from .components.updates import register_update as register_update
+    from .run_directory.checkpoint_files import checkpoints_iterator as checkpoints_iterator
+    from .run_directory.run import Run as Run
+    from .studies.lr_finder import LrRange as LrRange
+    from .studies.lr_finder import find_lr as find_lr
+    from .studies.plan import Plan as Plan
+    from .studies.plan import plan as plan
+    from .studies.resume.check import ResumeCheck as ResumeCheck
+    from .studies.resume.check import verify_resume as verify_resume
+    from .training.experiment import Experiment as Experiment
+    from .training.experiment import build as build
+    from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
+    from .training.step.train_op import build_train_op as build_train_op
+    from .training.train import evaluate as evaluate
+    from .training.train import evaluate_each as evaluate_each
+    from .training.train import load_config as load_config
+    from .training.train import resume as resume
+    from .training.train import train as train
 
 _HOMES = {
-    "Batches": "data",
-    "CheckpointHook": "hooks.checkpoint",
-    "CheckpointListener": "hooks.checkpoint",
-    "Comparison": "comparison",
-    "CsvHook": "hooks.csv",
-    "Dataset": "data",
-    "EarlyStoppingHook": "hooks.stop",
-    "EvaluationHook": "hooks.evaluation",
-    "Every": "hook",
-    "Experiment": "experiment",
-    "FeedHook": "hooks.feed",
-    "FinalOpsHook": "hooks.final_ops",
-    "Hook": "hook",
-    "HyperparameterHook": "hooks.hyperparameter",
-    "LearningRateSetterHook": "hooks.learning_rate",
-    "LoggingHook": "hooks.logging",
-    "LrRange": "lr_finder",
-    "MlflowHook": "hooks.mlflow",
-    "MonitoredTrainingSession": "session",
-    "NanHook": "hooks.nan",
-    "NormsHook": "hooks.norms",
-    "Plan": "planning",
-    "ProfilerHook": "hooks.profiler",
-    "ResumeCheck": "resume_check",
-    "Run": "run",
-    "RunArgs": "hook",
-    "StepCounterHook": "hooks.step_counter",
-    "StepWaiterHook": "hooks.step_waiter",
-    "StopAfterHook": "hooks.stop",
-    "StopAtStepHook": "hooks.stop",
-    "SummaryHook": "hooks.summary",
-    "Update": "updates",
-    "WandbHook": "hooks.wandb",
-    "build": "experiment",
-    "build_train_op": "train_op",
-    "checkpoints_iterator": "checkpoint_watch",
-    "compare": "comparison",
-    "evaluate": "training",
-    "evaluate_each": "training",
-    "find_lr": "lr_finder",
-    "load_config": "training",
-    "make_data": "data",
-    "make_model": "models",
-    "make_optimizer": "optimizers",
-    "make_schedule": "schedules",
-    "plan": "planning",
-    "register_data": "data",
-    "register_hook": "hooks",
-    "register_init": "initializers",
-    "register_loss": "losses",
-    "register_metric": "metrics",
-    "register_model": "models",
-    "register_optimizer": "optimizers",
-    "register_schedule": "schedules",
-    "register_update": "updates",
-    "resume": "training",
-    "sweep": "comparison",
-    "train": "training",
-    "verify_resume": "resume_check",
-    "warm_start": "initializers.warm_start",
+    "Batches": "components.data",
+    "CheckpointHook": "components.hooks.checkpoint",
+    "CheckpointListener": "components.hooks.checkpoint",
+    "Comparison": "comparison.result",
+    "CsvHook": "components.hooks.csv",
+    "Dataset": "components.data",
+    "EarlyStoppingHook": "components.hooks.stop",
+    "EvaluationHook": "components.hooks.evaluation",
+    "Every": "components.hooks.hook",
+    "Experiment": "training.experiment",
+    "FeedHook": "components.hooks.feed",
+    "FinalOpsHook": "components.hooks.final_ops",
+    "Hook": "components.hooks.hook",
+    "HyperparameterHook": "components.hooks.hyperparameter",
+    "LearningRateSetterHook": "components.hooks.learning_rate",
+    "LoggingHook": "components.hooks.logging",
+    "LrRange": "studies.lr_finder",
+    "MlflowHook": "components.hooks.mlflow",
+    "MonitoredTrainingSession": "training.session.session",
+    "NanHook": "components.hooks.nan",
+    "NormsHook": "components.hooks.norms",
+    "Plan": "studies.plan",
+    "ProfilerHook": "components.hooks.profiler",
+    "ResumeCheck": "studies.resume.check",
+    "Run": "run_directory.run",
+    "RunArgs": "components.hooks.hook",
+    "StepCounterHook": "components.hooks.step_counter",
+    "StepWaiterHook": "components.hooks.step_waiter",
+    "StopAfterHook": "components.hooks.stop",
+    "StopAtStepHook": "components.hooks.stop",
+    "SummaryHook": "components.hooks.summary",
+    "Update": "components.updates",
+    "WandbHook": "components.hooks.wandb",
+    "build": "training.experiment",
+    "build_train_op": "training.step.train_op",
+    "checkpoints_iterator": "run_directory.checkpoint_files",
+    "compare": "comparison.compare",
+    "evaluate": "training.train",
+    "evaluate_each": "training.train",
+    "find_lr": "studies.lr_finder",
+    "load_config": "training.train",
+    "make_data": "components.data",
+    "make_model": "components.models",
+    "make_optimizer": "components.optimizers",
+    "make_schedule": "components.schedules",
+    "plan": "studies.plan",
+    "register_data": "components.data",
+    "register_hook": "components.hooks",
+    "register_init": "components.initializers",
+    "register_loss": "components.losses",
+    "register_metric": "components.metrics",
+    "register_model": "components.models",
+    "register_optimizer": "components.optimizers",
+    "register_schedule": "components.schedules",
+    "register_update": "components.updates",
+    "resume": "training.train",
+    "sweep": "comparison.sweep",
+    "train": "training.train",
+    "verify_resume": "studies.resume.check",
+    "warm_start": "components.initializers.warm_start",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

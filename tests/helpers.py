@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from optrun.experiments import Batches, Hook, StopAtStepHook, build_train_op
-from optrun.experiments.hook import RunArgs
-from optrun.experiments.session import MonitoredTrainingSession
+from optrun.experiments.components.hooks.hook import RunArgs
+from optrun.experiments.training.session.session import MonitoredTrainingSession
 
 
 def linear_problem(num_examples: int = 64, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

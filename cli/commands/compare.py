@@ -81,9 +81,9 @@ def command(
     if fresh and no_train:
         raise click.UsageError("--fresh repeats runs, and --no-train makes none: leave one out")
 
-    from ...experiments.comparison import compare
-    from ..comparing import CompareWatch
-    from ..console import show_log
+    from ...experiments.comparison.compare import compare
+    from ..terminal.console import show_log
+    from ..watching.comparing import CompareWatch
 
     show_log(verbose)
     watch = CompareWatch("compare", quiet, as_json, gates, exports)

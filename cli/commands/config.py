@@ -26,8 +26,8 @@ def command(arguments: tuple[str, ...], origins: bool, as_json: bool) -> None:
     """
     target, overrides = shared.split_target(arguments, default=None)
     from ...experiments.config import origins_text
-    from ...experiments.training import load_config
-    from ..console import result, result_json
+    from ...experiments.training.train import load_config
+    from ..terminal.console import result, result_json
 
     config = load_config(target, overrides)
     if as_json:

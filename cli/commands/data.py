@@ -30,8 +30,8 @@ def command(action: str, names: tuple[str, ...], as_json: bool) -> int:
     import sys
 
     from ...experiments.errors import DataError
-    from ..console import paint, result, result_json, say, show_log
-    from ..data_sets import get, listed, table_of, verify
+    from ..terminal.console import paint, result, result_json, say, show_log
+    from ..texts.data_sets import get, listed, table_of, verify
 
     show_log()
     if action == "list":

@@ -33,8 +33,8 @@ def command(component: str, flavor: str | None, as_json: bool) -> None:
     NAME alone does where only one kind has it; ./file.py:NAME is your own. Of an optimizer, it shows the state as well,
     and where several rules share a name, how far they part.
     """
-    from ..catalogue import arguments, find, paste_ready
-    from ..console import result, result_json
+    from ..terminal.console import result, result_json
+    from ..texts.catalogue import arguments, find, paste_ready
 
     found = find(component).of_flavor(flavor)
     facts = {key: value for key, value in found.facts.items() if isinstance(value, int | float | str)}
@@ -50,7 +50,7 @@ def command(component: str, flavor: str | None, as_json: bool) -> None:
     if found.flavor:
         described["flavor"] = found.flavor
     if found.kind == "optimizer":
-        from ..optimizer_text import facts_of
+        from ..texts.optimizer_text import facts_of
 
         described |= facts_of(found, alone=flavor is not None)
     if as_json:
@@ -85,14 +85,14 @@ def _lines(described: dict[str, Any]) -> list[str]:
 
 def _body(text: str) -> list[str]:
     """Return what a docstring says before its sections."""
-    from ..catalogue import body_of
+    from ..texts.catalogue import body_of
 
     return [line for block in body_of(text).split("\n\n") for line in (*_paragraph(block), "")]
 
 
 def _beside(described: dict[str, Any]) -> list[str]:
     """Return what is said of optimizers only."""
-    from ..optimizer_text import comparison_lines, state_lines
+    from ..texts.optimizer_text import comparison_lines, state_lines
 
     if "flavors" in described:
         return [*comparison_lines(described), ""]
@@ -103,7 +103,7 @@ def _paragraph(block: str) -> list[str]:
     """Fill a paragraph of prose; leave formulas, which are indented, as they are, but for remarks far off the edge."""
     import sys
 
-    from ..console import width
+    from ..terminal.console import width
 
     if block.startswith(" "):
         lines = [f"  {line}".rstrip() for line in block.splitlines()]
@@ -121,7 +121,7 @@ def _argument(argument: dict[str, Any]) -> list[str]:
 def _wrap(text: str, indent: str) -> list[str]:
     import sys
 
-    from ..console import width
+    from ..terminal.console import width
 
     return textwrap.wrap(
         text, width(sys.stdout), subsequent_indent=indent, break_long_words=False, drop_whitespace=True

@@ -30,11 +30,11 @@ def command(run_a: str, run_b: str, exit_code: bool, as_json: bool) -> int:
     """
     import sys
 
-    from ...experiments.report.diff import diff_table
-    from ...experiments.report.table import text_table
-    from ...experiments.run import Run
-    from ...experiments.run_lookup import find_run
-    from ..console import result, result_json, width
+    from ...experiments.report.tables.diff import diff_table
+    from ...experiments.report.tables.table import text_table
+    from ...experiments.run_directory.lookup import find_run
+    from ...experiments.run_directory.run import Run
+    from ..terminal.console import result, result_json, width
 
     a, b = Run(find_run(run_a)), Run(find_run(run_b))
     table = diff_table(a, b)

@@ -46,14 +46,14 @@ def command(
 
     RUN is a name, the beginning of one, a path, or @1 for the latest. With --watch --json each line is a document.
     """
-    from ...experiments import training
-    from ..console import result_json, show_log
+    from ...experiments.training import train
+    from ..terminal.console import result_json, show_log
 
     show_log()
     if not watch:
         if timeout or min_interval:
             raise click.UsageError("--timeout and --min-interval belong to --watch")
-        measured = training.evaluate(
+        measured = train.evaluate(
             run, checkpoint=checkpoint, split=split or "test", weights=weights, allow_code=allow_code
         )
         if as_json:
@@ -63,7 +63,7 @@ def command(
         return
     if checkpoint != "last":
         raise click.UsageError("--watch measures each new checkpoint: leave --checkpoint out")
-    for measured in training.evaluate_each(
+    for measured in train.evaluate_each(
         run,
         split=split or "val",
         weights=weights,
@@ -78,8 +78,8 @@ def command(
 
 
 def _say(measured: Mapping[str, Any]) -> None:
-    from ..charts import figure
-    from ..console import result
+    from ..terminal.charts import figure
+    from ..terminal.console import result
 
     values = [f"{name} {figure(value)}" for name, value in measured.items() if "/" in name]
     result(f"{measured['run']} at step {measured['step']}: {', '.join(values)}")
@@ -87,7 +87,7 @@ def _say(measured: Mapping[str, Any]) -> None:
 
 def _secs(option: str, text: str | None) -> float | None:
     """Return a time in seconds."""
-    from ...experiments.lengths import Interval
+    from ...experiments.config.lengths import Interval
 
     if text is None:
         return None

@@ -26,8 +26,8 @@ def command(kind: str | None, as_json: bool) -> None:
     """
     import sys
 
-    from ..catalogue import entries
-    from ..console import columns, result, result_json
+    from ..terminal.console import columns, result, result_json
+    from ..texts.catalogue import entries
 
     found = entries(kind)
     if as_json:

@@ -10,7 +10,7 @@ import click
 from .. import command as shared
 
 if TYPE_CHECKING:
-    from ...experiments.lr_finder import LrRange
+    from ...experiments.studies.lr_finder import LrRange
 
 _CAVEAT = (
     "These few steps start at the initial weights, with one seed, and without the schedule: the rate that trains best "
@@ -54,11 +54,11 @@ def command(
     target, overrides = shared.split_target(arguments, default=None)
 
     from ...experiments.errors import UsageError
-    from ...experiments.lr_finder import find_lr
-    from ...experiments.report.figures import SUFFIXES
-    from ...experiments.report.lr_range import range_figure
-    from ...experiments.training import load_config
-    from ..console import result, result_json, say, show_log
+    from ...experiments.report.figures.figures import SUFFIXES
+    from ...experiments.report.figures.lr_range import range_figure
+    from ...experiments.studies.lr_finder import find_lr
+    from ...experiments.training.train import load_config
+    from ..terminal.console import result, result_json, say, show_log
 
     if output is not None and not output.endswith(SUFFIXES):
         raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")
@@ -79,7 +79,7 @@ def command(
 
 
 def _curve(found: LrRange) -> Any:
-    from ...experiments.report.lr_range import RangeCurve
+    from ...experiments.report.figures.lr_range import RangeCurve
 
     suggestions = {rule: rate for rule, rate in found.suggestions.items() if rate is not None}
     return RangeCurve(found.rates, found.losses, found.smoothed, suggestions)
@@ -88,10 +88,10 @@ def _curve(found: LrRange) -> Any:
 def _lines(config: Any, found: LrRange) -> list[str]:
     import sys
 
-    from ...experiments.report.lr_range import range_text
-    from ..charts import count
-    from ..console import width
-    from ..streams import is_utf8
+    from ...experiments.report.figures.lr_range import range_text
+    from ..terminal.charts import count
+    from ..terminal.console import width
+    from ..terminal.streams import is_utf8
 
     tried = f"{count(len(found.rates), 'step')} of {found.batch_size} examples"
     groups = f", {found.num_groups} groups in their ratios" if found.num_groups > 1 else ""
@@ -104,10 +104,10 @@ def _rows(found: LrRange) -> list[str]:
     """Return a line for each rule: its mark in the picture, its name, its rate, what it goes by."""
     import sys
 
-    from ...experiments.lr_finder import RULES
-    from ...experiments.report.lr_range import range_marks
-    from ..console import table
-    from ..streams import is_utf8
+    from ...experiments.report.figures.lr_range import range_marks
+    from ...experiments.studies.lr_finder import RULES
+    from ..terminal.console import table
+    from ..terminal.streams import is_utf8
 
     marks = iter(range_marks(is_utf8(sys.stdout)))
     rows = []
@@ -129,7 +129,7 @@ def _filled(text: str) -> list[str]:
     import sys
     import textwrap
 
-    from ..console import width
+    from ..terminal.console import width
 
     return textwrap.wrap(text, width(sys.stdout), break_on_hyphens=False)
 

@@ -11,8 +11,8 @@ import click
 from .. import command as shared
 
 if TYPE_CHECKING:
-    from ...experiments.planning.firing import Firing
-    from ...experiments.planning.run_plan import Group, Plan
+    from ...experiments.studies.plan.firing import Firing
+    from ...experiments.studies.plan.run_plan import Group, Plan
 
 _MOST_ROWS = 12  # rates that are listed; --json has them all
 
@@ -38,9 +38,9 @@ def command(arguments: tuple[str, ...], no_probe: bool, as_json: bool) -> None:
     """
     target, overrides = shared.split_target(arguments, default=None)
 
-    from ...experiments.planning import plan
-    from ...experiments.training import load_config
-    from ..console import result, result_json, show_log
+    from ...experiments.studies.plan import plan
+    from ...experiments.training.train import load_config
+    from ..terminal.console import result, result_json, show_log
 
     show_log()
     made = plan(load_config(target, overrides), measure=not no_probe)
@@ -53,7 +53,7 @@ def command(arguments: tuple[str, ...], no_probe: bool, as_json: bool) -> None:
 
 
 def _lines(plan: Plan) -> list[str]:
-    from ..console import filled, table
+    from ..terminal.console import filled, table
 
     lines = [plan.name, *_facts(plan), "", "a step", *_laid_out(list(_steps(plan)))]
     lines += ["", "hooks, in the order in which they are called"]
@@ -66,7 +66,7 @@ def _lines(plan: Plan) -> list[str]:
 
 
 def _facts(plan: Plan) -> Iterator[str]:
-    from ..console import filled
+    from ..terminal.console import filled
 
     splits = ", ".join(f"{name} {size:,}" for name, size in plan.splits.items())
     facts = {
@@ -173,13 +173,13 @@ def _plain(value: Any) -> str:
 
 
 def _count(number: float, noun: str) -> str:
-    from ..charts import count
+    from ..terminal.charts import count
 
     return count(number, noun)
 
 
 def _secs(secs: float) -> str:
-    from ..charts import duration
+    from ..terminal.charts import duration
 
     return f"{secs:.1f} s" if secs < 60 else duration(secs)
 
@@ -193,7 +193,7 @@ def _bytes(number: int) -> str:
 
 def _laid_out(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay out rows in columns, the last of which is filled to the width."""
-    from ..console import filled, table
+    from ..terminal.console import filled, table
 
     heads = table([[*row[:-1], "|"] for row in rows])  # the last mark keeps the columns' spaces
     lines = []

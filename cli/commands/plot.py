@@ -21,7 +21,7 @@ class PlotCommand(shared.Command):
     ) -> click.Context:
         if args[:1] != ["schedule"]:
             return super().make_context(info_name, args, parent, **extra)
-        from ..plot_schedule import command as schedule
+        from ..texts.plot_schedule import command as schedule
 
         return schedule.make_context(f"{info_name} schedule", args[1:], parent, **extra)
 
@@ -71,14 +71,14 @@ def command(
     from pathlib import Path
 
     from ...experiments.errors import UsageError
-    from ...experiments.report.figures import SUFFIXES, plot_runs
+    from ...experiments.report.figures.figures import SUFFIXES, plot_runs
+    from ...experiments.report.figures.terminal import curves_text
     from ...experiments.report.group import Group
-    from ...experiments.report.terminal import curves_text
-    from ...experiments.run import Run
+    from ...experiments.run_directory.run import Run
     from .. import curves
-    from ..console import result, result_json, width
-    from ..groups import find_run_or_group
-    from ..streams import is_utf8
+    from ..terminal.console import result, result_json, width
+    from ..terminal.streams import is_utf8
+    from ..texts.groups import find_run_or_group
 
     if output is not None and not output.endswith(SUFFIXES):
         raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")

@@ -33,8 +33,8 @@ def command(runs: tuple[str, ...], output: str | None, in_browser: bool, as_json
     is report.html beside what it is about.
     """
     from ...experiments.errors import UsageError
-    from ..console import result, result_json
-    from ..groups import find_run_or_group
+    from ..terminal.console import result, result_json
+    from ..texts.groups import find_run_or_group
 
     things = [find_run_or_group(name) for name in runs]
     groups = [thing for thing in things if isinstance(thing, Path)]
@@ -74,10 +74,10 @@ def _markdown(groups: list[Path]) -> str:
 
 def _runs_report(runs: list[Any], output: str | None) -> Path:
     from ...experiments.errors import UsageError
-    from ...experiments.report.html import runs_page
-    from ...experiments.run import Run
-    from ...experiments.run_dir import default_root
-    from ...experiments.storage import write_derived
+    from ...experiments.report.page.html import runs_page
+    from ...experiments.run_directory.run import Run
+    from ...experiments.run_directory.run_dir import default_root
+    from ...experiments.system.storage import write_derived
 
     beside = runs[0].path if len(runs) == 1 else default_root()
     file = Path(output) if output else beside / "report.html"

@@ -31,8 +31,8 @@ def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> i
     """
     import shlex
 
-    from ...experiments.run_dir import trash
-    from ..console import result, result_json, say
+    from ...experiments.run_directory.run_dir import trash
+    from ..terminal.console import result, result_json, say
 
     folders = _folders(runs)
     if dry_run:
@@ -58,7 +58,7 @@ def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> i
 def _folders(runs: tuple[str, ...]) -> list[Path]:
     """Return what the names mean, each once; refuse all of them when one is in use."""
     from ...experiments.errors import RunInUseError
-    from ..groups import find_run_or_group
+    from ..texts.groups import find_run_or_group
 
     found: dict[Path, list[Any]] = {}
     for name in runs:
@@ -77,7 +77,7 @@ def _folders(runs: tuple[str, ...]) -> list[Path]:
 
 
 def _runs_in(thing: Any) -> list[Any]:
-    from ...experiments.run_dir import RunDir, is_run
+    from ...experiments.run_directory.run_dir import RunDir, is_run
 
     if not isinstance(thing, Path):
         return [thing]
@@ -85,8 +85,8 @@ def _runs_in(thing: Any) -> list[Any]:
 
 
 def _described(path: Path) -> str:
-    from ...experiments.run_dir import is_run
-    from ..charts import count
+    from ...experiments.run_directory.run_dir import is_run
+    from ..terminal.charts import count
 
     return str(path) if is_run(path) else f"{path} ({count(len(_runs_in(path)), 'run')})"
 

@@ -39,10 +39,10 @@ def command(pattern: str, status: str | None, group: str | None, last: int | Non
     from typing import get_args
 
     from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
-    from ...experiments.run_dir import State, default_root
-    from ...experiments.run_lookup import find_runs
-    from ..console import result, result_json
-    from ..groups import group_name
+    from ...experiments.run_directory.lookup import find_runs
+    from ...experiments.run_directory.run_dir import State, default_root
+    from ..terminal.console import result, result_json
+    from ..texts.groups import group_name
 
     states = (*get_args(State), _DAMAGED)
     if status is not None and status not in states:
@@ -89,7 +89,7 @@ def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
     """Return what the list says of a run; a damaged one is listed as such, and hides no other."""
     from ...experiments.errors import DataError
-    from ...experiments.run import Run
+    from ...experiments.run_directory.run import Run
 
     try:
         run = Run(run_dir)
@@ -119,7 +119,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     """Lay the runs out, without what there is no room for."""
     import sys
 
-    from ..console import columns
+    from ..terminal.console import columns
 
     cells, kept = [_HEADER, *(_cells(row) for row in rows)], list(_HEADER)
     lines = _laid_out(cells, kept)
@@ -131,7 +131,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _laid_out(cells: list[list[str]], kept: list[str]) -> list[str]:
-    from ..console import table
+    from ..terminal.console import table
 
     indices = [index for index, name in enumerate(_HEADER) if name in kept]
     right = [place for place, index in enumerate(indices) if index in _NUMBERS]
@@ -152,8 +152,8 @@ def _below_their_groups(lines: list[str], rows: list[dict[str, Any]]) -> list[st
 def _cells(row: dict[str, Any]) -> list[str]:
     import sys
 
-    from ..charts import figure, sparkline
-    from ..streams import is_utf8
+    from ..terminal.charts import figure, sparkline
+    from ..terminal.streams import is_utf8
 
     final = row["final"]
     name = next((name for name in final if name.startswith("test/") and name != "test/loss"), next(iter(final), None))

@@ -30,9 +30,9 @@ def command(run: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from ...experiments.run import Run
-    from ..console import result, result_json
-    from ..groups import find_run_or_group
+    from ...experiments.run_directory.run import Run
+    from ..terminal.console import result, result_json
+    from ..texts.groups import find_run_or_group
 
     wanted = find_run_or_group(run)
     if isinstance(wanted, Path):
@@ -58,10 +58,10 @@ def _show_group(path: Any, as_json: bool) -> None:
     """Show a comparison or sweep as it ended, and what was done."""
     from ...experiments.report.export import as_dict
     from ...experiments.report.group import Group
-    from ...experiments.report.protocol_text import protocol_sentences
     from ...experiments.report.results import Results
-    from ..comparison_text import result_lines, states, sweep_lines, wrapped
-    from ..console import result, result_json
+    from ...experiments.report.words.protocol_text import protocol_sentences
+    from ..terminal.console import result, result_json
+    from ..texts.comparison_text import result_lines, states, sweep_lines, wrapped
 
     group = Group(path)
     results = Results(group) if group.kind == "compare" else None
@@ -76,7 +76,7 @@ def _show_group(path: Any, as_json: bool) -> None:
 
 
 def _result(run: Any) -> list[str]:
-    from ..run_text import colored, result_lines, resume_command
+    from ..texts.run_text import colored, result_lines, resume_command
 
     state = run.state
     if run.summary and state != "running":
@@ -90,13 +90,13 @@ def _result(run: Any) -> list[str]:
 
 def _divergence(run: Any) -> list[str]:
     """Return why a run diverged, its last rows, and how to go on."""
-    from ..diverged_text import history_lines, ways_out, why_lines
+    from ..texts.diverged_text import history_lines, ways_out, why_lines
 
     return [*why_lines(run), *history_lines(run), *ways_out(run)]
 
 
 def _facts(run: Any) -> list[str]:
-    from ..charts import count
+    from ..terminal.charts import count
 
     status, environment = run.status, run.env
     lines = [f"path      {run.path}", f"started   {status.get('started', '')[:19].replace('T', ' ')} UTC"]

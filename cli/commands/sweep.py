@@ -67,9 +67,9 @@ def command(
     if not _RANGE.match(spec) and not all(_is_number(value) for value in spec.split(",") if value):
         raise click.UsageError(f"{specs[0]}: a sweep is over numbers; `optrun compare` is for things with names")
 
-    from ...experiments.comparison import sweep
-    from ..comparing import CompareWatch
-    from ..console import show_log
+    from ...experiments.comparison.sweep import sweep
+    from ..terminal.console import show_log
+    from ..watching.comparing import CompareWatch
 
     show_log(verbose)
     watch = CompareWatch("sweep", quiet, as_json, exports=exports, train=["optrun", "train", target, *overrides])

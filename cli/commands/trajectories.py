@@ -10,8 +10,8 @@ import click
 from .. import command as shared
 
 if TYPE_CHECKING:
-    from ...experiments.report.surfaces import Scene
-    from ...experiments.trajectories import Race
+    from ...experiments.report.figures.surfaces import Scene
+    from ...experiments.studies.trajectories import Race
 
 
 @shared.command(
@@ -52,7 +52,7 @@ def command(
     argument of one optimizer (adam:lr=0.1), KEY=VALUE a value of all.
     """
     from ...experiments.errors import UsageError
-    from ..console import result, result_json, say
+    from ..terminal.console import result, result_json, say
 
     targets, overrides = shared.split_targets(arguments)
     if not targets:
@@ -63,8 +63,8 @@ def command(
         raise UsageError(f"--view {' '.join(map('{:g}'.format, view))}: expected left < right and bottom < top")
     draw = _drawing(output, frames) if output is not None else None
 
-    from ...experiments.trajectories import DEFAULT_RULES, race
-    from ..console import show_log
+    from ...experiments.studies.trajectories import DEFAULT_RULES, race
+    from ..terminal.console import show_log
 
     show_log()
     done = race(targets[0], targets[1:] or DEFAULT_RULES, overrides, steps=steps, start=start)
@@ -79,7 +79,7 @@ def command(
 
 def _drawing(output: str, frames: int | None) -> Callable[[Scene], list[str]]:
     """Return what draws a scene to `output` and names the files, after a look at whether it can."""
-    from ...experiments.report import animations, surfaces
+    from ...experiments.report.figures import animations, surfaces
 
     number = {} if frames is None else {"frames": frames}
     kind = surfaces.check_output(output)
@@ -90,7 +90,7 @@ def _drawing(output: str, frames: int | None) -> Callable[[Scene], list[str]]:
 
 
 def _scene(done: Race, view: tuple[float, float, float, float]) -> Scene:
-    from ...experiments.report.surfaces import Scene, Way
+    from ...experiments.report.figures.surfaces import Scene, Way
 
     steps = max(way.steps for way in done.trajectories)
     ways = [Way(way.label, way.points, way.outcome == "diverged") for way in done.trajectories]
@@ -99,7 +99,7 @@ def _scene(done: Race, view: tuple[float, float, float, float]) -> Scene:
 
 def _table(done: Race) -> list[str]:
     from ...experiments.report.style import listing, number
-    from ..console import table
+    from ..terminal.console import table
 
     rows = [["optimizer", "lr", "steps", "value", "distance", ""]]
     for way in done.trajectories:

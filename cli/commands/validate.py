@@ -22,10 +22,10 @@ def command(files: tuple[str, ...], static: bool, as_json: bool) -> int:
     """Check configurations: all problems, each at its place."""
     from ...experiments.config import ConfigError
     from ...experiments.errors import DataError, UsageError
-    from ...experiments.experiment import build
-    from ...experiments.training import load_config
-    from .. import github
-    from ..console import result, result_json
+    from ...experiments.training.experiment import build
+    from ...experiments.training.train import load_config
+    from ..terminal import github
+    from ..terminal.console import result, result_json
 
     problems: list[dict] = []
     words: list[str] = []

@@ -10,8 +10,8 @@ import click
 from .. import command as shared
 
 if TYPE_CHECKING:
-    from ...experiments.resume_check import ResumeCheck
-    from ...experiments.resume_trace import Difference
+    from ...experiments.studies.resume.check import ResumeCheck
+    from ...experiments.studies.resume.trace import Difference
 
 _NAMES = {"model": "weights", "optimizer": "optimizer state", "rng": "random states", "rows": "metric rows"}
 _STAGES = {
@@ -46,9 +46,9 @@ def command(arguments: tuple[str, ...], steps: int | None, at: str | None, every
     """
     target, overrides = shared.split_target(arguments, default=None)
 
-    from ...experiments.resume_check import verify_resume
-    from ...experiments.training import load_config
-    from ..console import result, result_json, show_log
+    from ...experiments.studies.resume.check import verify_resume
+    from ...experiments.training.train import load_config
+    from ..terminal.console import result, result_json, show_log
 
     show_log()
     config = load_config(target, overrides)
@@ -70,7 +70,7 @@ def _points(at: str | None) -> tuple[int, ...]:
 
 
 def _lines(check: ResumeCheck) -> list[str]:
-    from ..console import filled, table
+    from ..terminal.console import filled, table
 
     lines = [f"{check.name}: {check.num_steps} steps in one go, and in two processes"]
     differences = {each.save_point: each for each in check.differences}
@@ -87,7 +87,7 @@ def _lines(check: ResumeCheck) -> list[str]:
 
 
 def _digests(check: ResumeCheck) -> list[str]:
-    from ..console import table
+    from ..terminal.console import table
 
     rows = [(_NAMES.get(section, section), digest[:16]) for section, digest in check.digests.items()]
     heading = f"SHA-256 after step {check.num_steps}, the same in all runs (--json has them in full)"
@@ -95,7 +95,7 @@ def _digests(check: ResumeCheck) -> list[str]:
 
 
 def _difference(first: Difference) -> list[str]:
-    from ..console import filled
+    from ..terminal.console import filled
 
     equal = f"equal at step {first.last_equal}" if first.last_equal is not None else "nothing before it compared"
     lines = [f"first: stopped after {first.save_point}, {_STAGES[first.stage]}, at step {first.step} ({equal})"]

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..components.registries import REGISTRIES
 from ..config import Config
+from ..config.changes import changed_keys
 from ..config.plain import read_plain
-from ..config_changes import changed_keys
 from ..errors import UsageError, nearest
-from ..registries import REGISTRIES
-from ..run import Run
-from ..run_dir import is_run
-from ..run_lookup import find_run
-from ..training import load_config
+from ..run_directory.lookup import find_run
+from ..run_directory.run import Run
+from ..run_directory.run_dir import is_run
+from ..training.train import load_config
 from .ledger import read as ledger
 
 LEARNING_RATE = "optimizer.lr"

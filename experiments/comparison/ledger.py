@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import storage
-from ..json_text import encode_json
+from ..system import storage
+from ..system.json_text import encode_json
 
 if TYPE_CHECKING:
     from .tasks import Task

@@ -14,8 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from .. import signals
 from ..errors import Interrupted
+from ..system import signals
 from . import worker
 from .tasks import Task
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from ..hook import Every, Hook, RunArgs
+from ..components.hooks.hook import Every, Hook, RunArgs
 
 
 class ReportHook(Hook):

@@ -9,8 +9,8 @@ from typing import Any
 from ..report.export import as_dict
 from ..report.group import Group
 from ..report.results import Results
-from ..report.sentence import say, say_sweep
-from ..run import Run
+from ..report.words.sentence import say, say_sweep
+from ..run_directory.run import Run
 
 
 class Comparison:

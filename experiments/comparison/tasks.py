@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import torch
 
-from .. import storage
+from ..components.data import make_data
 from ..config import Config
-from ..data import make_data
-from ..run import Run
-from ..run_dir import is_run
+from ..run_directory.run import Run
+from ..run_directory.run_dir import is_run
+from ..system import storage
 from .entries import LEARNING_RATE, Entry
 
 Role = Literal["tune", "evaluate"]

@@ -37,7 +37,7 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
     path = Path(folder)
 
     def on_start(experiment: Any, run_dir: Any) -> list[Any]:
-        from .pairing import fingerprint
+        from .fingerprints import fingerprint
         from .reporting import ReportHook
 
         if not (run_dir.path / "pairing.json").exists():  # a resumed run has its first weights no more
@@ -61,7 +61,7 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
 def _train(*args: Any, **options: Any) -> Any:
     """Train, once the workers of a comparison that was killed a moment ago have let the run go."""
     from ..errors import RunInUseError
-    from ..training import train
+    from ..training.train import train
 
     deadline = time.monotonic() + _PATIENCE_SECS
     while True:

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from ..errors import nearest
-from ..lengths import Length
+from .lengths import Length
 from .problems import DEFAULT, Origin, Problem
 from .sections import ComponentConfig, DataConfig, EvalConfig, OptimizerConfig, ScheduleConfig, StopConfig, TrainConfig
 

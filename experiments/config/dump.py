@@ -10,7 +10,7 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from ..lengths import Length
+from .lengths import Length
 from .problems import shorten
 from .scalars import resolve
 from .sections import ComponentConfig, Config, GroupConfig, arguments_of

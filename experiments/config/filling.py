@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..arguments import Argument
 from ..errors import nearest
+from ..registry.arguments import Argument
 from .limits import MAX_PROBLEMS
 from .nodes import Node, join
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..arguments import Natural
 from ..errors import nearest
 from ..registry import Registry
+from ..registry.arguments import Natural
 from .checks import Checks
-from .components import Resolver
 from .extends import Tree
 from .nodes import Node, Source
 from .overrides import apply
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
+from .resolving import Resolver
 from .sections import (
     CheckpointConfig,
     ComponentConfig,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import storage
+from ..system import storage
 from .problems import ConfigError, Problem, in_order
 from .reading import Reading
 from .targets import file_source

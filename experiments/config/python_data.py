@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..lengths import Length
+from .lengths import Length
 from .limits import MAX_DEPTH, refusal
 from .nodes import Node, Source, join
 from .problems import Origin, Problem, shorten

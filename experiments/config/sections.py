@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, Required
 from annotated_types import Ge, Lt
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from ..arguments import Argument, Count, Natural, Nested, Positive
-from ..lengths import Interval, Length
 from ..registry import Component
+from ..registry.arguments import Argument, Count, Natural, Nested, Positive
+from .lengths import Interval, Length
 from .problems import ConfigError, Origin, Problem
 
 Share = Annotated[float, Ge(0), Lt(1)]
+Policy = Literal["raise", "stop", "skip"]  # of the gate, for a loss or gradient that is not finite
 
 
 class L2(TypedDict, total=False):
@@ -158,7 +159,7 @@ class EvalConfig:
 class StopConfig:
     """What ends a run early; `patience` counts evaluations."""
 
-    on_nan: Literal["raise", "stop", "skip"] = "raise"
+    on_nan: Policy = "raise"
     loss_above: Positive | None = None
     patience: Count | None = None
     at_target: bool = False

@@ -9,8 +9,8 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from ..arguments import type_text
 from ..errors import nearest
+from ..registry.arguments import type_text
 from .adapters import SEQUENCES, adapter_of
 from .limits import MAX_PROBLEMS
 from .problems import shorten

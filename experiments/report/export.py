@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import storage
 from ..errors import UsageError
-from ..json_text import encode_json
-from . import tables
-from .entry_rows import comparison_rows, final_metrics, run_rows
-from .figures import group_figure
+from ..system import storage
+from ..system.json_text import encode_json
+from .figures.figures import group_figure
 from .group import Group
-from .html import group_page
-from .protocol_text import protocol_sentences
+from .page.html import group_page
 from .results import Results
 from .sensitivity import good_range, sensitivity_rows
-from .sentence import say, say_sweep, verdict_sentences
-from .table import csv_text, markdown_table, markdown_text
+from .tables import tables
+from .tables.entry_rows import comparison_rows, final_metrics, run_rows
+from .tables.table import csv_text, markdown_table, markdown_text
+from .words.protocol_text import protocol_sentences
+from .words.sentence import say, say_sweep, verdict_sentences
 
 SCHEMA = "optrun/comparison-result@1"
 SUFFIXES = (".md", ".csv", ".json", ".html", ".png", ".svg")

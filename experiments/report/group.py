@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .. import storage
 from ..errors import DataError, NothingMatchedError
-from ..run import Run
-from ..run_dir import is_run
+from ..run_directory.run import Run
+from ..run_directory.run_dir import is_run
+from ..system import storage
 
 SCHEMA = "optrun/comparison@1"
 FILE_NAME = "comparison.json"

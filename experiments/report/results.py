@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import NothingMatchedError
-from ..statistics import (
+from .group import Group, Record
+from .statistics import (
     Analysis,
     Interval,
     Pair,
@@ -23,7 +24,6 @@ from ..statistics import (
     restricted_mean,
     time_ratio,
 )
-from .group import Group, Record
 
 
 @dataclass(frozen=True)

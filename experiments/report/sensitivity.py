@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .group import Group
-from .table import Row
+from .tables.table import Row
 
 
 @dataclass(frozen=True)

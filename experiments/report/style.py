@@ -54,7 +54,7 @@ def large(value: float | None) -> str:
 
 def p_value(p: float | None) -> str:
     """Write a p-value as papers do, without its name: `.33`, `.004`, `<.001`."""
-    from ..statistics.text import p_text
+    from .statistics.text import p_text
 
     return "" if p is None else p_text(p).removeprefix("p ").removeprefix("= ").replace("< ", "<")
 

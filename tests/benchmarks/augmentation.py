@@ -19,8 +19,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Samples
 
-from optrun.experiments.data import Batches, Stored, make_augmentation
-from optrun.experiments.data.stored import Pixels
+from optrun.experiments.components.data import Batches, Stored, make_augmentation
+from optrun.experiments.components.data.stored import Pixels
 
 NUM_EXAMPLES, BATCH_SIZE = 10_000, 128
 

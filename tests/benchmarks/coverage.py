@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.statistics.simulation import DIFFERENCES, SAME, coverage, false_winners
+from tests.report.statistics.simulation import DIFFERENCES, SAME, coverage, false_winners
 
 SEEDS = (5, 10, 20)
 

@@ -20,9 +20,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from optrun.experiments import train
+from optrun.experiments.components.optimizers import registry
 from optrun.experiments.config.targets import names_in, preset_folder
 from optrun.experiments.errors import DivergedError
-from optrun.experiments.optimizers import registry
 
 WORST = (-math.inf, -math.inf)
 MARGIN = 0.005  # of accuracy, as in comparisons

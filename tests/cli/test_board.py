@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from optrun.cli import board
-from optrun.cli.board import Board, LineProgress, Progress
+from optrun.cli.watching import board
+from optrun.cli.watching.board import Board, LineProgress, Progress
 
 PROTOCOL = {"seeds": [0, 1, 2, 3], "tune_trials": 3, "tune_seeds": [1000, 1001], "select": "val/accuracy"}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from optrun.cli import downloading
-from optrun.experiments import downloads
+from optrun.cli.terminal import downloading
+from optrun.experiments.system import downloads
 
-from ..data.server import Server, publish_cifar10, serving
+from ..components.data.server import Server, publish_cifar10, serving
 
 RECIPE = """\
 data:
@@ -130,7 +130,7 @@ def test_the_bar_moves_where_a_terminal_is(server, capsys, monkeypatch):
     monkeypatch.setattr(downloading, "_LIVE_SECS", 0.0)
     monkeypatch.setattr(downloads, "_PIECE", 10_000)
     monkeypatch.setattr(downloads, "reporter", downloading.DownloadProgress())
-    from optrun.experiments.public_files import PUBLIC_SETS
+    from optrun.experiments.system.public_files import PUBLIC_SETS
 
     downloads.fetch(PUBLIC_SETS["cifar10"].files[0])
     err = capsys.readouterr().err

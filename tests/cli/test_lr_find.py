@@ -93,7 +93,7 @@ def test_a_target_is_needed_and_the_name_has_a_hyphen(optrun):
 
 
 def test_a_curve_that_ends_high_above_its_start_does_not_flatten_the_picture():
-    from optrun.experiments.report.lr_range import RangeCurve, range_text
+    from optrun.experiments.report.figures.lr_range import RangeCurve, range_text
 
     rates = [10.0**place for place in range(-5, 1)]
     lines = range_text(RangeCurve(rates, [], [2.0, 1.8, 1.4, 1.0, 1.2, 400.0], {"a": 1e-4}), width=40, unicode=False)
@@ -103,7 +103,7 @@ def test_a_curve_that_ends_high_above_its_start_does_not_flatten_the_picture():
 
 
 def test_a_flat_curve_can_be_drawn():
-    from optrun.experiments.report.lr_range import RangeCurve, range_text
+    from optrun.experiments.report.figures.lr_range import RangeCurve, range_text
 
     lines = range_text(RangeCurve([0.1, 1.0], [], [3.0, 3.0], {}), width=40)
     assert all(math.isfinite(float(lines[row].split()[0])) for row in (0, 6, 11))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from optrun.experiments.planning import run_plan
-from optrun.experiments.planning.probe import Probe
+from optrun.experiments.studies.plan import run_plan
+from optrun.experiments.studies.plan.probe import Probe
 
 PIECEWISE = "schedule={name: piecewise, boundaries: [50%, 8], factors: [1, 0.1, 0.01]}"
 
@@ -76,7 +76,7 @@ def test_a_probe_measures_this_machine_and_leaves_nothing(optrun, folder):
 
 
 def test_without_a_probe_no_step_is_taken(optrun, monkeypatch):
-    from optrun.experiments.train_op import TrainOp
+    from optrun.experiments.training.step.train_op import TrainOp
 
     monkeypatch.delattr(TrainOp, "run")
     done = optrun("plan", "tiny.yaml", "--no-probe", "train.epochs=null", "train.max_time=90s")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments.run import Run
+from optrun.experiments.run_directory.run import Run
 
 LONG = "train.epochs=100000"
 WAIT_SECS = 60

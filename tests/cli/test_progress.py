@@ -9,10 +9,10 @@ import time
 import pytest
 from rich.text import Text
 
-from optrun.cli import console
-from optrun.cli.charts import bar, count, duration, short_number, sparkline
-from optrun.cli.live import LiveDisplay
-from optrun.cli.progress import LineProgressHook, LiveProgressHook
+from optrun.cli.terminal import console
+from optrun.cli.terminal.charts import bar, count, duration, short_number, sparkline
+from optrun.cli.terminal.live import LiveDisplay
+from optrun.cli.watching.progress import LineProgressHook, LiveProgressHook
 
 VALUES = {"loss": 0.04217, "lr": 0.021, "examples": 9000, "skipped": 0}
 
@@ -75,8 +75,8 @@ def test_lines_come_at_each_tenth(capsys):
 
 def test_a_silence_is_broken_ever_later(monkeypatch):
     clock = 0.0
-    monkeypatch.setattr("optrun.cli.progress.time.monotonic", lambda: clock)
-    monkeypatch.setattr("optrun.cli.progress.say", lambda line: None)
+    monkeypatch.setattr("optrun.cli.watching.progress.time.monotonic", lambda: clock)
+    monkeypatch.setattr("optrun.cli.watching.progress.say", lambda line: None)
     hook = LineProgressHook("mom-0001", None, None, "val/loss")
     hook._first = (0.0, 0, 0)
     said = []

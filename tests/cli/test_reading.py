@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments.run_dir import RunDir
+from optrun.experiments.run_directory.run_dir import RunDir
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_the_page_has_the_rules_of_the_overview():
 @pytest.mark.parametrize("name", RULES)
 def test_each_rule_is_registered_with_the_formula_and_the_line_of_the_page(name, folder):
     from optrun.experiments import load_config
-    from optrun.experiments.optimizers import registry
+    from optrun.experiments.components.optimizers import registry
 
     component = registry.get(name)
     (formula,) = re.findall(r"```text\n(.*?)```", RULES[name], re.DOTALL)

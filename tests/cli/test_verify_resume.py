@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from optrun.experiments import resume_check
-from optrun.experiments.processes import Processes
+from optrun.experiments.studies.resume import check
+from optrun.experiments.system.processes import Processes
 
 from ..robustness.forked import forked
 
@@ -30,7 +30,7 @@ class Counter(Hook):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork instead of starting interpreters."""
     monkeypatch.setattr(Processes, "call", lambda self, function, *args: forked(function, *args))
-    monkeypatch.setattr(resume_check, "_num_jobs", lambda *_: 1)
+    monkeypatch.setattr(check, "_num_jobs", lambda *_: 1)
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from optrun.experiments import Run
-from optrun.experiments.comparison import Comparison, compare, sweep
+from optrun.experiments.comparison.compare import compare
 from optrun.experiments.comparison.entries import differences, make_entries
-from optrun.experiments.comparison.pairing import PairingError, check_pairing, expected_equal
+from optrun.experiments.comparison.fingerprints import PairingError, check_pairing, expected_equal
+from optrun.experiments.comparison.result import Comparison
+from optrun.experiments.comparison.sweep import sweep
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import NothingMatchedError, UsageError
 

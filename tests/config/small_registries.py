@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from optrun.experiments.arguments import Count, Decay, Nested, NonNegative, Positive
-from optrun.experiments.lengths import Interval, Length
+from optrun.experiments.config.lengths import Interval, Length
 from optrun.experiments.registry import Registry
+from optrun.experiments.registry.arguments import Count, Decay, Nested, NonNegative, Positive
 
 KINDS = ("optimizer", "schedule", "model", "data", "loss", "metric", "update", "hook", "augmentation")
 GIVEN = {"optimizer": 1, "schedule": 1, "loss": 2, "metric": 2, "augmentation": 1}

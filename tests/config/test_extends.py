@@ -9,8 +9,8 @@ import pytest
 
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config import load as load_config
+from optrun.experiments.config.lengths import Length
 from optrun.experiments.errors import UsageError
-from optrun.experiments.lengths import Length
 
 from .small_registries import BASE
 

@@ -6,7 +6,7 @@ import pytest
 
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config import load as load_config
-from optrun.experiments.lengths import Interval, Length
+from optrun.experiments.config.lengths import Interval, Length
 
 from .small_registries import BASE
 

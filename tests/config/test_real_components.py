@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from optrun.experiments import config
+from optrun.experiments.components.registries import REGISTRIES
 from optrun.experiments.config import ComponentConfig, ConfigError
 from optrun.experiments.config.targets import names_in, preset_folder
 from optrun.experiments.config.values import expected_text
-from optrun.experiments.registries import REGISTRIES
 from optrun.experiments.registry import Component
 
 BASE = {

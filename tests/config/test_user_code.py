@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from optrun.experiments.config import ConfigError
-from optrun.experiments.lengths import Interval
+from optrun.experiments.config.lengths import Interval
 
 from .small_registries import BASE
 

@@ -11,9 +11,9 @@ import pytest
 from annotated_types import Ge, Lt
 from typing_extensions import TypedDict
 
-from optrun.experiments.arguments import Count, Decay, Natural, Positive
+from optrun.experiments.config.lengths import Interval, Length
 from optrun.experiments.config.values import check
-from optrun.experiments.lengths import Interval, Length
+from optrun.experiments.registry.arguments import Count, Decay, Natural, Positive
 
 
 class Colour(enum.Enum):

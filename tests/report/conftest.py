@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from optrun.experiments.json_text import encode_json
-from optrun.experiments.run_dir import RunDir
+from optrun.experiments.run_directory.run_dir import RunDir
+from optrun.experiments.system.json_text import encode_json
 
 EPOCHS, PER_EPOCH = 4, 5
 TARGET = 0.8

@@ -10,9 +10,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from optrun.experiments.errors import NothingMatchedError, UsageError
-from optrun.experiments.report.entry_rows import comparison_rows
 from optrun.experiments.report.export import SUFFIXES, export
-from optrun.experiments.report.figures import (
+from optrun.experiments.report.figures.figures import (
     COLUMN,
     PAGE,
     curves_figure,
@@ -22,9 +21,10 @@ from optrun.experiments.report.figures import (
     sensitivity_figure,
 )
 from optrun.experiments.report.group import Group
-from optrun.experiments.report.html import read_embedded, unique_labels
+from optrun.experiments.report.page.html import read_embedded, unique_labels
 from optrun.experiments.report.results import Results
-from optrun.experiments.run import Run
+from optrun.experiments.report.tables.entry_rows import comparison_rows
+from optrun.experiments.run_directory.run import Run
 
 from .conftest import write_run
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from optrun.experiments.report.group import Group
-from optrun.experiments.report.html import group_page, runs_page, typeset
-from optrun.experiments.run import Run
+from optrun.experiments.report.page.html import group_page, runs_page, typeset
+from optrun.experiments.run_directory.run import Run
 
 from .conftest import write_run
 
@@ -127,8 +127,9 @@ def test_tables_are_tables(write_group):
 def test_colours_stand_out():
     """Lines and marks by 3 to 1 from the background, text by 4.5 to 1 (WCAG 2.2)."""
     from optrun.experiments.report import style
+    from optrun.experiments.report.page import html
 
-    css = Path(str(style.__file__)).with_name("report.css").read_text(encoding="utf-8")
+    css = Path(str(html.__file__)).with_name("report.css").read_text(encoding="utf-8")
     colors = dict(re.findall(r"--(paper|ink|quiet): light-dark\(([^)]+)\)", css))
     for theme, series in enumerate((style.LIGHT, style.DARK)):
         paper, ink, quiet = (colors[name].split(", ")[theme] for name in ("paper", "ink", "quiet"))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report import surfaces
-from optrun.experiments.report.animations import animation, frame_files
-from optrun.experiments.report.surfaces import Scene, Way, check_output, moments, surface_figure
+from optrun.experiments.report.figures import surfaces
+from optrun.experiments.report.figures.animations import animation, frame_files
+from optrun.experiments.report.figures.surfaces import Scene, Way, check_output, moments, surface_figure
 
 
 def scene(*ways: Way, steep: bool = False) -> Scene:

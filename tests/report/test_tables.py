@@ -12,8 +12,8 @@ from optrun.experiments.report import style
 from optrun.experiments.report.export import markdown
 from optrun.experiments.report.group import Group
 from optrun.experiments.report.results import Results
-from optrun.experiments.report.table import Column, Table, csv_text, markdown_text, text_table
-from optrun.experiments.report.tables import cost_table, result_table, runs_table, sensitivity_table
+from optrun.experiments.report.tables.table import Column, Table, csv_text, markdown_text, text_table
+from optrun.experiments.report.tables.tables import cost_table, result_table, runs_table, sensitivity_table
 
 GOLDEN = Path(__file__).parent / "golden"
 SGD = [0.900, 0.921, 0.912, 0.933, 0.904, 0.941]

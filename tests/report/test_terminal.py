@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from optrun.experiments.report.curves import aggregate
-from optrun.experiments.report.diff import diff_rows, diff_table
-from optrun.experiments.report.table import text_table
-from optrun.experiments.report.terminal import curves_text
-from optrun.experiments.run import Run
+from optrun.experiments.report.figures.terminal import curves_text
+from optrun.experiments.report.learning_curves import aggregate
+from optrun.experiments.report.tables.diff import diff_rows, diff_table
+from optrun.experiments.report.tables.table import text_table
+from optrun.experiments.run_directory.run import Run
 
 from .conftest import write_run
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from optrun.experiments import checkpoint_state, checkpoints, run_dir, storage
-from optrun.experiments.checkpoint_state import Clock, SavedState
-from optrun.experiments.hooks.checkpoint import CheckpointHook
-from optrun.experiments.hooks.scheduled import ScheduledHook
-from optrun.experiments.optimizer_state import OptimizerState
-from optrun.experiments.rows import RowLog
-from optrun.experiments.train_op import TrainOp
-from optrun.experiments.updates.ema import Ema
+from optrun.experiments.components.hooks.checkpoint import CheckpointHook
+from optrun.experiments.components.hooks.scheduled import ScheduledHook
+from optrun.experiments.components.updates.ema import Ema
+from optrun.experiments.run_directory import checkpoints, run_dir
+from optrun.experiments.run_directory.rows import RowLog
+from optrun.experiments.system import storage
+from optrun.experiments.training.session import saved_state
+from optrun.experiments.training.session.saved_state import Clock, SavedState
+from optrun.experiments.training.step.optimizer_state import OptimizerState
+from optrun.experiments.training.step.train_op import TrainOp
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def rows_are_not_cut_back() -> None:
 
 
 def _forget(state: str) -> None:
-    saved_states, restore = checkpoint_state._random_states, checkpoint_state._set_random_states
+    saved_states, restore = saved_state._random_states, saved_state._set_random_states
 
     def restore_the_other(states: dict[str, Any]) -> None:
         restore({**states, state: saved_states()[state]})
 
-    checkpoint_state._set_random_states = restore_the_other
+    saved_state._set_random_states = restore_the_other
 
 
 @_bug("kill")

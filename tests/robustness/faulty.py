@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from optrun.experiments import storage
+from optrun.experiments.system import storage
 
 CALLS = tuple(name for name in vars(storage.System) if not name.startswith("_"))
 FAULTS = ("before", "after", "torn")

@@ -16,10 +16,14 @@ from typing import Any
 import numpy as np
 
 from optrun.cli import app
-from optrun.experiments import checkpoints, evaluate, session, storage, train
-from optrun.experiments.comparison import compare, pool
+from optrun.experiments import evaluate, train
+from optrun.experiments.comparison import pool
+from optrun.experiments.comparison.compare import compare
 from optrun.experiments.comparison.result import Comparison
-from optrun.experiments.run_dir import RunDir
+from optrun.experiments.run_directory import checkpoints
+from optrun.experiments.run_directory.run_dir import RunDir
+from optrun.experiments.system import storage
+from optrun.experiments.training.session import session
 
 from . import bugs
 from .disk import RecordingSystem

@@ -54,8 +54,8 @@ def rows_of(run_dir: Path) -> list[dict[str, Any]]:
 
 def weights_of(run_dir: Path) -> dict[str, Any]:
     """Return the tensors of the last checkpoint as bytes, those of the random states of unused generators included."""
-    from optrun.experiments import checkpoints
-    from optrun.experiments.run_dir import list_checkpoints
+    from optrun.experiments.run_directory import checkpoints
+    from optrun.experiments.run_directory.run_dir import list_checkpoints
 
     tensors, _ = checkpoints.load(list_checkpoints(run_dir / "checkpoints")[-1])
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}

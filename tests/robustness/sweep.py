@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optrun.experiments.checkpoints import load
 from optrun.experiments.errors import OptrunError
-from optrun.experiments.rows import read_rows
-from optrun.experiments.run_dir import RunDir, list_checkpoints
+from optrun.experiments.run_directory.checkpoints import load
+from optrun.experiments.run_directory.rows import read_rows
+from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
 
 from . import lives
 from .forkserver import ForkServer, Outcome

@@ -10,9 +10,9 @@ import shutil
 import pytest
 import torch
 
-from optrun.experiments.checkpoints import load, save
 from optrun.experiments.errors import CheckpointError
-from optrun.experiments.run_dir import list_checkpoints
+from optrun.experiments.run_directory.checkpoints import load, save
+from optrun.experiments.run_directory.run_dir import list_checkpoints
 
 from .sweep import Sweep, report, the_seed
 

@@ -17,14 +17,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from optrun.cli.app import run as command_line
-from optrun.experiments import Run, resume, train, training
-from optrun.experiments.checkpoint_state import load_state
-from optrun.experiments.comparison import compare
+from optrun.experiments import Run, resume, train
+from optrun.experiments.comparison.compare import compare
 from optrun.experiments.errors import DivergedError, StorageError
-from optrun.experiments.gate import Gate
-from optrun.experiments.rng import Stream
-from optrun.experiments.run_dir import list_checkpoints
-from optrun.experiments.train_op import TrainOp
+from optrun.experiments.run_directory.run_dir import list_checkpoints
+from optrun.experiments.system.rng import Stream
+from optrun.experiments.training.session.saved_state import load_state
+from optrun.experiments.training.step.finite_gate import Gate
+from optrun.experiments.training.step.train_op import TrainOp
 
 NUM_STEPS = 12
 COUNT = itertools.count()
@@ -248,7 +248,7 @@ BUGS = {
     "buffers are not put back": (Gate, "restore", lambda gate: None, ("norm", "loss", NAN, 5, "raise")),
     "gradients are not looked at": (Gate, "passes", blind, ("plain", "gradient", NAN, 5, "raise")),
     "noise is consumed, not keyed": (Stream, "key", lambda *_: next(COUNT), ("norm", "loss", NAN, 5, "stop")),
-    "the kept state is not used": (training, "choose_start", elsewhere, ("plain", "loss", NAN, 5, "stop")),
+    "the kept state is not used": (train, "choose_start", elsewhere, ("plain", "loss", NAN, 5, "stop")),
     "the update is not called off": (
         TrainOp, "_check_finite", lambda op, by_hook=False: None, ("plain", "loss", NAN, 5, "raise")
     ),
@@ -397,7 +397,7 @@ def test_runs_of_older_versions_still_show(optrun, level):
 
 
 def test_a_disk_that_refuses_the_batch_hides_no_divergence(monkeypatch):
-    from optrun.experiments import storage
+    from optrun.experiments.system import storage
 
     write = storage.write_atomic
 

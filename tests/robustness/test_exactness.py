@@ -19,14 +19,14 @@ import pytest
 import torch
 
 from optrun.experiments import Hook, build, load_config
-from optrun.experiments.checkpoint_state import SavedState
-from optrun.experiments.checkpoints import flatten_state
-from optrun.experiments.data import Batches
-from optrun.experiments.hook import RunArgs
-from optrun.experiments.optimizer_state import OptimizerState
-from optrun.experiments.optimizers import registry
-from optrun.experiments.rows import RowLog
-from optrun.experiments.updates.ema import Ema
+from optrun.experiments.components.data import Batches
+from optrun.experiments.components.hooks.hook import RunArgs
+from optrun.experiments.components.optimizers import registry
+from optrun.experiments.components.updates.ema import Ema
+from optrun.experiments.run_directory.checkpoints import flatten_state
+from optrun.experiments.run_directory.rows import RowLog
+from optrun.experiments.training.session.saved_state import SavedState
+from optrun.experiments.training.step.optimizer_state import OptimizerState
 
 from .forked import forked
 

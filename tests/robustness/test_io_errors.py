@@ -13,10 +13,10 @@ import threading
 import pytest
 
 from optrun.experiments import Every, SummaryHook
-from optrun.experiments.checkpoint_state import load_latest_state
 from optrun.experiments.errors import StorageError
-from optrun.experiments.run_dir import RunDir
-from optrun.experiments.training import _LogFile
+from optrun.experiments.run_directory.run_dir import RunDir
+from optrun.experiments.training.session.saved_state import load_latest_state
+from optrun.experiments.training.train import _LogFile
 
 from ..helpers import run_steps, small_train_op
 from . import lives

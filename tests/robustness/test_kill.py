@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments import storage
 from optrun.experiments.comparison import worker
 from optrun.experiments.comparison.tasks import TaskMaker
 from optrun.experiments.errors import RunInUseError
-from optrun.experiments.run_dir import RunDir, list_checkpoints
+from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
+from optrun.experiments.system import storage
 
 from . import lives
 from .sweep import OPTIMIZERS, Sweep, config, differences, points, report, state_of, the_seed

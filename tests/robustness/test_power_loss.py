@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
-from optrun.experiments.checkpoint_state import load_latest_state
 from optrun.experiments.errors import OptrunError
-from optrun.experiments.rows import RowLog
-from optrun.experiments.run_dir import RunDir
+from optrun.experiments.run_directory.rows import RowLog
+from optrun.experiments.run_directory.run_dir import RunDir
+from optrun.experiments.training.session.saved_state import load_latest_state
 
 from . import lives
 from .disk import Disk

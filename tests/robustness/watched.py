@@ -100,15 +100,15 @@ def cli(args: list[str], cwd: str, may_write: list[str], env: dict[str, str], ag
 
 def checkpoint_files(files: list[str], may_write: list[str]) -> list[dict[str, Any]]:
     """Load checkpoints; of each tell what came of it."""
-    from optrun.experiments import checkpoints
     from optrun.experiments.errors import CheckpointError
+    from optrun.experiments.run_directory import checkpoints
 
     return _each_watched(checkpoints.load, CheckpointError, files, may_write)
 
 
 def archive_files(files: list[str], may_write: list[str]) -> list[dict[str, Any]]:
     """Look for `wanted.bin` of 100 bytes in archives; of each tell what came of it."""
-    from optrun.experiments.data.archives import read_members
+    from optrun.experiments.components.data.archives import read_members
     from optrun.experiments.errors import DataError
 
     return _each_watched(lambda file: read_members(Path(file), {"wanted.bin": 100}), DataError, files, may_write)
@@ -138,7 +138,7 @@ def _each_watched(read: Any, refusal: type[Exception], files: list[str], may_wri
 @contextlib.contextmanager
 def _words():
     """Catch what goes to stdout and stderr, of this process and of those that it starts."""
-    from optrun.cli import streams
+    from optrun.cli.terminal import streams
 
     files = {number: tempfile.TemporaryFile() for number in (1, 2)}  # noqa: SIM115 (closed with the process)
     for number, file in files.items():

@@ -1,0 +1,1 @@
+"""The terminal: streams, colours, live displays, charts in characters."""

@@ -1,0 +1,57 @@
+"""The progress of downloads on stderr: a bar that moves on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from .charts import bar, short_number
+from .console import is_live, say
+from .streams import is_utf8
+
+if TYPE_CHECKING:
+    from ...experiments.system.public_files import PublicFile
+
+_LIVE_SECS, _LINE_SECS = 0.1, 5.0
+_BAR = 24  # characters
+
+
+class DownloadProgress:
+    """Shows what `experiments.downloads` reports."""
+
+    def __init__(self) -> None:
+        self._display: Any = None
+        self._last, self._file = 0.0, ""
+
+    def __call__(self, file: PublicFile, received: int) -> None:
+        """Show that so many bytes of a file are there; calls that come too soon after the last are passed over."""
+        now, live = time.monotonic(), is_live()
+        is_done = received == file.size
+        if file.name != self._file:
+            self._file = file.name
+            say(f"downloading {file.name} ({size_text(file.size)}) from {file.urls[0]}")
+        elif not is_done and now - self._last < (_LIVE_SECS if live else _LINE_SECS):
+            return
+        self._last = now
+        text = f"{received / file.size:.0%}  {size_text(received)} of {size_text(file.size)}"
+        if not live:
+            say(f"  {text}")
+        elif not is_done:
+            self._draw(f"  {bar(received / file.size, _BAR, is_utf8(sys.stderr))} {text}")
+        elif self._display is not None:
+            self._display.clear()
+            self._display = None
+
+    def _draw(self, text: str) -> None:
+        from rich.text import Text
+
+        from .live import LiveDisplay
+
+        self._display = self._display or LiveDisplay(sys.stderr)
+        self._display.draw(Text(text, no_wrap=True, overflow="crop"))
+
+
+def size_text(size: int | None) -> str:
+    """Write a number of bytes: `170MB`."""
+    return "" if size is None else f"{short_number(size)}B"

@@ -1,0 +1,192 @@
+"""A comparison or sweep in words: the plan before it, tables, curves and the sentence after it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...experiments.report import style
+from ...experiments.report.figures.terminal import curves_text
+from ...experiments.report.sensitivity import good_range, trials_of
+from ...experiments.report.tables import tables
+from ...experiments.report.tables.table import text_table
+from ...experiments.report.words.sentence import Said, say, say_sweep
+from ...experiments.run_directory.run_dir import default_root
+from ..curves import group_bands, spans_much
+from ..terminal.charts import count, duration
+from ..terminal.console import paint, width
+from ..terminal.streams import is_utf8
+
+_CURVE_HEIGHT = 10
+_INDENT = 13
+
+
+def plan_lines(plan: Mapping[str, Any]) -> list[str]:
+    """Return the lines that say what will be done, how long it takes, and by what it will be judged."""
+    room = width(sys.stderr)
+    name, place = plan["name"], f"{plan['path']}/"
+    gap = room - len(name) - len(place)
+    title = paint(sys.stderr, name, bold=True)
+    lines = [f"{title}{' ' * gap}{place}"] if gap >= 2 else [title, f"  {'group':<11}{place}"]
+    for key, text in _plan_facts(plan):
+        lines += textwrap.wrap(
+            text, room, initial_indent=f"  {key:<11}", subsequent_indent=" " * _INDENT, break_on_hyphens=False
+        )
+    return lines
+
+
+def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    protocol = plan["protocol"]
+    names = [f"{e['name']} ({e['target']})" if e["target"] != e["name"] else e["name"] for e in plan["entries"]]
+    yield "entries", ", ".join(names)
+    if plan.get("differences"):
+        yield "differ in", ", ".join(difference["key"] for difference in plan["differences"])
+    if spec := protocol.get("spec"):
+        trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
+        yield "sweep", f"{spec}: {count(trials, 'value')} ({protocol['method']}), each on {count(seeds, 'seed')}"
+    elif protocol["tuned"]:
+        trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
+        yield "tuning", f"{count(trials, 'rate')} for each entry, each on {count(seeds, 'seed')}; more at an edge"
+    else:
+        yield "tuning", "none: each entry runs with its settings as given"
+    if protocol["seeds"]:
+        yield "seeds", f"{len(protocol['seeds'])}, the same for all entries"
+    yield "runs", _runs(plan)
+    yield ("score" if protocol.get("spec") else "endpoint"), _endpoint(protocol)
+    if protocol.get("target"):
+        target = protocol["target"]
+        yield "target", f"{target['metric']} {style.number(target['value'])}; epochs until it is reached are compared"
+
+
+def _runs(plan: Mapping[str, Any]) -> str:
+    total, cached = plan["runs"], plan["cached"]
+    if cached >= total:
+        return f"{total}, all done before"
+    before = f", {cached} of them done before" if cached else ""
+    secs = plan.get("estimate_secs")
+    about = f"; about {duration(secs)}" if secs else ""
+    return f"{total}{before}, {plan['protocol']['jobs']} at a time{about}"
+
+
+def _endpoint(protocol: Mapping[str, Any]) -> str:
+    better = "more is better" if protocol["mode"] == "max" else "less is better"
+    margin = protocol.get("margin")
+    if margin is None:
+        return f"{protocol['metric']}, {better}"
+    source = protocol.get("margin_source")
+    said = f"{protocol['metric']}, {better}; margin {style.number(margin)}{f' ({source})' if source else ''}"
+    if protocol.get("spec"):
+        return said
+    against = f"; each against {protocol['baseline']}" if protocol.get("baseline") else ""
+    return f"{said}, alpha {style.number(protocol['alpha'])}{against}"
+
+
+def result_lines(group: Any, results: Any) -> list[str]:
+    """Return a comparison's result for a terminal: the tables, the curves, the sentence and what limits it."""
+    room = width(sys.stdout)
+    lines = [*text_table(tables.result_table(results), room), "", *text_table(tables.cost_table(results), room), ""]
+    return [*lines, *_curves(group, room), "", *said_lines(say(results))]
+
+
+def sweep_lines(group: Any) -> list[str]:
+    """Return a sweep's result for a terminal: every value, the sensitivity, the best value and how much it matters."""
+    room = width(sys.stdout)
+    table = tables.sensitivity_table(group)
+    lines = [*text_table(table, room), ""]
+    for entry in group.entries:
+        lines += [*sensitivity_lines(entry, group, room), ""]
+    return [*lines, *said_lines(sweep_said(group))]
+
+
+def sweep_said(group: Any) -> Said:
+    """Return the sentence of a sweep, with how wide the good range is."""
+    said, notes = say_sweep(group), []
+    for entry in group.entries:
+        span = good_range(entry, group.margin, group.mode)
+        if span is None or group.margin <= 0:
+            continue
+        key = entry["tuning"]["key"]
+        if isinstance(span.low, int | float) and span.low > 0 and span.high > span.low:
+            open_ends = not (span.closed_low and span.closed_high)
+            least = "at least " if open_ends else ""
+            notes.append(f"The good range of {key} is {least}a factor of {style.number(span.factor, 3)} wide.")
+        elif span.low == span.high:
+            notes.append(f"No other value of {key} that was tried is as good.")
+    return Said(said.headline, (*notes, *said.notes))
+
+
+def said_lines(said: Said) -> list[str]:
+    """Return the sentence, wrapped, and each note below it."""
+    lines = [paint(sys.stdout, line, bold=True) for line in wrapped(f"{said.headline}.")]
+    return [*lines, *(line for note in said.notes for line in wrapped(note, "  "))]
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Return a text as lines that fit, each indented."""
+    room = width(sys.stdout)
+    return textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _curves(group: Any, room: int) -> list[str]:
+    metric, bands = group_bands(group)
+    seeds = max((band.num_runs for band in bands), default=0)
+    median = f", median of {count(seeds, 'seed')}" if seeds > 1 else ""
+    drawn = curves_text(
+        bands, x="step", width=room, height=_CURVE_HEIGHT, unicode=is_utf8(sys.stdout), log=spans_much(bands)
+    )
+    return [f"{metric}{median}", *drawn]
+
+
+def sensitivity_lines(entry: Mapping[str, Any], group: Any, room: int) -> list[str]:
+    """Draw the mean score of every value as a bar from the worst to the best; `+` marks those as good as the best."""
+    tuning = entry.get("tuning") or {}
+    trials = trials_of(dict(entry))
+    scored = [trial["mean"] for trial in trials if trial["mean"] is not None]
+    if not scored:
+        return []
+    low, high = min(scored), max(scored)
+    if group.mode == "min":
+        low, high = high, low
+    labels = [style.number(trial["value"]) if _is_number(trial["value"]) else str(trial["value"]) for trial in trials]
+    margin = max(map(len, labels))
+    span = good_range(dict(entry), group.margin, group.mode) if group.margin > 0 else None
+    room = max(10, room - margin - 26)
+    lines = [f"{group.metric} by {tuning.get('key')}, mean over seeds"]
+    for label, trial in zip(labels, trials, strict=True):
+        text = "diverged"
+        if trial["mean"] is not None:
+            share = (trial["mean"] - low) / (high - low) if high != low else 1.0
+            text = f"{_block(share, room)} {style.number(trial['mean'])}"
+        mark = _mark(trial, tuning, span)
+        lines.append(f"  {label:>{margin}}  {text}{f'  {mark}' if mark else ''}")
+    return lines
+
+
+def _mark(trial: Mapping[str, Any], tuning: Mapping[str, Any], span: Any) -> str:
+    if trial["value"] == tuning.get("chosen"):
+        return "best"
+    return "as good" if span is not None and span.low <= trial["value"] <= span.high else ""
+
+
+def _block(share: float, room: int) -> str:
+    full = "━" if is_utf8(sys.stdout) else "#"
+    return full * (1 + round(share * (room - 1)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def group_reference(path: Path) -> str:
+    """Return how a group is named on the command line."""
+    return path.name if path.parent == default_root() else shlex.quote(str(path))
+
+
+def states(records: Sequence[Any]) -> str:
+    """Count the runs of a group: `58 done, 2 failed`."""
+    found = [record.state for record in records]
+    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))

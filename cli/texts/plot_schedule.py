@@ -1,0 +1,195 @@
+"""`optrun plot schedule`: the learning rate of a whole run, before it is run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from .. import command as shared
+
+_POINTS = 480  # of a curve, besides those beside the boundaries
+_MOST_ROWS = 24  # boundaries in the table and lines in a figure
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """The rates of one target: at a selection of steps, and at both sides of each boundary."""
+
+    label: str
+    schedule: str
+    num_steps: int
+    is_rate: bool  # else a multiple of the optimizer's own rate, which is not known
+    watches: tuple[str, ...]
+    steps: list[int]
+    values: list[float]
+    boundaries: list[tuple[int, float, float]]
+
+
+@shared.command(
+    "plot schedule",
+    section="Read",
+    examples="""
+    optrun plot schedule mom
+    optrun plot schedule mom schedule='{name: wsd, warmup: 5%, cooldown: 20%}'
+    optrun plot schedule mom schedule=one_cycle train.epochs=90 -o lr.svg
+    optrun plot schedule a.yaml b.yaml --log  # several in one picture
+    optrun plot schedule mom --json | jq '.schedules[0].boundaries'
+    """,
+)
+@shared.target_argument("TARGET... [KEY=VALUE]...")
+@click.option("--steps", type=click.IntRange(min=1), help="How far to draw; by default the whole run.")
+@click.option("--log", is_flag=True, help="A logarithmic axis of rates.")
+@click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
+@shared.json_option
+def command(arguments: tuple[str, ...], steps: int | None, log: bool, output: str | None, as_json: bool) -> None:
+    """Draw the learning rate over the whole run of TARGET, and list its steps.
+
+    Nothing is trained: a boundary is the first step at a new rule, with the
+    rates before it and at it. TARGET is as in `optrun train`.
+    """
+    targets, overrides = shared.split_targets(arguments)
+    if not targets:
+        raise click.UsageError("which one? Give a target: `optrun list presets` shows what there is")
+
+    from ...experiments.errors import UsageError
+    from ...experiments.report.figures.figures import SUFFIXES
+    from ..terminal.console import result, result_json, say
+
+    if output is not None and not output.endswith(SUFFIXES):
+        raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")
+    curves = [_curve(target, overrides, steps) for target in targets]
+    if len({curve.is_rate for curve in curves}) > 1:
+        raise UsageError("some of these targets have a rate and some only multiples of one: draw them one by one")
+    for curve in curves:
+        for metric in curve.watches:
+            say(f"{curve.label}: goes by {metric}; drawn as if that never stopped improving")
+    if output is not None:
+        _write_figure(curves, log, output)
+    if as_json:
+        result_json("optrun/plot_schedule@1", schedules=[_as_json(curve) for curve in curves], file=output)
+    else:
+        result(output if output is not None else _text(curves, log))
+
+
+def _curve(target: str, overrides: Sequence[str], steps: int | None) -> _Curve:
+    from ...experiments.components.schedules import watching
+    from ...experiments.errors import UsageError
+    from ...experiments.training.experiment import build_schedule
+    from ...experiments.training.train import load_config
+
+    config = load_config(target, overrides)
+    schedule, length = build_schedule(config)
+    num_steps = steps or length.num_steps
+    if num_steps is None:
+        raise UsageError(f"{target}: only a clock ends this run; say how far to draw: --steps 1000")
+    lr = None if getattr(schedule, "absolute", False) else config.optimizer.args.get("lr")
+    base = 1.0 if lr is None else float(lr)
+
+    def rate(step: int) -> float:
+        return base * schedule(step)
+
+    inside = [step for step in getattr(schedule, "boundaries", tuple)() if 0 < step < num_steps]
+    shown = _places(num_steps, inside)
+    return _Curve(
+        label=config.name,
+        schedule=str(schedule),
+        num_steps=num_steps,
+        is_rate=lr is not None or getattr(schedule, "absolute", False),
+        watches=tuple(dict.fromkeys(part.metric for part in watching(schedule))),
+        steps=shown,
+        values=[rate(step) for step in shown],
+        boundaries=[(step, rate(step - 1), rate(step)) for step in inside],
+    )
+
+
+def _places(num_steps: int, boundaries: Sequence[int]) -> list[int]:
+    """Return the steps that are drawn: evenly spread ones, and those on both sides of every boundary."""
+    spread = {round(point * (num_steps - 1) / _POINTS) for point in range(_POINTS + 1)}
+    return sorted(spread.union(boundaries, (step - 1 for step in boundaries)))
+
+
+def _as_json(curve: _Curve) -> dict[str, Any]:
+    boundaries = [{"step": step, "before": before, "at": at} for step, before, at in curve.boundaries]
+    return {
+        "label": curve.label,
+        "schedule": curve.schedule,
+        "num_steps": curve.num_steps,
+        "unit": _unit(curve),
+        "watches": list(curve.watches),
+        "boundaries": boundaries,
+        "x": curve.steps,
+        "y": curve.values,
+    }
+
+
+def _unit(curve: _Curve) -> str:
+    return "learning rate" if curve.is_rate else "multiple of the optimizer's rate"
+
+
+def _bands(curves: Sequence[_Curve]) -> list[Any]:
+    import numpy as np
+
+    from ...experiments.report.learning_curves import AXES, Band
+
+    bands = []
+    for curve in curves:
+        steps, values = np.array(curve.steps), np.array(curve.values)
+        x = {axis: steps if axis == "step" else np.full(len(steps), np.nan) for axis in AXES}
+        ones = np.ones(len(steps), dtype=int)
+        bands.append(Band(_unit(curve), curve.label, 1, x, values, values, values, "min-max", ones))
+    return bands
+
+
+def _text(curves: Sequence[_Curve], log: bool) -> list[str]:
+    import sys
+
+    from ...experiments.report.figures.terminal import curves_text
+    from ..terminal.console import width
+    from ..terminal.streams import is_utf8
+
+    columns = width(sys.stdout)
+    lines = [_unit(curves[0]), *curves_text(_bands(curves), width=columns, unicode=is_utf8(sys.stdout), log=log)]
+    for curve in curves:
+        described = f"{curve.label}: {curve.schedule}, {curve.num_steps:,} steps"
+        lines += ["", *textwrap.wrap(described, columns, subsequent_indent="  ", break_on_hyphens=False)]
+        lines += _table(curve)
+    return lines
+
+
+def _table(curve: _Curve) -> list[str]:
+    """List the first step, the boundaries and the last step, with the rates before and at them."""
+    from ..terminal.console import table
+
+    rows = [("step", "rate before", "rate")]
+    rows.append(("0", "", f"{curve.values[0]:.6g}"))
+    rows += [(str(step), f"{before:.6g}", f"{at:.6g}") for step, before, at in curve.boundaries[:_MOST_ROWS]]
+    if (more := len(curve.boundaries) - _MOST_ROWS) > 0:
+        rows.append((f"({more:,} more)", "", ""))
+    last = curve.num_steps - 1
+    if last and (not curve.boundaries or curve.boundaries[-1][0] != last):
+        rows.append((str(last), "", f"{curve.values[-1]:.6g}"))
+    return [f"  {line}" for line in table(rows, right=(0, 1, 2))]
+
+
+def _write_figure(curves: Sequence[_Curve], log: bool, path: str) -> None:
+    from ...experiments.report.figures.figures import COLUMN, save
+    from ...experiments.report.style import LIGHT
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        for index, curve in enumerate(curves):
+            dash = "-" if index < len(LIGHT) else (0, (3, 1.5))
+            axes.plot(curve.steps, curve.values, color=LIGHT[index % len(LIGHT)], linestyle=dash, label=curve.label)
+        if len(curves) == 1:
+            for step, *_ in curves[0].boundaries[:_MOST_ROWS]:
+                axes.axvline(step, color="#59636e", linewidth=0.6, linestyle=(0, (3, 3)))
+        axes.set(xlabel="step", ylabel=_unit(curves[0]), yscale="log" if log else "linear")
+        axes.margins(x=0.01)
+        # Not at the ends of the lines, as for learning curves: schedules tend to end all at the same place.
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+    save(draw, path, width=COLUMN * 1.4, height=2.9)

@@ -1,0 +1,151 @@
+"""A run in words: the header before it, the result after it, the command that goes on with it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...experiments.run_directory.run_dir import default_root
+from ..terminal.charts import count, duration, figure, sparkline
+from ..terminal.console import paint, width
+from ..terminal.streams import is_utf8
+
+_COLORS = {"done": "green", "stopped": "green", "running": "cyan", "interrupted": "yellow"}
+
+
+def header(experiment: Any, run_dir: Any) -> list[str]:
+    """Return the lines that say what is trained, on what, and where it goes."""
+    config = experiment.config
+    threads = count(experiment.threads, "thread")
+    facts = {
+        "optimizer": _call(config.optimizer) + _groups(config.optimizer),
+        "schedule": _schedule(config.schedule),
+        "model": f"{_call(config.model)} · {experiment.num_parameters:,} parameters",
+        "data": _data(experiment),
+        "length": _length(experiment),
+        "device": f"{experiment.device} · {config.train.precision} · {threads} · seed {config.seed}",
+    }
+    room = width(sys.stderr)
+    lines = _title(config, run_dir, room)
+    for name, text in facts.items():
+        lines += textwrap.wrap(text, room, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+    return lines
+
+
+def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = True) -> list[str]:
+    """Return the lines of a run's result: outcome, and why it is not `done`; final values, best, target, curve."""
+    room, metric = width(sys.stdout), summary["metric"]
+    lines = [f"{paint(sys.stdout, name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
+    if with_message and summary.get("message") and summary["outcome"] != "done":
+        lines += textwrap.wrap(summary["message"], room, initial_indent="  ", subsequent_indent="  ")
+    values = {key: figure(value) for key, value in summary["final"].items()}
+    values.setdefault(metric["name"], "")  # a run that was cut short has a best value, but no last one
+    longest = max(len(key) for key in values)
+    for key, value in values.items():
+        line = f"  {key:<{longest}}  {value}".rstrip()
+        if key == metric["name"]:
+            best = summary["best"]
+            line += f"   best {figure(best[key])} at step {best.get('step')}" if best and key in best else ""
+            curve = sparkline(summary["curve"], 20, is_utf8(sys.stdout))
+            line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
+        if line.strip() != key:
+            lines.append(line)
+    if metric["target"] is not None:
+        reached = summary["target_reached"]
+        when = f"reached at step {reached.get('step')}" if reached else "not reached"
+        lines.append(f"  target {metric['target']:g} {when}")
+    return lines
+
+
+def result_pairs(name: str, summary: Mapping[str, Any]) -> str:
+    """Return a run's result in one line, for scripts: `mom-0001 done test/accuracy=0.9749`."""
+    return " ".join([name, summary["outcome"], *(f"{key}={figure(value)}" for key, value in summary["final"].items())])
+
+
+def colored(outcome: str) -> str:
+    """Return the outcome of a run, in its colour where stdout has any."""
+    return paint(sys.stdout, outcome, fg=_COLORS.get(outcome, "red"))
+
+
+def resume_command(run_dir: Any) -> str:
+    """Return the command that goes on with a run, as it can be pasted into a shell."""
+    is_here = run_dir.path.parent == default_root()
+    return f"optrun resume {run_dir.name if is_here else shlex.quote(str(run_dir.path))}"
+
+
+def target_text(target: Any) -> str:
+    """Return where a configuration was found: `preset mom`, `configs/mom.yaml`."""
+    kinds = {"preset": f"preset {target.name}", "python": "from Python"}
+    return kinds.get(target.kind, str(target.path))
+
+
+def _title(config: Any, run_dir: Any, room: int) -> list[str]:
+    name, place = (run_dir.name, f"{run_dir.path}/") if run_dir else (config.name, "dry run: nothing is kept")
+    source = f" · {target_text(config.target)}"
+    gap = room - len(name) - len(source) - len(place)
+    name = paint(sys.stderr, name, bold=True)
+    if gap >= 2:
+        return [f"{name}{source}{' ' * gap}{place}"]
+    return [f"{name}{source}", f"  {'run':<11}{place}"]
+
+
+def _amount(summary: Mapping[str, Any]) -> str:
+    secs = summary["train_secs"]
+    parts = [
+        count(summary["steps"], "step"),
+        count(round(summary["epochs"], 2), "epoch") if summary.get("epochs") else "",
+        f"{count(summary['skipped'], 'batch')[:-1]}es skipped" if summary.get("skipped") else "",
+    ]
+    return f"{', '.join(part for part in parts if part)} in {f'{secs:.2f} s' if secs < 60 else duration(secs)}"
+
+
+def _call(component: Any) -> str:
+    """Return a component as a call: its rate, what was given, and what is not the default."""
+    given = {name: value for name, value in component.args.items() if name in component.given or name == "lr"}
+    inside = ", ".join(f"{name}={_plain(value)}" for name, value in given.items())
+    return f"{component.label}({inside})" if inside else component.label
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_plain(item) for item in value)}]"
+    if hasattr(value, "component"):
+        return _call(value)
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _groups(optimizer: Any) -> str:
+    return f" · {count(len(optimizer.groups), 'parameter group')} of its own" if optimizer.groups else ""
+
+
+def _schedule(config: Any) -> str:
+    return f"{_call(config)} after {config.warmup} of warm-up" if config.warmup else _call(config)
+
+
+def _data(experiment: Any) -> str:
+    data = experiment.config.data
+    sizes = ", ".join(f"{name} {size}" for name, size in experiment.splits.sizes().items())
+    augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
+    parts = experiment.config.train.accumulate
+    batch = f"batch {data.batch_size}" + (f" in {parts} micro-batches" if parts > 1 else "")
+    name = _call(data) if data.given - {"batch_size", "eval_batch_size"} else data.label
+    return f"{name} · {sizes} · {batch}{augment}"
+
+
+def _length(experiment: Any) -> str:
+    return " · ".join(_length_parts(experiment))
+
+
+def _length_parts(experiment: Any) -> Iterator[str]:
+    num_steps, per_epoch = experiment.length.num_steps, experiment.length.steps_per_epoch
+    if num_steps is not None:
+        yield count(num_steps, "step")
+        if per_epoch:
+            yield f"{count(round(num_steps / per_epoch, 2), 'epoch')} of {count(per_epoch, 'step')}"
+    if experiment.config.train.max_time is not None:
+        yield f"at most {experiment.config.train.max_time}"

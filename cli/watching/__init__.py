@@ -1,0 +1,1 @@
+"""What is shown while something runs: progress lines, bars and boards."""

@@ -1,0 +1,242 @@
+"""Many runs at once, as they go: a board with a row for each entry where a person watches, lines where a file does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..terminal.charts import bar, duration, sparkline
+from ..terminal.console import paint, say, width
+from ..terminal.streams import is_utf8
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_LIVE_SECS = 0.1
+_FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 5.0, 60.0
+_BAR, _CURVE = 10, 8
+_WIDEST_NAME = 20
+
+
+@dataclass
+class EntryState:
+    """What is known of one entry in the current phase.
+
+    Args:
+        name: of the entry.
+        total: runs in the phase.
+        done: of them.
+        running: the share that is done of each run in progress, by its number.
+        failed: runs of all phases that failed.
+        diverged: runs of all phases that diverged.
+        shown: the run in progress whose losses are shown; those of several at once would be no curve.
+        loss: its latest.
+        losses: from its beginning.
+        scores: of the phase's finished runs.
+    """
+
+    name: str
+    total: int = 0
+    done: int = 0
+    running: dict[int, float] = field(default_factory=dict)
+    failed: int = 0
+    diverged: int = 0
+    shown: int | None = None
+    loss: float | None = None
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+    scores: list[float] = field(default_factory=list)
+
+    @property
+    def work(self) -> float:
+        """Return the runs that are done, those in progress in parts."""
+        return self.done + sum(self.running.values())
+
+
+class Progress:
+    """What the board and the lines share: how far every entry is. It draws nothing, and so is right for `--quiet`.
+
+    A failed run is told at once, whoever listens.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, EntryState] = {}
+        self.phase = ""
+        self.total = self.done = self.cached = 0
+        self._protocol: Mapping[str, Any] = {}
+        self._phase_began, self._work_before = time.monotonic(), 0.0
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        """Take in one event of a comparison."""
+        getattr(self, f"_on_{event['kind']}")(event)
+
+    def close(self) -> None:
+        """Take away what is drawn."""
+
+    def eta(self, entry: EntryState) -> float | None:
+        """Return the seconds until an entry has done its runs of this phase, at the pace so far."""
+        work, left = entry.work, entry.total - entry.work
+        secs = time.monotonic() - self._phase_began
+        if left <= 0:
+            return 0.0
+        return left * secs / work if work > 0 and secs > 0 else None
+
+    def _on_plan(self, event: Mapping[str, Any]) -> None:
+        plan = event["plan"]
+        self._protocol, self.total = plan["protocol"], plan["runs"]
+        self.entries = {entry["name"]: EntryState(entry["name"]) for entry in plan["entries"]}
+
+    def _on_phase(self, event: Mapping[str, Any]) -> None:
+        self.phase, self._phase_began = event["phase"], time.monotonic()
+        if self.phase == "extend":
+            self.total += event["total"]
+        for entry in self.entries.values():
+            entry.total, entry.done, entry.scores = self._expected(), 0, []
+            entry.running.clear()
+            entry.shown = None
+
+    def _expected(self) -> int:
+        """Return how many runs of this phase an entry has."""
+        protocol = self._protocol
+        if self.phase == "evaluate":
+            return len(protocol["seeds"])
+        return len(protocol["tune_seeds"]) * (protocol["tune_trials"] if self.phase == "tune" else 1)
+
+    def _on_progress(self, event: Mapping[str, Any]) -> None:
+        entry, run = self.entries[event["entry"]], event["run"]
+        entry.running[run] = event["step"] / event["num_steps"] if event["num_steps"] else 0.0
+        if entry.shown is None:
+            entry.shown = run
+            entry.losses.clear()
+        if run == entry.shown and event["loss"] is not None:
+            entry.loss = event["loss"]
+            entry.losses.append(event["loss"])
+
+    def _on_finished(self, event: Mapping[str, Any]) -> None:
+        entry = self.entries[event["entry"]]
+        entry.running.pop(event["run"], None)
+        entry.shown = None if entry.shown == event["run"] else entry.shown
+        entry.done += 1
+        entry.total = max(entry.total, entry.done)
+        entry.failed += event["state"] == "failed"
+        entry.diverged += event["state"] == "diverged"
+        if event["value"] is not None:
+            entry.scores.append(event["value"])
+        self.done += 1
+        self.cached += bool(event["cached"])
+        if event["state"] == "failed":
+            why = event["message"].partition("\n")[0]
+            say(f"{paint(sys.stderr, 'error:', fg='red')} {run_text(event)} failed: {why}")
+
+
+class LineProgress(Progress):
+    """A line for each run that ends, and one after a silence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said, self._patience = time.monotonic(), _FIRST_SILENCE_SECS
+
+    def _on_phase(self, event: Mapping[str, Any]) -> None:
+        super()._on_phase(event)
+        if event["total"] > event["todo"]:
+            here = event["total"] - event["todo"]
+            say(f"{self.phase}: {here} of {event['total']} runs were done before")
+
+    def _on_progress(self, event: Mapping[str, Any]) -> None:
+        super()._on_progress(event)
+        if time.monotonic() - self._said < self._patience:
+            return
+        self._patience = min(2 * self._patience, _LONGEST_SILENCE_SECS)
+        steps = f"step={event['step']}" + (f"/{event['num_steps']}" if event["num_steps"] else "")
+        loss = "" if event["loss"] is None else f" loss={event['loss']:.4g}"
+        self._say(f"{run_text(event)} {steps}{loss}")
+
+    def _on_finished(self, event: Mapping[str, Any]) -> None:
+        super()._on_finished(event)
+        if event["cached"] or event["state"] == "failed":
+            return
+        outcome = event["state"]
+        if event["value"] is not None:
+            outcome = f"{self._protocol['select']}={event['value']:.4g}"
+        secs = f" {event['secs']:.1f}s" if event.get("secs") is not None else ""
+        self._say(f"{run_text(event)} {outcome}{secs}")
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        say(f"[{self.done}/{self.total}] {text}")
+
+
+class Board(Progress):
+    """A table that is drawn anew in place, ten times a second at most."""
+
+    def __init__(self) -> None:
+        from ..terminal.live import LiveDisplay
+
+        super().__init__()
+        self._display, self._unicode = LiveDisplay(sys.stderr), is_utf8(sys.stderr)
+        self._drawn = 0.0
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        super().handle(event)
+        if event["kind"] == "phase" or (self.phase and time.monotonic() - self._drawn >= _LIVE_SECS):
+            self._drawn = time.monotonic()
+            self._display.draw(self.table(width(sys.stderr) - 1))
+
+    def close(self) -> None:
+        self._display.clear()
+
+    def table(self, room: int) -> RenderableType:
+        """Return the board, as much of it as fits into `room` columns: curves go first, then the losses."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        rows = [self._cells(entry) for entry in self.entries.values()]
+        kept = list(range(6))
+        for dropped in (4, 3, 5):
+            if _width(rows, kept) > room:
+                kept.remove(dropped)
+        board = Table.grid(padding=(0, 2, 0, 0))
+        for index in kept:
+            board.add_column(no_wrap=True, overflow="crop", justify="right" if index in (3, 5) else "left")
+        for row in rows:
+            texts = [Text(row[index]) for index in kept]
+            for text in texts[1:3]:
+                text.highlight_regex("━+|#+", "cyan")
+                text.highlight_regex("─+", "dim")
+            board.add_row(*texts)
+        return Group(board, Text(f"{self.done}/{self.total} runs", style="dim"))
+
+    def _cells(self, entry: EntryState) -> list[str]:
+        name = entry.name if len(entry.name) <= _WIDEST_NAME else f"{entry.name[: _WIDEST_NAME - 1]}…"
+        share = entry.work / entry.total if entry.total else 0.0
+        lost = "".join(
+            f", {number} {what}" for number, what in ((entry.diverged, "diverged"), (entry.failed, "failed")) if number
+        )
+        eta = self.eta(entry)
+        curve = list(entry.losses) if len(entry.losses) > 1 else entry.scores
+        return [
+            name,
+            f"{self.phase:<8} {bar(share, _BAR, self._unicode)}",
+            f"{entry.done}/{entry.total}{lost}",
+            f"loss {entry.loss:.3f}" if entry.loss is not None else "",
+            sparkline(curve, _CURVE, self._unicode),
+            "done" if entry.total and entry.done >= entry.total else f"eta {duration(eta)}" if eta is not None else "",
+        ]
+
+
+def run_text(event: Mapping[str, Any]) -> str:
+    """Name a run of a comparison: `mom tune lr=0.1 seed=1000`."""
+    settings = [f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in (event.get("settings") or {}).items()]
+    return " ".join([event["entry"], event["role"], *settings, f"seed={event['seed']}"])
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _width(rows: list[list[str]], kept: list[int]) -> int:
+    return sum(max((len(row[index]) for row in rows), default=0) + 2 for index in kept)

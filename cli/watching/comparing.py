@@ -1,0 +1,204 @@
+"""What is said around a comparison: the plan before it, the board during it, the answer and the gates after it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...experiments.errors import Interrupted, NothingMatchedError, UsageError
+from ..command import ARGUMENTS
+from ..terminal import github
+from ..terminal.console import is_live, paint, result, result_json, say
+from .board import Board, LineProgress, Progress
+
+NOT_HELD, PART_FAILED = 1, 6
+STDOUT = "-"
+_NOT_REPEATED = {"--fresh"}  # it would begin anew what is to go on
+
+
+class CompareWatch:
+    """Speaks for one command that compares or sweeps.
+
+    Args:
+        command: its name, which is also its JSON schema's.
+        quiet: no plan and no progress; of the result the sentence alone.
+        as_json: the result is one JSON document.
+        gates: conditions, as they were written.
+        exports: files to write; `-` is Markdown on stdout.
+        train: of a sweep, the command that trains once: `["optrun", "train", "mom"]`.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        quiet: bool = False,
+        as_json: bool = False,
+        gates: Sequence[str] = (),
+        exports: Sequence[str] = (),
+        train: Sequence[str] = (),
+    ):
+        from ...experiments.report.export import check_suffix
+
+        if as_json and STDOUT in exports:
+            raise UsageError("--json and --export - both want stdout: write one of them to a file")
+        for file in exports:
+            if file != STDOUT:
+                check_suffix(file)
+        self.command, self.quiet, self.as_json = command, quiet, as_json
+        self._exports, self._wanted, self._gates, self._train = exports, list(gates), [], train
+        self._plan: Mapping[str, Any] = {}
+        self._progress = Progress() if quiet else Board() if is_live() else LineProgress()
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Take in what a comparison tells: the plan is said, the rest drawn."""
+        if event["kind"] == "plan":
+            self._start(event["plan"])
+        self._progress.handle(event)
+
+    def follow(self, work: Callable[[], Any]) -> int:
+        """Do the work, which returns a comparison; say what came of it, and return the exit code."""
+        try:
+            comparison = work()
+        except Interrupted as stop:
+            self._progress.close()
+            self._interrupted(stop)
+            return stop.exit_code
+        finally:
+            self._progress.close()
+        return self._conclude(comparison.group)
+
+    def _start(self, plan: dict[str, Any]) -> None:
+        from ..texts.comparison_text import plan_lines
+        from ..texts.gates import check_gates
+
+        self._plan = plan
+        in_file = plan["protocol"].get("gates") or []
+        self._wanted += [in_file] if isinstance(in_file, str) else in_file
+        self._gates = check_gates(self._wanted, plan)
+        if not self.quiet:
+            for line in plan_lines(plan):
+                say(line)
+        if len(plan["protocol"]["seeds"]) == 1:
+            say(f"{paint(sys.stderr, 'warning:', fg='yellow')} one seed shows no spread, and can show no difference")
+
+    def _interrupted(self, stop: Interrupted) -> None:
+        done, total = self._progress.done, self._progress.total
+        say(f"stopped by {signal.Signals(stop.signum).name} after {done} of {total} runs; what is done is kept")
+        if self.as_json:
+            name = self._plan.get("name")
+            result_json(f"optrun/{self.command}@1", name=name, outcome="interrupted", runs=total, finished=done)
+        say(f"continue: {same_command()}")
+
+    def _conclude(self, group: Any) -> int:
+        from ...experiments.report.results import Results
+
+        failed = [record for record in group.records if record.state == "failed"]
+        results, page = None, None
+        try:
+            results = Results(group) if group.kind == "compare" else None
+        except NothingMatchedError as error:
+            if not failed:
+                raise
+            say(f"{paint(sys.stderr, 'error:', fg='red')} no verdict: {error}")
+        gates = self._decide(results)
+        if results is not None or group.kind == "sweep":
+            page = self._write(group, results)
+        self._show(group, results, gates, failed, page)
+        if failed:
+            return PART_FAILED
+        return NOT_HELD if any(gate.holds is not True for gate in gates) else 0
+
+    def _decide(self, results: Any) -> list[Any]:
+        from ..texts.gates import decide_gates
+
+        if results is None or not self._gates:
+            return []
+        decided = decide_gates(self._gates, results)
+        for gate in decided:
+            if gate.holds is not True:
+                github.annotate((), f"gate {gate}")
+        return decided
+
+    def _write(self, group: Any, results: Any) -> Path:
+        """Write the page and the files that were asked for, and return the page."""
+        from ...experiments.report.export import export, markdown
+
+        page = export(group, group.path / "report.html", results=results)
+        for file in self._exports:
+            if file == STDOUT:
+                result(markdown(group, results).rstrip())
+            else:
+                export(group, file, results=results)
+        github.add_markdown(markdown(group, results))
+        return page
+
+    def _show(self, group: Any, results: Any, gates: list[Any], failed: list[Any], page: Path | None) -> None:
+        from ..texts.comparison_text import result_lines, said_lines, states, sweep_lines, sweep_said
+
+        takes_stdout = self.as_json or STDOUT in self._exports
+        if self.as_json:
+            result_json(f"optrun/{self.command}@1", **_document(group, results, gates, failed, page))
+        elif page is not None and not takes_stdout:
+            if self.quiet:
+                from ...experiments.report.words.sentence import say as sentence_of
+
+                result(said_lines(sentence_of(results) if results else sweep_said(group)))
+            else:
+                result(result_lines(group, results) if results else sweep_lines(group))
+        for gate in gates:
+            for line in _gate_lines(gate):
+                (say if takes_stdout else result)(line)
+        if failed:
+            say(f"{len(failed)} of {len(group.records)} runs failed ({states(group.records)}); the rest is saved")
+        if not self.quiet:
+            for file in [*([str(page)] if page else []), *(file for file in self._exports if file != STDOUT)]:
+                say(f"wrote {file}")
+            say(f"next: {self._next_command(group, failed)}")
+
+    def _next_command(self, group: Any, failed: list[Any]) -> str:
+        from ..texts.comparison_text import group_reference
+
+        if failed:
+            return same_command()
+        tuning = (group.entries[0].get("tuning") or {}) if group.kind == "sweep" else {}
+        if tuning.get("chosen") is not None:
+            return shlex.join([*self._train, f"{tuning['key']}={tuning['chosen']}"])
+        return f"optrun report {group_reference(group.path)} --open"
+
+
+def same_command() -> str:
+    """Return the command line that is being run, as it can be pasted into a shell."""
+    ctx = click.get_current_context(silent=True)
+    arguments = [] if ctx is None else ctx.meta.get(ARGUMENTS, [])
+    return shlex.join(["optrun", *(argument for argument in arguments if argument not in _NOT_REPEATED)])
+
+
+def _gate_lines(gate: Any) -> list[str]:
+    """Return what became of a gate, wrapped, the verdict in its colour."""
+    from ..terminal.console import width
+
+    lines = textwrap.wrap(f"gate {gate}", width(sys.stdout), subsequent_indent="  ", break_on_hyphens=False)
+    word, color = {True: ("holds", "green"), False: ("does not hold", "red"), None: ("undecided", "yellow")}[gate.holds]
+    return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
+
+
+def _document(group: Any, results: Any, gates: list[Any], failed: list[Any], page: Path | None) -> dict[str, Any]:
+    from ...experiments.report.export import as_dict
+
+    content: dict[str, Any] = {"name": group.name, "kind": group.kind, "complete": bool(group.data.get("complete"))}
+    if page is not None:
+        content = {key: value for key, value in as_dict(group, results).items() if key != "schema"}
+    return {
+        **content,
+        "path": str(group.path),
+        "report": None if page is None else str(page),
+        "failed": [{"run": record.path, "entry": record.entry, "message": record.message} for record in failed],
+        "gates": [{"gate": gate.gate.text, "holds": gate.holds, "message": gate.message} for gate in gates],
+    }

@@ -1,0 +1,111 @@
+"""What is said around a run: the header before it, progress during it, the result and the next command after it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...experiments.errors import DivergedError, Interrupted
+from ..terminal import github
+from ..terminal.console import is_live, paint, result, result_json, say
+from ..texts.run_text import header, result_lines, result_pairs, resume_command
+
+_AFTER_THE_END = {
+    "train": "--fresh starts it anew",
+    "resume": "for more, add train.epochs=N --allow-change",
+}
+
+
+class Watch:
+    """Speaks for one command that trains.
+
+    Args:
+        command: its name, which is also its JSON schema's.
+        quiet: no header and no progress.
+        as_json: the result is one JSON document.
+    """
+
+    def __init__(self, command: str, quiet: bool = False, as_json: bool = False):
+        self.command, self.quiet, self.as_json = command, quiet, as_json
+        self._run_dir: Any = None
+        self._target = ""
+
+    def start(self, experiment: Any, run_dir: Any) -> Sequence[Any]:
+        """Print the header, and return the hook that shows progress; `training.train`'s on_start."""
+        self._run_dir, target = run_dir, experiment.config.target
+        self._target = {"path": str(target.path), "python": ""}.get(target.kind, target.name)
+        if self.quiet:
+            return []
+        for line in header(experiment, run_dir):
+            say(line)
+        if run_dir is None:
+            return []
+        from .progress import LineProgressHook, LiveProgressHook
+
+        hook, length = LiveProgressHook if is_live() else LineProgressHook, experiment.length
+        return [hook(run_dir.name, length.num_steps, length.steps_per_epoch, experiment.eval_metric[0])]
+
+    def follow(self, work: Callable[[], Any]) -> int:
+        """Do the work, which returns a run; say what came of it, and return the exit code."""
+        from ...experiments.run_directory.run import Run
+
+        try:
+            run = work()
+        except (DivergedError, Interrupted) as end:
+            if self._run_dir is None:  # nothing has begun
+                raise
+            run = Run(self._run_dir)
+            self._conclude(run, end)
+            return end.exit_code
+        if self._run_dir is None and not self.quiet:
+            say(f"{run.name} was finished before: this is its result; {_AFTER_THE_END[self.command]}")
+        self._conclude(run)
+        return DivergedError.exit_code if run.summary["outcome"] == "diverged" else 0
+
+    def dry_run(self, config: Any) -> int:
+        """Build everything, take one step, say what came of it, and return the exit code."""
+        from ...experiments.training import train
+
+        values = train.dry_run(config, self.start)
+        if self.as_json:
+            result_json("optrun/dry-run@1", values=values)
+        else:
+            result("dry run: one step; " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        return 0
+
+    def _conclude(self, run: Any, end: DivergedError | Interrupted | None = None) -> None:
+        summary = run.summary
+        if isinstance(end, DivergedError):
+            say(f"{paint(sys.stderr, 'error:', fg='red')} {end}")
+        elif end is not None:
+            say(f"stopped by {signal.Signals(end.signum).name} after step {summary['steps']}; the state is saved")
+        if summary["outcome"] == "diverged":
+            self._explain(run)
+        for note in getattr(end, "__notes__", ()):  # what went wrong besides, such as a last save
+            say(f"  {note}")
+        if self.as_json:
+            content = {key: value for key, value in summary.items() if key != "schema"}
+            result_json(f"optrun/{self.command}@1", run=run.name, path=str(run.path), **content)
+        elif self.quiet:
+            result(result_pairs(run.name, summary))
+        elif not isinstance(end, Interrupted):
+            result(result_lines(run.name, summary, with_message=end is None))
+        github.add_step_summary(run.name, summary)
+        if isinstance(end, Interrupted):
+            say(f"resume: {resume_command(run.dir)}")
+        elif not self.quiet:
+            say(f"next: {self._next_command(run.name, summary)}")
+
+    def _explain(self, run: Any) -> None:
+        from ..texts.diverged_text import ways_out, why_lines
+
+        for line in [*why_lines(run), *ways_out(run)]:
+            say(line)
+
+    def _next_command(self, name: str, summary: Mapping[str, Any]) -> str:
+        lr = summary["config"]["optimizer"].get("lr")
+        if summary["outcome"] == "diverged" and self._target and lr:
+            return f"optrun train {self._target} optimizer.lr={lr / 10:g}"
+        return f"optrun show {name}"

@@ -1,0 +1,73 @@
+"""Proof that entries were compared like with like: initial parameters, initial loss, order of the data, by hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..errors import OptrunError
+from ..training.evaluator import evaluation_mode
+from ..training.experiment import Experiment
+
+WHAT = {
+    "parameters": "initial parameters",
+    "initial_loss": "initial loss",
+    "order": "order of the first two epochs",
+}
+# The sections of a configuration that each depends on: where these agree, it must.
+_DEPENDS_ON = {
+    "parameters": ("model", "data", "init"),
+    "initial_loss": ("model", "data", "init", "loss", "updates"),
+    "order": ("data",),
+}
+
+
+class PairingError(OptrunError):
+    """Entries that should have started alike did not."""
+
+
+def fingerprint(experiment: Experiment) -> dict[str, Any]:
+    """Return what is equal in fair pairs: hashes of initial parameters and data order, and the initial loss."""
+    train_op, model = experiment.train_op, experiment.initial_model()
+    parameters = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        parameters.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+    batches: Any = train_op.data
+    order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
+    with evaluation_mode(model), torch.no_grad():
+        inputs, targets = batches.inputs[:256], batches.targets[:256]
+        loss = train_op.loss(model(inputs), targets).item()
+    return {"parameters": parameters.hexdigest(), "initial_loss": loss, "order": order.hexdigest()}
+
+
+def expected_equal(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what must be equal, given in which sections the configurations differ."""
+    first = configs[0]
+    return [
+        what
+        for what, sections in _DEPENDS_ON.items()
+        if all(config.get(section) == first.get(section) for config in configs for section in sections)
+    ]
+
+
+def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Sequence[str], seed: int) -> dict[str, Any]:
+    """Compare the fingerprints of one seed, by entry, and return the common part.
+
+    Raises:
+        PairingError: something that must be equal is not; the message says what, and for whom.
+    """
+    first_name, first = next(iter(fingerprints.items()))
+    for what in expected:
+        for name, found in fingerprints.items():
+            if found[what] != first[what]:
+                values = f"{first[what]!s:.12} and {found[what]!s:.12}"
+                values = f"{first[what]!s:.12} and {found[what]!s:.12}"
+                raise PairingError(
+                    f"the comparison is not fair: with seed {seed}, {first_name} and {name} differ in their "
+                    f"{WHAT[what]} ({values}), though nothing in their configurations asks for it. Does a model, data "
+                    "set or loss of your own draw numbers that do not depend on the seed alone?"
+                )
+    return {what: first[what] for what in expected}

@@ -1,0 +1,1 @@
+"""Everything that has a name in YAML: one folder a kind, each with a registry."""

@@ -1,0 +1,53 @@
+"""Data by name: functions that return a Dataset; how it is split; how batches are drawn from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError
+from ...registry import Component, Registry
+from ...registry.argument_checks import check_arguments, component_of
+
+registry = Registry("data", __name__, given=0)
+register_data = registry.register
+
+from .augmentations import in_evaluation, make_augmentation, register_augmentation  # noqa: E402  (they need the registry)
+from .batches import Batch, Batches, Mixed  # noqa: E402
+from .dataset import Dataset  # noqa: E402
+from .split import Part, Splits, split  # noqa: E402
+from .stored import Examples, Stored, after  # noqa: E402
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Dataset",
+    "Examples",
+    "Mixed",
+    "Part",
+    "Splits",
+    "Stored",
+    "after",
+    "in_evaluation",
+    "make_augmentation",
+    "make_data",
+    "register_augmentation",
+    "register_data",
+    "registry",
+    "split",
+]
+
+
+def make_data(name: str | Component, *, base: Path = Path(), **args: Any) -> Dataset:
+    """Load or make the data called `name`.
+
+    Raises:
+        UsageError: an unknown name, an unknown or impossible argument, or something that is no Dataset.
+        DataError: the data is missing or not what it should be.
+    """
+    component = component_of(registry, name, base)
+    check_arguments(component, args)
+    dataset = component.make(**args)
+    if not isinstance(dataset, Dataset):
+        raise UsageError(f"data '{component.name}' made a {type(dataset).__name__}, not a Dataset")
+    return dataset

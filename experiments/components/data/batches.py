@@ -1,0 +1,135 @@
+"""Batches by position: any batch of a run can be had at any time, exactly, from the seed and its number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+from ...errors import UsageError
+from ...system import rng
+from .stored import Examples
+
+
+class Mixed(NamedTuple):
+    """What an augmentation returns that mixes examples: Batches mixes their targets alike.
+
+        target_i = weights_i * target_i + (1 - weights_i) * target_partners_i
+
+    Args:
+        inputs: the mixed ones, shape (examples, …).
+        partners: which example of the batch each was mixed with, int64, shape (examples,).
+        weights: of the example itself, from 0 to 1, shape (examples,).
+    """
+
+    inputs: torch.Tensor
+    partners: torch.Tensor
+    weights: torch.Tensor
+
+
+Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor | Mixed]
+
+
+class Batch(NamedTuple):
+    """The examples of one step; mixed class targets are probabilities, shape (examples, classes)."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+
+class Batches:
+    """Training data, drawn in a new random order each epoch.
+
+    Batch `position` (0, 1, 2, … over the whole run) is a pure function of the seed and the position, so that a
+    resumed run sees what the uninterrupted one would have seen, without any state to save.
+
+    Args:
+        inputs: shape (examples, …): a tensor, or `Stored`, which stays as it is stored.
+        targets: one per input.
+        batch_size: examples per batch; the last batch of an epoch may be smaller.
+        seed: of the order and of the augmentations.
+        drop_last: leave out that smaller last batch.
+        augment: functions (inputs, generator) -> inputs or Mixed, applied in turn.
+        num_epochs: how many there are; None for no end.
+        device: where inputs, targets and batches live; None leaves them where they are.
+        num_classes: how many classes there are, for augmentations that mix class targets.
+
+    Raises:
+        UsageError: sizes that make no batch.
+    """
+
+    def __init__(
+        self,
+        inputs: Examples,
+        targets: torch.Tensor,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        drop_last: bool = False,
+        augment: Sequence[Augmentation] = (),
+        num_epochs: int | None = None,
+        device: torch.device | str | None = None,
+        num_classes: int | None = None,
+    ):
+        if len(inputs) != len(targets) or not len(inputs):
+            raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
+        if batch_size < 1 or (drop_last and batch_size > len(inputs)):
+            limit = f" to {len(inputs)}, the number of examples, with drop_last" if drop_last else " or more"
+            raise UsageError(f"batch_size must be 1{limit}, got {batch_size}")
+        self.inputs = inputs.to(device)
+        self.targets = targets.to(device)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = tuple(augment)
+        self.num_classes = num_classes
+        self.num_examples = len(inputs)
+        self.steps_per_epoch = self.num_examples // batch_size if drop_last else -(-self.num_examples // batch_size)
+        self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
+        self._epoch = -1
+        self._indices: tuple[torch.Tensor, ...] = ()
+        self._generator = torch.Generator(self.inputs.device)
+
+    def epoch_of(self, position: int) -> int:
+        """Return the epoch, from 0, that a batch belongs to."""
+        return position // self.steps_per_epoch
+
+    def order(self, epoch: int) -> torch.Tensor:
+        """Return the order in which an epoch draws the examples, int64, on the CPU."""
+        return rng.permutation(self.seed, epoch, self.num_examples)
+
+    def batch(self, position: int) -> Batch:
+        """Return batch number `position` of the run.
+
+        Raises:
+            IndexError: the position is negative or past the last epoch.
+        """
+        if position < 0 or (self.num_batches is not None and position >= self.num_batches):
+            raise IndexError(f"no batch {position}: there are {self.num_batches or 'endlessly many'}, from 0")
+        indices = self.indices(position)
+        inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
+        batch = Batch(inputs, self.targets.index_select(0, indices))
+        if self.augment:
+            self._generator.manual_seed(rng.key(self.seed, "augment", position))
+            for augmentation in self.augment:
+                result = augmentation(batch.inputs, self._generator)
+                batch = self._mixed(result, batch) if isinstance(result, Mixed) else batch._replace(inputs=result)
+        return batch
+
+    def indices(self, position: int) -> torch.Tensor:
+        """Return which examples batch `position` consists of, int64, in its order."""
+        epoch, number = divmod(position, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._indices = self.order(epoch).to(self.inputs.device).split(self.batch_size)
+            self._epoch = epoch
+        return self._indices[number]
+
+    def _mixed(self, result: Mixed, batch: Batch) -> Batch:
+        targets = batch.targets
+        if not targets.is_floating_point():
+            if self.num_classes is None or targets.dim() != 1:
+                raise UsageError("only values, and classes whose number is known, can be mixed: give num_classes")
+            targets = functional.one_hot(targets, self.num_classes).to(result.weights.dtype)
+        weights = result.weights.reshape(-1, *(1,) * (targets.dim() - 1))
+        return Batch(result.inputs, targets.index_select(0, result.partners).lerp_(targets, weights))

@@ -1,0 +1,114 @@
+"""Data in memory: inputs, targets, and what a model and a loss have to know about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from ...errors import DataError
+from .stored import Examples, Step, Stored
+
+Task = Literal["classes", "values", "tokens", "none"]
+_PIECE = 1 << 24  # bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in memory.
+
+    Args:
+        inputs: shape (examples, *input_shape), floating point, or, with `decode`, as they are stored; tokens are int64,
+            shape (examples, length).
+        targets: by task: `classes`: class numbers, int64, shape (examples,); `values`: floating point, shape (examples,
+            num_outputs); `tokens`: the token that follows each, int64, shape (examples, length); `none`: ignored.
+        task: which of these.
+        num_outputs: how many outputs a model needs: classes, values per example, or the size of the vocabulary.
+        class_names: one name per class, or nothing.
+        description: what it is and where it comes from, in one sentence.
+        splits: positions of the parts that come with the data, by `train`, `val` or `test`; the rest is split by
+            `split`.
+        facts: what is known about the data, such as the loss of the best model.
+        decode: what makes a batch of stored inputs floating point: bytes stay bytes in memory.
+        mapped: whether the inputs are a memory map, of which only batches are ever read.
+        in_order: whether neighbours belong together (pieces of one text), so that parts must be stretches.
+
+    Raises:
+        DataError: these do not fit together.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    task: Task
+    num_outputs: int
+    class_names: tuple[str, ...] = ()
+    description: str = ""
+    splits: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    decode: Step | None = None
+    mapped: bool = False
+    in_order: bool = False
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example."""
+        return tuple(self.inputs.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, positions: torch.Tensor) -> Examples:
+        """Return the inputs at some positions: a tensor, or what becomes one batch by batch."""
+        if self.decode is None and not self.mapped:
+            return self.inputs[positions]
+        return Stored(self.inputs, positions, (self.decode,) if self.decode else (), mapped=self.mapped)
+
+    def sha256(self) -> str:
+        """Return a hash of all inputs and targets, read piece by piece."""
+        found = hashlib.sha256()
+        for tensor in (self.inputs, self.targets):
+            for rows in tensor.split(max(1, _PIECE * len(tensor) // max(1, tensor.nbytes))):
+                found.update(rows.contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+    def __post_init__(self) -> None:
+        inputs, targets = self.inputs, self.targets
+        if self.task == "tokens":
+            _check_tokens("inputs", inputs, self.num_outputs)
+        elif inputs.dim() < 2 or not (inputs.is_floating_point() or (self.decode and not inputs.is_complex())):
+            raise DataError(f"inputs must be floating point, shape (examples, …), got {_shape(inputs)}")
+        if len(inputs) != len(targets):
+            raise DataError(f"{len(inputs)} inputs do not match {len(targets)} targets")
+        if not len(inputs):
+            raise DataError("there are no examples")
+        if self.task == "classes":
+            if targets.dim() != 1 or targets.dtype != torch.int64:
+                raise DataError(f"class targets must be int64, shape (examples,), got {_shape(targets)}")
+            low, high = int(targets.min()), int(targets.max())
+            if low < 0 or high >= self.num_outputs:
+                raise DataError(f"class numbers must be 0 to {self.num_outputs - 1}, got {low} to {high}")
+        elif self.task == "tokens":
+            _check_tokens("targets", targets, self.num_outputs)
+            if targets.shape != inputs.shape:
+                raise DataError(f"targets must be tokens of the shape of the inputs, got {_shape(targets)}")
+        elif self.task == "none":
+            pass
+        elif not targets.is_floating_point() or targets.shape != (len(inputs), self.num_outputs):
+            expected = f"floating point, shape ({len(inputs)}, {self.num_outputs})"
+            raise DataError(f"targets must be {expected}, got {_shape(targets)}")
+        if self.class_names and len(self.class_names) != self.num_outputs:
+            raise DataError(f"{len(self.class_names)} class names do not match {self.num_outputs} classes")
+
+
+def _check_tokens(name: str, tokens: torch.Tensor, size: int) -> None:
+    if tokens.dim() != 2 or tokens.dtype != torch.int64:
+        raise DataError(f"{name} must be tokens: int64, shape (examples, length), got {_shape(tokens)}")
+    if tokens.numel() and not (int(tokens.min()) >= 0 and int(tokens.max()) < size):
+        raise DataError(f"{name} must be tokens from 0 to {size - 1}, got {int(tokens.min())} to {int(tokens.max())}")
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}, shape {tuple(tensor.shape)}"

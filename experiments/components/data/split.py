@@ -1,0 +1,126 @@
+"""Training, validation and test parts: disjoint, seeded, stratified by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...errors import DataError, UsageError
+from ...system import rng
+from .dataset import Dataset
+from .stored import Examples
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a data set.
+
+    Args:
+        inputs: shape (examples, *input_shape): a tensor, or `Stored`, which gives one for each slice.
+        targets: one per input.
+        positions: where these examples are in the data set, int64.
+    """
+
+    inputs: Examples
+    targets: torch.Tensor
+    positions: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The parts of a data set; `val` and `test` are None where none was asked for."""
+
+    train: Part
+    val: Part | None = None
+    test: Part | None = None
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of examples by part."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: len(part) for name, part in parts.items() if part is not None}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{size} {name}" for name, size in self.sizes().items())
+
+
+def split(
+    dataset: Dataset, *, val: float = 0.2, test: float = 0.2, split_seed: int = 0, subset: int | None = None
+) -> Splits:
+    """Split a data set at random, each class in proportion.
+
+    All parts are stretches of one order of the examples, in which every stretch has the classes in proportion up to
+    one or two examples. So another `val` leaves the test part as it is, and a small subset is part of a larger one.
+    A part that comes with the data (`dataset.splits`) is used as it is, and its fraction is not looked at.
+    Data whose order matters (`dataset.in_order`) is cut into stretches: training first, then validation, test last.
+
+    Args:
+        dataset: what to split.
+        val: the fraction of all examples (of the rest, if the test part comes with the data) for validation.
+        test: the fraction of all examples for testing.
+        split_seed: of the order; apart from the run's seed, so that runs of different seeds share their test part.
+        subset: at most this many training examples.
+
+    Raises:
+        UsageError: the fractions leave nothing for training or for a part that was asked for.
+        DataError: the parts that come with the data overlap.
+    """
+    own = dict(dataset.splits)
+    if len(torch.cat([torch.empty(0, dtype=torch.int64), *own.values()]).unique()) != sum(map(len, own.values())):
+        raise DataError("the parts that come with the data overlap")
+    taken = torch.zeros(len(dataset), dtype=torch.bool)
+    for name in own:
+        if name != "train":
+            taken[own[name]] = True
+    rest = own["train"] if "train" in own else (~taken).nonzero()[:, 0]
+    if dataset.in_order:
+        rest = rest.flip(0)  # what is taken first comes last
+    else:
+        rest = rest[stratified_order(dataset.targets[rest], dataset.task == "classes", split_seed)]
+    total, parts = len(rest), {}
+    for name, fraction in (("test", test), ("val", val)):
+        if name in own:
+            parts[name] = own[name]
+        elif fraction:
+            size = _size(name, fraction, total)
+            parts[name], rest = rest[:size], rest[size:]
+    if not len(rest):
+        raise UsageError(f"val {val} and test {test} leave none of the {total} examples for training")
+    if subset is not None and not 1 <= subset <= len(rest):
+        raise UsageError(f"subset must be 1 to {len(rest)}, the size of the training part, got {subset}")
+    parts["train"] = rest[-subset:] if dataset.in_order and subset else rest[:subset]
+    return Splits(**{name: _part(dataset, positions) for name, positions in parts.items()})
+
+
+def _size(name: str, fraction: float, total: int) -> int:
+    if not 0 <= fraction < 1:
+        raise UsageError(f"{name} must be a fraction, at least 0 and below 1, got {fraction!r}")
+    size = round(fraction * total)
+    if not size:
+        raise UsageError(f"{name} {fraction} of {total} examples is not one example")
+    return size
+
+
+def _part(dataset: Dataset, positions: torch.Tensor) -> Part:
+    positions = positions.sort().values  # the order of the data: which example comes when is for Batches to say
+    return Part(dataset.rows(positions), dataset.targets[positions], positions)
+
+
+def stratified_order(targets: torch.Tensor, is_classes: bool, seed: int) -> torch.Tensor:
+    """Return a random order of the examples in which each stretch holds the classes in proportion.
+
+    Each class is put in random order and spread evenly over the unit interval: example i of n in its class goes to
+    (i + 1/2) / n; ties are broken at random. Values have no classes, and any order serves.
+    """
+    generator = rng.generator(seed, "split")
+    shuffled = torch.randperm(len(targets), generator=generator)
+    if not is_classes:
+        return shuffled
+    place = torch.empty(len(targets), dtype=torch.float64)
+    for number in targets.unique():
+        members = shuffled[targets[shuffled] == number]
+        place[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    return shuffled[place[shuffled].argsort(stable=True)]

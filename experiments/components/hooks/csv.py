@@ -1,0 +1,78 @@
+"""Metric rows as a table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError
+from ...system import storage
+from ...system.json_text import encode_json
+from . import register_hook
+from .hook import Hook
+
+
+@register_hook("csv", source="RFC 4180")
+class CsvHook(Hook):
+    """Write every metrics row into a CSV file as well.
+
+    The first line has the names. A row that brings a new one gives all others an empty cell there, for which the file
+    is written anew; a value that is not finite is an empty cell too. The file is derived from the metrics log: a
+    resumed run writes it anew, so that it holds neither more nor less.
+
+    Args:
+        path: the file; null for `metrics.csv` in the session's summary_dir.
+    """
+
+    chief_only = True
+
+    def __init__(self, path: str | None = None):
+        self.path = path
+        self._columns: list[str] = []
+        self._out: storage.AppendFile | None = None
+
+    def begin(self, session: Any) -> None:
+        if self.path is None and session.summary_dir is None:
+            raise UsageError("CsvHook needs a path in a session with neither summary_dir nor checkpoint_dir")
+        self._path = Path(self.path) if self.path is not None else session.summary_dir / "metrics.csv"
+        self._rows = session.rows
+        self._rows.subscribe(self._add)
+        session.on_close(self._close)
+
+    def after_create_session(self, session: Any) -> None:
+        self._write_all()
+
+    def _add(self, row: dict[str, Any]) -> None:
+        plain = json.loads(encode_json(row))  # what the log has, so that a row written now and one read back are alike
+        if self._out is None or any(name not in self._columns for name in plain):
+            self._write_all()
+        else:
+            self._out.append(_text([self._cells(plain)]))
+
+    def _write_all(self) -> None:
+        self._close()
+        rows = self._rows.rows()
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        storage.make_dir(self._path.parent, exist_ok=True)
+        header = [self._columns] if self._columns else []
+        storage.write_derived(self._path, _text([*header, *(self._cells(row) for row in rows)]))
+        self._out = storage.AppendFile(self._path)
+
+    def _cells(self, row: dict[str, Any]) -> list[Any]:
+        values = [row.get(name) for name in self._columns]
+        return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+
+    def _close(self) -> None:
+        if self._out is not None:
+            self._out.close()
+            self._out = None
+
+
+def _text(lines: Iterable[Iterable[Any]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue().encode()

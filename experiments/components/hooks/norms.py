@@ -1,0 +1,102 @@
+"""How large gradients, weights and updates are, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import UsageError
+from ..optimizers.shared.parameter_groups import selected, trainable
+from . import register_hook
+from .hook import Every, Hook
+
+
+@register_hook("norms", source="LARS (You et al., 2017, arXiv:1708.03888), whose trust ratio is built from these norms")
+class NormsHook(Hook):
+    """Write the L2 norms of gradients, weights and updates as a metrics row, with the ratio of update to weight.
+
+        update = w_after - w_before
+        ratio = |update| / |w_before|
+
+    `norm/grad`, `norm/weight`, `norm/update` and `norm/ratio` are those of all trainable parameters together;
+    `norm/grad/NAME` and so on those of one parameter. The gradient is that before clipping, the weight that before the
+    update. What a step does not have, the gradient of an unused parameter or the ratio to weights of norm 0, is null.
+    All numbers of a row come from the device in one transfer; steps that are not due cost nothing.
+
+    Args:
+        every: when, in steps or epochs.
+        match: which parameters get norms of their own: globs over names, or the words bias, norm, conv, linear and
+            embedding, as for parameter groups; an empty list leaves the totals.
+
+    Raises:
+        UsageError: the trigger counts seconds, or a glob matches nothing.
+    """
+
+    may_draw = False
+
+    def __init__(
+        self,
+        every: Every = Every(steps=100),  # noqa: B008 (frozen)
+        match: Sequence[str] = ("*",),
+    ):
+        if every.secs is not None:
+            raise UsageError("NormsHook takes a trigger in steps or epochs: metric rows belong to steps")
+        self.trigger = every
+        self.match = tuple(match)
+        self._before: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._defer = False
+
+    def after_create_session(self, session: Any) -> None:
+        named = trainable(session.train_op.model)
+        self._parameters = {str(each.name): each.parameter for each in named}
+        chosen = selected(self.match, named, "norms")
+        self._shown = [name for position, name in enumerate(self._parameters) if position in chosen]
+
+    def before_run(self, ctx: Any) -> None:
+        gate = ctx.train_op.gate
+        self._defer = gate is not None and gate.deferred
+
+    def after_gradients(self, ctx: Any) -> None:
+        parameters = [parameter.detach() for parameter in self._parameters.values()]
+        gradients = [parameter.grad for parameter in self._parameters.values()]
+        self._has_gradient = [gradient is not None for gradient in gradients]
+        self._norms = _norms([_dense(gradient) for gradient in gradients if gradient is not None]) + _norms(parameters)
+        self._before = [parameter.clone() for parameter in parameters]
+
+    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        if self._defer:  # looking at gradients has ended the gate's late answers; nobody has to look until the next row
+            ctx.train_op.gate.defer(ctx.train_op.optimizer)
+        after = [parameter.detach() for parameter in self._parameters.values()]
+        updates = [now - before for now, before in zip(after, self._before, strict=True)]
+        norms = self._norms + _norms(updates)
+        numbers = iter(torch.stack([norm.double().to(after[0].device) for norm in norms]).tolist())
+        self._before, self._norms = [], []
+        gradients = [next(numbers) if has else None for has in self._has_gradient]
+        weights = [next(numbers) for _ in after]
+        ctx.session.write_row(**self._row(gradients, weights, list(numbers)))
+
+    def _row(self, gradients: list[float | None], weights: list[float], updates: list[float]) -> dict[str, Any]:
+        of = dict(zip(self._parameters, zip(gradients, weights, updates, strict=True), strict=True))
+        totals = math.hypot(*(g for g in gradients if g is not None)), math.hypot(*weights), math.hypot(*updates)
+        row: dict[str, float | None] = {}
+        for suffix, (gradient, weight, update) in [("", totals), *((f"/{name}", of[name]) for name in self._shown)]:
+            row[f"norm/grad{suffix}"] = gradient
+            row[f"norm/weight{suffix}"] = weight
+            row[f"norm/update{suffix}"] = update
+            row[f"norm/ratio{suffix}"] = update / weight if weight else None
+        return row
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient
+
+
+def _norms(tensors: list[Tensor]) -> list[Tensor]:
+    """Return the L2 norm of each tensor, on its device; half precision is summed in float32."""
+    wide = [t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in tensors]
+    return list(torch._foreach_norm(wide)) if wide else []

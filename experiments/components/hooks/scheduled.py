@@ -1,0 +1,66 @@
+"""What the hooks that feed scheduled values share: they keep the evaluations that some schedules go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import UsageError, unknown_name
+from ..schedules import watching
+from .hook import Evaluation, Hook, Phase
+
+
+class ScheduledHook(Hook):
+    """Feeds what a schedule says, a function of the step and, for a schedule that watches a metric, of evaluations.
+
+    The evaluations are its only state, and what the schedule makes of them is worked out again from all of them.
+
+    Args:
+        schedule: a function of the step.
+
+    Raises:
+        UsageError: nothing in the session measures the metric that the schedule watches.
+    """
+
+    phase = Phase.CONTROL
+
+    def __init__(self, schedule: Callable[[int], float]):
+        self.schedule = schedule
+        self._watching = watching(schedule)
+        self._evaluations: list[tuple[int, dict[str, float]]] = []
+
+    def begin(self, session: Any) -> None:
+        self._go_by([])
+        if self._watching:
+            for part in self._watching:
+                _check_metric(part.metric, session.evaluators)
+            session.on_evaluation(self._record)
+
+    def _record(self, evaluation: Evaluation) -> None:
+        """Note an evaluation; splits that are measured separately at one step make one."""
+        last, known = self._evaluations[-1] if self._evaluations else (-1, {})
+        if evaluation.step == last:
+            self._go_by([*self._evaluations[:-1], (last, {**known, **evaluation.values})])
+        elif evaluation.step > last:
+            self._go_by([*self._evaluations, (evaluation.step, dict(evaluation.values))])
+
+    def _go_by(self, evaluations: list[tuple[int, dict[str, float]]]) -> None:
+        self._evaluations = evaluations
+        for part in self._watching:
+            part.see(evaluations)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluations": self._evaluations} if self._watching else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._go_by([(step, values) for step, values in state.get("evaluations", [])])
+
+
+def _check_metric(metric: str, evaluators: dict[str, Any]) -> None:
+    split = metric.partition("/")[0]
+    if split not in evaluators:
+        have = f"it has {', '.join(evaluators)}" if evaluators else "it has none"
+        raise UsageError(f"the schedule watches {metric}, but the session has no evaluator '{split}': {have}")
+    measured = getattr(evaluators[split], "metrics", None)
+    if measured is not None and metric not in (names := [f"{split}/{name}" for name in ("loss", *measured)]):
+        raise UsageError(f"the schedule watches what is not measured: {unknown_name('metric', metric, names)}")

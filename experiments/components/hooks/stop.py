@@ -1,0 +1,148 @@
+"""Ends of a session: at a step, after a time, at a target, or when nothing improves any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ...errors import UsageError
+from ...registry.arguments import Count, Natural, Positive
+from . import register_hook
+from .hook import Hook, Phase
+
+
+@register_hook("stop_at_step", source="tf.train.StopAtStepHook (TensorFlow 1)")
+class StopAtStepHook(Hook):
+    """Stop after a number of steps.
+
+    Args:
+        last_step: stop when so many updates are complete in all.
+        num_steps: stop after so many more than the session starts with. Give one of the two.
+
+    Raises:
+        UsageError: both or none are given.
+    """
+
+    phase = Phase.CONTROL
+    stops = True
+
+    def __init__(self, last_step: Count | None = None, num_steps: Count | None = None):
+        if (last_step is None) == (num_steps is None):
+            raise UsageError("StopAtStepHook takes exactly one of last_step and num_steps")
+        self.last_step = last_step
+        self.num_steps = num_steps
+
+    def after_create_session(self, session: Any) -> None:
+        if self.last_step is None:
+            self.last_step = session.step + self.num_steps
+        self._stop_if_there(session)
+
+    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        if ctx.step >= self.last_step:
+            self._stop_if_there(ctx.session)
+
+    def _stop_if_there(self, session: Any) -> None:
+        if session.step >= self.last_step:
+            session.request_stop(f"step {session.step} is the last", "done")
+
+
+@register_hook("stop_after", source="AlgoPerf (Dahl et al., 2023), which ends runs by a time budget")
+class StopAfterHook(Hook):
+    """Stop when so much time was spent in the run, earlier processes included.
+
+    Args:
+        secs: the budget in seconds.
+    """
+
+    phase = Phase.CONTROL
+    stops = True
+
+    def __init__(self, secs: Positive):
+        self.secs = secs
+
+    def after_create_session(self, session: Any) -> None:
+        self._stop_if_spent(session)
+
+    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        self._stop_if_spent(ctx.session)
+
+    def _stop_if_spent(self, session: Any) -> None:
+        if session.elapsed_secs >= self.secs:
+            session.request_stop(f"the time budget of {self.secs:g} s is spent")
+
+
+@register_hook(
+    "early_stopping",
+    source="Prechelt, 1998; stop_if_higher_hook and stop_if_no_decrease_hook (TensorFlow Estimator)",
+)
+class EarlyStoppingHook(Hook):
+    """Stop at a target, or when a metric has not improved for some evaluations.
+
+    Args:
+        metric: what is watched, such as `val/accuracy`.
+        mode: whether `max` or `min` is better.
+        patience: evaluations in a row without a new best value after which to stop; null never does.
+        target: stop once the metric is at least (mode `min`: at most) this; null never does.
+        min_steps: evaluations before so many completed steps do not count.
+    """
+
+    phase = Phase.CONTROL
+
+    def __init__(
+        self,
+        metric: str,
+        mode: Literal["max", "min"] = "max",
+        patience: Count | None = None,
+        target: float | None = None,
+        min_steps: Natural = 0,
+    ):
+        self.metric, self.mode, self.patience, self.target = metric, mode, patience, target
+        self.min_steps = min_steps
+        self._best: float | None = None
+        self._since_best = 0
+        self._last_step = -1
+        self._reason = ""  # for which it has asked for the end
+
+    def after_create_session(self, session: Any) -> None:
+        if self._reason:  # the process ended between asking and stopping
+            session.request_stop(self._reason)
+
+    def begin(self, session: Any) -> None:
+        self._session = session
+        session.on_evaluation(self._watch)
+
+    def _watch(self, evaluation: Any) -> None:
+        if self.metric not in evaluation.values or evaluation.step <= self._last_step:
+            return
+        if evaluation.step < self.min_steps:
+            return
+        value = evaluation.values[self.metric]
+        self._last_step = evaluation.step
+        better = value == value and (
+            self._best is None or (value > self._best if self.mode == "max" else value < self._best)
+        )
+        self._best, self._since_best = (value, 0) if better else (self._best, self._since_best + 1)
+        if self.target is not None and (value >= self.target if self.mode == "max" else value <= self.target):
+            self._reason = f"{self.metric} {value:.4g} reached the target {self.target:g}"
+        elif self.patience is not None and self._since_best >= self.patience:
+            self._reason = f"{self.metric} has not improved in {self.patience} evaluations"
+        if self._reason:
+            self._session.request_stop(self._reason)
+
+    def _rule(self) -> list[Any]:
+        return [self.metric, self.mode, self.patience, self.target, self.min_steps]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rule": self._rule(),
+            "best": self._best,
+            "since_best": self._since_best,
+            "last_step": self._last_step,
+            "reason": self._reason,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._last_step = state["last_step"]
+        if state["rule"][:2] == self._rule()[:2]:  # a best value of another metric means nothing here
+            self._best, self._since_best = state["best"], state["since_best"]
+        self._reason = state["reason"] if state["rule"] == self._rule() else ""

@@ -1,0 +1,123 @@
+"""TensorBoard summaries."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError
+from ...registry.arguments import Count
+from ...system import storage
+from . import register_hook
+from .hook import Every, Hook, RunArgs
+
+_OURS = ".optrun"  # at the end of the files that this hook may delete
+_WHERE = ("step", "batch", "examples", "epoch", "time")
+
+
+@register_hook("summary", source="tf.train.SummarySaverHook (TensorFlow 1)")
+class SummaryHook(Hook):
+    """Write scalars for TensorBoard: what it fetches at its trigger, and every evaluation.
+
+    The event files are derived: when a run is resumed they are written anew from the metrics log, so that they hold
+    neither more nor less than it. If the log lacks what this hook fetches, the old files stay, and TensorBoard is told
+    to forget their points after the restored step.
+
+    Args:
+        log_dir: the folder of the event files; null for the session's summary_dir.
+        every: when to fetch.
+        fetches: what: `loss`, `lr`, `grad_norm`, a hyperparameter.
+        first: the step of the first one; by default one interval. TensorFlow 1 writes its first at step 1.
+    """
+
+    chief_only = True
+    may_draw = False
+
+    def __init__(
+        self,
+        log_dir: str | None = None,
+        every: Every = Every(steps=100),  # noqa: B008 (frozen)
+        fetches: Sequence[str] = ("loss", "lr"),
+        first: Count | None = None,
+    ):
+        self.trigger = every.starting(first)
+        self.log_dir = log_dir
+        self._request = RunArgs(tuple(fetches))
+        self._writer: Any = None
+
+    def begin(self, session: Any) -> None:
+        self._folder = Path(self.log_dir) if self.log_dir is not None else _folder_of(session)
+        self._session = session
+        session.on_evaluation(lambda evaluation: self._write(evaluation.step, evaluation.values))
+        session.on_close(_keep_writers_quiet())
+        session.on_close(self._close)
+
+    def after_create_session(self, session: Any) -> None:
+        self._close()
+        with storage.explain("write", self._folder):
+            self._open(session)
+
+    def _open(self, session: Any) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        rows = session.rows.rows()
+        if rows and not all(any(name in row for row in rows) for name in self._request.fetches):
+            self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1, filename_suffix=_OURS)
+            return
+        for old in self._folder.glob(f"events.out.tfevents.*{_OURS}"):
+            os.unlink(old)
+        self._writer = SummaryWriter(str(self._folder), filename_suffix=_OURS)
+        for row in rows:
+            values = {name: value for name, value in row.items() if name not in _WHERE and value is not None}
+            self._write(row["step"], values)
+
+    def before_run(self, ctx: Any) -> RunArgs:
+        return self._request
+
+    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        self._write(ctx.step, values)
+
+    def end(self, session: Any, outcome: str) -> None:
+        if self._writer is not None:
+            with storage.explain("write", self._folder):
+                self._writer.flush()
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        with storage.explain("write", self._folder):
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            with storage.explain("write", self._folder):
+                writer.close()
+
+
+def _keep_writers_quiet() -> Callable[[], None]:
+    """Let TensorBoard's threads die of a disk that refuses without a traceback; return what undoes this.
+
+    The next call of the writer raises the error again, in the thread that can do something about it.
+    """
+    before = threading.excepthook
+
+    def unless_known(failure: Any) -> None:
+        if not (isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__):
+            before(failure)
+
+    threading.excepthook = unless_known
+
+    def undo() -> None:
+        if threading.excepthook is unless_known:
+            threading.excepthook = before
+
+    return undo
+
+
+def _folder_of(session: Any) -> Path:
+    if session.summary_dir is None:
+        raise UsageError("SummaryHook needs log_dir in a session with neither summary_dir nor checkpoint_dir")
+    return session.summary_dir

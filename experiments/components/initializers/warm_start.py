@@ -1,0 +1,194 @@
+"""Warm start: initial weights from another run, or from a file of named arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ...errors import DataError, UsageError, nearest
+from ...run_directory import checkpoints
+from ...run_directory.lookup import find_run
+from ...run_directory.run import Run
+from ...run_directory.run_dir import parse_checkpoint_name
+from . import register_init
+
+log = logging.getLogger("optrun")
+
+_FILES = (".npz", ".safetensors")
+
+
+def _fingerprint(args: Mapping[str, Any]) -> str:
+    path = _file(args["from"], args["checkpoint"])
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@register_init(
+    "warm_start",
+    source="tf.train.warm_start and init_from_checkpoint (TensorFlow 1)",
+    fingerprint=_fingerprint,
+    example={"from": "mom-0001", "checkpoint": "best", "map": {"head.*": None}, "only": ["blocks.*"]},
+)
+def warm_start(
+    model: nn.Module,
+    *,
+    from_: str,
+    checkpoint: Literal["last", "best"] | int = "last",
+    weights: Literal["raw", "ema"] = "raw",
+    map: dict[str, str | None] | None = None,
+    only: tuple[str, ...] | None = None,
+) -> None:
+    """Take over weights and buffers by name from another run, or from an .npz or .safetensors file.
+
+    Every tensor of the model must be found, and every tensor of the source must find its place; `only` and `map` say
+    otherwise where that is meant. Nothing but the model is taken over: optimizer, step and metrics start anew.
+
+    Args:
+        model: whose parameters and buffers are set.
+        from: a run (a name, the beginning of one, `@1` for the latest, a path), or a file of named arrays.
+        checkpoint: which one of a run: last, best, or a step.
+        weights: raw, or ema for the averages that the update `ema` kept in that run.
+        map: names in the source to names in the model; a `*` on both sides stands for the same text, and null leaves a
+            tensor of the source out: {"fc.*": "head.*", "aux.*": null}. The first pattern that matches counts.
+        only: patterns of the model's names to set; all others keep their own start.
+
+    Raises:
+        UsageError: a name finds no place, or shapes differ; the message lists them.
+        DataError: the file is missing or is none.
+        CheckpointError: the checkpoint is damaged.
+
+    Source: tf.train.warm_start and tf.train.init_from_checkpoint, TensorFlow 1.
+    """
+    path = _file(from_, checkpoint)
+    found = _renamed(_read(path, weights), map or {}, path)
+    places = dict(model.state_dict())
+    if only is not None:
+        for glob in only:
+            if not any(fnmatchcase(name, glob) for name in places):
+                raise UsageError(f"only: '{glob}' matches none of the model's {_some(places)}")
+        places = {name: place for name, place in places.items() if any(fnmatchcase(name, glob) for glob in only)}
+        found = {name: value for name, value in found.items() if name in places}
+    _check_fit(places, found, path, "`only`" if only is None else "")
+    with torch.no_grad():
+        for name, place in places.items():
+            place.copy_(found[name])
+    log.info("took %d tensors from %s", len(places), path)
+
+
+def _file(source: str, checkpoint: str | int) -> Path:
+    """Return the file that holds the weights."""
+    path = Path(source).expanduser()
+    if path.suffix in _FILES:
+        if not path.is_file():
+            raise DataError(f"no file {path}")
+        return path
+    return Run(find_run(source)).checkpoint(checkpoint).path
+
+
+def _read(path: Path, weights: str) -> dict[str, Tensor]:
+    if path.suffix == ".npz":
+        return _read_arrays(path)
+    if parse_checkpoint_name(path.name) is not None:
+        return _read_checkpoint(path, weights)
+    if weights == "ema":
+        raise UsageError(f"{path} is no checkpoint of a run, so that it has no averages for `weights: ema`")
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(np.array(archive[name], order="C")) for name in archive.files}
+    except (
+        OSError, EOFError, ValueError, TypeError, AttributeError, MemoryError, zipfile.BadZipFile, KeyError
+    ) as error:  # fmt: skip
+        raise DataError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
+
+
+def _read_checkpoint(path: Path, weights: str) -> dict[str, Tensor]:
+    tensors, facts = checkpoints.load(path)
+    state = dict(checkpoints.unflatten_state(tensors, facts["state"]["model"]))
+    if weights == "ema":
+        updates = checkpoints.unflatten_state(tensors, facts["state"]["updates"])
+        averages = next((update["state"]["shadows"] for update in updates if update["kind"] == "Ema"), None)
+        if averages is None:
+            raise UsageError(f"{path} has no averaged weights: its run had no update `ema`")
+        state |= averages
+    return state
+
+
+def _renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str | None], path: Path) -> dict[str, Tensor]:
+    """Return the tensors under the model's names."""
+    renamed: dict[str, Tensor] = {}
+    origins: dict[str, str] = {}
+    used = set()
+    for old, tensor in tensors.items():
+        new: str | None = old
+        for pattern, target in names.items():
+            if (texts := _stars(pattern, old)) is not None:
+                used.add(pattern)
+                new = None if target is None else _filled(pattern, target, texts)
+                break
+        if new is None:
+            continue
+        if new in renamed:
+            raise UsageError(f"{origins[new]} and {old} of {path} would both become {new}")
+        renamed[new], origins[new] = tensor, old
+    if unused := [pattern for pattern in names if pattern not in used]:
+        guess = nearest(unused[0], list(tensors))
+        hint = f"; the nearest is '{guess}'" if guess else f"; it has {_some(tensors)}"
+        raise UsageError(f"map: '{unused[0]}' matches nothing in {path}{hint}")
+    return renamed
+
+
+def _stars(pattern: str, name: str) -> tuple[str, ...] | None:
+    """Return what each `*` of the pattern stands for in `name`, or None where they do not match."""
+    match = re.fullmatch("(.*)".join(re.escape(part) for part in pattern.split("*")), name, re.DOTALL)
+    return match.groups() if match else None
+
+
+def _filled(pattern: str, target: str, texts: tuple[str, ...]) -> str:
+    if target.count("*") not in (0, len(texts)):
+        raise UsageError(f"map: '{pattern}' and '{target}' need as many * on both sides")
+    parts = target.split("*")
+    return parts[0] + "".join(text + part for text, part in zip(texts, parts[1:], strict=False))
+
+
+def _check_fit(places: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, way_out: str) -> None:
+    problems = []
+    if missing := [name for name in places if name not in found]:
+        hint = f" (name them with `map`, or leave them to the model with {way_out})" if way_out else ""
+        problems.append(f"{path} has nothing for {_some(missing)} of the model{hint}")
+    if homeless := [name for name in found if name not in places]:
+        problems.append(
+            f"the model has no place for {_some(homeless)} of {path} (rename them in `map`, or map to null)"
+        )
+    for name in (name for name in places if name in found):
+        if found[name].shape != places[name].shape:
+            problems.append(f"{name} has shape {tuple(found[name].shape)} there, {tuple(places[name].shape)} here")
+        elif found[name].is_floating_point() != places[name].is_floating_point():
+            problems.append(f"{name} is {found[name].dtype} there, {places[name].dtype} here")
+    if problems:
+        raise UsageError("; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if problems[6:] else ""))
+
+
+def _some(names: Mapping[str, Any] | Sequence[str], most: int = 5) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -1,0 +1,53 @@
+"""Metrics by name: functions `(outputs, targets, *, …) -> tensor of one value per example`, averaged over a split.
+
+A metric that is no mean over the examples is a class with a second method: its instances return one row of numbers
+per example, and `finish(means)` makes the metric's value from their means over the split, float64. So every metric is a
+function of sums, and the same for every batch size.
+
+Facts: `mode` (`max` or `min` is better), `margin` (the difference, in the metric's unit, below which two results
+count as equivalent in a comparison) and `task` (`classes`, `values` or `tokens`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...registry import Component, Registry
+from ...registry.argument_checks import bound_component
+
+if TYPE_CHECKING:
+    import torch
+
+registry = Registry("metric", __name__, given=2)
+register_metric = registry.register
+
+
+def make_metric(
+    name: str | Component, *, base: Path = Path(), **args: Any
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return the metric called `name` as a function of (outputs, targets), one value or row of values per example.
+
+    Raises:
+        UsageError: an unknown name, or an unknown or impossible argument.
+    """
+    return bound_component(registry, name, base, args)
+
+
+def metric_value(metric: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], means: torch.Tensor) -> float:
+    """Return the value of a metric over a split.
+
+    Args:
+        metric: as `make_metric` returns it.
+        means: what it gave, averaged over the examples.
+
+    Raises:
+        ValueError: that is not one number.
+    """
+    finish = getattr(metric, "finish", None)
+    value = means if finish is None else finish(means)
+    size = value.numel() if hasattr(value, "numel") else 1
+    if size != 1:
+        raise ValueError(f"a metric must come to one number, not a tensor of shape {tuple(value.shape)}")
+    return float(value)

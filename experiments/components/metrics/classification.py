@@ -1,0 +1,69 @@
+"""Metrics of classifiers besides accuracy."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from ...errors import UsageError
+from ...registry.arguments import Count
+from . import register_metric
+
+
+@register_metric(
+    "top_k", source="Russakovsky et al., 2015, arXiv:1409.0575, section 4.1", mode="max", margin=0.005, task="classes"
+)
+def top_k(outputs: torch.Tensor, targets: torch.Tensor, *, k: Count = 5) -> torch.Tensor:
+    """Whether the right class is among those with the k highest scores: 1 or 0.
+
+    Of equal scores the class with the lower number comes first. Scores that are not numbers are wrong answers.
+
+    Args:
+        outputs: scores, shape (examples, classes).
+        targets: class numbers, shape (examples,).
+        k: how many answers count; 1 is accuracy.
+
+    Raises:
+        UsageError: there are no more than k classes, so that every answer would be right.
+
+    Source: Russakovsky et al., "ImageNet large scale visual recognition challenge", 2015, section 4.1.
+    """
+    num_classes = outputs.shape[1]
+    if k >= num_classes:
+        raise UsageError(f"with k {k} and {num_classes} classes every answer is right: k must be below {num_classes}")
+    own = outputs.gather(1, targets[:, None])
+    is_before = torch.arange(num_classes, device=outputs.device) < targets[:, None]
+    rank = ((outputs > own) | ((outputs == own) & is_before)).sum(dim=1)
+    return ((rank < k) & ~outputs.isnan().any(dim=1)).float()
+
+
+@register_metric(
+    "macro_f1", source="van Rijsbergen, 1979, Information retrieval, ch. 7", mode="max", margin=0.005, task="classes"
+)
+class MacroF1:
+    """The harmonic mean of precision and recall of each class, averaged over the classes.
+
+        value = mean over classes of  2 hits / (answers + members)
+
+    A class's answers are the examples that are taken for it, its members those that belong to it. Classes without
+    either are left out. Scores that are not numbers are no answer.
+
+    Args:
+        outputs: scores, shape (examples, classes).
+        targets: class numbers, shape (examples,).
+
+    Source: van Rijsbergen, "Information retrieval", 1979, chapter 7; averaged as in Yang and Liu, 1999.
+    """
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each example's hits, answers and members by class, shape (examples, 3, classes)."""
+        best, predicted = outputs.max(dim=1)
+        num_classes = outputs.shape[1]
+        answers = functional.one_hot(predicted, num_classes) * ~best.isnan()[:, None]
+        members = functional.one_hot(targets, num_classes)
+        return torch.stack([answers * members, answers, members], dim=1).float()
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        hits, answers, members = means
+        present = answers + members > 0
+        return (2 * hits[present] / (answers + members)[present]).mean()

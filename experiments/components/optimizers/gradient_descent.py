@@ -1,0 +1,104 @@
+"""Gradient descent, with and without momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from ...registry.arguments import Decay, Positive
+from . import register_optimizer
+from .shared.parameter_groups import WeightDecay, decay_rate
+
+_MEASURED = "best on digits, of a grid by factors of √10: "
+
+
+@register_optimizer(
+    "sgd",
+    source="Robbins and Monro, 1951, doi:10.1214/aoms/1177729586",
+    centre_lr=0.5,
+    centre_source=_MEASURED + "0.5 with an mlp (460 steps), 1 with a resnet (136 steps)",
+)
+def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0) -> torch.optim.Optimizer:
+    """Stochastic gradient descent.
+
+        g = gradient + weight_decay * w
+        w = w - lr * g
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the step length.
+        weight_decay: the L2 penalty's rate, added to the gradient.
+
+    Source: Robbins and Monro, "A stochastic approximation method", 1951.
+    """
+    return torch.optim.SGD(params, lr=lr, weight_decay=decay_rate(weight_decay), fused=True)
+
+
+@register_optimizer(
+    "mom",
+    source="Polyak, 1964, doi:10.1016/0041-5553(64)90137-5",
+    centre_lr=0.1,
+    centre_source=_MEASURED + "0.1 with an mlp (460 steps) and with a resnet (136 steps)",
+)
+def mom(
+    params: Iterable[Any],
+    *,
+    lr: Positive = 0.1,
+    momentum: Decay = 0.9,
+    nesterov: bool = False,
+    weight_decay: WeightDecay = 0.0,
+) -> torch.optim.Optimizer:
+    """Gradient descent with momentum (the heavy ball).
+
+        g = gradient + weight_decay * w
+        a = momentum * a + g
+        w = w - lr * a                      nesterov: w = w - lr * (g + momentum * a)
+
+    The rate stands outside the sum `a`, as in TensorFlow's MomentumOptimizer, so that a change of rate acts at once.
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the step length.
+        momentum: how much of the sum of past gradients is kept; 0 is plain gradient descent.
+        nesterov: whether to look ahead along the momentum.
+        weight_decay: the L2 penalty's rate, added to the gradient.
+
+    Source: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+    """
+    return torch.optim.SGD(
+        params,
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov and momentum > 0,  # without momentum there is nothing to look ahead along
+        weight_decay=decay_rate(weight_decay),
+        fused=True,
+    )
+
+
+@register_optimizer(
+    "nag",
+    source="Sutskever et al., 2013, ICML 28(3):1139-1147",
+    centre_lr=0.1,
+    centre_source=_MEASURED + "0.1 to 0.3 with a resnet (136 steps); as for mom",
+)
+def nag(
+    params: Iterable[Any], *, lr: Positive = 0.1, momentum: Decay = 0.9, weight_decay: WeightDecay = 0.0
+) -> torch.optim.Optimizer:
+    """Nesterov's accelerated gradient: momentum that looks ahead, in the form for deep networks.
+
+        g = gradient + weight_decay * w
+        a = momentum * a + g
+        w = w - lr * (g + momentum * a)
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the step length.
+        momentum: how much of the sum of past gradients is kept.
+        weight_decay: the L2 penalty's rate, added to the gradient.
+
+    Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
+    learning", 2013; after Nesterov, 1983.
+    """
+    return mom(params, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay)

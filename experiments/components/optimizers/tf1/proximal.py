@@ -1,0 +1,131 @@
+"""Proximal rules: a step along the gradient, then the exact step of an L1 and an L2 penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from ....registry.arguments import NonNegative, Positive
+from .. import register_optimizer
+from .rule import Batch, TF1Optimizer, clamped, single
+
+
+class ProximalGradientDescent(TF1Optimizer):
+    """See `proximal_gradient_descent` below."""
+
+    def __init__(self, params: Iterable[Any], *, lr: Positive, l1: NonNegative = 0.0, l2: NonNegative = 0.0):
+        super().__init__(params, lr=lr, l1=l1, l2=l2)
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        lr, l1, l2 = single(group["lr"]), single(group["l1"]), single(group["l2"])
+        torch._foreach_add_(batch.weights, batch.grads, alpha=-lr)
+        if l1:
+            torch._foreach_sub_(batch.weights, clamped(batch.weights, lr * l1))
+        if l2:
+            torch._foreach_div_(batch.weights, 1 + lr * l2)
+
+
+class ProximalAdagrad(TF1Optimizer):
+    """See `proximal_adagrad` below."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive,
+        initial_accumulator_value: Positive = 0.1,
+        l1: NonNegative = 0.0,
+        l2: NonNegative = 0.0,
+    ):
+        super().__init__(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)
+
+    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {"sum": group["initial_accumulator_value"]}
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        lr, l1, l2 = single(group["lr"]), single(group["l1"]), single(group["l2"])
+        weights, sums = batch.weights, batch.slots["sum"]
+        torch._foreach_addcmul_(sums, batch.grads, batch.grads)
+        roots = torch._foreach_sqrt(sums)
+        torch._foreach_addcdiv_(weights, batch.grads, roots, -lr)
+        if not l1 and not l2:
+            return
+        rates = roots
+        torch._foreach_reciprocal_(rates)
+        torch._foreach_mul_(rates, lr)
+        if l1:
+            sizes = torch._foreach_abs(weights)
+            torch._foreach_add_(sizes, rates, alpha=-l1)
+            torch._foreach_clamp_min_(sizes, 0)
+            torch._foreach_sign_(weights)
+            torch._foreach_mul_(weights, sizes)
+        if l2:
+            torch._foreach_mul_(rates, l2)
+            torch._foreach_add_(rates, 1)
+            torch._foreach_div_(weights, rates)
+
+
+@register_optimizer(
+    "proximal_gradient_descent",
+    source="Duchi and Singer, 2009, JMLR 10:2899-2934",
+    centre_lr=0.5,
+    centre_source="as for sgd: without penalties the rule is the same",
+)
+def proximal_gradient_descent(
+    params: Iterable[Any], *, lr: Positive = 0.1, l1: NonNegative = 0.0, l2: NonNegative = 0.0
+) -> torch.optim.Optimizer:
+    """Gradient descent with an L1 and an L2 penalty that each step applies exactly, so that weights become 0.
+
+        w = w - lr * gradient
+        w = sign(w) * max(|w| - lr * l1, 0) / (1 + lr * l2)
+
+    The rule is TensorFlow 1's ProximalGradientDescentOptimizer.
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the step length; TensorFlow's `learning_rate`, which has no default there.
+        l1: the L1 penalty's rate, which makes weights exactly 0; TensorFlow's `l1_regularization_strength`.
+        l2: the L2 penalty's rate; TensorFlow's `l2_regularization_strength`.
+
+    Source: Duchi and Singer, "Efficient online and batch learning using forward backward splitting", 2009;
+    TensorFlow, python/training/proximal_gradient_descent.py and core/kernels/training_ops.cc.
+    """
+    return ProximalGradientDescent(params, lr=lr, l1=l1, l2=l2)
+
+
+@register_optimizer(
+    "proximal_adagrad",
+    source="Duchi, Hazan and Singer, 2011, JMLR 12:2121-2159",
+    centre_lr=0.3,
+    centre_source="as for the flavor tf1 of adagrad: without penalties the rule is the same",
+)
+def proximal_adagrad(
+    params: Iterable[Any],
+    *,
+    lr: Positive = 0.1,
+    initial_accumulator_value: Positive = 0.1,
+    l1: NonNegative = 0.0,
+    l2: NonNegative = 0.0,
+) -> torch.optim.Optimizer:
+    """Adagrad with an L1 and an L2 penalty that each step applies exactly, so that weights become 0.
+
+        n = n + gradient²                   n starts at initial_accumulator_value
+        r = lr / √n
+        w = w - r * gradient
+        w = sign(w) * max(|w| - r * l1, 0) / (1 + r * l2)
+
+    The rule is TensorFlow 1's ProximalAdagradOptimizer.
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the rate, which falls with the sum of squares; TensorFlow's `learning_rate`, which has no default there.
+        initial_accumulator_value: where the sum of squares starts; more makes the first steps shorter.
+        l1: the L1 penalty's rate, which makes weights exactly 0; TensorFlow's `l1_regularization_strength`.
+        l2: the L2 penalty's rate; TensorFlow's `l2_regularization_strength`.
+
+    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
+    2011; TensorFlow, python/training/proximal_adagrad.py and core/kernels/training_ops.cc.
+    """
+    return ProximalAdagrad(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)

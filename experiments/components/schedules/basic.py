@@ -1,0 +1,123 @@
+"""The plain schedules: constant, piecewise constant and cosine."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+from ...config.lengths import Length
+from ...registry.arguments import Fraction, NonNegative
+from . import Steps, register_schedule
+
+
+@register_schedule("constant", source="the optimizer's own rate throughout")
+def constant(step: int) -> float:
+    """Keep the rate: value(step) = 1.
+
+    Args:
+        step: the number of updates applied before this one.
+
+    Source: none needed.
+    """
+    return 1.0
+
+
+def check_piecewise(args: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what is wrong with the arguments of `piecewise` taken together: (argument, message) pairs."""
+    boundaries, factors, values = (args.get(name) for name in ("boundaries", "factors", "values"))
+    problems = []
+    if (factors is None) == (values is None):
+        problems.append(("factors", "give either `factors` (multiples of optimizer.lr) or `values` (rates)"))
+    for name, pieces in (("factors", factors), ("values", values)):
+        if pieces is not None and boundaries is not None and len(pieces) != len(boundaries) + 1:
+            needed = f"{len(boundaries)} boundaries make {len(boundaries) + 1} pieces"
+            problems.append((name, f"expected {len(boundaries) + 1} numbers ({needed})"))
+    if boundaries is not None and not _increases(boundaries):
+        problems.append(("boundaries", "each boundary must lie after the one before"))
+    return problems
+
+
+def _increases(lengths: Sequence[int | Length]) -> bool:
+    """Compare neighbours; those in different units can only be compared once the run's length is known."""
+    pairs = [length if isinstance(length, Length) else Length(length) for length in lengths]
+    return all(first.amount < second.amount for first, second in pairwise(pairs) if first.unit == second.unit)
+
+
+def _piece_starts(args: Mapping[str, Any]) -> list[int]:
+    return [boundary + (args["side"] == "le") for boundary in args["boundaries"]]
+
+
+@register_schedule(
+    "piecewise",
+    source="He et al., 2016, arXiv:1512.03385, section 4.2",
+    check=check_piecewise,
+    changes=_piece_starts,
+    absolute=lambda args: args["values"] is not None,
+)
+def piecewise(
+    step: int,
+    *,
+    boundaries: tuple[Steps, ...],
+    factors: tuple[NonNegative, ...] | None = None,
+    values: tuple[NonNegative, ...] | None = None,
+    side: Literal["lt", "le"] = "lt",
+) -> float:
+    """Hold the rate constant between boundaries.
+
+        value(step) = pieces[i],  i = the number of boundaries b with  b <= step  (side lt)  or  b < step  (side le)
+
+    Args:
+        step: the number of updates applied before this one.
+        boundaries: where a piece ends and the next begins, increasing.
+        factors: one multiple of optimizer.lr per piece: one more than boundaries.
+        values: one learning rate per piece, instead of factors and of optimizer.lr.
+        side: `lt`: a piece lasts while step < boundary, as in torch's MultiStepLR; `le`: while step <= boundary, as
+            in TensorFlow's piecewise_constant.
+
+    Source: the step schedule of He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
+    """
+    pieces = factors if values is None else values
+    assert pieces is not None  # check_piecewise
+    return pieces[bisect_right(boundaries, step) if side == "lt" else bisect_left(boundaries, step)]
+
+
+def check_decay(args: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say whether a decay ends before it starts, as far as the two can be compared."""
+    start, end = args.get("start"), args.get("end")
+    if isinstance(start, int) and isinstance(end, int) and start >= end:
+        return [("end", f"there is nothing left to decay over: it starts at step {start}")]
+    return []
+
+
+@register_schedule(
+    "cosine",
+    source="Loshchilov and Hutter, 2017, arXiv:1608.03983",
+    check=check_decay,
+    changes=lambda args: [args["start"], args["end"]],
+)
+def cosine(step: int, *, start: Steps | None = None, end: Steps | None = None, final: Fraction = 0.0) -> float:
+    """Follow half a cosine from 1 down to `final`.
+
+        t = (step - start) / (end - start), kept within 0 and 1
+        value(step) = final + (1 - final) * (1 + cos(π t)) / 2
+
+    Args:
+        step: the number of updates applied before this one.
+        start: the last step at 1; left out, it begins after the warm-up, or with its piece of a sequence.
+        end: the first step at `final`; left out, the end of the run, or of its piece of a sequence. A direct call has
+            to name it.
+        final: the multiple of optimizer.lr that it ends at.
+
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, one period.
+    """
+    if end is None:
+        raise TypeError("cosine needs an `end`, which make_schedule takes from the run")
+    start = start or 0
+    if step <= start:
+        return 1.0
+    if step >= end:
+        return float(final)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))

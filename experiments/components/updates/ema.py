@@ -1,0 +1,71 @@
+"""Exponential moving averages of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...registry.arguments import Decay
+from . import Update, register_update
+
+
+@register_update("ema", source="Polyak and Juditsky, 1992; tf.train.ExponentialMovingAverage (TensorFlow 1)")
+class Ema(Update):
+    """Keep a moving average of the trainable weights, for evaluation.
+
+        shadow <- shadow - (1 - d) (shadow - weight),    d = decay, or min(decay, (1 + n) / (10 + n))
+
+    The shadow starts at the weights. Buffers are not averaged: evaluation uses the model's own.
+
+    Args:
+        model: whose parameters are averaged.
+        decay: how much of the past is kept at each step.
+        num_updates: average faster at the start: n counts the updates of the weights, the first one being 1, as
+            TensorFlow's `num_updates` does with the global step that the optimizer has just advanced.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: Decay = 0.999, num_updates: bool = False):
+        self._weights: dict[str, torch.Tensor] = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
+        self.shadows = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self.decay = decay
+        self.num_updates = num_updates
+        self.count = 0
+
+    def start(self) -> None:
+        for name, weight in self._weights.items():
+            self.shadows[name].copy_(weight.detach())
+
+    def apply(self) -> None:
+        self.count += 1
+        decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.num_updates else self.decay
+        shadows, weights = list(self.shadows.values()), list(self._weights.values())
+        torch._foreach_add_(shadows, torch._foreach_sub(weights, shadows), alpha=1 - decay)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Lend the averages to the model for the length of a `with` block, and put its weights back after."""
+        own = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        try:
+            self._copy(self.shadows)
+            yield
+        finally:
+            self._copy(own)
+
+    def _copy(self, values: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(values[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"shadows": self.shadows, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, shadow in self.shadows.items():
+            shadow.copy_(state["shadows"][name])
+        self.count = state["count"]

@@ -1,0 +1,7 @@
+"""Registries: names to components, their arguments with types and ranges, and the user's own code."""
+
+from __future__ import annotations
+
+from .registry import Component, Registry
+
+__all__ = ["Component", "Registry"]

@@ -1,0 +1,268 @@
+"""Registries: names to components, found by folder scan, in plug-ins, or as `pkg.mod:Class` and `./file.py:Class`.
+
+A plug-in is a package with an entry point in the group `optrun.KIND`, or a module that $OPTRUN_PLUGINS lists and that
+registers its components when it is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import keyword
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..errors import UsageError, unknown_name
+from .arguments import Argument, Signature, python_name, signature_of
+from .user_code import CodeFile, is_code_reference, load_object
+
+Built = TypeVar("Built", bound=Callable[..., Any])
+
+#: Kinds whose arguments are bound ahead of the call: a class takes them all in its constructor.
+_BOUND = ("schedule", "loss", "metric", "augmentation", "function")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One named thing that a configuration can ask for.
+
+    Args:
+        kind: `optimizer`, `schedule`, …
+        name: as written in YAML.
+        build: the function or class behind it.
+        given: how many leading parameters of `build` optrun supplies (an optimizer's `params`, a schedule's `step`).
+        source: the paper or document that defines it.
+        facts: what the kind wants to know besides: an optimizer's centre rate, a metric's mode and margin.
+        code: the user's file that it came from, if it is the user's own.
+        flavor: which of several rules of this name it is; empty where there is only one.
+        variants: all rules of this name by flavor, this one included; empty where there is only one.
+    """
+
+    kind: str
+    name: str
+    build: Callable[..., Any]
+    given: int = 0
+    source: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    code: CodeFile | None = None
+    flavor: str = ""
+    variants: Mapping[str, Component] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def signature(self) -> Signature:
+        given = 0 if inspect.isclass(self.build) and self.kind in _BOUND else self.given
+        own = signature_of(self.build, given)
+        if not self.variants:
+            return own
+        flavor = Argument("flavor", Literal[tuple(self.variants)], self.flavor)  # type: ignore[valid-type]
+        return Signature((*own.arguments, flavor), own.open)
+
+    def of_flavor(self, flavor: Any) -> Component:
+        """Return the component of this name that has the flavor; None means this one.
+
+        Raises:
+            UsageError: there is no such flavor.
+        """
+        if flavor is None:
+            return self
+        if flavor not in self.variants:
+            known = ", ".join(self.variants) or "none: there is only one rule of this name"
+            raise UsageError(f"{self.kind} '{self.name}' has no flavor {flavor!r}; it has: {known}")
+        return self.variants[flavor]
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.build) or ""
+
+    @property
+    def summary(self) -> str:
+        """Return the first sentence of the docstring."""
+        return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    def make(self, *given: Any, **args: Any) -> Any:
+        """Call `build`: an optimizer, a model, an update, a hook or data."""
+        return self.build(*given, **self._own(args))
+
+    def bind(self, **args: Any) -> Callable[..., Any]:
+        """Return a callable of the given parameters alone: a schedule of `step`, a loss of (outputs, targets)."""
+        args = self._own(args)
+        if inspect.isclass(self.build):
+            made: Any = self.build(**args)
+            return made
+        return functools.partial(self.build, **args) if args else self.build
+
+    def _own(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments under Python's names, without the flavor, which has chosen this component already."""
+        if not self.variants and not any(keyword.iskeyword(name) for name in args):
+            return args
+        known = self.signature.names()
+        wanted = {name: value for name, value in args.items() if not (self.variants and name == "flavor")}
+        return {python_name(name) if name in known else name: value for name, value in wanted.items()}
+
+
+class Registry:
+    """The components of one kind.
+
+    Args:
+        kind: the singular word, as in `optrun describe KIND/NAME`.
+        package: the package whose modules register themselves on import; scanned at the first look-up.
+        given: how many leading parameters of each component optrun supplies.
+        flavor: what a component's own flavor is called where a second one is registered under its name.
+    """
+
+    def __init__(self, kind: str, package: str, given: int = 0, flavor: str = ""):
+        self.kind = kind
+        self.package = package
+        self.given = given
+        self.flavor = flavor
+        self.extras: dict[str, str] = {}  # by the beginning of a name: where such components come from
+        self._components: dict[str, Component] = {}
+        self._flavors: dict[str, dict[str, Component]] = {}
+        self._scanned = False
+
+    def register(
+        self, name: str, *, flavor: str | None = None, source: str = "", **facts: Any
+    ) -> Callable[[Built], Built]:
+        """Return a decorator that registers a function or class as `name`.
+
+        Args:
+            name: the name in YAML.
+            flavor: another rule under a name that exists: YAML picks it by `flavor`.
+            source: the paper or document that defines the component.
+            facts: what else the kind wants to know (see each kind's package).
+
+        Raises:
+            UsageError: another component has that name.
+        """
+
+        def decorate(build: Built) -> Built:
+            components, label = self._components, name
+            if flavor is not None:
+                components, label = self._flavors.setdefault(name, {}), flavor
+            known = components.get(label)
+            # A module that is run again (a notebook cell, a changed file) may replace its own component, nobody else's.
+            if known is not None and _origin(known.build) != _origin(build):
+                what = f"'{name}'" if flavor is None else f"'{name}' with flavor '{flavor}'"
+                raise UsageError(f"two {self.kind}s are called {what}: {_place(known.build)} and {_place(build)}")
+            components[label] = Component(self.kind, name, build, self.given, source, facts, flavor=flavor or "")
+            return build
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Return all registered names, entry points included (which stay unloaded), sorted."""
+        self._scan()
+        return sorted({*self._components, *self._entry_points})
+
+    def get(self, name: str, base: Path = Path(), trusted: Mapping[str, str] | None = None) -> Component:
+        """Return the component called `name`.
+
+        Args:
+            name: a registered name, `pkg.mod:Class` or `./file.py:Class`.
+            base: the folder that `./file.py` is relative to.
+            trusted: see `user_code.load_object`.
+
+        Raises:
+            UsageError: there is no such component; the message has the nearest name.
+        """
+        if is_code_reference(name):
+            build, code = load_object(name, base, trusted)
+            if not callable(build):
+                raise UsageError(f"{name} is a {type(build).__name__}, not a function or class")
+            return Component(self.kind, name, build, self.given, source=code.path, code=code)
+        self._scan()
+        if name in self._entry_points:
+            self._load_entry_points(name)
+        if name not in self._components:
+            raise UsageError(self.missing(name) or unknown_name(self.kind, name, self.names()))
+        component = self._components[name]
+        return self._with_variants(component) if name in self._flavors else component
+
+    def missing(self, name: str) -> str | None:
+        """Say where a component would come from whose name begins as those of an extra do, none of which is here."""
+        for prefix, origin in self.extras.items():
+            if name.startswith(prefix) and not any(known.startswith(prefix) for known in self.names()):
+                return f"{self.kind} '{name}' comes with {origin}"
+        return None
+
+    def _with_variants(self, own: Component) -> Component:
+        """Return a component that knows the other rules of its name."""
+        variants: dict[str, Component] = {}
+        for flavor, component in {self.flavor: own, **self._flavors[own.name]}.items():
+            variants[flavor] = replace(component, flavor=flavor, variants=variants)
+        return variants[self.flavor]
+
+    def _scan(self) -> None:
+        if self._scanned:
+            return
+        self._scanned = True  # at once, since a module may look something up while it is imported
+        try:
+            _import_all(self.package)
+            _import_plugins()
+        except BaseException:
+            self._scanned = False
+            raise
+
+    @cached_property
+    def _entry_points(self) -> dict[str, list[metadata.EntryPoint]]:
+        """The entry points that are not loaded yet: one for each name, unless packages compete for it."""
+        found: dict[str, list[metadata.EntryPoint]] = {}
+        for point in metadata.entry_points(group=f"optrun.{self.kind}"):
+            found.setdefault(point.name, []).append(point)
+        return found
+
+    def _load_entry_points(self, name: str) -> None:
+        for point in self._entry_points[name]:
+            build = _load(point, f"{self.kind} '{name}' ({point.value})")
+            known = self._components.get(name)
+            if known is None or known.build is not build:  # loading may have registered it by decorator
+                self.register(name, source=point.value)(build)
+        del self._entry_points[name]
+
+
+def _import_all(package: str) -> None:
+    """Import a package and every module below it."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        if module.ispkg:
+            _import_all(module.name)
+        else:
+            importlib.import_module(module.name)
+
+
+def _load(point: metadata.EntryPoint, label: str) -> Callable[..., Any]:
+    try:
+        build = point.load()
+    except (Exception, SystemExit) as error:  # another package's code may raise anything
+        raise UsageError(f"{label} fails when imported: {type(error).__name__}: {error}") from error
+    if not callable(build):
+        raise UsageError(f"{label} is a {type(build).__name__}, not a function or class")
+    return build
+
+
+def _import_plugins() -> None:
+    """Import the modules in $OPTRUN_PLUGINS, a list with commas."""
+    for name in filter(None, map(str.strip, os.environ.get("OPTRUN_PLUGINS", "").split(","))):
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # another package's code may raise anything
+            raise UsageError(
+                f"OPTRUN_PLUGINS: module '{name}' fails when imported: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _origin(build: Callable[..., Any]) -> tuple[str, str]:
+    module = getattr(build, "__module__", "")
+    return getattr(sys.modules.get(module), "__file__", None) or module, getattr(build, "__qualname__", repr(build))
+
+
+def _place(build: Callable[..., Any]) -> str:
+    named = hasattr(build, "__module__") and hasattr(build, "__qualname__")
+    return f"{build.__module__}.{build.__qualname__}" if named else repr(build)

@@ -1,0 +1,1 @@
+"""Figures: learning curves, panels, surfaces, animations; for files and for the terminal."""

@@ -1,0 +1,229 @@
+"""The panels of a figure: each draws one thing on one pair of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import NothingMatchedError, unknown_name
+from ...run_directory.run import Run
+from .. import style
+from ..group import Group, metric_names
+from ..learning_curves import AXES, Band, aggregate, smoothed
+from ..page.page_data import starts_log, worst_of
+from ..results import Results
+from ..sensitivity import trials_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def group_curves(axes: Axes, group: Group, metric: str | None, x: str) -> None:
+    metric = metric or str(group.protocol.get("select") or group.metric)
+    runs: Mapping[str, list[Run]] = {
+        name: [r.run for r in group.finished(name, "evaluate" if group.kind == "compare" else "tune") if r.run]
+        for name in group.names
+    }
+    bands = [aggregate(some, metric, label=name, worst=worst_of(metric, group.mode)) for name, some in runs.items()]
+    if not drawn_bands(bands):
+        found = metric_names([run for some in runs.values() for run in some])
+        raise NothingMatchedError(unknown_name("metric", metric, found))
+    draw_curves(axes, bands, metric, x, None, 0.0)
+    target = group.target
+    if target and target["metric"] == metric:
+        axes.axhline(target["value"], color="#59636e", linewidth=0.6, linestyle=(0, (3, 3)))
+
+
+def draw_curves(axes: Axes, bands: Sequence[Band | None], metric: str, x: str, log: bool | None, smooth: float) -> None:
+    drawn = drawn_bands(bands)
+    if log if log is not None else starts_log(drawn):
+        axes.set_yscale("log")
+    ends = []
+    for index, band in enumerate(bands):
+        if band is None or not len(band):
+            continue
+        color, dash = _color(index), _dash(index)
+        places, values = band.x[x], band.median
+        if band.num_runs > 1:
+            axes.fill_between(places, band.low, band.high, color=color, alpha=0.16, linewidth=0)
+        if smooth:
+            axes.plot(places, values, color=color, alpha=0.3, linewidth=0.6)
+            values = smoothed(values, smooth)
+        known = np.isfinite(values)
+        axes.plot(places[known], values[known], color=color, linestyle=dash)
+        for end in band.endings:
+            at = end.x[x]
+            if end.value is not None and at is not None:
+                axes.plot([at], [end.value], marker="x", markersize=4, color=color, markeredgewidth=1)
+        if known.any():
+            ends.append((float(places[known][-1]), float(values[known][-1]), _label(band), color))
+    axes.set_xlabel(AXES[x])
+    axes.set_ylabel(metric)
+    axes.margins(x=0.01)
+    if axes.get_yscale() == "log":
+        _plain_log(axes.yaxis)
+    unseen = [_label(band) for band in bands if band is not None and not len(band)]
+    if unseen:
+        axes.set_title(f"Not drawn: {'; '.join(unseen)}", loc="left")
+    _label_ends(axes, ends)
+
+
+def _label(band: Band) -> str:
+    if not band.endings:
+        return band.label
+    return (
+        f"{band.label} ({len(band.endings)} of {band.num_runs} diverged)"
+        if band.num_runs > 1
+        else f"{band.label} (diverged)"
+    )
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Write each line's name beside its end, moved apart until none lies on another."""
+    axes.autoscale_view()
+    spec = axes.get_subplotspec()
+    rows = 1 if spec is None else spec.get_gridspec().nrows
+    inches = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
+    step = 9 / 72 / (inches / rows * 0.75)  # a line of text, as a share of the height of the axes
+    inverse = axes.transAxes.inverted()
+    places = [float(inverse.transform(axes.transData.transform((x, y)))[1]) for x, y, *_ in ends]
+    for at, (_, _, label, color) in zip(_apart(places, step), ends, strict=True):
+        place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        axes.annotate("●", (1.0, at), xytext=(4, 0), color=color, fontsize=5, **place)
+        axes.annotate(label, (1.0, at), xytext=(10, 0), **place)
+
+
+def _apart(places: Sequence[float], step: float) -> list[float]:
+    """Move places as little as possible (in squares) until each is at least `step` from the next; keep their order."""
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    blocks: list[list[float]] = []  # of places less their share of steps, pooled while they are out of order
+    for rank, index in enumerate(order):
+        blocks.append([places[index] - rank * step])
+        while len(blocks) > 1 and sum(blocks[-2]) / len(blocks[-2]) > sum(blocks[-1]) / len(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    level = [sum(block) / len(block) for block in blocks for _ in block]
+    moved = [0.0] * len(places)
+    for rank, index in enumerate(order):
+        moved[index] = level[rank] + rank * step
+    return moved
+
+
+def _plain_log(axis: Any) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    narrow = low > 0 and high / low < 100
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def draw_paired(axes: Axes, results: Results) -> None:
+    group = results.group
+    others = [entry.name for entry in results.analysis.entries if entry.name != results.reference]
+    if group.margin:
+        axes.axvspan(-group.margin, group.margin, color="#1b1f24", alpha=0.08, linewidth=0)
+    axes.axvline(0, color="#1b1f24", linewidth=0.6)
+    labels = []
+    for place, name in enumerate(others):
+        against, color = results.against(name), _color(group.names.index(name))
+        values = [d for _, d in against.differences if d is not None]
+        shifts = [(-0.16, 0.06, -0.04, 0.16)[i % 4] for i in range(len(values))]
+        axes.plot(
+            values, [place + shift for shift in shifts], "o", markersize=2.6, color=color, alpha=0.5, markeredgewidth=0
+        )
+        if against.interval is not None:
+            axes.plot([against.interval.low, against.interval.high], [place, place], color=color, linewidth=1.4)
+        if against.difference is not None:
+            axes.plot(
+                [against.difference],
+                [place],
+                "D",
+                markersize=4,
+                color=color,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+            )
+        lost = len(against.differences) - len(values)
+        labels.append(f"{name}\n({lost} of {len(against.differences)} withheld:\ndiverged)" if lost else name)
+    axes.set_yticks(range(len(others)), labels, color="#1b1f24")
+    axes.set_ylim(len(others) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(f"{group.metric}, difference to {results.reference}")
+    reach = max((abs(end) for end in axes.get_xlim()), default=1.0)
+    axes.set_xlim(-reach, reach)
+
+
+def draw_ranks(axes: Axes, results: Results) -> None:
+    entries = results.analysis.entries
+    for place, entry in enumerate(entries):
+        color, ends = _color(results.group.names.index(entry.name)), [entry.rank.best, entry.rank.worst]
+        axes.plot(ends, [place, place], color=color, marker="o", markersize=4)
+        axes.annotate(
+            entry.letters,
+            (sum(ends) / 2, place),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            color="#59636e",
+        )
+    axes.set_yticks(range(len(entries)), [entry.name for entry in entries], color="#1b1f24")
+    axes.set_xticks(range(1, len(entries) + 1))
+    axes.set_xlim(0.7, len(entries) + 0.3)
+    axes.set_ylim(len(entries) - 0.5, -0.7)
+    axes.grid(False, axis="y")
+    axes.set_xlabel("rank")
+
+
+def draw_sensitivity(axes: Axes, group: Group) -> None:
+    ends = []
+    tuned = [(index, entry) for index, entry in enumerate(group.entries) if trials_of(entry)]
+    for index, entry in tuned:
+        color, trials = _color(index), trials_of(entry)
+        means = np.array([np.nan if t.get("mean") is None else t["mean"] for t in trials], dtype=float)
+        values = np.array([t["value"] for t in trials], dtype=float)
+        axes.plot(values, means, color=color, linestyle=_dash(index), marker="o", markersize=2.6)
+        for trial in trials:
+            scores = [score for score in trial.get("scores") or [] if score is not None]
+            axes.plot(
+                [trial["value"]] * len(scores), scores, "o", markersize=1.8, color=color, alpha=0.45, markeredgewidth=0
+            )
+            if len(scores) < len(trial.get("scores") or []):
+                axes.plot(
+                    [trial["value"]], [0.02], "x", markersize=4, color=color, transform=axes.get_xaxis_transform()
+                )
+            if trial["value"] == entry["tuning"].get("chosen") and trial.get("mean") is not None:
+                axes.plot(
+                    [trial["value"]],
+                    [trial["mean"]],
+                    "o",
+                    markersize=6.5,
+                    markerfacecolor="none",
+                    markeredgecolor="#1b1f24",
+                    markeredgewidth=0.8,
+                )
+        known = np.isfinite(means)
+        if known.any():
+            ends.append((float(values[known][-1]), float(means[known][-1]), str(entry["name"]), color))
+    if all(trial["value"] > 0 for _, entry in tuned for trial in trials_of(entry)):
+        axes.set_xscale("log")
+        _plain_log(axes.xaxis)
+    axes.set_xlabel(str(tuned[0][1]["tuning"].get("key", "optimizer.lr")))
+    axes.set_ylabel(str(group.protocol.get("select") or group.metric))
+    _label_ends(axes, ends)
+
+
+def drawn_bands(bands: Sequence[Band | None]) -> list[Band]:
+    return [band for band in bands if band is not None and np.isfinite(band.median).any()]
+
+
+def _color(index: int) -> str:
+    return style.LIGHT[index % len(style.LIGHT)]
+
+
+def _dash(index: int) -> Any:
+    pattern = style.DASHES[index // len(style.LIGHT) % len(style.DASHES)]
+    return (0, tuple(float(part) / 2 for part in pattern.split())) if pattern else "-"

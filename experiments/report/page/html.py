@@ -1,0 +1,239 @@
+"""`report.html`: one file that holds everything, works from a disk, and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from typing import Any
+
+from ...run_directory.run import Run
+from ...system.json_text import encode_json
+from .. import style
+from ..group import Group, Record, unique_labels
+from ..results import Results
+from ..tables.entry_rows import run_rows
+from ..tables.table import Table
+from ..tables.tables import run_columns, runs_table, sensitivity_table
+from ..words.protocol_text import protocol_sentences
+from ..words.sentence import say, say_sweep, verdict_sentences
+from . import page_data
+from .page_tables import colored, page_cost_table, page_result_table, pairing_tables
+
+_SCRIPTS = ("drawing.js", "curves.js", "charts.js", "page.js")  # in this order, as one script
+_ENVIRONMENT = (
+    "optrun",
+    "torch",
+    "numpy",
+    "python",
+    "device",
+    "device_name",
+    "cpu",
+    "threads",
+    "precision",
+    "platform",
+    "commit",
+)
+
+
+def group_page(group: Group, results: Results | None = None) -> str:
+    """Return the page of a comparison or a sweep.
+
+    Args:
+        group: to report.
+        results: of a comparison, where they were computed already.
+
+    Raises:
+        NothingMatchedError: an entry of a comparison has no finished run yet.
+    """
+    if group.kind == "compare":
+        results = results or Results(group)
+        said, lead = say(results), verdict_sentences(results)
+        charts = {"paired": page_data.paired_data(results), "ranks": page_data.ranks_data(results)}
+        tables = {"result": page_result_table(results), "more_tables": [page_cost_table(results)]}
+    else:
+        results, said, lead = None, say_sweep(group), []
+        charts, tables = {"paired": None, "ranks": None}, {"result": None, "more_tables": []}
+    data = page_data.page_data(
+        title=group.name,
+        entries=group.names,
+        curves=page_data.group_curves(group),
+        sensitivity=page_data.sensitivity_data(group),
+        **charts,
+    )
+    margin = style.number(group.margin)
+    return _page(
+        data,
+        title=f"{group.name} · optrun",
+        eyebrow=f"optrun {group.kind} · {group.name} · {str(group.data.get('updated') or '')[:10]}",
+        headline=f"{said.headline}.",
+        lead=lead if lead != [f"{said.headline}."] and len(lead) > 1 else [],
+        notes=said.notes,
+        result_note=_result_note(results) if results else "",
+        captions=_captions(group, results, margin),
+        sensitivity=_page_table(sensitivity_table(group), group.names) if data["sensitivity"] else None,
+        runs=_page_table(runs_table(group), group.names),
+        pairing=pairing_tables(group),
+        protocol=protocol_sentences(group, results),
+        configs=[_config(str(entry["name"]), entry.get("config") or {}) for entry in group.entries],
+        environment=_environment([record.run for record in group.records if record.run is not None]),
+        **tables,
+    )
+
+
+def runs_page(runs: Sequence[Run]) -> str:
+    """Return the page of plain runs: their curves, what they ended with, their configurations."""
+    labels = unique_labels(runs)
+    metrics = list(dict.fromkeys(name for run in runs for name in run.summary.get("final") or {}))
+    records = [_plain_record(label, run) for label, run in zip(labels, runs, strict=True)]
+    rows = [
+        {key: value for key, value in row.items() if key not in ("role", "cached")}
+        for row in run_rows(records, metrics)
+    ]
+    metric = next((run.summary["metric"] for run in runs if run.summary.get("metric")), {})
+    data = page_data.page_data(
+        title=", ".join(labels),
+        entries=labels,
+        curves=page_data.curves_data(
+            {label: [run] for label, run in zip(labels, runs, strict=True)},
+            first=[metric.get("name", ""), "val/loss", "loss"],
+            mode=metric.get("mode") or "max",
+        ),
+        sensitivity=None,
+        paired=None,
+        ranks=None,
+    )
+    columns = run_columns(rows, metrics)
+    return _page(
+        data,
+        title=f"{labels[0] if len(labels) == 1 else style.many(len(labels), 'run')} · optrun",
+        eyebrow="optrun report",
+        headline=_runs_headline(labels, runs, metric.get("name")),
+        notes=["Single runs side by side show what happened, not which is better: that takes `optrun compare`."]
+        if len(runs) > 1
+        else [],
+        runs=_page_table(Table("runs", "Every run", columns, rows), labels),
+        configs=[_config(label, run.config) for label, run in zip(labels, runs, strict=True)],
+        environment=_environment(runs),
+    )
+
+
+def typeset(text: str) -> str:
+    """Give numbers their minus and dash, and keep together what must not be torn apart at the end of a line."""
+    text = re.sub(r"(?<![\w.)/-])-(?=\.?\d)", "\u2212", text)
+    text = re.sub(r"(?<=CI )([\d.]+)-(?=[\d.])", "\\1\u2013", text)
+    text = re.sub(r"(?<=\d) %", "\u00a0%", text)
+    return re.sub(r"\b([pn]) ([=<]) (?=[.\d])", "\\1\u00a0\\2\u00a0", text).replace("% CI ", "%\u00a0CI\u00a0")
+
+
+def embedded_json(data: Any) -> str:
+    """Return JSON that no parser of HTML can take for the end of its script element."""
+    text = encode_json(data).decode().rstrip("\n")
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def read_embedded(page: str) -> dict[str, Any]:
+    """Return the data that a page was made with."""
+    start = page.index('<script type="application/json" id="data">')
+    start = page.index(">", start) + 1
+    return json.loads(page[start : page.index("</script>", start)])
+
+
+def _page(data: dict[str, Any], **facts: Any) -> str:
+    import jinja2
+    from markupsafe import Markup
+
+    defaults = {"lead": [], "notes": [], "captions": {}, "result": None, "more_tables": [], "sensitivity": None}
+    defaults |= {"pairing": None, "protocol": [], "environment": []}
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["typeset"] = typeset
+    script = "\n".join(_asset(name) for name in _SCRIPTS)
+    return environment.from_string(_asset("report.html.jinja")).render(
+        **{**defaults, **facts},
+        data=data,
+        json=Markup(embedded_json(data)),
+        css=Markup(_asset("report.css")),
+        palette=Markup(_palette()),
+        script=Markup(script),
+        script_hash=Markup(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__ or "").joinpath(name).read_text(encoding="utf-8")
+
+
+def _palette() -> str:
+    pairs = enumerate(zip(style.LIGHT, style.DARK, strict=True))
+    colors = "\n".join(f"  --series-{index}: light-dark({light}, {dark});" for index, (light, dark) in pairs)
+    return f":root {{\n{colors}\n}}"
+
+
+def _page_table(table: Table, names: list[str]) -> Table:
+    columns = [replace(column, css="right number") if column.right else column for column in table.columns]
+    return Table(table.name, table.title, columns, colored(table.rows, names), table.caption)
+
+
+def _result_note(results: Results) -> str:
+    group = results.group
+    level = style.number(100 * (1 - group.alpha))
+    better = "more is better" if group.mode == "max" else "less is better"
+    return (
+        f"{group.metric}, {better}; mean over seeds with its {level} % interval. Differences are to "
+        f"{results.reference}, seed by seed; p is corrected over all that was tested."
+    )
+
+
+def _captions(group: Group, results: Results | None, margin: str) -> dict[str, str]:
+    tuned = "Large dots are means, small ones single runs; a ring marks what was chosen, a cross runs that diverged."
+    if results is None:
+        return {"sensitivity": tuned}
+    level = style.number(100 * (1 - group.alpha))
+    dots = f"One dot for each seed; the diamond is the mean, the bar its {level} % interval."
+    dots += (
+        f" The shaded band is the margin of {margin}, inside which differences do not matter." if group.margin else ""
+    )
+    ranks = "The places that each entry can still have after what was shown; the letter above names its ties."
+    return {"sensitivity": tuned, "paired": dots, "ranks": ranks}
+
+
+def _runs_headline(labels: list[str], runs: Sequence[Run], metric: str | None) -> str:
+    said = []
+    for label, run in zip(labels, runs, strict=True):
+        value = (run.summary.get("final") or {}).get(metric) if metric else None
+        said.append(f"{label}: {run.state}" + (f", {metric} {style.number(value)}" if value is not None else ""))
+    return "; ".join(said) + "." if len(said) <= 3 else f"{style.many(len(said), 'run')} side by side."
+
+
+def _plain_record(label: str, run: Run) -> Record:
+    seed = int(run.config.get("seed") or 0)
+    message = str(run.summary.get("message") or "")
+    return Record(label, "", seed, {}, str(run.path), run.state, False, message, run)
+
+
+def _config(name: str, config: dict[str, Any]) -> dict[str, str]:
+    from ...config import to_yaml
+
+    return {"name": name, "text": to_yaml(config)}
+
+
+def _environment(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return what the runs were made with; several values where they differ."""
+    facts = []
+    for key in _ENVIRONMENT:
+        values = list(dict.fromkeys(str(run.env[key]) for run in runs if run.env.get(key) is not None))
+        if values:
+            facts.append((key.replace("_", " "), ", ".join(values)))
+    return facts

@@ -1,0 +1,163 @@
+"""What the charts of a page are drawn from, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...run_directory.run import Run
+from .. import style
+from ..group import Group, metric_names
+from ..learning_curves import AXES, Band, aggregate, thinned
+from ..results import Results
+from ..sensitivity import sensitivity_rows, trials_of
+
+SCHEMA = "optrun/report-page@1"
+_AXES = ("step", "epoch", "gradient_evaluations")  # seconds of runs that shared a machine are no axis to compare on
+_AUTO_LOG = 30  # times between the ends of an axis, from which it starts out logarithmic
+
+
+def page_data(**charts: Any) -> dict[str, Any]:
+    """Return the document that a page embeds."""
+    return {"schema": SCHEMA, "num_colors": len(style.LIGHT), "dashes": list(style.DASHES), **charts}
+
+
+def curves_data(
+    runs: Mapping[str, Sequence[Run]], *, first: Sequence[str] = (), mode: str = "max", target: Any = None
+) -> dict[str, Any] | None:
+    """Return learning curves of every metric, by label; None where no run has rows.
+
+    Args:
+        runs: those that each line stands for.
+        first: metrics to stand first, in this order.
+        mode: of the first metric; losses are less-is-better whatever it is.
+        target: a line to draw: its metric and value.
+    """
+    found = metric_names([run for group in runs.values() for run in group])
+    names = [name for name in first if name in found]
+    names += [name for name in found if name not in names]
+    lines, metrics = {}, []
+    for name in names:
+        bands = [aggregate(some, name, label=label, worst=worst_of(name, mode)) for label, some in runs.items()]
+        drawn = [band for band in bands if band is not None and len(band)]
+        if drawn:
+            lines[name] = [_line(index, band) for index, band in enumerate(bands) if band is not None]
+            metrics.append({"key": name, "label": name, "log": starts_log(drawn)})
+    if not metrics:
+        return None
+    axes = [{"key": key, "label": AXES[key]} for key in _AXES]
+    return {"metrics": metrics, "axes": axes, "lines": lines, "target": target}
+
+
+def worst_of(metric: str, mode: str) -> float:
+    """Return what a run that diverged counts as: losses are less-is-better, other metrics as `mode` says."""
+    is_loss = metric == "loss" or metric.endswith("/loss")
+    return -math.inf if mode == "max" and not is_loss else math.inf
+
+
+def starts_log(bands: Sequence[Band]) -> bool:
+    """Tell whether the values span so much, all above 0, that a logarithmic axis shows more of them."""
+    values = np.concatenate([np.concatenate([band.low, band.high]) for band in bands])
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and float(values.min()) > 0 and float(values.max()) > _AUTO_LOG * float(values.min())
+
+
+def group_curves(group: Group) -> dict[str, Any] | None:
+    """Return the curves of a comparison's evaluation runs, or of a sweep's best trials."""
+    runs = {}
+    for name in group.names:
+        records = group.finished(name) if group.kind == "compare" else _chosen_trials(group, name)
+        runs[name] = [record.run for record in records if record.run is not None]
+    select = str(group.protocol.get("select") or group.metric)
+    return curves_data(runs, first=[select, "val/loss", "loss"], mode=group.mode, target=group.target)
+
+
+def paired_data(results: Results) -> dict[str, Any] | None:
+    """Return the differences to the reference, seed by seed; None for a single entry."""
+    names = results.group.names
+    rows = []
+    for entry in results.analysis.entries:
+        if entry.name == results.reference:
+            continue
+        against = results.against(entry.name)
+        interval = against.interval
+        rows.append(
+            {
+                "entry": names.index(entry.name),
+                "label": entry.name,
+                "differences": [list(item) for item in against.differences],
+                "mean": against.difference,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+            }
+        )
+    group = results.group
+    facts = {"metric": group.metric, "mode": group.mode, "margin": group.margin, "reference": results.reference}
+    return {**facts, "level": 1 - group.alpha, "rows": rows} if rows else None
+
+
+def ranks_data(results: Results) -> dict[str, Any] | None:
+    """Return the rank intervals; None for a single entry."""
+    names = results.group.names
+    rows = [
+        {
+            "entry": names.index(entry.name),
+            "label": entry.name,
+            "low": entry.rank.best,
+            "high": entry.rank.worst,
+            "ties": entry.letters,
+        }
+        for entry in results.analysis.entries
+    ]
+    return {"rows": rows} if len(rows) > 1 else None
+
+
+def sensitivity_data(group: Group) -> dict[str, Any] | None:
+    """Return the trials of every entry that was tuned; None when none was."""
+    lines = []
+    for index, entry in enumerate(group.entries):
+        points = [{key: trial.get(key) for key in ("value", "mean", "scores")} for trial in trials_of(entry)]
+        if points:
+            chosen = entry["tuning"].get("chosen")
+            lines.append({"entry": index, "label": entry["name"], "chosen": chosen, "points": points})
+    if not lines:
+        return None
+    first = sensitivity_rows(group)[0]
+    return {"metric": first["metric"], "key": first["key"], "lines": lines}
+
+
+def _chosen_trials(group: Group, name: str) -> list[Any]:
+    entry = next(entry for entry in group.entries if entry["name"] == name)
+    tuning = entry.get("tuning") or {}
+    chosen = {
+        path for t in tuning.get("trials") or [] if t["value"] == tuning.get("chosen") for path in t.get("runs") or []
+    }
+    return [record for record in group.finished(name, "tune") if record.path in chosen]
+
+
+def _line(index: int, band: Band) -> dict[str, Any]:
+    kept = thinned(len(band))
+    return {
+        "entry": index,
+        "label": band.label,
+        "runs": band.num_runs,
+        "band": band.band if band.num_runs > 1 else "",
+        "x": {key: _plain(band.x[key][kept]) for key in _AXES},
+        "median": _plain(band.median[kept]),
+        "low": _plain(band.low[kept]),
+        "high": _plain(band.high[kept]),
+        "counts": [int(count) for count in band.counts[kept]],
+        "endings": [{"seed": e.seed, "x": {key: e.x[key] for key in _AXES}, "y": e.value} for e in band.endings],
+    }
+
+
+def _plain(values: np.ndarray) -> list[float | int | None]:
+    """Return numbers that JSON can hold, in as few digits as a chart can show."""
+    return [_short(float(value)) if math.isfinite(value) else None for value in values]
+
+
+def _short(value: float) -> float | int:
+    return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.7g}")

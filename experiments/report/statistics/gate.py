@@ -1,0 +1,126 @@
+"""Gates: conditions on a comparison, written as people say them.
+
+    adam.test/accuracy >= 0.96              the mean over seeds; also <=, > and <
+    adam better than sgd
+    mom not worse than sgd within 0.005
+    mom equivalent to adam within 0.005
+
+`within` may be left out, and is then the margin of the comparison.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ...errors import UsageError, unknown_name
+
+BOUND = "bound"
+RELATIONS = ("better than", "not worse than", "equivalent to")
+OPERATORS = (">=", "<=", ">", "<")
+_FORMS = "'ENTRY.METRIC >= NUMBER', 'A better than B', 'A not worse than B within NUMBER', 'A equivalent to B'"
+_RELATION = re.compile(r"(?:^|\s)\s*(not\s+worse\s+than|better\s+than|equivalent\s+to)(?:\s+|$)")
+_WITHIN = re.compile(r"\s+within\b\s*(.*)$")
+_OPERATOR = re.compile(r"[<>=!]=|[<>]")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition.
+
+    Args:
+        text: as it was written.
+        relation: `bound`, `better than`, `not worse than` or `equivalent to`.
+        a: the entry that it is about.
+        b: the other entry, except for a bound.
+        metric: of a bound.
+        operator: of a bound: `>=`, `<=`, `>` or `<`.
+        number: the bound, or the margin after `within`; None for the margin of the comparison.
+    """
+
+    text: str
+    relation: str
+    a: str
+    b: str | None = None
+    metric: str | None = None
+    operator: str | None = None
+    number: float | None = None
+
+
+def parse_gate(text: str, entries: Collection[str], metrics: Collection[str] = ()) -> Gate:
+    """Read a gate.
+
+    Args:
+        text: the condition.
+        entries: the names that it may use; they may hold dots, dashes, `=` and spaces.
+        metrics: the metrics that a bound may use; any, when there are none.
+
+    Raises:
+        UsageError: not a gate, an unknown entry or metric, a number that is none; with the column and the nearest name.
+    """
+    relation = _RELATION.search(text)
+    return _parse_relation(text, relation, entries) if relation else _parse_bound(text, entries, metrics)
+
+
+def _parse_relation(text: str, relation: re.Match[str], entries: Collection[str]) -> Gate:
+    kind = " ".join(relation[1].split())
+    within, end, margin = _WITHIN.search(text, relation.end()), len(text), None
+    if within:
+        end, margin = within.start(), _number(text, within.start(1), within[1])
+        if margin < 0:
+            raise _error(text, within.start(1), "a margin is at least 0")
+        if kind == "better than":
+            raise _error(text, within.start(), "'better than' takes the margin of the comparison, and no 'within'")
+    a = _entry(text, 0, relation.start(), entries)
+    b = _entry(text, relation.end(), end, entries)
+    if a == b:
+        raise _error(text, relation.end(), f"'{a}' is held against itself")
+    return Gate(text, kind, a, b=b, number=margin)
+
+
+def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) -> Gate:
+    operators = list(_OPERATOR.finditer(text))
+    if not operators:
+        raise _error(text, 0, f"no relation is in it: expected {_FORMS}")
+    operator = operators[-1]  # a name may hold others
+    if operator[0] not in OPERATORS:
+        raise _error(text, operator.start(), f"'{operator[0]}' is none of {', '.join(OPERATORS)}")
+    number = _number(text, operator.end(), text[operator.end() :])
+    left = text[: operator.start()].strip()
+    start = text.index(left) if left else 0
+    prefixes = sorted((name for name in entries if left.startswith(f"{name}.")), key=len, reverse=True)
+    for name in prefixes:
+        metric = left[len(name) + 1 :]
+        if metric and (metric in metrics or not metrics):
+            return Gate(text, BOUND, name, metric=metric, operator=operator[0], number=number)
+    if prefixes:
+        place = start + len(prefixes[0]) + 1
+        raise _error(text, place, unknown_name("metric", left[len(prefixes[0]) + 1 :], metrics))
+    if left in entries:
+        raise _error(text, start + len(left), f"which metric of '{left}'? Write {left}.METRIC {operator[0]} NUMBER")
+    entry = left.rpartition("/")[0].rpartition(".")[0] or left.rpartition(".")[0] or left
+    raise _error(text, start, unknown_name("entry", entry, entries))
+
+
+def _entry(text: str, start: int, end: int, entries: Collection[str]) -> str:
+    name = text[start:end].strip()
+    if name not in entries:
+        raise _error(text, start, unknown_name("entry", name, entries) if name else "the name of an entry is missing")
+    return name
+
+
+def _number(text: str, place: int, written: str) -> float:
+    try:
+        number = float(written)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise _error(text, place, f"'{written.strip()}' is no number")
+    return number
+
+
+def _error(text: str, place: int, message: str) -> UsageError:
+    place += len(text[place:]) - len(text[place:].lstrip())
+    return UsageError(f"gate '{text}', column {place + 1}: {message}")

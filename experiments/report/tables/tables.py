@@ -1,0 +1,198 @@
+"""The tables of a report: the columns in which people read the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import style
+from ..group import Group
+from ..results import Results
+from ..sensitivity import sensitivity_rows
+from ..statistics import verdicts as kinds
+from .entry_rows import comparison_rows, final_metrics, run_rows
+from .table import Column, Row, Table
+
+
+def result_table(results: Results, verdicts: bool = False) -> Table:
+    """Return the endpoint: rank, entry, mean, difference, p; the verdict too where there is room for it."""
+    rows = comparison_rows(results)
+    metric = results.group.metric
+    columns = [
+        Column("rank", rank_text, "rank_low"),
+        Column("tie", lambda row: row["ties"], "ties"),
+        Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
+        Column("n", n_text, "n", right=True),
+        Column(metric, mean_writer(rows), "mean", right=True),
+        Column(f"vs {style.shortened(results.reference, 12)}", difference_writer(rows), "difference", right=True),
+        Column("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted", right=True),
+        Column("P(better)", better_text, "better_share", right=True),
+    ]
+    if not any(row["ties"] for row in rows):
+        columns = [column for column in columns if column.key != "ties"]
+    if verdicts:
+        columns.append(Column("verdict", lambda row: row["verdict_text"], "verdict_text"))
+    return Table("result", f"Result on {metric}", columns, rows)
+
+
+def cost_table(results: Results) -> Table:
+    """Return what it took: the tuned setting, trials, time to target, gradient evaluations, examples, CPU seconds."""
+    rows = comparison_rows(results)
+    columns = [
+        Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
+        Column(_setting_title(rows), setting_text, "setting", right=True),
+        Column("trial runs", lambda row: style.number(row["trial_runs"], missing="-"), "trial_runs", right=True),
+    ]
+    if results.times:
+        target = results.group.target or {}
+        title = f"epochs to {style.number(target['value'])}"
+        columns.append(Column(title, epochs_text, "epochs_median", right=True))
+    columns += [
+        Column("gradients", lambda row: style.large(row["gradient_evaluations"]), "gradient_evaluations", right=True),
+        Column("examples", lambda row: style.large(row["examples"]), "examples", right=True),
+        Column("CPU s", lambda row: style.decimal(row["cpu_secs"], 2), "cpu_secs", right=True),
+    ]
+    return Table("cost", "Tuning, time to target, and cost of a run", columns, rows)
+
+
+def sensitivity_table(group: Group) -> Table:
+    """Return every trial: the value tried, mean and single scores, runs that diverged, and which was chosen."""
+    rows = sensitivity_rows(group)
+    metric = str(group.protocol.get("select") or group.metric)
+    key = str(rows[0]["key"]) if rows else "setting"
+    columns = [
+        Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
+        Column(key, lambda row: style.number(row["value"]), "value", right=True),
+        Column(metric, lambda row: style.number(row["mean"], missing="-"), "mean", right=True),
+        Column("lowest", lambda row: style.number(row["lowest"], missing="-"), "lowest", right=True),
+        Column("highest", lambda row: style.number(row["highest"], missing="-"), "highest", right=True),
+        Column("runs", lambda row: str(row["n"]), "n", right=True),
+        Column("diverged", lambda row: str(row["diverged"] or ""), "diverged", right=True),
+        Column("", _trial_mark, "chosen"),
+    ]
+    return Table("sensitivity", f"Sensitivity of {metric} to {key}", columns, rows)
+
+
+def runs_table(group: Group) -> Table:
+    """Return every run of a group, tuning included."""
+    metrics = final_metrics(group)
+    rows = run_rows(group.records, metrics)
+    return Table("runs", "Every run", run_columns(rows, metrics), rows)
+
+
+def run_columns(rows: list[Row], metrics: list[str]) -> list[Column]:
+    """Return the columns for rows of runs; settings and final values as the rows have them."""
+    known = {"entry", "role", "seed", "lr", "outcome", "steps", "epochs", "gradient_evaluations", "examples"}
+    known |= {"train_secs", "cpu_secs", "cached", "message", "path", *metrics}
+    settings = dict.fromkeys(key for row in rows for key in row if key not in known)
+    columns = [Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True)]
+    if any(row.get("role") for row in rows):
+        columns.append(Column("role", lambda row: row["role"], "role"))
+    columns += [_plain("seed"), _plain("lr"), *(_plain(key) for key in settings)]
+    columns.append(Column("outcome", lambda row: row["outcome"], "outcome"))
+    columns += [
+        _plain("steps"),
+        *(_plain(metric) for metric in metrics if any(row.get(metric) is not None for row in rows)),
+    ]
+    columns += [_plain("train_secs", "secs"), _plain("cpu_secs", "CPU s")]
+    columns.append(Column("run", lambda row: row["path"].rpartition("/")[2], "path", css="path"))
+    return columns
+
+
+def _plain(key: str, title: str = "") -> Column:
+    return Column(title or key, lambda row: _cell(row.get(key)), key, right=True)
+
+
+def _cell(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return style.number(value) if is_number or value is None else str(value)
+
+
+def rank_text(row: Row) -> str:
+    """Write a rank interval: `1`, `1-2`."""
+    low, high = row["rank_low"], row["rank_high"]
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def n_text(row: Row) -> str:
+    """Write the number of runs, with those that diverged: `10`, `10 (2 div.)`."""
+    return f"{row['n']} ({row['diverged']} div.)" if row["diverged"] else str(row["n"])
+
+
+def half_width(row: Row, key: str) -> float | None:
+    """Return half the width of an interval in a row."""
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return None if low is None or high is None else (high - low) / 2
+
+
+def decimals_of(rows: list[Row], key: str) -> int:
+    """Return how many decimals a column gets: two significant figures of its narrowest interval."""
+    halves = [half for row in rows if (half := half_width(row, key))]
+    return style.figures_of(min(halves, default=None), max((abs(row[key] or 0) for row in rows), default=0))
+
+
+def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
+    """Return what writes `0.9642 ±0.0051`, all rows with the same decimals; a median where the mean is withheld."""
+    decimals = decimals_of(rows, "mean")
+
+    def write(row: Row) -> str:
+        if row["mean"] is None:
+            return "diverged" if row["median"] is None else f"median {style.decimal(row['median'], decimals)}"
+        half = half_width(row, "mean")
+        spread = "" if half is None else f" ±{style.decimal(half, decimals)}"
+        return style.decimal(row["mean"], decimals) + spread
+
+    return write
+
+
+def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
+    """Return what writes `-0.0031 ±0.0040`, all rows with the same decimals."""
+    decimals = decimals_of(rows, "difference")
+
+    def write(row: Row) -> str:
+        if row["entry"] == row["reference"]:
+            return ""
+        if row["difference"] is None:
+            return "withheld"
+        if row["verdict"] == kinds.IDENTICAL:
+            return "0"
+        half = half_width(row, "difference")
+        spread = "" if half is None else f" ±{style.decimal(half, decimals)}"
+        return style.decimal(row["difference"], decimals, sign=True) + spread
+
+    return write
+
+
+def better_text(row: Row) -> str:
+    """Write P(better) as a percentage: `80 %`."""
+    share = row["better_share"]
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def setting_text(row: Row) -> str:
+    """Write the setting that was used; `!` marks one that is not bracketed by worse ones."""
+    return f"{style.number(row['setting'], missing='-')}{'!' if row['bracketed'] is False else ''}"
+
+
+def epochs_text(row: Row) -> str:
+    """Write epochs to target: the median, or `mean … ` restricted to the budget where half of the runs missed it."""
+    if row["reached"] is None:
+        return ""
+    share = "" if row["reached"] == row["n"] else f" ({row['reached']}/{row['n']})"
+    if row["epochs_median"] is not None:
+        return f"{style.number(row['epochs_median'], 3)}{share}"
+    if row["reached"] == 0:
+        return f"none (0/{row['n']})"
+    mean = style.number(row["epochs_restricted_mean"], 3, missing="?")
+    return f"mean {mean}{share}"
+
+
+def _setting_title(rows: list[Row]) -> str:
+    key = next((row["tuned_key"] for row in rows if row["tuned_key"]), None)
+    return "lr" if key in (None, "optimizer.lr") else str(key)
+
+
+def _trial_mark(row: Row) -> str:
+    if not row["chosen"]:
+        return ""
+    return "chosen" if row["bracketed"] else "chosen, at the edge"

@@ -1,0 +1,191 @@
+"""What was done, in plain words made from the protocol."""
+
+from __future__ import annotations
+
+from .. import style
+from ..group import Group
+from ..results import Results
+
+
+def protocol_sentences(group: Group, results: Results | None = None) -> list[str]:
+    """Return the protocol as sentences: what was compared, tuned, run, tested, counted, and withheld."""
+    lines = [_entries(group), _tuning(group)]
+    if group.kind == "compare":
+        lines += [_seeds(group), _endpoint(group), _tests(group), _ranks(group)]
+        lines += [_target(group), _withheld(group, results), _costs(group), _looks(group)]
+    lines.append(_time(group))
+    return [line for line in lines if line]
+
+
+def _entries(group: Group) -> str:
+    items = []
+    for entry in group.entries:
+        overrides = ", ".join(f"{key}={_plain(value)}" for key, value in (entry.get("overrides") or {}).items())
+        items.append(f"{entry['name']} ({entry.get('target', '')}{f', {overrides}' if overrides else ''})")
+    return f"{'Compared' if group.kind == 'compare' else 'Swept'}: {style.listing(items)}."
+
+
+def _tuning(group: Group) -> str:
+    protocol = group.protocol
+    if not protocol.get("tuned") and not any(entry.get("tuning") for entry in group.entries):
+        return "Nothing was tuned: each entry ran with its settings as given. That ranks settings, not optimizers."
+    tuned = [entry for entry in group.entries if entry.get("tuning")]
+    seeds = protocol.get("tune_seeds") or []
+    select = protocol.get("select")
+    key = tuned[0]["tuning"].get("key", "optimizer.lr") if tuned else "optimizer.lr"
+    method = {
+        "grid": f"on a grid with a factor of {style.number(protocol.get('factor'), 3)}",
+        "random": "drawn at random",
+    }
+    how = method.get(str(protocol.get("method")), str(protocol.get("method")))
+    trials = protocol.get("tune_trials")
+    equal = (
+        "every entry got" if len(tuned) == len(group.entries) else f"{style.listing([e['name'] for e in tuned])} got"
+    )
+    first = (
+        f"Tuned with equal budget: {equal} {style.many(trials or 0, 'value')} of {key} {how}, each run with the "
+        f"{style.many(len(seeds), 'seed')} {style.listing([str(s) for s in seeds])}; "
+        f"the value with the best mean {select} was kept."
+    )
+    lines = [first]
+    for entry in tuned:
+        tuning = entry["tuning"]
+        more = tuning.get("extended") or 0
+        centre = f"centre {style.number(tuning.get('centre'))}"
+        source = f" from {tuning['centre_source']}" if tuning.get("centre_source") else ""
+        extra = f", {style.many(more, 'trial')} added at an edge" if more else ""
+        spent = style.many(tuning.get("spent") or 0, "run")
+        edge = "" if tuning.get("bracketed") else ", not bracketed: it lies at the edge of what was tried"
+        lines.append(
+            f"{entry['name']}: {centre}{source}{extra}, {spent} spent, {style.number(tuning.get('chosen'))} kept{edge}."
+        )
+    return " ".join(lines)
+
+
+def _seeds(group: Group) -> str:
+    seeds, tune = group.protocol.get("seeds") or [], group.protocol.get("tune_seeds") or []
+    fresh = " None of them was used for tuning." if group.tuned and not set(seeds) & set(tune) else ""
+    overlap = set(seeds) & set(tune) if group.tuned else set()
+    if overlap:
+        fresh = f" Seeds {style.listing([str(s) for s in sorted(overlap)])} were used for tuning too."
+    return (
+        f"Evaluated on {style.many(len(seeds), 'seed')} ({_ranges(seeds)}); differences are taken seed by seed.{fresh}"
+    )
+
+
+def _endpoint(group: Group) -> str:
+    protocol = group.protocol
+    better = "more" if group.mode == "max" else "less"
+    source = f" ({protocol['margin_source']})" if protocol.get("margin_source") else ""
+    read = "" if protocol.get("select") in (None, group.metric) else f" Choices were made on {protocol['select']} only."
+    return (
+        f"One primary endpoint, fixed before the runs: {group.metric} after the last step, {better} is better. "
+        f"Differences up to {style.number(group.margin)}{source} do not matter.{read}"
+    )
+
+
+def _tests(group: Group) -> str:
+    baseline = group.protocol.get("baseline")
+    pairs = f"each entry was compared with {baseline}" if baseline else "all pairs were compared"
+    level = style.number(100 * (1 - group.alpha))
+    return (
+        f"By paired t tests {pairs}. The p-values of the endpoint and of the times to target are corrected together by "
+        "Holm's procedure, so that any false difference among them has a probability of at most "
+        f"{style.number(group.alpha)}; those of the second opinion, exact sign flips, are corrected among themselves. "
+        f"Each interval is a {level} % interval on its own. A difference counts as better only if it is shown and "
+        "larger than the margin, as equivalent only if two one-sided tests place it inside the margin. P(better) is "
+        "the share of seeds won, ties as one half."
+    )
+
+
+def _ranks(group: Group) -> str:
+    letters = (
+        "" if group.protocol.get("baseline") else " Of entries that share a tie letter, none was shown to be better."
+    )
+    return f"A rank interval holds the places that an entry can still have after what was shown.{letters}"
+
+
+def _target(group: Group) -> str:
+    target = group.target
+    if not target:
+        return ""
+    every = next((_eval_every(entry) for entry in group.entries if _eval_every(entry)), "")
+    grid = f", looked at every {every}" if every else ""
+    return (
+        f"Time to target: the first evaluation at which {target['metric']} was at or past "
+        f"{style.number(target['value'])}{grid}. Runs that missed it count as longer than their budget (Kaplan-Meier "
+        "median; where half of them missed, the mean restricted to the budget). A ratio of times is given only "
+        "where no run missed."
+    )
+
+
+def _withheld(group: Group, results: Results | None) -> str:
+    diverged = {name: sum(r.state == "diverged" for r in group.of(name, "evaluate")) for name in group.names}
+    lost = [f"{name} {count} of {len(group.finished(name))}" for name, count in diverged.items() if count]
+    parts = []
+    if lost:
+        parts.append(
+            f"Runs that diverged ({', '.join(lost)}) stay in the count and rank worst. A mean with them has no "
+            "meaning: it and its interval are withheld, and the exact sign test decides: a run that diverged loses."
+        )
+    else:
+        parts.append("No evaluation run diverged.")
+    if results is not None:
+        reasons = [f"{a} and {b}: {ratio.withheld}" for (a, b), ratio in results.ratios.items() if ratio.withheld]
+        if reasons:
+            parts.append(f"Ratios of times were withheld where runs missed the target ({'; '.join(reasons)}).")
+    failed = [r for r in group.records if r.state == "failed"]
+    if failed:
+        parts.append(f"{style.many(len(failed), 'run')} failed and take no part; the table of runs names them.")
+    return " ".join(parts)
+
+
+def _costs(group: Group) -> str:
+    parallel = (group.protocol.get("jobs") or 1) > 1
+    why = " because runs shared the machine" if parallel else ""
+    return (
+        "Budgets are counted in gradient evaluations and examples. CPU seconds stand beside them; nothing is ranked by "
+        f"clock time{why}."
+    )
+
+
+def _looks(group: Group) -> str:
+    looks = group.data.get("looks") or []
+    if len(looks) <= 1:
+        return "The result was computed once, after all planned seeds." if looks else ""
+    seeds = style.listing([str(look.get("seeds")) for look in looks])
+    return (
+        f"The result was looked at {len(looks)} times, with {seeds} seeds"
+        f"{'; what came after the first look is exploratory' if group.exploratory else ''}."
+    )
+
+
+def _time(group: Group) -> str:
+    records = group.records
+    cached = sum(record.cached for record in records)
+    wall = group.data.get("wall_secs")
+    took = f" in {style.number(wall, 3)} s" if wall is not None else ""
+    from_cache = f", {cached} of them from before" if cached else ""
+    jobs = group.protocol.get("jobs") or 1
+    return f"In all {style.many(len(records), 'run')}{from_cache}{took}, at most {jobs} at a time."
+
+
+def _eval_every(entry: dict) -> str:
+    every = ((entry.get("config") or {}).get("eval") or {}).get("every")
+    text = str(every or "")
+    return text.removeprefix("1 ")
+
+
+def _ranges(seeds: list[int]) -> str:
+    """Write `0-9, 12` for runs of neighbouring seeds."""
+    parts: list[list[int]] = []
+    for seed in sorted(seeds):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

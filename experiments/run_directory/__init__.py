@@ -1,0 +1,1 @@
+"""Run directories: files, rows, checkpoints; written by a run, read by everybody."""

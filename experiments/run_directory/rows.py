@@ -1,0 +1,157 @@
+"""Metric rows: `metrics.jsonl`, one JSON object a line, written once and only ever appended to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, DataError
+from ..system import storage
+from ..system.json_text import encode_json
+from .json_shapes import read_int, row_misfit
+
+Row = dict[str, Any]
+
+
+class RowLog:
+    """The metric rows of one run, as they are written.
+
+    A torn last line, left by a process that was killed while it wrote, is cut off when the file is opened.
+
+    Args:
+        path: `metrics.jsonl`, created when missing; None keeps the rows in memory.
+
+    Raises:
+        StorageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | Path | None):
+        self._file = _Memory() if path is None else storage.AppendFile(path)
+        self._subscribers: list[Callable[[Row], None]] = []
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        self._hash = hashlib.sha256(content[:whole])
+
+    @property
+    def offset(self) -> int:
+        """Return the size of the log in bytes: where the next row begins."""
+        return self._file.size
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all rows so far, in hex."""
+        return self._hash.hexdigest()
+
+    def append(self, row: Row) -> None:
+        """Write one row with one write, then tell the subscribers.
+
+        NaN and infinities are written as null, which JSON has in their place; subscribers get the row as given.
+
+        Raises:
+            TypeError: a value is neither number, text, list nor dict; the message names its key.
+            StorageError: the row could not be written; the log is as it was.
+        """
+        line = encode_json(row)
+        self._file.append(line)
+        self._hash.update(line)
+        for subscriber in self._subscribers:
+            subscriber(row)
+
+    def subscribe(self, subscriber: Callable[[Row], None]) -> None:
+        """Call `subscriber(row)` for each row from now on, after it is written."""
+        self._subscribers.append(subscriber)
+
+    def sync(self) -> None:
+        """Return when all rows are on the disk: before a checkpoint that counts on them."""
+        self._file.sync()
+
+    def rewind(self, offset: int, sha256: str) -> None:
+        """Go back to an earlier state of the log: what a checkpoint recorded as `offset` and `digest()`.
+
+        Raises:
+            CheckpointError: the rows before `offset` are not those that were written then.
+            StorageError: the file cannot be read or cut.
+        """
+        kept = self._file.read()[:offset]
+        if len(kept) < offset:
+            raise CheckpointError(
+                f"{self._file.path} has {len(kept)} bytes, but the checkpoint was saved when it had {offset}: rows "
+                "were removed since. Put the file back, or start again with --fresh"
+            )
+        if hashlib.sha256(kept).hexdigest() != sha256:
+            raise CheckpointError(
+                f"{self._file.path} was changed: its first {offset} bytes are not the rows that were there when the "
+                "checkpoint was saved. Put the file back, or start again with --fresh"
+            )
+        self._file.truncate(offset)
+        self._hash = hashlib.sha256(kept)
+
+    def rows(self) -> list[Row]:
+        """Return all rows, read back."""
+        return _parse(self._file.read(), self._file.path)
+
+    def close(self) -> None:
+        """Close the file; the rows can still be read."""
+        self._file.close()
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Return the rows of a `metrics.jsonl`; none where there is no file yet.
+
+    A last line without its newline is being written at this moment, or was torn by a kill: it is left out.
+
+    Raises:
+        DataError: another line is not a JSON object; the message names it.
+        StorageError: the file cannot be read.
+    """
+    try:
+        return _parse(storage.read_bytes(path), path)
+    except storage.MissingFileError:
+        return []
+
+
+def _parse(content: bytes, path: str | Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line, parse_int=read_int)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: this line is damaged: expected a JSON object, got {line[:40]!r}")
+        if wrong := row_misfit(row):
+            raise DataError(f"{path}:{number}: this line is damaged: {wrong}, got {line[:40]!r}")
+        rows.append(row)
+    return rows
+
+
+class _Memory:
+    """What `storage.AppendFile` is on a disk, in memory."""
+
+    path = Path("<rows in memory>")
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    def append(self, row: bytes) -> None:
+        self._content += row
+
+    def truncate(self, offset: int) -> None:
+        del self._content[offset:]
+
+    def read(self) -> bytes:
+        return bytes(self._content)
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,364 @@
+"""Run directories: their layout, their lock, and their status.
+
+config.yaml     the resolved configuration, trainable as it is     origins.json   where each value came from
+env.json        versions, commit, device, threads                  metrics.jsonl  metric rows
+summary.json    the result, with the configuration                 status.json    what became of the run
+log.txt         what was said                                      checkpoints/   step-<step>-<SHA-256>.safetensors
+diverged/       batches that the gate refused, and states that no run goes on from
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
+from ..system import storage
+from ..system.json_text import encode_json
+from .json_shapes import misfit, read_int
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+State = Literal["running", "done", "stopped", "interrupted", "diverged", "failed"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_NUMBERED = re.compile(r"-(\d{4,9})", re.ASCII)
+_CHECKPOINT = re.compile(r"step-(\d{8,18})-([0-9a-f]{64})\.safetensors", re.ASCII)
+_TRASH = ".trash"
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint as its file name describes it.
+
+    Args:
+        path: the file.
+        step: the global step after which it was saved.
+        sha256: of the whole file, in hex.
+    """
+
+    path: Path
+    step: int
+    sha256: str
+
+
+def checkpoint_name(step: int, sha256: str) -> str:
+    """Return the file name of a checkpoint: `step-00000300-<hash>.safetensors`."""
+    return f"step-{step:08d}-{sha256}.safetensors"
+
+
+def parse_checkpoint_name(name: str) -> tuple[int, str] | None:
+    """Return (step, SHA-256) from a checkpoint's file name, or None when it is not one."""
+    match = _CHECKPOINT.fullmatch(name)
+    return (int(match[1]), match[2]) if match else None
+
+
+def list_checkpoints(folder: str | Path) -> list[CheckpointFile]:
+    """Return the checkpoints in `folder`, oldest step first; none where there is no such folder.
+
+    Two of the same step, which only a kill between saving one and deleting the other leaves, are in order of time.
+    """
+    found = []
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            parsed = parse_checkpoint_name(entry.name)
+            if parsed:
+                file = CheckpointFile(Path(entry.path), *parsed)
+                found.append((file.step, entry.stat().st_mtime_ns, file.sha256, file))
+    return [file for *_, file in sorted(found, key=lambda item: item[:3])]
+
+
+class RunDir:
+    """One run's folder; making the object touches nothing on the disk.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._started = _now()
+        self._lock: FileLock | None = None
+
+    @classmethod
+    def create(cls, root: str | Path, stem: str) -> RunDir:
+        """Make `<root>/<stem>-<0001>` with the next free number; processes that do so at once get different ones.
+
+        Raises:
+            UsageError: `stem` is no valid name.
+            StorageError: the folder cannot be made.
+        """
+        root = Path(root)
+        check_name(stem)
+        check_name(f"{stem}-0001")
+        storage.make_dir(root, exist_ok=True)
+        with storage.explain("read the folder", root):
+            names = os.listdir(root)
+        numbers = [int(match[1]) for name in names if (match := _number_after(stem, name))]
+        number = max(numbers, default=0) + 1
+        while not storage.make_dir(root / f"{stem}-{number:04d}", exist_ok=True):
+            number += 1
+        return cls(root / f"{stem}-{number:04d}")
+
+    @classmethod
+    def named(cls, root: str | Path, name: str) -> RunDir:
+        """Return `<root>/<name>`, which need not exist yet; `lock` makes it.
+
+        Raises:
+            UsageError: `name` is no valid name, or leads out of `root`.
+        """
+        path = Path(root) / check_name(name)
+        if path.resolve().parent != Path(root).resolve():
+            raise UsageError(f"{path} is a link that leads out of {root}: choose another name")
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def diverged_path(self) -> Path:
+        return self.path / "diverged"
+
+    def exists(self) -> bool:
+        """Tell whether a run was ever started here."""
+        return is_run(self.path)
+
+    @contextmanager
+    def lock(self) -> Iterator[RunDir]:
+        """Hold the folder, made if missing, against other processes; the system frees it when this process dies.
+
+        What processes that died here left half written is deleted.
+
+        Raises:
+            RunInUseError: another process holds it; the message has its number, machine and start time.
+            StorageError: the folder cannot be written.
+        """
+        self.acquire()
+        try:
+            yield self
+        finally:
+            self.release()
+
+    def acquire(self) -> None:
+        """Do what entering `lock()` does; the folder is held until `release()` or the end of the process."""
+        storage.make_dir(self.path, exist_ok=True)
+        self._refuse_what_is_no_file()
+        lock = _try_lock(self.path, patience_secs=0.3)  # `status` of another process may hold it for an instant
+        if lock is None:
+            raise RunInUseError(self._in_use())
+        self._lock = lock
+        self._started = _now()
+        for folder in (self.path, self.checkpoints_path, self.diverged_path):
+            if folder.is_dir():
+                storage.sweep_temporaries(folder)
+
+    def _refuse_what_is_no_file(self) -> None:
+        """Refuse links that lead away, where whoever made them would have us write, and pipes, which never end."""
+        with storage.explain("read the folder", self.path):
+            entries = list(os.scandir(self.path))
+        inside = self.path.resolve()
+        for entry in entries:
+            if not Path(os.path.realpath(entry.path)).is_relative_to(inside):
+                raise DataError(f"{entry.path} is a link that leads out of the run directory: put what it means there")
+            if not (entry.is_file() or entry.is_dir()):
+                raise DataError(f"{entry.path} is no plain file: remove it")
+
+    def release(self) -> None:
+        """Let others have the folder; without a lock, do nothing."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _in_use(self) -> str:
+        status = self._read_status()
+        pid, host = status.get("pid"), status.get("host")
+        if status.get("state") != "running" or (host == _host() and not storage.is_alive(int(pid or 0))):
+            return f"{self.path} is in use by a process that has only just started: wait for it, or use another --name"
+        return (
+            f"{self.path} is in use by process {pid} on {host} since {status.get('started')}: wait for it, stop it "
+            f"with `kill {pid}`, or use another --name"
+        )
+
+    def set_status(self, state: State, **facts: Any) -> None:
+        """Write `status.json`: the state, this process, and `facts` (step, signal, message), in place of what it said.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        identity = {"state": state, "pid": os.getpid(), "host": _host(), "started": self._started, "updated": _now()}
+        self.write_json("status.json", {**identity, **facts})
+
+    def status(self) -> dict[str, Any]:
+        """Return what `status.json` says; `running` becomes `interrupted` when no process holds the folder.
+
+        Empty where no run was ever started.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        status = self._read_status()
+        if status.get("state") == "running" and not self._is_held(status):
+            status = self._read_status()  # the holder may have finished between the two looks
+            if status.get("state") == "running":
+                return {**status, "state": "interrupted", "message": "the process ended without a word (killed?)"}
+        return status
+
+    def _is_held(self, status: dict[str, Any]) -> bool:
+        if not (self.path / ".lock").is_file() or (self.path / ".lock").is_symlink():
+            return False
+        try:
+            lock = _try_lock(self.path, patience_secs=0)
+        except StorageError:  # a folder that this user may only read: go by the process's number
+            return status.get("host") != _host() or storage.is_alive(int(status.get("pid") or 0))
+        if lock is not None:
+            lock.release()
+        return lock is None
+
+    def _read_status(self) -> dict[str, Any]:
+        return self.read_json("status.json") or {}
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write `env.json`, `summary.json` and their like, durably; NaN and infinities become null.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        storage.write_atomic(self.path / name, encode_json(data, indent=2))
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return the content of a JSON file of this run, or None when it is not there.
+
+        Raises:
+            DataError: it is damaged.
+            StorageError: it cannot be read.
+        """
+        path = self.path / name
+        try:
+            content = json.loads(storage.read_bytes(path), parse_int=read_int)
+        except storage.MissingFileError:
+            return None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise DataError(f"{path} is damaged: expected a JSON object, got a {type(content).__name__}")
+        if wrong := misfit(name, content):
+            raise DataError(f"{path} is damaged: {wrong}")
+        return content
+
+    def write_config(self, text: str) -> None:
+        """Write `config.yaml`, durably.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        storage.write_atomic(self.config_path, text.encode())
+
+    def read_config(self) -> str:
+        """Return the text of `config.yaml`.
+
+        Raises:
+            MissingFileError: there is none.
+            StorageError: it cannot be read.
+        """
+        return storage.read_bytes(self.config_path).decode()
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r})"
+
+
+def default_root() -> Path:
+    """Return where runs live: $OPTRUN_RUNS_DIR, or `runs`."""
+    return Path(os.environ.get("OPTRUN_RUNS_DIR") or "runs")
+
+
+def is_run(path: str | Path) -> bool:
+    """Tell whether a folder is a run: it has a `status.json`."""
+    return os.path.isfile(os.path.join(path, "status.json"))
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can name a run.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        raise UsageError(
+            f"{name!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or "
+            "digit and not ending with '.'"
+        )
+    return name
+
+
+def trash(path: str | Path) -> Path:
+    """Move a run to `.trash/<name>-<n>` beside it, from where it can be moved back, and return its new place.
+
+    Raises:
+        RunInUseError: a process holds it.
+        NothingMatchedError: there is no such folder.
+        StorageError: it cannot be moved.
+    """
+    run = RunDir(path)
+    if not run.path.is_dir():
+        raise NothingMatchedError(f"no folder {path}")
+    place = run.path.resolve()
+    bin_path = place.parent / _TRASH
+    with run.lock():
+        storage.make_dir(bin_path, exist_ok=True)
+        number = 1
+        while (bin_path / f"{place.name}-{number}").exists():
+            number += 1
+        target = bin_path / f"{place.name}-{number}"
+        storage.rename(place, target)
+    return target
+
+
+def _try_lock(path: Path, patience_secs: float) -> FileLock | None:
+    from filelock import FileLock, Timeout  # not on the path of `--help` and of listing finished runs
+
+    lock = FileLock(path / ".lock", thread_local=False)
+    with storage.explain("lock", path):
+        try:
+            lock.acquire(timeout=patience_secs, poll_interval=0.02)
+        except Timeout:
+            return None
+    return lock
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()
+
+
+def _number_after(stem: str, name: str) -> re.Match[str] | None:
+    return _NUMBERED.fullmatch(name[len(stem) :]) if name.startswith(stem) else None

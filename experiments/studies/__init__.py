@@ -1,0 +1,1 @@
+"""Questions about one configuration: its plan, its rates, its path, whether it resumes exactly."""

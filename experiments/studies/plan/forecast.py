@@ -1,0 +1,121 @@
+"""How many evaluations and checkpoints a run has, and how long all of it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...components.hooks.checkpoint import CheckpointHook
+from ...components.hooks.evaluation import EvaluationHook
+from ...training.experiment import Experiment
+from .firing import firing
+from .probe import Probe
+
+_SPREAD = 0.1  # what a minute on the same machine differs from the next by, besides what the probe saw
+
+
+@dataclass(frozen=True)
+class Saves:
+    """The checkpoints of a run.
+
+    Args:
+        trigger: when one is saved besides the best and the last.
+        count: how many that makes, the last one included; None where a clock decides and no time is known.
+        num_best: how many more there can be, one for each evaluation that is the best so far; None where that is not
+            known.
+        most_files: how many are kept at the same time; None where that is not known.
+        num_bytes: the size of one, None if it was not measured.
+        grows: whether they were still growing.
+    """
+
+    trigger: str
+    count: int | None
+    num_best: int | None
+    most_files: int | None
+    num_bytes: int | None
+    grows: bool
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long a run takes, and between which bounds, in seconds; and its steps, where a clock ends it."""
+
+    secs: float
+    low_secs: float
+    high_secs: float
+    num_steps: int
+
+
+class Forecast:
+    """Counts evaluations and saves, and adds up their times.
+
+    Args:
+        experiment: with the hooks of the run.
+        probed: what things cost, if that was measured.
+    """
+
+    def __init__(self, experiment: Experiment, probed: Probe | None):
+        config = experiment.config
+        self._probe, self._sizes = probed, experiment.splits.sizes()
+        self._checkpoints = next(hook for hook in experiment.hooks if isinstance(hook, CheckpointHook))
+        evaluation = next(hook for hook in experiment.hooks if isinstance(hook, EvaluationHook))
+        self._has_best = self._checkpoints.best is not None and bool(evaluation.splits)
+        self._final = evaluation.final
+        self.max_secs = config.train.max_time.amount if config.train.max_time else None
+        per_epoch = experiment.length.steps_per_epoch
+        self.num_steps = experiment.length.num_steps
+        if self.num_steps is None and probed is not None and self.max_secs is not None:
+            self.num_steps = max(1, round(self.max_secs / probed.step_secs[1]))
+        self.evaluations = firing("evaluation", evaluation, per_epoch, self.num_steps)
+        self._saving = firing("checkpoint", self._checkpoints, per_epoch, self.num_steps)
+
+    def saves(self) -> Saves:
+        """Return what is known of the checkpoints."""
+        num_best = self.evaluations.count if self._has_best else 0
+        hours, duration, count = self._checkpoints.keep_every_hours, self.duration(), self._num_saves()
+        hourly = 0 if not hours else int(duration.secs / 3600 / hours) if duration else None
+        most = self._checkpoints.keep + self._has_best + hourly if hourly is not None else None
+        if most is not None and count is not None and num_best is not None:
+            most = min(most, count + num_best)
+        return Saves(
+            self._saving.trigger,
+            count,
+            num_best,
+            most,
+            self._probe.checkpoint_bytes if self._probe else None,
+            bool(self._probe and self._probe.grows),
+        )
+
+    def duration(self) -> Duration | None:
+        """Return the duration of the run; None if nothing was measured."""
+        if self._probe is None or self.num_steps is None:
+            return None
+        num_best = (self.evaluations.count or 0) if self._has_best else 0
+        saves, save_secs = self._num_saves() or 1, self._probe.save_secs
+        others = self._evaluation_secs() + saves * save_secs
+        low, mean, high = (self.num_steps * secs for secs in self._probe.step_secs)
+        bounds = [(low + others) * (1 - _SPREAD), mean + others, (high + others) * (1 + _SPREAD)]
+        bounds[1] += save_secs * num_best / 2  # somewhere between none and all of them are better than those before
+        bounds[2] += save_secs * num_best
+        low, mean, high = (min(secs, self.max_secs or secs) for secs in bounds)
+        return Duration(mean, low, high, self.num_steps)
+
+    def _num_saves(self) -> int | None:
+        """Count the checkpoints that the trigger asks for, and the last."""
+        every = self._checkpoints.trigger
+        if every is not None and every.secs is not None:
+            if self._probe is None or self.num_steps is None:
+                return None
+            secs = self.num_steps * self._probe.step_secs[1] + self._evaluation_secs()
+            return int(min(secs, self.max_secs or secs) // every.secs) + 1
+        if self._saving.count is None:
+            return None
+        return self._saving.count + (self._saving.last != self.num_steps)
+
+    def _evaluation_secs(self) -> float:
+        """Return the seconds of all evaluations; the test part's are those of as many examples of the validation's."""
+        probed = self._probe
+        if probed is None or probed.evaluation_secs is None or self.evaluations.count is None:
+            return 0.0
+        last = [split for split in self._final if not (split == "val" and self.evaluations.last == self.num_steps)]
+        share = sum(self._sizes[split] for split in last) / self._sizes["val"]
+        return probed.evaluation_secs * (self.evaluations.count + share)

@@ -1,0 +1,219 @@
+"""What a run would do, read from the objects that would do it: steps and their parts, hooks, rates, saves, time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from ...components.data import Batches
+from ...components.hooks.hook import defines
+from ...components.hooks.learning_rate import LearningRateSetterHook
+from ...components.schedules import watching
+from ...config import Config
+from ...errors import DivergedError
+from ...system import downloads
+from ...training.experiment import Experiment, build
+from ...training.session.hook_order import arrange_hooks
+from ...training.step.parts import Part
+from .firing import Firing, firing
+from .forecast import Duration, Forecast, Saves
+from .probe import Probe, probe
+
+#: Entries of a parameter group that say how it is computed, not what.
+_INTERNAL = {
+    *("params", "param_names", "initial_lr", "lr_scale", "foreach", "fused", "capturable", "differentiable"),
+    *("maximize", "decoupled_weight_decay"),
+}
+
+
+class RateAt(NamedTuple):
+    """The rate of the optimizer on both sides of a step: before it, None for step 0, and from it on."""
+
+    step: int
+    before: float | None
+    at: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """A parameter group of the optimizer: its hyperparameters, and what it trains."""
+
+    num_parameters: int
+    num_tensors: int
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Args:
+        name: of the configuration.
+        parts: of a step, in order.
+        groups: of the optimizer's parameters.
+        hooks: in the order in which they are called.
+        schedule: of the rate, in words.
+        rates: at the start, on both sides of each change of rule, at the last step.
+        num_steps, num_epochs, num_examples: of the whole run; None where only a clock ends it.
+        steps_per_epoch: of the training data.
+        num_evaluations: while it trains; where only a clock ends it, as many as the probe lets expect, or None.
+        max_secs: the time budget, if there is one.
+        num_parameters: of the model.
+        splits: examples in each part of the data.
+        device, threads, precision, seed: of the run.
+        saves: its checkpoints.
+        probe: what was measured, None without a probe.
+        duration: of the run, None without a probe.
+        notes: what else there is to know.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    groups: tuple[Group, ...]
+    hooks: tuple[Firing, ...]
+    schedule: str
+    rates: tuple[RateAt, ...]
+    num_steps: int | None
+    num_epochs: float | None
+    num_examples: int | None
+    steps_per_epoch: int
+    num_evaluations: int | None
+    max_secs: float | None
+    num_parameters: int
+    splits: Mapping[str, int]
+    device: str
+    threads: int
+    precision: str
+    seed: int
+    saves: Saves
+    probe: Probe | None
+    duration: Duration | None
+    notes: tuple[str, ...]
+
+
+def plan(config: Config, *, measure: bool = True) -> Plan:
+    """Tell what a run would do, without doing it; nothing is downloaded or kept.
+
+    Args:
+        config: of the run.
+        measure: whether to take a few real steps, an evaluation of the validation part and a save, for the duration
+            and the size of a checkpoint; all of it in a folder for temporary files.
+
+    Raises:
+        ConfigError: the configuration cannot be built.
+        DataError: data is missing or damaged.
+        DivergedError: the few steps met a value that is not finite.
+    """
+    with downloads.refused("a plan downloads nothing, the run would"):
+        experiment = build(config)
+    experiment.initial_model()  # what cannot be initialised has no plan
+    probed = _probed(experiment) if measure else None
+    length, train_op = experiment.length, experiment.train_op
+    named = arrange_hooks(experiment.hooks, (), (), is_chief=True)
+    forecast = Forecast(experiment, probed)
+    return Plan(
+        name=config.name,
+        parts=tuple(_parts(experiment)),
+        groups=tuple(_group(group) for group in train_op.optimizer.param_groups),
+        hooks=tuple(firing(name, hook, length.steps_per_epoch, length.num_steps) for name, hook in named.items()),
+        schedule=str(experiment.schedule),
+        rates=tuple(_rates(experiment)),
+        num_steps=length.num_steps,
+        num_epochs=length.num_steps / _batches(experiment).steps_per_epoch if length.num_steps else None,
+        num_examples=_num_examples(experiment),
+        steps_per_epoch=_batches(experiment).steps_per_epoch,
+        num_evaluations=forecast.evaluations.count,
+        max_secs=forecast.max_secs,
+        num_parameters=experiment.num_parameters,
+        splits=experiment.splits.sizes(),
+        device=str(experiment.device),
+        threads=experiment.threads,
+        precision=config.train.precision,
+        seed=config.seed,
+        saves=forecast.saves(),
+        probe=probed,
+        duration=forecast.duration(),
+        notes=tuple(_notes(experiment, probed)),
+    )
+
+
+def _probed(experiment: Experiment) -> Probe:
+    try:
+        return probe(experiment)
+    except DivergedError as error:
+        error.add_note("these were the few steps that a plan measures; --no-probe (measure=False) leaves them out")
+        raise
+
+
+def _parts(experiment: Experiment) -> list[Part]:
+    """Return the parts of a step, those named in the configuration by their names there."""
+    config, data = experiment.config, _batches(experiment)
+    looks = any(defines(hook, "after_gradients") for hook in experiment.hooks)
+    flavor = config.optimizer.component.flavor
+    names = {
+        "batch": f"{data.batch_size} of {data.num_examples:,} examples of {config.data.label}",
+        "loss": config.loss.label,
+        "optimizer": config.optimizer.label + (f" (flavor {flavor})" if flavor else ""),
+    }
+    updates = iter(config.updates)
+    parts = []
+    for part in experiment.train_op.parts(after_gradients=looks):
+        what = next(updates).label if part.name == "update" else names.get(part.name, part.what)
+        parts.append(part._replace(what=what))
+    return parts
+
+
+def _group(group: Mapping[str, Any]) -> Group:
+    settings = {name: value for name, value in group.items() if name not in _INTERNAL}
+    num_parameters = sum(parameter.numel() for parameter in group["params"])
+    return Group(num_parameters, len(group["params"]), tuple(group.get("param_names", ())), settings)
+
+
+def _rates(experiment: Experiment) -> list[RateAt]:
+    """Return the rates that the hook would set, on both sides of every boundary."""
+    setter = LearningRateSetterHook(experiment.schedule)
+    session: Any = SimpleNamespace(train_op=experiment.train_op)
+    setter.after_create_session(session)
+
+    def rate(step: int) -> float:
+        return setter.before_run(SimpleNamespace(step=step)).feed["lr"]
+
+    num_steps = experiment.length.num_steps
+    boundaries = getattr(experiment.schedule, "boundaries", tuple)()
+    inside = [step for step in boundaries if step > 0 and (num_steps is None or step < num_steps)]
+    rates = [RateAt(0, None, rate(0)), *(RateAt(step, rate(step - 1), rate(step)) for step in inside)]
+    if num_steps is not None and num_steps - 1 > rates[-1].step:
+        rates.append(RateAt(num_steps - 1, rate(num_steps - 2), rate(num_steps - 1)))
+    return rates
+
+
+def _batches(experiment: Experiment) -> Batches:
+    data = experiment.train_op.data
+    assert isinstance(data, Batches)
+    return data
+
+
+def _num_examples(experiment: Experiment) -> int | None:
+    if experiment.length.num_steps is None:
+        return None
+    data = _batches(experiment)
+    epochs, rest = divmod(experiment.length.num_steps, data.steps_per_epoch)
+    in_epoch = min(data.num_examples, data.steps_per_epoch * data.batch_size)
+    return epochs * in_epoch + min(rest * data.batch_size, in_epoch)
+
+
+def _notes(experiment: Experiment, probed: Probe | None) -> list[str]:
+    config, notes = experiment.config, list(experiment.notes)
+    for part in watching(experiment.schedule):
+        notes.append(f"the schedule goes by {part.metric}: its rates are shown as if that never stopped improving")
+    if config.stop.patience is not None:
+        notes.append(f"may end earlier: after {config.stop.patience} evaluations without a better {config.eval.metric}")
+    if config.stop.at_target:
+        notes.append(f"may end earlier: at {config.eval.metric} {config.eval.target}")
+    if probed is not None and config.hooks:
+        names = ", ".join(hook.label for hook in config.hooks)
+        notes.append(f"what these hooks cost is not in the duration: {names}")
+    return notes

@@ -1,0 +1,97 @@
+"""Work in processes of its own: each call in a new interpreter, with nothing left in memory from the one before."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import Interrupted, OptrunError, SessionError
+from . import signals
+
+_POLL_SECS = 0.1
+
+
+class Processes:
+    """Calls functions, each in a new process that a signal to this one ends as well.
+
+    Args:
+        stop: whether there was a signal.
+    """
+
+    def __init__(self, stop: signals.Stop):
+        self._stop = stop
+        self._error: BaseException | None = None  # the first one, which ends all
+        self._context = multiprocessing.get_context("spawn")  # a new interpreter, its order of sets included
+
+    def guarded(self, function: Callable[[int], Any]) -> Callable[[int], Any]:
+        """Return a function whose first error ends the calls in other threads too."""
+
+        def call(point: int) -> Any:
+            try:
+                return function(point)
+            except BaseException as error:
+                self._error = self._error or error
+                raise
+
+        return call
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Return what `function(*args)` returns, or raise what it raises.
+
+        Raises:
+            Interrupted: a signal came.
+            SessionError: the process died.
+        """
+        receiving, sending = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_answer, args=(sending, function, args))
+        with _without_interrupts():
+            process.start()
+        sending.close()
+        try:
+            while not receiving.poll(_POLL_SECS):
+                if self._stop.signum is not None or self._error is not None:
+                    process.terminate()
+                    raise self._error or Interrupted(self._stop.signum or signal.SIGTERM, saved=False)
+            answer = receiving.recv()
+        except EOFError as error:
+            process.join()
+            raise SessionError(f"the training process died (exit code {process.exitcode}; out of memory?)") from error
+        finally:
+            process.join()
+            receiving.close()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def _without_interrupts():
+    """Let a process that is started meanwhile not hear Ctrl-C, from its first instruction on: it is the parent's."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _answer(sending: Any, function: Callable[..., Any], args: Sequence[Any]) -> None:
+    """Send what a call returns or raises; the life of a process of `Processes`."""
+    os.dup2(2, 1)  # stdout is for the result: what the user's code prints is talk
+    logging.getLogger("optrun").addHandler(logging.NullHandler())
+    try:
+        answer: Any = function(*args)
+    except BaseException as error:  # noqa: BLE001 (it is raised in the parent)
+        answer = error
+    try:
+        sending.send(answer)
+    except (pickle.PicklingError, TypeError, AttributeError):  # an error of the user's own that is no plain data
+        sending.send(OptrunError(f"{type(answer).__name__}: {answer}"))

@@ -1,0 +1,330 @@
+"""Durable files: every byte that a resume or a report reads goes through this module.
+
+A file is either old or new, never between: it is written beside its place, flushed to the disk, and renamed over it.
+All system calls that change the disk are made through `system`, so that tests can let any one of them fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+
+Buffer = bytes | bytearray | memoryview
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends without it
+_TEMPORARY = re.compile(r"\.tmp-(\d+)-.+")
+_MAX_WRITE = 1 << 30  # Linux writes at most 2 GiB in one call
+
+
+class MissingFileError(StorageError):
+    """The file or folder is not there."""
+
+
+class System:
+    """The raw calls that change the disk; a test replaces `storage.system` to inject faults."""
+
+    open = staticmethod(os.open)
+    write = staticmethod(os.write)
+    fsync = staticmethod(os.fsync)
+    close = staticmethod(os.close)
+    replace = staticmethod(os.replace)
+    unlink = staticmethod(os.unlink)
+    truncate = staticmethod(os.ftruncate)
+    mkdir = staticmethod(os.mkdir)
+
+
+system: Any = System()
+
+
+@contextmanager
+def explain(action: str, path: Path, need: int = 0) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that says what failed, where, and what to do.
+
+    Args:
+        action: what is tried, to stand before the path: "write", "rename to b:".
+        path: what it is tried on.
+        need: bytes that the disk must have room for.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = MissingFileError if error.errno == errno.ENOENT else StorageError
+        reason = error.strerror or str(error)
+        raise kind(f"cannot {action} {path}: {reason}{_way_out(error, path, need)}") from error
+
+
+def write_atomic(path: str | Path, data: Buffer | Iterable[Buffer]) -> None:
+    """Replace the content of `path` so that a crash at any moment leaves the old file or the new one, durably.
+
+    Args:
+        path: the file; its folder must exist.
+        data: the content, or its pieces in order, which are never joined in memory.
+
+    Raises:
+        StorageError: it could not be written; the old content is untouched and nothing is left beside it.
+    """
+    _replace(Path(path), data, durable=True)
+
+
+def write_derived(path: str | Path, content: str | bytes) -> None:
+    """Replace a file that can be made again from others (a report, a picture): whole or not at all, but not fsynced.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    _replace(Path(path), content.encode() if isinstance(content, str) else content, durable=False)
+
+
+def _replace(path: Path, data: Buffer | Iterable[Buffer], durable: bool) -> None:
+    pieces: list[Any] = [data] if isinstance(data, Buffer) else list(data)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    with explain("write", path, sum(len(piece) for piece in pieces)):
+        try:
+            descriptor = system.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+            try:
+                for piece in pieces:
+                    _write_all(descriptor, piece)
+                if durable:
+                    system.fsync(descriptor)
+            finally:
+                system.close(descriptor)
+            system.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                system.unlink(temporary)
+            raise
+    if durable:
+        fsync_dir(path.parent)
+
+
+def _write_all(descriptor: int, data: Buffer) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = system.write(descriptor, rest[:_MAX_WRITE])
+        if written == 0:
+            raise OSError(errno.EIO, "the system accepted no more bytes")
+        rest = rest[written:]
+
+
+class AppendFile:
+    """A file that only grows, one whole row at a time; the process must be its only writer.
+
+    Args:
+        path: created when missing; its folder must exist.
+
+    Raises:
+        StorageError: it cannot be opened for writing.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        is_new = not self.path.exists()
+        with explain("open", self.path):
+            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
+            self.size = os.fstat(self._descriptor).st_size
+        if is_new:
+            fsync_dir(self.path.parent)
+
+    def append(self, row: bytes) -> None:
+        """Write `row` with one call of the system's write.
+
+        Raises:
+            StorageError: it could not be written; what had been written of it is taken back.
+        """
+        with explain("append to", self.path, len(row)):
+            try:
+                _write_all(self._descriptor, row)
+            except BaseException:
+                with suppress(OSError):  # readers skip a torn last row where even this fails
+                    system.truncate(self._descriptor, self.size)
+                raise
+        self.size += len(row)
+
+    def sync(self) -> None:
+        """Return when all rows are on the disk."""
+        with explain("flush", self.path):
+            system.fsync(self._descriptor)
+
+    def truncate(self, offset: int) -> None:
+        """Keep the first `offset` bytes only, durably."""
+        if not 0 <= offset <= self.size:
+            raise ValueError(f"cannot truncate {self.path} of {self.size} bytes to {offset}")
+        with explain("truncate", self.path):
+            system.truncate(self._descriptor, offset)
+            system.fsync(self._descriptor)
+        self.size = offset
+
+    def read(self) -> bytes:
+        """Return the whole content."""
+        return read_bytes(self.path)
+
+    def close(self) -> None:
+        """Close the file; closing it again does nothing."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            with explain("close", self.path):
+                system.close(descriptor)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of `path`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        StorageError: it cannot be read.
+    """
+    with explain("read", Path(path)), open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        return file.read()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end, which a pipe would."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def remove(path: str | Path) -> None:
+    """Delete a file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        StorageError: it cannot be deleted.
+    """
+    with explain("delete", Path(path)):
+        system.unlink(path)
+
+
+def rename(old: str | Path, new: str | Path) -> None:
+    """Rename a file or folder, durably, replacing a file called `new`.
+
+    Raises:
+        MissingFileError: `old` is not there.
+        StorageError: it cannot be renamed.
+    """
+    old, new = Path(old), Path(new)
+    with explain(f"rename to {new}:", old):
+        system.replace(old, new)
+    for folder in {old.parent, new.parent}:
+        fsync_dir(folder)
+
+
+def make_dir(path: str | Path, exist_ok: bool = False) -> bool:
+    """Make a folder and those above it; of several processes that try, exactly one makes it.
+
+    Args:
+        path: the folder.
+        exist_ok: whether it may be there already.
+
+    Returns:
+        Whether this call made it.
+
+    Raises:
+        StorageError: it cannot be made, or is there and `exist_ok` is false, or is a file.
+    """
+    path = Path(path)
+    if not path.parent.exists():
+        make_dir(path.parent, exist_ok=True)
+    try:
+        with explain("make the folder", path):
+            system.mkdir(path)
+    except StorageError as error:
+        if exist_ok and isinstance(error.__cause__, FileExistsError) and path.is_dir():
+            return False
+        raise
+    fsync_dir(path.parent)
+    return True
+
+
+def fsync_dir(folder: str | Path) -> None:
+    """Return when the names in `folder` are on the disk; Windows, which cannot, is left to its journal."""
+    if os.name == "nt":
+        return
+    with explain("flush the folder", Path(folder)):
+        descriptor = system.open(folder, os.O_RDONLY)
+        try:
+            system.fsync(descriptor)
+        finally:
+            system.close(descriptor)
+
+
+def sweep_temporaries(folder: str | Path, min_age_secs: float = 0.0) -> list[str]:
+    """Delete what killed processes left half written in `folder`, and return the names.
+
+    A temporary with this process's own number is stale too: in a container each life has the same number. So call it
+    at the start, before anything is written.
+
+    Args:
+        folder: where to look.
+        min_age_secs: leave younger ones alone: in a folder that nobody locks, another machine may be writing them.
+    """
+    stale = []
+    with explain("read the folder", Path(folder)), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if not match or (is_alive(int(match[1])) and int(match[1]) != os.getpid()):
+                continue
+            with suppress(FileNotFoundError):  # renamed meanwhile
+                if not min_age_secs or time.time() - entry.stat().st_mtime >= min_age_secs:
+                    stale.append(entry.name)
+    for name in stale:
+        with suppress(MissingFileError):
+            remove(Path(folder) / name)
+    return sorted(stale)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine has the number `pid`."""
+    if os.name == "nt":
+        return True  # os.kill(pid, 0) would end it there
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return pid > 0 and not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended and nobody asks for its exit code, as in a container without an init."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:  # another system, or gone at this moment
+        return False
+    return facts.rpartition(b")")[2].split()[:1] == [b"Z"]
+
+
+def _way_out(error: OSError, path: Path, need: int) -> str:
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return (
+                f" (needs {need} bytes, {_free(path)} bytes free). Nothing saved before is lost: free some space and "
+                "run the same command again, or set OPTRUN_RUNS_DIR to a folder on another disk"
+            )
+        case errno.EFBIG:
+            return f" (needs {need} bytes): raise the limit on file sizes (`ulimit -f unlimited`)"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return ": make it writable, or set OPTRUN_RUNS_DIR to a folder that is"
+        case errno.ENOENT if not path.parent.is_dir():
+            return f": its folder {path.parent} is gone; is a disk no longer mounted?"
+        case errno.EMFILE | errno.ENFILE:
+            return ": raise the limit on open files (`ulimit -n`)"
+        case _:
+            return ""
+
+
+def _free(path: Path) -> int | str:
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return "an unknown number of"

@@ -1,0 +1,179 @@
+"""Whether the pieces of an experiment fit together, and where in the configuration it is said when they do not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..components.data import Batches, Dataset
+from ..components.metrics import metric_value
+from ..components.registries import REGISTRIES
+from ..config import ComponentConfig, Config, ConfigError
+from ..config.lengths import Length, RunLength
+from ..errors import OptrunError, UsageError
+from ..registry.arguments import Argument
+from ..system.devices import count_work
+from .evaluator import evaluation_mode
+
+
+class located:  # noqa: N801 (read as a word: `with located(config, "model"):`)
+    """Turn what a constructor refuses into an error at the place that asked for it."""
+
+    def __init__(self, config: Config, path: str):
+        self._config, self._path = config, path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConfigError) or error is None:
+            return
+        if isinstance(error, OptrunError):
+            if error.exit_code == 2:
+                raise self._config.problem(self._path, str(error)) from error
+        elif isinstance(error, ValueError | TypeError | RuntimeError | LookupError):
+            raise self._config.problem(self._path, f"{type(error).__name__}: {error}") from error
+
+
+def seed_everything(seed: int) -> None:
+    """Seed what user code may draw from; optrun's own draws are keyed (see rng.py)."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def run_length(config: Config, batches: Batches) -> RunLength:
+    """Return how long the run is, in steps."""
+    per_epoch = batches.steps_per_epoch
+    if config.train.epochs is None:
+        return RunLength(config.train.steps, per_epoch)
+    return RunLength(Length(config.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)
+
+
+def filled(model: ComponentConfig, dataset: Dataset) -> dict[str, Any]:
+    """Add what the data knows to a model's arguments, unless they were given.
+
+    Raises:
+        UsageError: the model is for other data, or what it is given does not fit together.
+    """
+    task = model.component.facts.get("task")
+    if task is not None and task != dataset.task:
+        raise UsageError(f"model '{model.name}' is for {task}, but the targets of the data are {dataset.task}")
+    known = {
+        "input_shape": dataset.input_shape,
+        "num_outputs": dataset.num_outputs,
+        "num_classes": dataset.num_outputs,
+    }
+    wanted: Sequence[Argument] = model.component.signature.arguments
+    fill = {a.name: known[a.name] for a in wanted if a.name in known and a.name not in model.given}
+    args = {**model.args, **fill}
+    for name, message in model.component.facts.get("check", lambda args: [])(args):
+        raise UsageError(f"model '{model.name}': {name}: {message}, got {args[name]!r}")
+    return args
+
+
+def bound(component: ComponentConfig) -> Callable[..., Any]:
+    """Return a function component with its configured arguments in place."""
+    return component.component.bind(**component.args)
+
+
+def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
+    """Run the model once, so that lazy modules get their shapes; return the work of a training step.
+
+    Raises:
+        UsageError: the data is tokens, and the model fails on them.
+    """
+    with evaluation_mode(model), torch.no_grad():
+        try:
+            return count_work(model, inputs, batch_size)
+        except (RuntimeError, TypeError, IndexError) as error:
+            if inputs.is_floating_point():
+                raise
+            raise UsageError(f"the model does not take these tokens ({error}); {_others('model', 'tokens')}") from error
+
+
+def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
+    """Bind a loss or metric, after a look at whether it is made for this kind of target."""
+    task = part.component.facts.get("task")
+    if task is not None and task != dataset.task:
+        raise config.problem(
+            part.path,
+            f"{part.component.kind} '{part.name}' is for {task}, but the targets of data '{config.data.name}' are "
+            f"{dataset.task}",
+            hint=_others(part.component.kind, dataset.task),
+        )
+    if "target_range" in part.component.facts:
+        _check_range(config, part, dataset.targets)
+    with located(config, part.path):
+        return bound(part)
+
+
+def _check_range(config: Config, part: ComponentConfig, targets: Tensor) -> None:
+    low, high = part.component.facts["target_range"]
+    least, largest = targets.min().item(), targets.max().item()
+    if not low <= least <= largest <= high:
+        raise config.problem(
+            part.path,
+            f"{part.component.kind} '{part.name}' takes targets from {low:g} to {high:g}, but those of data "
+            f"'{config.data.name}' are {least:g} to {largest:g}",
+        )
+
+
+def _others(kind: str, task: str) -> str | None:
+    registry = REGISTRIES[kind]
+    names = [name for name in registry.names() if registry.get(name).facts.get("task") == task]
+    return f"for {task}: {', '.join(names)}" if names else None
+
+
+def try_loss(
+    config: Config,
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    metrics: Mapping[str, Callable[..., Tensor]],
+    dataset: Dataset,
+    batches: Batches,
+) -> None:
+    """Measure two examples, so that outputs that do not fit the loss or a metric are found before the run.
+
+    Raises:
+        ConfigError: located at the model, the loss or the metric.
+    """
+    inputs, targets = batches.inputs[:2], batches.targets[:2]
+    with evaluation_mode(model), torch.no_grad():
+        outputs = model(inputs)
+        place, noun = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}.get(dataset.task, (0, ""))
+        if isinstance(outputs, Tensor) and place and outputs.shape[place : place + 1] < (dataset.num_outputs,):
+            raise config.problem(
+                "model",
+                f"{config.model.label} gives outputs of shape {tuple(outputs.shape)}, but data '{config.data.name}' "
+                f"has {dataset.num_outputs} {noun}",
+            )
+        with located(config, config.loss.path):
+            value = loss(outputs, targets)
+            if not isinstance(value, Tensor) or value.dim() != 0:
+                what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+                raise ValueError(f"a loss must return one number, the mean over the batch, not {what}")
+        for (name, metric), part in zip(metrics.items(), config.metrics, strict=True):
+            with located(config, part.path):
+                if (values := metric(outputs, targets)).shape[:1] != targets.shape[:1]:
+                    raise ValueError(f"a metric must return one value per example; {name} gave {tuple(values.shape)}")
+                metric_value(metric, values.double().mean(0))
+        if batches.augment:
+            with located(config, "data.augment"):
+                augmented = batches.batch(0).targets
+            if augmented.dtype != targets.dtype:  # they have been mixed, and are probabilities
+                with located(config, config.loss.path):
+                    loss(outputs, augmented[: len(targets)])
+
+
+def eval_metric(config: Config) -> tuple[str, Literal["max", "min"]]:
+    """Return the metric that decides what is best, and whether `max` or `min` is."""
+    name = config.eval.metric
+    part = next((metric for metric in config.metrics if name.endswith(f"/{metric.label}")), None)
+    own = part.component.facts.get("mode", "max") if part else "min"
+    return name, config.eval.mode or own

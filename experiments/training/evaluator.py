@@ -1,0 +1,88 @@
+"""Measuring a model on one split of the data, without touching its state or any randomness."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..components.data import Examples
+from ..components.metrics import metric_value
+from ..components.optimizers.shared.averaging import Averaging
+from ..components.updates.ema import Ema
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a `with` block, and each of its modules back into its own mode after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class Evaluator:
+    """Measures loss and metrics over the examples of a split.
+
+    Args:
+        split: its name, which prefixes the results: `val` gives `val/loss`, `val/accuracy`.
+        model: put into evaluation mode for the measurement, and back into its modes after.
+        loss: (outputs, targets) -> scalar, the mean over the examples.
+        metrics: by name: (outputs, targets) -> one value per example, shape (batch,), or as `metrics` says.
+        inputs: shape (num_examples, ...): a tensor, or what gives one for each slice.
+        targets: shape (num_examples, ...).
+        batch_size: examples per forward pass.
+        precision: `fp32` or `bf16` (autocast).
+        ema: lends its averaged weights for the measurement: the update, or an optimizer that averages; None measures
+            the model's own.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        metrics: Mapping[str, Callable[[Any, Any], Tensor]],
+        inputs: Examples,
+        targets: Tensor,
+        *,
+        batch_size: int = 512,
+        precision: str = "fp32",
+        ema: Ema | Averaging | None = None,
+    ):
+        self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
+        self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
+        self.precision, self.ema = precision, ema
+
+    def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+        """Measure, or return None if `interrupted()` became true between two batches."""
+        weights = self.ema.swapped() if self.ema else contextlib.nullcontext()
+        with weights, evaluation_mode(self.model), torch.no_grad(), self._autocast():
+            return self._measure(interrupted)
+
+    def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
+        count = len(self.targets)
+        for start in range(0, count, self.batch_size):
+            if interrupted():
+                return None
+            batch = slice(start, start + self.batch_size)
+            inputs, targets = self.inputs[batch], self.targets[batch]
+            outputs = self.model(inputs)
+            totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
+            for name, metric in self.metrics.items():
+                totals[name] = totals[name] + metric(outputs, targets).double().sum(0)
+        means = {name: total / count for name, total in totals.items()}
+        values = {name: metric_value(metric, means[name]) for name, metric in self.metrics.items()}
+        return {f"{self.split}/{name}": value for name, value in {"loss": means["loss"].item(), **values}.items()}
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.inputs.device.type, torch.bfloat16)
+        return contextlib.nullcontext()

@@ -1,0 +1,1 @@
+"""The monitored session: runs the train op under hooks, saves, restores, recovers."""

@@ -1,0 +1,1 @@
+"""The train op: one step of training, and what it is made of."""

@@ -1,0 +1,214 @@
+"""Initial weights from elsewhere: what is taken over, what is refused, and what a resumed run does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from optrun.experiments import Run, compare, resume, train, warm_start
+from optrun.experiments.config import ConfigError
+from optrun.experiments.errors import CheckpointError, DataError, NothingMatchedError, UsageError
+from optrun.experiments.training.session.saved_state import load_state
+
+SMALL = {
+    "name": "small",
+    "data": {"name": "digits", "subset": 128, "batch_size": 32},
+    "model": {"name": "mlp", "hidden": [8]},
+    "loss": "cross_entropy",
+    "metrics": ["accuracy"],
+    "optimizer": {"name": "mom", "lr": 0.1},
+    "train": {"steps": 4},
+}
+EMA = {"updates": [{"name": "ema", "decay": 0.5}]}
+
+
+def net(width: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
+
+
+def saved(model: nn.Module, path: str = "old.npz") -> str:
+    np.savez(path, **{name: value.numpy() for name, value in model.state_dict().items()})
+    return path
+
+
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(a.equal(b) for a, b in pairs)
+
+
+def final_state(run: Run) -> dict:
+    return load_state(run.checkpoint()).sections["model"]
+
+
+def test_an_npz_gives_every_parameter_and_buffer() -> None:
+    old, new = net(), net()
+    old[1].running_mean.fill_(7.0)
+    warm_start(new, from_=saved(old))
+    assert equal(old, new)
+
+
+def test_plain_safetensors_do_too() -> None:
+    old, new = net(), net()
+    safetensors.torch.save_file(old.state_dict(), "old.safetensors")
+    warm_start(new, from_="old.safetensors")
+    assert equal(old, new)
+
+
+def test_names_are_mapped_with_stars() -> None:
+    old, new = nn.ModuleDict({"trunk": net(), "aux": nn.Linear(1, 1)}), net()
+    warm_start(new, from_=saved(old), map={"trunk.*": "*", "aux.*": None})
+    assert equal(old["trunk"], new)
+
+
+def test_only_leaves_the_rest_as_it_is() -> None:
+    old, new = net(), net()
+    before = new[2].weight.clone()
+    warm_start(new, from_=saved(old), only=("0.*", "1.*"))
+    assert new[0].weight.equal(old[0].weight)
+    assert new[2].weight.equal(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "phrase"),
+    [
+        ({"map": {"0.weigth": "0.weight"}}, r"map: '0\.weigth' matches nothing in .*the nearest is '0\.weight'"),
+        ({"map": {"0.weight": "0.bias"}}, r"0\.weight and 0\.bias of old\.npz would both become 0\.bias"),
+        ({"map": {"0.*": "0.**"}}, "need as many"),
+        ({"map": {"2.bias": None}}, r"old\.npz has nothing for 2\.bias of the model .*`map`.*`only`"),
+        ({"map": {"2.bias": "head"}}, r"the model has no place for head of old\.npz"),
+        ({"only": ("3.*",)}, r"only: '3\.\*' matches none of the model's 0\.weight"),
+        ({"weights": "ema"}, "no averages"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, phrase) -> None:
+    path = saved(net())
+    if options.get("weights"):
+        safetensors.torch.save_file(net().state_dict(), path := "old.safetensors")
+    with pytest.raises(UsageError, match=phrase):
+        warm_start(net(), from_=path, **options)
+
+
+def test_shapes_are_compared_and_nothing_is_half_set() -> None:
+    new = net(4)
+    before = {name: value.clone() for name, value in new.state_dict().items()}
+    with pytest.raises(UsageError, match=r"0\.weight has shape \(3, 2\) there, \(4, 2\) here"):
+        warm_start(new, from_=saved(net(3)))
+    assert all(value.equal(before[name]) for name, value in new.state_dict().items())
+
+
+def test_files_that_are_none() -> None:
+    with pytest.raises(DataError, match=r"no file old\.npz"):
+        warm_start(net(), from_="old.npz")
+    for name in ("bad.npz", "bad.safetensors"):
+        with open(name, "wb") as file:
+            file.write(b"not what it says")
+        with pytest.raises(DataError, match=f"{name} cannot be read"):
+            warm_start(net(), from_=name)
+    np.savez("objects.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(DataError, match="cannot be read"):
+        warm_start(net(), from_="objects.npz")
+    with pytest.raises(NothingMatchedError):
+        warm_start(net(), from_="no-such-run")
+
+
+def test_a_run_starts_from_another_one() -> None:
+    first = train(SMALL)
+    second = train(
+        {**SMALL, "name": "second", "init": {"from": "small-0001"}, "optimizer": {"name": "sgd", "lr": 1e-9}}
+    )
+    before, after = final_state(first), final_state(second)
+    assert max((before[name] - after[name]).abs().max() for name in before) < 1e-6
+    assert second.summary["steps"] == 4
+    assert second.config["init"] == {
+        "name": "warm_start",
+        "from": "small-0001",
+        "checkpoint": "last",
+        "weights": "raw",
+        "map": None,
+        "only": None,
+    }
+
+
+def test_averages_are_taken_where_they_are_asked_for_and_begin_at_the_new_weights() -> None:
+    first = train({**SMALL, **EMA})
+    shadows = load_state(first.checkpoint()).sections["updates"][0]["state"]["shadows"]
+    still = {"optimizer": {"name": "sgd", "lr": 1e-9}, "train": {"steps": 1}}
+    second = train({**SMALL, **EMA, **still, "name": "b", "init": {"from": "small-0001", "weights": "ema"}})
+    sections = load_state(second.checkpoint()).sections
+    for name, shadow in shadows.items():
+        torch.testing.assert_close(sections["model"][name], shadow)
+        torch.testing.assert_close(sections["updates"][0]["state"]["shadows"][name], shadow)
+    train({**SMALL, "name": "plain"})
+    with pytest.raises(ConfigError, match="no averaged weights"):
+        train({**SMALL, "init": {"from": "plain-0001", "weights": "ema"}})
+
+
+def test_a_resumed_run_keeps_its_own_weights() -> None:
+    train(SMALL)
+    config = {**SMALL, "init": {"from": "small-0001"}, "seed": 1}
+    straight = train(config, {"train.steps": 6}, name="straight")
+    train(config, name="parts")
+    (Run("runs/small-0001").checkpoint().path).unlink()  # what it began with is not needed any more
+    resumed = resume("parts", {"train.steps": 6}, allow_change=True)
+    one, other = final_state(straight), final_state(resumed)
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_a_function_of_the_users_own() -> None:
+    code = (
+        "import torch\ndef start(model, *, value: float = 0.5):\n    torch.nn.init.constant_(model[-1].bias, value)\n"
+    )
+    with open("mine.py", "w") as file:
+        file.write(code)
+    still = {"optimizer": {"name": "sgd", "lr": 1e-9}}
+    run = train({**SMALL, **still, "init": {"name": "./mine.py:start", "value": 0.25}})
+    assert final_state(run)["3.bias"].mean() == pytest.approx(0.25, abs=1e-6)
+    assert run.env["code"]
+    run = train({**SMALL, **still, "init": "./mine.py:start"})
+    assert final_state(run)["3.bias"].mean() == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("init", "phrase"),
+    [
+        ({"from": "no-such-run"}, "no-such-run"),
+        ({"from": "small-0001", "map": {"x": "y"}}, r"<python>: init: map: 'x' matches nothing"),
+        ({"from": "small-0001", "mapp": {}}, "did you mean 'map'"),
+        ({"from": "small-0001", "checkpoint": "latest"}, "did you mean 'last'"),
+        ({"checkpoint": "last"}, "no name: which init"),
+        ("warm_start", "needs the argument 'from'"),
+    ],
+)
+def test_mistakes_are_located_and_leave_no_run(init, phrase) -> None:
+    train(SMALL)
+    with pytest.raises((ConfigError, NothingMatchedError), match=phrase):
+        train({**SMALL, "name": "wrong", "init": init})
+    assert [run.name for run in map(Run, ["runs/small-0001"])] == ["small-0001"]
+    import os
+
+    assert sorted(os.listdir("runs")) == ["small-0001"]
+
+
+def test_a_damaged_checkpoint_is_refused() -> None:
+    path = train(SMALL).checkpoint().path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        train({**SMALL, "name": "b", "init": {"from": "small-0001"}})
+
+
+def test_entries_of_a_comparison_share_their_start() -> None:
+    train(SMALL)
+    base = {**SMALL, "init": {"from": "small-0001"}, "train": {"steps": 2}}
+    import json
+
+    for name in ("sgd", "mom"):
+        with open(f"{name}2.yaml", "w") as file:
+            json.dump({**base, "name": name, "optimizer": {"name": name, "lr": 0.1}}, file)
+    comparison = compare(["sgd2.yaml", "mom2.yaml"], seeds=2, tune=None, jobs=1)
+    starts = {seed["parameters"] for seed in comparison.data["pairing"]["seeds"].values()}
+    assert len(starts) == 1, "every seed begins with the same weights"

@@ -1,0 +1,377 @@
+"""The documents say what is so: shown output, examples, tables, links.
+
+`python tests/test_docs.py` writes the current `--help` into docs/commands.md and the current output into README.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+INSTALL = "pip install -c constraints.txt -e . && optrun train configs/mom.yaml"
+INSTALL_AND_TEST = "pip install -c constraints.txt -e '.[dev]' && pytest"
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, its text, the line that it begins at, and the file that it is marked to be."""
+
+    language: str
+    text: str
+    line: int
+    file: str | None
+
+
+def blocks(page: Path, language: str | None = None) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    found = [Block(m[2], m[3], text[: m.start(3)].count("\n") + 1, m[1]) for m in pattern.finditer(text)]
+    return [block for block in found if language in (None, block.language)]
+
+
+def optrun(arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line as a pipe of 80 columns shows it on a machine without GPU, stdout and stderr in one."""
+    shown = {"COLUMNS": "80", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPTRUN_")}
+    return subprocess.run(
+        ["bash", "-c", f'optrun() {{ "{sys.executable}" -m optrun.cli "$@"; }}; {arguments}'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        cwd=folder,
+        env=kept | shown,
+        timeout=300,
+    )
+
+
+# ---- help, in docs/commands.md ---------------------------------------------------------------------------------------
+
+HELP = re.compile(r"<!-- help: ?([\w-]*) -->\n(?:```text\n(.*?)```\n)?", re.DOTALL)
+
+
+def commands() -> list[str]:
+    from optrun.cli import commands
+
+    return sorted(path.stem.replace("_", "-") for path in Path(commands.__path__[0]).glob("[a-z]*.py"))
+
+
+def help_of(command: str) -> str:
+    """Return what `--help` prints; lines that only hold spaces, as click writes them, are empty."""
+    done = optrun(f"optrun {command} --help", ROOT)
+    assert done.returncode == 0, done.stdout
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+
+
+def with_help(text: str) -> str:
+    return HELP.sub(lambda found: f"<!-- help: {found[1]} -->\n```text\n{help_of(found[1])}```\n", text)
+
+
+def test_the_page_of_commands_has_every_command_once():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert sorted(found[1] for found in HELP.finditer(page)) == ["", *commands()]
+
+
+@pytest.mark.parametrize("command", ["", *commands()])
+def test_the_page_of_commands_shows_the_help(command):
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    shown = {found[1]: found[2] for found in HELP.finditer(page)}
+    assert shown[command] == help_of(command), "run `python tests/test_docs.py`"
+    assert "Examples:" in shown[command]
+    assert max(len(line) for line in shown[command].split("Examples:")[0].splitlines()) <= 80
+
+
+# ---- shown output, in README.md --------------------------------------------------------------------------------------
+
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def shortened(output: str) -> str:
+    """Leave out all progress lines but the first, and spaces at line ends."""
+    lines = [line.rstrip() for line in output.splitlines()]
+    progress = [index for index, line in enumerate(lines) if re.match(r"[\w.-]+ epoch=", line)]
+    if len(progress) > 1:
+        lines[progress[1] : progress[-1] + 1] = ["..."]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def masked(output: str) -> list[str]:
+    """Return the lines without what differs between machines: numbers, curves, the space that these take."""
+    text = re.sub(r"(eta|ex/s)=\S+", r"\1=#", output)
+    text = re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", text)
+    text = re.sub(r"[▁▂▃▄▅▆▇█]+", "~", text)
+    text = re.sub(r"#(, #)+", "#, #", text)
+    return [re.sub(r" +", " ", line).rstrip() for line in text.splitlines()]
+
+
+def tour_of(text: str, folder: Path) -> str:
+    """Run the commands of all console blocks, one after another in one folder, and put in what they print."""
+    shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__*"))
+
+    def run(found: re.Match[str]) -> str:
+        shown = []
+        for line in found[1].splitlines():
+            if line.startswith("$ "):
+                done = optrun(line.removeprefix("$ "), folder)
+                assert done.returncode in (0, 2), done.stdout
+                shown += [line, *shortened(done.stdout).splitlines()]
+        return "\n".join(["```console", *shown, "```"])
+
+    return CONSOLE.sub(run, text)
+
+
+def test_the_readme_shows_what_the_commands_print(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("```console") >= 2
+    assert masked(tour_of(text, tmp_path)) == masked(text), "run `python tests/test_docs.py`"
+
+
+def test_shown_output_fits_80_columns():
+    for block in blocks(ROOT / "README.md", "console"):
+        assert [line for line in block.text.splitlines() if len(line) > 80] == []
+
+
+def test_the_readme_opens_with_the_two_commands():
+    first = blocks(ROOT / "README.md")[0]
+    assert first.language == "sh"
+    assert first.text.splitlines() == [INSTALL, INSTALL_AND_TEST]
+    assert first.line < 12
+
+
+def test_the_check_of_everything_installs_as_the_readme_says():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    install, test = INSTALL_AND_TEST.split(" && ")
+    assert f"\npython -m {install.replace('pip install', 'pip install --quiet')}\n" in script
+    assert f"\n{test}\n" in script
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+# ---- examples --------------------------------------------------------------------------------------------------------
+
+
+def write_files(page: Path, folder: Path) -> None:
+    for block in blocks(page):
+        if block.file is not None:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write_files(page, tmp_path)
+    names: dict[str, Any] = {"__name__": "example"}
+    for block in blocks(page, "python"):
+        lines = "\n" * (block.line - 1)
+        exec(compile(lines + block.text, str(page), "exec"), names)
+
+
+def test_yaml_examples_load(tmp_path, monkeypatch):
+    """Each block of docs/configuration.md is a configuration, or a part of one, and all of it can be built from."""
+    from optrun.experiments import load_config
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "nets.py").write_text("from torch import nn\ndef Tiny(width: int = 8): return nn.Linear(width, 10)\n")
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "lion.py").write_text("def Lion(params, lr: float): ...\n")
+    found = blocks(ROOT / "docs" / "configuration.md", "yaml")
+    assert len(found) > 4
+    for number, block in enumerate(found):
+        path = tmp_path / f"part{number}.yaml"
+        path.write_text(block.text if "extends:" in block.text or number == 0 else f"extends: mom\n{block.text}")
+        load_config(path)
+
+
+def test_the_first_yaml_example_is_complete(tmp_path):
+    from optrun.experiments import build, load_config
+
+    (tmp_path / "first.yaml").write_text(blocks(ROOT / "docs" / "configuration.md", "yaml")[0].text)
+    assert build(load_config("first.yaml")).num_parameters > 0
+
+
+def test_the_readme_shows_the_preset():
+    (block,) = blocks(ROOT / "README.md", "yaml")
+    assert block.text == (ROOT / "configs" / "mom.yaml").read_text(encoding="utf-8")
+
+
+def test_an_entry_point_gives_a_component_its_name(tmp_path):
+    write_files(ROOT / "docs" / "python.md", tmp_path)
+    info = tmp_path / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (tmp_path / "entry_points.txt").rename(info / "entry_points.txt")
+    described = optrun("optrun describe optimizer/sign_momentum", tmp_path, PYTHONPATH=str(tmp_path))
+    assert described.returncode == 0, described.stdout
+    assert "w = w - lr * sign(a)" in described.stdout
+    listed = optrun("optrun list optimizers", tmp_path, PYTHONPATH=str(tmp_path))
+    assert "sign_momentum" in listed.stdout
+
+
+def test_commands_named_in_the_text_exist():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:`|^\$ )optrun ([a-z-]*[a-z])", text, re.MULTILINE))
+        assert named <= set(commands()), page.name
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            assert file.exists(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+                assert anchor in anchors, f"{page.name}: {target}"
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def table(page: str, heading: str, level: str = "##") -> dict[str, list[str]]:
+    """Return the rows of the tables in a section: other cells by first cell, without backticks."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    section = re.split(rf"^{level} ", text.split(f"\n{level} {heading}\n")[1], flags=re.MULTILINE)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if line[:1] == "|"]
+    return {row[0].strip("` "): row[1:] for row in rows if not set(row[0]) <= {"-", ":"} and row[0].startswith("`")}
+
+
+def yaml_text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{', '.join(map(yaml_text, value))}]" if isinstance(value, list) else str(value)
+
+
+def test_the_page_of_the_configuration_has_every_key_and_its_default():
+    from optrun.experiments import load_config
+    from optrun.experiments.config import Config
+    from optrun.experiments.config.sections import ComponentConfig
+
+    least = {"data": "digits", "model": "logistic", "loss": "cross_entropy", "optimizer": "sgd", "train": {"steps": 1}}
+    config = load_config(least)
+    own = {field.name for field in dataclasses.fields(ComponentConfig)}
+    expected = {}
+    for field in dataclasses.fields(Config):
+        if field.name in ("target", "origins", "data", "optimizer", "schedule"):
+            continue
+        value = getattr(config, field.name)
+        if not dataclasses.is_dataclass(value) or isinstance(value, ComponentConfig):
+            expected[field.name] = None
+    for section in ("data", "optimizer", "schedule", "train", "eval", "stop", "checkpoint", "log"):
+        for field in dataclasses.fields(getattr(config, section)):
+            if field.name not in own:
+                expected[f"{section}.{field.name}"] = yaml_text(config.to_dict()[section][field.name])
+    expected |= {"train.steps": "null", "eval.metric": "the first metric", "seed": "0", "extends": "none"}
+    expected |= {"name": "the file's name", "model": "required", "loss": "required", "init": "null"}
+    expected |= dict.fromkeys(("metrics", "updates", "hooks"), "[]")
+    assert {key: row[0].strip("`") for key, row in table("configuration.md", "Keys").items()} == expected
+
+
+def test_the_page_of_the_run_directory_has_every_file():
+    from optrun.experiments import train
+
+    run = train("mom", {"train.epochs": 1, "train.max_time": "60s"})
+    files = {f"{path.name}/" if path.is_dir() else path.name for path in run.path.iterdir()}
+    documented = set(re.findall(r"^\| `([^`]+)` ", _section("run-directory.md"), re.MULTILINE))
+    assert documented == files | {".lock"}
+
+    keys = {key for row in run.rows for key in row} - set(run.metrics.names())
+    assert keys <= set(table("run-directory.md", "Metric rows"))
+    assert set(table("run-directory.md", "Metric rows")) == {"step", "batch", "examples", "epoch", "time"}
+
+    again = optrun(f"optrun train {run.path}/config.yaml --dry-run", Path.cwd())
+    assert again.returncode == 0, again.stdout
+
+
+def _section(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n## ")[0]
+
+
+def test_the_page_of_the_run_directory_has_every_outcome():
+    from typing import get_args
+
+    from optrun.experiments.run_directory.run_dir import State
+
+    assert sorted(table("run-directory.md", "Outcomes")) == sorted(get_args(State))
+
+
+def test_the_page_of_commands_has_every_exit_code():
+    from optrun.experiments import errors
+
+    def all_below(kind: type) -> list[type]:
+        return [kind, *(below for child in kind.__subclasses__() for below in all_below(child))]
+
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    documented = {int(code) for cell in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in cell.split(",")}
+    assert {error.exit_code for error in all_below(errors.OptrunError)} <= documented
+    assert {0, 130, 143} <= documented
+
+
+def test_variables_in_the_code_are_documented():
+    code = "".join(
+        path.read_text(encoding="utf-8") for top in ("cli", "experiments") for path in ROOT.glob(f"{top}/**/*.py")
+    )
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"OPTRUN_[A-Z_]+", code)) <= set(re.findall(r"OPTRUN_[A-Z_]+", page))
+
+
+def test_every_kind_of_component_is_in_the_table_of_kinds():
+    from optrun.experiments.components.registries import REGISTRIES
+
+    assert set(table("python.md", "Components of your own")) == set(REGISTRIES)
+
+
+# ---- the notebook ----------------------------------------------------------------------------------------------------
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    pytest.importorskip("ipykernel")
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    psutil = pytest.importorskip("psutil")
+
+    for name in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "clear the outputs before saving"
+    before = psutil.Process().children(recursive=True)
+
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+
+    assert psutil.Process().children(recursive=True) == before, "the kernel is still there"
+    summary = json.loads((tmp_path / "runs" / "mom-0001" / "summary.json").read_text())
+    assert summary["outcome"] == "done"
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("mom-0001" in output.get("data", {}).get("text/html", "") for output in shown)
+    assert not any(output.output_type == "error" for output in shown)
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write() -> None:
+    """Bring the generated parts of the documents up to date."""
+    readme, page = ROOT / "README.md", ROOT / "docs" / "commands.md"
+    page.write_text(with_help(page.read_text(encoding="utf-8")), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        readme.write_text(tour_of(readme.read_text(encoding="utf-8"), Path(folder)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

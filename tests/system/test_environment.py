@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from optrun.experiments.system import environment
+from optrun.experiments.system.environment import changes_that_matter, describe_environment
+
+CPU = torch.device("cpu")
+
+
+def git(*args):
+    identity = {
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
+    return subprocess.run(
+        ["git", *args], check=True, capture_output=True, text=True, env={**os.environ, **identity}
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Make the working folder a repository with one commit, and return its hash."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-q", "-m", "first")
+    return git("rev-parse", "HEAD")
+
+
+def commit():
+    return describe_environment(CPU, 1)["commit"]
+
+
+def test_what_is_recorded():
+    facts = describe_environment(CPU, 3, precision="bf16", code={"net.py": "0"})
+    assert facts["torch"] == torch.__version__
+    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert re.match(r"\d+\.\d+", facts["optrun"])
+    assert (facts["device"], facts["threads"], facts["precision"]) == ("cpu", 3, "bf16")
+    assert facts["code"] == {"net.py": "0"}
+    assert facts["command"] == sys.argv
+    assert json.loads(json.dumps(facts)) == facts, "it goes into env.json"
+
+
+def test_a_package_that_is_not_installed_has_no_version():
+    assert environment._version("no-such-package-here") is None
+
+
+def test_a_clean_repository(repository):
+    assert commit() == repository
+    assert len(repository) == 40
+
+
+def test_a_repository_with_changes(repository, tmp_path):
+    (tmp_path / "file").write_text("2")
+    assert commit() == f"{repository}+"
+    git("add", "file")
+    assert commit() == f"{repository}+"
+
+
+def test_files_that_nobody_added_are_no_changes(repository, tmp_path):
+    (tmp_path / "runs").write_text("output")
+    assert commit() == repository
+
+
+def test_a_folder_inside_a_repository(repository, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("2")
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    assert commit() == f"{repository}+"
+
+
+def test_outside_a_repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit() is None
+
+
+def test_before_the_first_commit():
+    git("init", "-q")
+    assert commit() is None
+
+
+def test_where_changes_cannot_be_told(repository, monkeypatch):
+    """Inside the folder `.git` there is a commit, but no working tree to compare with."""
+    monkeypatch.chdir(".git")
+    assert commit() is None
+
+
+def test_without_git(repository, monkeypatch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert commit() is None
+
+
+def test_a_git_that_takes_too_long(repository, monkeypatch):
+    def hang(*args, timeout, **options):
+        assert timeout <= 5
+        raise subprocess.TimeoutExpired("git", timeout)
+
+    monkeypatch.setattr(environment.subprocess, "run", hang)
+    assert commit() is None
+
+
+def test_asking_changes_nothing_in_the_repository(repository, tmp_path):
+    os.utime(tmp_path / "file", (1, 1))  # so that a plain `git status` would refresh the index
+    index = (tmp_path / ".git" / "index").read_bytes()
+    assert commit() == repository
+    assert (tmp_path / ".git" / "index").read_bytes() == index
+
+
+BEFORE = {
+    "torch": "2.7", "cpu": "AVX2", "device": "cpu", "device_name": "x86_64", "threads": 2, "precision": "fp32",
+    "commit": "a", "python": "3.11.7", "command": ["optrun"], "optrun": "0.1.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"commit": "b", "python": "3.12.0", "command": [], "optrun": "0.2.0", "more": 1}, []),
+        ({"threads": 1}, ["threads 2 -> 1"]),
+        ({"torch": "2.8"}, ["torch 2.7 -> 2.8"]),
+        ({"cpu": "AVX512"}, ["cpu AVX2 -> AVX512"]),
+        ({"precision": "bf16"}, ["precision fp32 -> bf16"]),
+        ({"device": "cuda:0", "device_name": "H200"}, ["device cpu -> cuda:0", "device_name x86_64 -> H200"]),
+        ({"threads": None}, ["threads 2 -> None"]),
+    ],
+)
+def test_changes_that_matter(change, expected):
+    assert changes_that_matter(BEFORE, {**BEFORE, **change}) == expected
+
+
+def test_what_was_not_recorded_cannot_have_changed():
+    assert changes_that_matter({}, BEFORE) == []
+    assert changes_that_matter(BEFORE, {}) != []
