@@ -99,6 +99,7 @@ def test_every_component_is_described_in_full(optrun, reference):
     out = optrun("describe", reference).out
     described = optrun("describe", reference, "--json").json
     assert out.startswith(f"{reference}\n")
+    assert ">>>" not in out, "examples of Python stand after the sections that are shown"
     assert described["text"]
     for argument in described["arguments"]:
         assert argument["name"] in out

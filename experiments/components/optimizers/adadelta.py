@@ -44,6 +44,15 @@ def adadelta(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(1.0)
+        >>> make_optimizer([w], "adadelta", lr=1.0, eps=0.01).step()
+        >>> round(w.item(), 4)  # 1 - √0.01 / √(0.1 + 0.01)
+        0.6985
     """
     return torch.optim.Adadelta(
         params,

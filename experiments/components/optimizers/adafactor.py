@@ -53,6 +53,15 @@ def adafactor(
         weight_decay: the part of each weight that goes per step is lr * weight_decay.
 
     Source: Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(2.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "adafactor", lr=0.1).step()
+        >>> round(w.item(), 4)  # steps are relative to the weight: 2 - 0.1 * 2
+        1.8
     """
     return torch.optim.Adafactor(
         params, lr=lr, beta2_decay=beta2_decay, eps=eps, d=d, weight_decay=decay_rate(weight_decay), foreach=True

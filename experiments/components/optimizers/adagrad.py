@@ -44,6 +44,16 @@ def adagrad(
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
     2011.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "adagrad", lr=0.1)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step()
+        >>> round(w.item(), 4)  # 1 - 0.1 - 0.1 / √2
+        0.8293
     """
     params = list(params)
     tensors = [tensor for item in params for tensor in (item["params"] if isinstance(item, dict) else [item])]

@@ -45,6 +45,15 @@ def adam(
         weight_decay: the L2 penalty's rate, added to the gradient; see adamw for decay proper.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "adam", lr=0.1).step()
+        >>> round(w.item(), 4)  # the first step is as long as lr, whatever the gradient
+        0.9
     """
     return torch.optim.Adam(
         params, lr=lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=decay_rate(weight_decay), fused=True
@@ -83,6 +92,17 @@ def amsgrad(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Reddi, Kale and Kumar, "On the convergence of Adam and beyond", 2018.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "amsgrad", lr=0.1, betas=(0.0, 0.5))
+        >>> for gradient in (2.0, 1.0):
+        ...     w.grad = torch.tensor(gradient)
+        ...     optimizer.step()
+        >>> round(w.item(), 4)  # 1 - 0.1 - 0.1 / √(2 / 0.75); adam's second step is 0.1 / √2
+        0.8388
     """
     return adam(params, lr=lr, betas=betas, eps=eps, amsgrad=True, weight_decay=weight_decay)
 
@@ -118,6 +138,15 @@ def adamw(
         weight_decay: the part of each weight that goes per step is lr * weight_decay.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "adamw", lr=0.1, weight_decay=0.1).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.1 * 1 - 0.1
+        0.89
     """
     return torch.optim.AdamW(
         params, lr=lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=decay_rate(weight_decay), fused=True

@@ -43,6 +43,17 @@ def adamax(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, section 7.1.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "adamax", lr=0.1, betas=(0.0, 0.9))
+        >>> for gradient in (2.0, 1.0):
+        ...     w.grad = torch.tensor(gradient)
+        ...     optimizer.step()
+        >>> round(w.item(), 4)  # 1 - 0.1 - 0.1 / max(0.9 * 2, 1)
+        0.8444
     """
     return torch.optim.Adamax(
         params,

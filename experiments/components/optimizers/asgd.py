@@ -71,6 +71,17 @@ def asgd(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; as in torch.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "asgd", lr=0.1, lambd=0.0, t0=0)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step(); optimizer.step()
+        >>> ((_, average),) = optimizer.averages()
+        >>> round(average.item(), 4)  # (0.9 + 0.85) / 2
+        0.875
     """
     defaults = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": decay_rate(weight_decay)}
     return AveragedSGD(params, defaults)

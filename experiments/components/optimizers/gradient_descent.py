@@ -32,6 +32,15 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Robbins and Monro, "A stochastic approximation method", 1951.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "sgd", lr=0.1).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.5
+        0.95
     """
     return torch.optim.SGD(params, lr=lr, weight_decay=decay_rate(weight_decay), fused=True)
 
@@ -66,6 +75,16 @@ def mom(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "mom", lr=0.1)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 + 0.5)
+        0.855
     """
     return torch.optim.SGD(
         params,
@@ -100,5 +119,14 @@ def nag(
 
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
     learning", 2013; after Nesterov, 1983.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "nag", lr=0.1).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * (0.5 + 0.9 * 0.5)
+        0.905
     """
     return mom(params, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay)

@@ -96,6 +96,15 @@ def lamb(
         weight_decay: added to the direction, times the weight, before the step is scaled.
 
     Source: You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2020.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+        >>> w.grad = torch.tensor([[0.5, 0.0]])
+        >>> make_optimizer([w], "lamb", lr=0.1).step()
+        >>> w.detach()  # a step as long as 0.1 of the weights, whose norm is 5
+        tensor([[2.5000, 4.0000]])
     """
     defaults = {"lr": lr, "betas": betas, "eps": eps, "adapt": adapt, "weight_decay": decay_rate(weight_decay)}
     return Lamb(params, defaults)
@@ -134,6 +143,15 @@ def lars(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+        >>> w.grad = torch.tensor([[0.5, 0.0]])
+        >>> make_optimizer([w], "lars", lr=1.0, trust_coefficient=0.1).step()
+        >>> w.detach()  # a step as long as 0.1 of the weights, whose norm is 5
+        tensor([[2.5000, 4.0000]])
     """
     defaults = {
         "lr": lr,

@@ -51,6 +51,20 @@ def lbfgs(
         ValueError: there are groups.
 
     Source: Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "lbfgs")
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = (w - 3) ** 2
+        ...     loss.backward()
+        ...     return loss
+        >>> loss = optimizer.step(closure)
+        >>> round(w.item(), 4)  # the minimum, in one step of several evaluations
+        3.0
     """
     return torch.optim.LBFGS(
         params,

@@ -57,5 +57,14 @@ def lion(
         weight_decay: the part of each weight that goes per step is lr * weight_decay.
 
     Source: Chen et al., "Symbolic discovery of optimization algorithms", 2023.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.001)
+        >>> make_optimizer([w], "lion", lr=0.1).step()
+        >>> round(w.item(), 4)  # lr times the sign, however small the gradient
+        0.9
     """
     return Lion(params, {"lr": lr, "betas": betas, "weight_decay": decay_rate(weight_decay)})

@@ -156,6 +156,16 @@ def muon(
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the factor from Liu et al.,
     "Muon is scalable for LLM training", 2025.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.zeros(2, 2))
+        >>> w.grad = torch.tensor([[5.0, 0.0], [0.0, 1.0]])
+        >>> make_optimizer([w], "muon", lr=0.1, adjust_lr="original").step()
+        >>> singular = torch.linalg.svdvals(w.detach()) / 0.1  # those of the gradient are 5 and 1
+        >>> bool((singular - 1).abs().max() < 0.35)
+        True
     """
     defaults = {
         "lr": lr,

@@ -47,6 +47,15 @@ def nadam(
         decoupled_weight_decay: whether the weights shrink by lr * weight_decay instead, as in adamw.
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam", 2016.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "nadam", lr=0.1, momentum_decay=0.0).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * (1 + 0.1 * 0.45 / (1 - 0.45²))
+        0.8944
     """
     return torch.optim.NAdam(
         params,

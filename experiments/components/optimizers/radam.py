@@ -48,6 +48,15 @@ def radam(
         decoupled_weight_decay: whether the weights shrink by lr * weight_decay instead, as in adamw.
 
     Source: Liu et al., "On the variance of the adaptive learning rate and beyond", 2020.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "radam", lr=0.1).step()
+        >>> round(w.item(), 4)  # momentum at first: 1 - 0.1 * 0.5
+        0.95
     """
     return torch.optim.RAdam(
         params,

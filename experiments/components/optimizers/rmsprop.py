@@ -47,6 +47,15 @@ def rmsprop(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Tieleman and Hinton, lecture 6.5 of the course "Neural networks for machine learning", 2012.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "rmsprop", lr=0.01).step()
+        >>> round(w.item(), 4)  # 1 - 0.01 * 0.5 / √(0.01 * 0.5²)
+        0.9
     """
     return torch.optim.RMSprop(
         params,

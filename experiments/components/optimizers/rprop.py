@@ -46,5 +46,15 @@ def rprop(
 
     Source: Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the RPROP algorithm",
     1993.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "rprop", lr=0.1)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step()
+        >>> round(w.item(), 4)  # 1 - 0.1 - 1.2 * 0.1
+        0.78
     """
     return torch.optim.Rprop(params, lr=lr, etas=etas, step_sizes=step_sizes, foreach=True)

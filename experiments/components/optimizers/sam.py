@@ -127,6 +127,20 @@ def sam(
         UsageError: the inner optimizer is given a rate of its own, or is none that can take a single step.
 
     Source: Foret et al., "Sharpness-aware minimization for efficiently improving generalization", 2021.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "sam", lr=0.1, rho=0.05, inner="sgd")
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = w**2
+        ...     loss.backward()
+        ...     return loss
+        >>> loss = optimizer.step(closure)
+        >>> round(w.item(), 4)  # 1 - 0.1 * 2 * (1 + 0.05): the slope at 1.05
+        0.79
     """
     component, args = _inner(inner)
     if "lr" in args:

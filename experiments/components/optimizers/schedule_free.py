@@ -117,6 +117,16 @@ def schedule_free_sgd(
         weight_decay: the L2 penalty's rate, added to the gradient.
 
     Source: Defazio et al., "The road less scheduled", 2024.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "schedule_free_sgd", lr=0.1)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step()
+        >>> round(w.item(), 4)  # 0.1 * z + 0.9 * x, z = 0.9, x = (0.95 + 0.9) / 2
+        0.9225
     """
     defaults = {
         "lr": lr,
@@ -168,6 +178,16 @@ def schedule_free_adamw(
         weight_decay: the part of each weight w that goes from z per step is lr * weight_decay.
 
     Source: Defazio et al., "The road less scheduled", 2024.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "schedule_free_adamw", lr=0.1)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step()
+        >>> round(w.item(), 4)  # 0.1 * z + 0.9 * x, z = 0.8, x = (0.9 + 0.8) / 2
+        0.845
     """
     defaults = {
         "lr": lr,

@@ -110,5 +110,16 @@ def sparse_adam(
         eps: added to the root; larger moves the rule towards momentum.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015; for rows as in torch's SparseAdam.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.ones(2))
+        >>> optimizer = make_optimizer([w], "sparse_adam", lr=0.1)
+        >>> for gradient in ([0.5, 0.0], [0.0, 0.5]):
+        ...     w.grad = torch.tensor(gradient).to_sparse()
+        ...     optimizer.step()
+        >>> w.detach()  # the first weight rests while the second moves
+        tensor([0.9000, 0.9256])
     """
     return SparseAdam(params, {"lr": lr, "betas": betas, "eps": eps})

@@ -79,5 +79,14 @@ def adadelta(
         weight_decay: the L2 penalty's rate, added to the gradient; in TensorFlow a part of the loss.
 
     Source: TensorFlow, python/training/adadelta.py and core/kernels/training_ops.cc; the rule is that of Zeiler, 2012.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(1.0)
+        >>> make_optimizer([w], "adadelta", flavor="tf1", lr=1.0, eps=0.01).step()
+        >>> round(w.item(), 4)  # 1 - √0.01 / √(0.05 + 0.01)
+        0.5918
     """
     return TF1Adadelta(params, lr=lr, rho=rho, eps=eps, weight_decay=decay_rate(weight_decay))

@@ -63,6 +63,15 @@ def adagrad(
 
     Source: TensorFlow, python/training/adagrad.py and core/kernels/training_ops.cc; the rule is that of Duchi, Hazan
     and Singer, 2011.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "adagrad", flavor="tf1", lr=0.1).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 / √(0.1 + 0.5²)
+        0.9155
     """
     return TF1Adagrad(
         params,

@@ -88,5 +88,14 @@ def adam(
         weight_decay: the L2 penalty's rate, added to the gradient; in TensorFlow a part of the loss.
 
     Source: TensorFlow, python/training/adam.py and core/kernels/training_ops.cc; Kingma and Ba, 2015, end of section 2.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(1.0)
+        >>> make_optimizer([w], "adam", flavor="tf1", lr=0.1, eps=0.001**0.5).step()
+        >>> round(w.item(), 4)  # √v is √0.001, so this eps halves the step; torch's: 0.9031
+        0.95
     """
     return TF1Adam(params, lr=lr, betas=betas, eps=eps, weight_decay=decay_rate(weight_decay))

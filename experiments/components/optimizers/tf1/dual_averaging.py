@@ -114,5 +114,14 @@ def adagrad_da(
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
     2011; TensorFlow, python/training/adagrad_da.py and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(0.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "adagrad_da", lr=0.1, l1=0.2).step()
+        >>> round(w.item(), 4)  # -0.1 * (0.5 - 0.2) / √(0.1 + 0.5²)
+        -0.0507
     """
     return AdagradDA(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)

@@ -116,6 +116,15 @@ def ftrl(
 
     Source: McMahan et al., "Ad click prediction: a view from the trenches", 2013; TensorFlow, python/training/ftrl.py
     and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(0.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "ftrl", lr=0.1, l1=0.2).step()
+        >>> round(w.item(), 4)  # -(0.5 - 0.2) / (√(0.1 + 0.5²) / 0.1)
+        -0.0507
     """
     accumulator = {"lr_power": lr_power, "initial_accumulator_value": initial_accumulator_value, "beta": beta}
     return Ftrl(params, lr=lr, l1=l1, l2=l2, l2_shrinkage=l2_shrinkage, **accumulator)

@@ -73,6 +73,15 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
         weight_decay: the L2 penalty's rate, added to the gradient; in TensorFlow a part of the loss.
 
     Source: TensorFlow, python/training/gradient_descent.py and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "sgd", flavor="tf1", lr=0.1).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.5
+        0.95
     """
     return TF1GradientDescent(params, lr=lr, weight_decay=decay_rate(weight_decay))
 
@@ -106,5 +115,15 @@ def mom(
         weight_decay: the L2 penalty's rate, added to the gradient; in TensorFlow a part of the loss.
 
     Source: TensorFlow, python/training/momentum.py and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> optimizer = make_optimizer([w], "mom", flavor="tf1", lr=0.1)
+        >>> w.grad = torch.tensor(0.5)
+        >>> optimizer.step(); optimizer.step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 + 0.5)
+        0.855
     """
     return TF1Momentum(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay_rate(weight_decay))

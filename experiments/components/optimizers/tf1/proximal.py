@@ -91,6 +91,15 @@ def proximal_gradient_descent(
 
     Source: Duchi and Singer, "Efficient online and batch learning using forward backward splitting", 2009;
     TensorFlow, python/training/proximal_gradient_descent.py and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor([1.0, 0.1]))
+        >>> w.grad = torch.tensor([0.5, 0.5])
+        >>> make_optimizer([w], "proximal_gradient_descent", lr=0.1, l1=1.0).step()
+        >>> w.detach()  # 1 - 0.1 * 0.5 - 0.1 * 1, and 0 once it would cross 0
+        tensor([0.8500, 0.0000])
     """
     return ProximalGradientDescent(params, lr=lr, l1=l1, l2=l2)
 
@@ -127,5 +136,14 @@ def proximal_adagrad(
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
     2011; TensorFlow, python/training/proximal_adagrad.py and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor([1.0, 0.1]))
+        >>> w.grad = torch.tensor([0.5, 0.5])
+        >>> make_optimizer([w], "proximal_adagrad", lr=0.1, l1=1.0).step()
+        >>> w.detach()  # r = 0.1 / √(0.1 + 0.5²): 1 - 0.5 r - r, and 0
+        tensor([0.7465, 0.0000])
     """
     return ProximalAdagrad(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)

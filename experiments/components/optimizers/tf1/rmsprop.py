@@ -101,6 +101,15 @@ def rmsprop(
 
     Source: TensorFlow, python/training/rmsprop.py and core/kernels/training_ops.cc; the rule is that of Tieleman and
     Hinton, 2012.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(1.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "rmsprop", flavor="tf1", lr=0.1).step()
+        >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 / √(0.9 + 0.1 * 0.5²)
+        0.948
     """
     return TF1RMSProp(
         params,
