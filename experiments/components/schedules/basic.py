@@ -21,6 +21,12 @@ def constant(step: int) -> float:
         step: the number of updates applied before this one.
 
     Source: none needed.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("constant")
+        >>> [round(schedule(step), 4) for step in (0, 50, 1000)]
+        [1.0, 1.0, 1.0]
     """
     return 1.0
 
@@ -78,6 +84,12 @@ def piecewise(
             in TensorFlow's piecewise_constant.
 
     Source: the step schedule of He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("piecewise", num_steps=100, boundaries=["50%", "75%"], factors=[1.0, 0.1, 0.01])
+        >>> [round(schedule(step), 4) for step in (49, 50, 74, 75)]
+        [1.0, 0.1, 0.1, 0.01]
     """
     pieces = factors if values is None else values
     assert pieces is not None  # check_piecewise
@@ -112,6 +124,12 @@ def cosine(step: int, *, start: Steps | None = None, end: Steps | None = None, f
         final: the multiple of optimizer.lr that it ends at.
 
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, one period.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("cosine", num_steps=100)
+        >>> [round(schedule(step), 4) for step in (0, 50, 100)]
+        [1.0, 0.5, 0.0]
     """
     if end is None:
         raise TypeError("cosine needs an `end`, which make_schedule takes from the run")

@@ -47,6 +47,12 @@ def warmup(step: int, *, length: Steps, then: Schedule, start: Fraction = 0.0) -
         start: the part of the full rate that the line starts at.
 
     Source: the gradual warm-up of Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("warmup", length=10, then="constant")
+        >>> [round(schedule(step), 4) for step in (0, 4, 9, 50)]
+        [0.1, 0.5, 1.0, 1.0]
     """
     if step >= length:
         return then(step)
@@ -100,5 +106,11 @@ def sequence(step: int, *, schedules: tuple[Schedule, ...], at: tuple[Steps, ...
         at: where each next piece begins, increasing: one fewer than schedules.
 
     Source: torch's SequentialLR; here all lengths count from the beginning of the run.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("sequence", num_steps=100, schedules=["constant", "linear"], at=["50%"])
+        >>> [round(schedule(step), 4) for step in (49, 50, 75, 100)]
+        [1.0, 1.0, 0.5, 0.0]
     """
     return schedules[bisect_right(at, step)](step)

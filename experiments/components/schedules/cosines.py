@@ -76,6 +76,12 @@ def cosine_restarts(
 
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017; TensorFlow 1's
     cosine_decay_restarts; torch's CosineAnnealingWarmRestarts.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("cosine_restarts", first=10, t_mul=2.0)
+        >>> [round(schedule(step), 4) for step in (0, 5, 10, 20, 30)]
+        [1.0, 0.5, 1.0, 0.5, 1.0]
     """
     cycle, part = _cycle(since(step, start), first, t_mul)
     return final + (1 - final) * m_mul**cycle * 0.5 * (1 + math.cos(math.pi * part))
@@ -114,6 +120,12 @@ def linear_cosine(
 
     Source: Bello, Zoph, Vasudevan and Le, "Neural optimizer search with reinforcement learning", 2017; TensorFlow 1's
     linear_cosine_decay.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("linear_cosine", num_steps=100)
+        >>> [round(schedule(step), 4) for step in (0, 50, 100)]
+        [1.001, 0.251, 0.001]
     """
     done, length = elapsed(step, start, end, "linear_cosine")
     return _noisy(done, length, num_periods, alpha, beta, 0.0)
@@ -165,6 +177,13 @@ def noisy_linear_cosine(
 
     Source: Bello, Zoph, Vasudevan and Le, "Neural optimizer search with reinforcement learning", 2017; TensorFlow 1's
     noisy_linear_cosine_decay, whose noise has no seed.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("noisy_linear_cosine", num_steps=100, seed=1)
+        >>> again = make_schedule("noisy_linear_cosine", num_steps=100, seed=1)
+        >>> schedule(30) == again(30), round(schedule(100), 4)  # the same noise, and at last beta alone
+        (True, 0.001)
     """
     done, length = elapsed(step, start, end, "noisy_linear_cosine")
     deviation = math.sqrt(initial_variance / (1 + done) ** variance_decay)

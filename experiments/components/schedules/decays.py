@@ -34,6 +34,12 @@ def linear(
         final: the multiple of optimizer.lr that it ends at (torch: end_factor).
 
     Source: torch's LinearLR, whose total_iters is end - start.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("linear", num_steps=100)
+        >>> [round(schedule(step), 4) for step in (0, 25, 100)]
+        [1.0, 0.75, 0.0]
     """
     done, length = elapsed(step, start, end, "linear")
     return float(final) if done == length else initial + (final - initial) * done / length
@@ -80,6 +86,12 @@ def polynomial(
         cycle: whether to begin again after the end.
 
     Source: TensorFlow 1's polynomial_decay; without cycle also torch's PolynomialLR.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("polynomial", num_steps=100, power=2.0)
+        >>> [round(schedule(step), 4) for step in (0, 50, 100)]
+        [1.0, 0.25, 0.0]
     """
     done, length = elapsed(step, start, end, "polynomial")
     if cycle:
@@ -120,6 +132,12 @@ def exponential(
         start: the last step at 1; left out, it begins after the warm-up, or with its piece of a sequence.
 
     Source: TensorFlow 1's exponential_decay; torch's ExponentialLR.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("exponential", every=10, factor=0.25)
+        >>> [round(schedule(step), 4) for step in (0, 5, 10, 20)]
+        [1.0, 0.5, 0.25, 0.0625]
     """
     return float(factor ** _parts(step, start, every, staircase))
 
@@ -147,6 +165,12 @@ def natural_exp(
         start: the last step at 1; left out, it begins after the warm-up, or with its piece of a sequence.
 
     Source: TensorFlow 1's natural_exp_decay.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("natural_exp", every=10, rate=1.0)
+        >>> [round(schedule(step), 4) for step in (0, 10, 20)]
+        [1.0, 0.3679, 0.1353]
     """
     return math.exp(-rate * _parts(step, start, every, staircase))
 
@@ -174,6 +198,12 @@ def inverse_time(
         start: the last step at 1; left out, it begins after the warm-up, or with its piece of a sequence.
 
     Source: TensorFlow 1's inverse_time_decay.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("inverse_time", every=10, rate=0.5)
+        >>> [round(schedule(step), 4) for step in (0, 20, 60)]
+        [1.0, 0.5, 0.25]
     """
     return 1 / (1 + rate * _parts(step, start, every, staircase))
 
@@ -197,5 +227,11 @@ def drop(step: int, *, every: Steps, factor: Positive = 0.1, start: Steps | None
         start: where the first `every` steps begin; left out, after the warm-up, or with its piece of a sequence.
 
     Source: torch's StepLR.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("step", every=30)
+        >>> [round(schedule(step), 4) for step in (29, 30, 60)]
+        [1.0, 0.1, 0.01]
     """
     return float(factor ** (since(step, start) // every))

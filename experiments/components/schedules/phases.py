@@ -68,6 +68,12 @@ def one_cycle(
 
     Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates",
     2018; torch's OneCycleLR, whose max_lr is optimizer.lr.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("one_cycle", num_steps=100)
+        >>> [round(schedule(step), 4) for step in (0, 29, 99)]
+        [0.04, 1.0, 0.0]
     """
     done, length = elapsed(step, start, end, "one_cycle")
     done = min(done, length - 1)
@@ -121,6 +127,12 @@ def wsd(
     Source: Hu et al., "MiniCPM: unveiling the potential of small language models with scalable training strategies",
     2024; the cooldown 1-sqrt of Hägele et al., "Scaling laws and compute-optimal training beyond fixed training
     durations", 2024.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("wsd", num_steps=100, cooldown="20%")
+        >>> [round(schedule(step), 4) for step in (0, 80, 90, 100)]
+        [1.0, 1.0, 0.5, 0.0]
     """
     if end is None:
         raise TypeError("wsd needs an `end`, which make_schedule takes from the run")
@@ -152,6 +164,12 @@ def inverse_sqrt(step: int, *, peak: Steps, start: Steps | None = None) -> float
 
     Source: Vaswani et al., "Attention is all you need", 2017; optimizer.lr is the paper's d_model^-0.5 *
     warmup_steps^-0.5.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("inverse_sqrt", peak=10)
+        >>> [round(schedule(step), 4) for step in (4, 9, 39)]
+        [0.5, 1.0, 0.5]
     """
     number = since(step, start) + 1
     return min(number / peak, math.sqrt(peak / number))
@@ -192,6 +210,12 @@ def cyclic(
         start: where the first triangle begins; left out, after the warm-up, or with its piece of a sequence.
 
     Source: Smith, "Cyclical learning rates for training neural networks", 2017; torch's CyclicLR.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("cyclic", up=10)
+        >>> [round(schedule(step), 4) for step in (0, 10, 15, 20)]
+        [0.1, 1.0, 0.55, 0.1]
     """
     down = up if down is None else down
     cycle, place = divmod(since(step, start), up + down)

@@ -43,6 +43,13 @@ class Plateau:
         start: evaluations after this step count; left out, those after the warm-up, or in its piece of a sequence.
 
     Source: torch's ReduceLROnPlateau, without its `eps`.
+
+    Example:
+        >>> from optrun.experiments import make_schedule
+        >>> schedule = make_schedule("plateau", patience=1)
+        >>> schedule.function.see([(step, {"val/loss": 2.0}) for step in (10, 20, 30)])
+        >>> [round(schedule(step), 4) for step in (29, 30)]  # two evaluations no better than the first
+        [1.0, 0.1]
     """
 
     def __init__(
