@@ -75,8 +75,8 @@ def find(reference: str) -> Any:
 
 def arguments(component: Any) -> list[dict[str, Any]]:
     """Return a component's arguments: name, what is allowed, default, meaning."""
-    from ...experiments.config.dump import flow
     from ...experiments.config.sections import arguments_of
+    from ...experiments.config.yaml_text import flow
     from ...experiments.registry.arguments import type_text
 
     meanings = {"flavor": "which of the rules that share the name.", **_meanings(component.doc)}
@@ -95,7 +95,7 @@ def arguments(component: Any) -> list[dict[str, Any]]:
 
 def paste_ready(component: Any) -> str:
     """Return YAML for a configuration: every argument with its default, or with an example where it has none."""
-    from ...experiments.config.dump import flow, to_yaml
+    from ...experiments.config.yaml_text import flow, to_yaml
 
     examples = component.facts.get("example") or _EXAMPLES.get(f"{component.kind}/{component.name}", {})
     shown = [a for a in component.signature.arguments if a.name not in {*_FILLED_BY_DATA, "flavor"}]

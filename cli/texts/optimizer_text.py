@@ -85,7 +85,7 @@ def _side_by_side(title: str, columns: dict[str, dict[str, str]]) -> list[str]:
 
 def _parting(probe: dict[str, Any]) -> list[str]:
     """Say how far the flavors part, and whether that is the rule's doing or the defaults'."""
-    from ...experiments.config.dump import flow
+    from ...experiments.config.yaml_text import flow
 
     own, equal = probe["own_defaults"], probe["equal_arguments"]
     settings = ", ".join(f"{name} {flow(value)}" for name, value in probe["equal"].items())

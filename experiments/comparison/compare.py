@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import config as configuration
-from ..config import Config
+from ..config.goal import metric_facts
 from ..errors import NothingMatchedError, UsageError, nearest, unknown_name
 from ..run_directory.run import Run
 from ..run_directory.run_dir import default_root, trash
@@ -384,16 +384,6 @@ def _check_measured(entry: Entry, metric: str) -> None:
         guess = nearest(metric, every)
         hint = f" Did you mean '{guess}'?" if guess else ""
         raise UsageError(f"{entry.name} does not measure '{metric}'.{hint} It measures {', '.join(every)}")
-
-
-def metric_facts(config: Config, metric: str) -> tuple[str, float | None]:
-    """Return the mode and the registered margin of a metric."""
-    label = metric.partition("/")[2]
-    part = next((part for part in config.metrics if part.label == label), None)
-    if part is None:
-        return "min", None
-    mode = config.eval.mode if config.eval.mode and config.eval.metric.endswith(f"/{label}") else None
-    return mode or part.component.facts.get("mode", "max"), part.component.facts.get("margin")
 
 
 def _with_target(entry: Entry, target: float) -> Entry:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.goal import metric_facts
 from ..errors import UsageError
 from ..run_directory.run import Run
 from ..run_directory.run_dir import default_root, trash
-from .compare import FIRST_TUNING_SEED, describe_entry, metric_facts
+from .compare import FIRST_TUNING_SEED, describe_entry
 from .entries import make_entries
 from .ledger import Ledger
 from .pool import OnEvent, Pool

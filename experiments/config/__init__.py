@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import Registry
-from .dump import origins_text, to_yaml
+from .configuration import Config, TargetInfo
+from .origins import origins_text
 from .problems import ConfigError, Origin, Problem
 from .sections import (
     CheckpointConfig,
     ComponentConfig,
-    Config,
     DataConfig,
     EvalConfig,
     GroupConfig,
@@ -23,9 +23,9 @@ from .sections import (
     OptimizerConfig,
     ScheduleConfig,
     StopConfig,
-    TargetInfo,
     TrainConfig,
 )
+from .yaml_text import to_yaml
 
 __all__ = [
     "CheckpointConfig",

@@ -11,6 +11,7 @@ from ..errors import nearest
 from ..registry import Registry
 from ..registry.arguments import Natural
 from .checks import Checks
+from .configuration import Config, TargetInfo
 from .extends import Tree
 from .nodes import Node, Source
 from .overrides import apply
@@ -19,14 +20,12 @@ from .resolving import Resolver
 from .sections import (
     CheckpointConfig,
     ComponentConfig,
-    Config,
     DataConfig,
     EvalConfig,
     LogConfig,
     OptimizerConfig,
     ScheduleConfig,
     StopConfig,
-    TargetInfo,
     TrainConfig,
 )
 from .targets import NAME, find_target, preset_folder

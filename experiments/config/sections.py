@@ -6,8 +6,7 @@ The ranges stand in the annotations, as in the components' own signatures, and a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Required
 
 from annotated_types import Ge, Lt
@@ -16,7 +15,6 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 from ..registry import Component
 from ..registry.arguments import Argument, Count, Natural, Nested, Positive
 from .lengths import Interval, Length
-from .problems import ConfigError, Origin, Problem
 
 Share = Annotated[float, Ge(0), Lt(1)]
 Policy = Literal["raise", "stop", "skip"]  # of the gate, for a loss or gradient that is not finite
@@ -182,83 +180,3 @@ class LogConfig:
     every: Length = _TEN_STEPS
     lines: Interval = _TEN_SECS
     to: tuple[Literal["jsonl", "tensorboard", "csv", "mlflow", "wandb"], ...] = ("jsonl",)
-
-
-@dataclass(frozen=True)
-class TargetInfo:
-    """What a target turned out to be.
-
-    Args:
-        kind: `path`, `config`, `preset` or `python`.
-        name: the name of the preset or the stem of the file.
-        path: the file, if there is one.
-    """
-
-    kind: Literal["path", "config", "preset", "python"]
-    name: str
-    path: Path | None = None
-
-
-@dataclass(frozen=True)
-class Config:
-    """A complete, valid configuration; `origins` has the place of every value by key path, `place` that of the file."""
-
-    name: str
-    seed: int
-    data: DataConfig
-    model: ComponentConfig
-    init: ComponentConfig | None
-    loss: ComponentConfig
-    metrics: tuple[ComponentConfig, ...]
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-    updates: tuple[ComponentConfig, ...]
-    train: TrainConfig
-    eval: EvalConfig
-    stop: StopConfig
-    checkpoint: CheckpointConfig
-    log: LogConfig
-    hooks: tuple[ComponentConfig, ...]
-    target: TargetInfo
-    place: Origin = field(repr=False)
-    origins: Mapping[str, Origin] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole configuration as JSON-able data, every default written out."""
-        from .dump import to_dict
-
-        return to_dict(self)
-
-    def to_yaml(self) -> str:
-        """Return the whole configuration as YAML that reads back equal."""
-        from .dump import to_yaml
-
-        return to_yaml(self.to_dict())
-
-    def origin(self, path: str) -> Origin:
-        """Return the place of a key, or of the nearest key around it that has one."""
-        while path:
-            origin = self.origins.get(path)
-            if origin is not None and origin.kind != "default":
-                return origin
-            path = path.rpartition(".")[0]
-        return self.place
-
-    def problem(self, path: str, message: str, hint: str | None = None, code: str = "invalid-value") -> ConfigError:
-        """Return a located error for something found out after loading, by a constructor for example."""
-        return ConfigError([Problem(self.origin(path), path, code, message, hint)])
-
-    def components(self) -> Iterator[ComponentConfig]:
-        """Yield every component, nested ones included."""
-        for top in (self.data, *self.data.augment, self.model, self.loss, *self.metrics, self.optimizer, self.schedule):
-            yield from top.nested()
-        if self.init is not None:
-            yield from self.init.nested()
-        for top in (*self.updates, *self.hooks):
-            yield from top.nested()
-
-    @property
-    def code_files(self) -> dict[str, str]:
-        """Return the SHA-256 of each file of user code that the configuration names, by absolute path."""
-        codes = [component.component.code for component in self.components()]
-        return {code.path: code.sha256 for code in codes if code is not None}

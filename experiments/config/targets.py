@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError, nearest
+from .configuration import TargetInfo
 from .nodes import Source
 from .problems import display
-from .sections import TargetInfo
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -16,9 +16,9 @@ from ..components.hooks.hook import Hook, RunArgs
 from ..components.models.pictures import PICTURES, Picture, View
 from ..components.registries import REGISTRIES
 from ..config import Config
+from ..config.located import located
 from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
-from ..training.compatibility import located
 from ..training.evaluator import evaluation_mode
 from ..training.experiment import build
 

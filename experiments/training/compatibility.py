@@ -1,10 +1,10 @@
-"""Whether the pieces of an experiment fit together, and where in the configuration it is said when they do not."""
+"""The pieces of an experiment fitted together; where they do not fit, the place in the configuration is named."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,31 +13,13 @@ from torch import Tensor, nn
 from ..components.data import Batches, Dataset
 from ..components.metrics import metric_value
 from ..components.registries import REGISTRIES
-from ..config import ComponentConfig, Config, ConfigError
+from ..config import ComponentConfig, Config
 from ..config.lengths import Length, RunLength
-from ..errors import OptrunError, UsageError
+from ..config.located import located
+from ..errors import UsageError
 from ..registry.arguments import Argument
 from ..system.devices import count_work
 from .evaluator import evaluation_mode
-
-
-class located:  # noqa: N801 (read as a word: `with located(config, "model"):`)
-    """Turn what a constructor refuses into an error at the place that asked for it."""
-
-    def __init__(self, config: Config, path: str):
-        self._config, self._path = config, path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ConfigError) or error is None:
-            return
-        if isinstance(error, OptrunError):
-            if error.exit_code == 2:
-                raise self._config.problem(self._path, str(error)) from error
-        elif isinstance(error, ValueError | TypeError | RuntimeError | LookupError):
-            raise self._config.problem(self._path, f"{type(error).__name__}: {error}") from error
 
 
 def seed_everything(seed: int) -> None:
@@ -169,11 +151,3 @@ def try_loss(
             if augmented.dtype != targets.dtype:  # they have been mixed, and are probabilities
                 with located(config, config.loss.path):
                     loss(outputs, augmented[: len(targets)])
-
-
-def eval_metric(config: Config) -> tuple[str, Literal["max", "min"]]:
-    """Return the metric that decides what is best, and whether `max` or `min` is."""
-    name = config.eval.metric
-    part = next((metric for metric in config.metrics if name.endswith(f"/{metric.label}")), None)
-    own = part.component.facts.get("mode", "max") if part else "min"
-    return name, config.eval.mode or own

@@ -32,14 +32,14 @@ from ..components.hooks.wandb import WandbHook
 from ..components.optimizers.shared.averaging import Averaging
 from ..components.updates import Update
 from ..components.updates.ema import Ema
-from ..config import ComponentConfig, Config, ScheduleConfig
+from ..config import ComponentConfig, Config, ScheduleConfig, goal
 from ..config.lengths import Length, RunLength
+from ..config.located import located
 from ..run_directory.rows import RowLog
 from ..system import rng, storage
 from ..system.devices import choose_device, choose_threads
 from ..system.environment import describe_environment
 from . import compatibility
-from .compatibility import located
 from .evaluator import Evaluator
 from .session.session import MonitoredTrainingSession
 from .step.penalty import Penalty
@@ -87,7 +87,7 @@ class Experiment:
     @property
     def eval_metric(self) -> tuple[str, Literal["max", "min"]]:
         """Return the metric that decides what is best, and whether `max` or `min` is."""
-        return compatibility.eval_metric(self.config)
+        return goal.eval_metric(self.config)
 
     def _make_hooks(self) -> list[Hook]:
         config, run = self.config, self.length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -47,9 +48,7 @@ TREES = st.dictionaries(
 @given(TREES)
 def test_any_plain_data_reads_back(values):
     problems = []
-    node = Reading(Source("file", "a.yaml", config.sections.Path()), problems).read_text(
-        to_yaml(values) if values else "{}"
-    )
+    node = Reading(Source("file", "a.yaml", Path()), problems).read_text(to_yaml(values) if values else "{}")
     assert problems == []
     assert node is not None
     assert node.plain == values
@@ -205,6 +204,6 @@ def test_loading_needs_no_torch():
         "import sys; from small_registries import *; from optrun.experiments import config; import yaml;"
         "config.load(yaml.safe_load(BASE), registries=make_registries()); print('torch' in sys.modules)"
     )
-    here = config.sections.Path(__file__).parent
+    here = Path(__file__).parent
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=here)
     assert found.stdout.strip() == "False"

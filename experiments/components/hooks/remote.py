@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ...config.dump import flow
+from ...config.yaml_text import flow
 from ...errors import OptrunError, StorageError, UsageError
 from ...system.json_text import encode_json
 from .hook import Hook, Phase
