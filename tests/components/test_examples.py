@@ -1,4 +1,4 @@
-"""Each of optrun's own optimizers and schedules has an example that gives what it says."""
+"""Each of optrun's own optimizers, schedules, losses and metrics has an example that gives what it says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optrun.experiments.registry import Component
 def own_components() -> list[Component]:
     """Return every flavor of every component that is neither another package's nor a plug-in's."""
     found = []
-    for kind in ("optimizer", "schedule"):
+    for kind in ("optimizer", "schedule", "loss", "metric"):
         registry = REGISTRIES[kind]
         names = [name for name in registry.names() if not name.startswith(tuple(registry.extras))]
         for component in map(registry.get, names):

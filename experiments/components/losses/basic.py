@@ -26,6 +26,12 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, *, label_smoothi
         label_smoothing: how much of the target is spread evenly over all classes.
 
     Source: Bridle, 1990; label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("cross_entropy")(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))  # ln 2
+        tensor(0.6931)
     """
     return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
 
@@ -44,5 +50,11 @@ def mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         UsageError: the shapes differ; they are never broadcast.
 
     Source: the method of least squares, Legendre, 1805.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("mse")(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0]))  # (1² + 2²) / 2
+        tensor(2.5000)
     """
     return functional.mse_loss(as_targets(outputs, targets), targets)

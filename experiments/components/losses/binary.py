@@ -27,5 +27,11 @@ def bce(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         UsageError: the shapes differ; they are never broadcast.
 
     Source: the likelihood of logistic regression, Cox, "The regression analysis of binary sequences", 1958.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("bce")(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))  # ln 2
+        tensor(0.6931)
     """
     return functional.binary_cross_entropy_with_logits(as_targets(outputs, targets), targets)

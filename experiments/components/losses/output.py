@@ -22,6 +22,12 @@ def output(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         UsageError: there are several outputs per example.
 
     Source: the empirical risk, Vapnik, "Principles of risk minimization for learning theory", 1991.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("output")(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0]))  # (1 + 2) / 2
+        tensor(1.5000)
     """
     if outputs.dim() != 1:
         raise UsageError(f"expected one output per example, shape (examples,), got {tuple(outputs.shape)}")

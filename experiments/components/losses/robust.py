@@ -24,6 +24,12 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         UsageError: the shapes differ; they are never broadcast.
 
     Source: the method of situation, Laplace, "Théorie analytique des probabilités", second supplement, 1818.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("mae")(torch.tensor([1.0, -2.0]), torch.tensor([0.0, 0.0]))  # (1 + 2) / 2
+        tensor(1.5000)
     """
     return functional.l1_loss(as_targets(outputs, targets), targets)
 
@@ -44,6 +50,12 @@ def huber(outputs: torch.Tensor, targets: torch.Tensor, *, delta: Positive = 1.0
         UsageError: the shapes differ; they are never broadcast.
 
     Source: Huber, "Robust estimation of a location parameter", 1964.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("huber")(torch.tensor([0.5, 3.0]), torch.tensor([0.0, 0.0]))  # (0.5² / 2 + 3 - 1 / 2) / 2
+        tensor(1.3125)
     """
     outputs = as_targets(outputs, targets)
     outputs = outputs.to(torch.promote_types(outputs.dtype, targets.dtype))  # torch's own fails on two, going backward

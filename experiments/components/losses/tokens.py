@@ -21,6 +21,12 @@ def next_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         targets: the token that follows each, int64, shape (examples, length).
 
     Source: the entropy of a source that is predicted, Shannon, "A mathematical theory of communication", 1948.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.losses import make_loss
+        >>> make_loss("next_token")(torch.zeros(1, 2, 4), torch.tensor([[3, 0]]))  # ln 4
+        tensor(1.3863)
     """
     scores = outputs.float() if outputs.dtype.itemsize < 4 else outputs
     return functional.cross_entropy(scores.flatten(0, 1), targets.flatten())

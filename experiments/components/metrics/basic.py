@@ -19,6 +19,12 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         targets: class numbers, shape (examples,).
 
     Source: the share of right answers.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric
+        >>> make_metric("accuracy")(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+        tensor([1., 0.])
     """
     best, predicted = outputs.max(dim=1)
     return ((predicted == targets) & ~best.isnan()).float()
@@ -38,6 +44,12 @@ def mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         UsageError: the shapes differ; they are never broadcast.
 
     Source: the method of least squares, Legendre, 1805.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric
+        >>> make_metric("mse")(torch.tensor([1.0, -2.0]), torch.tensor([0.0, 0.0]))
+        tensor([1., 4.])
     """
     errors = (as_targets(outputs, targets) - targets).square()
     return errors.reshape(len(targets), -1).mean(dim=1)

@@ -27,6 +27,12 @@ def top_k(outputs: torch.Tensor, targets: torch.Tensor, *, k: Count = 5) -> torc
         UsageError: there are no more than k classes, so that every answer would be right.
 
     Source: Russakovsky et al., "ImageNet large scale visual recognition challenge", 2015, section 4.1.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric
+        >>> make_metric("top_k", k=2)(torch.tensor([[3.0, 2.0, 1.0]]).expand(3, 3), torch.tensor([0, 1, 2]))
+        tensor([1., 1., 0.])
     """
     num_classes = outputs.shape[1]
     if k >= num_classes:
@@ -53,6 +59,14 @@ class MacroF1:
         targets: class numbers, shape (examples,).
 
     Source: van Rijsbergen, "Information retrieval", 1979, chapter 7; averaged as in Yang and Liu, 1999.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric, metric_value
+        >>> metric = make_metric("macro_f1")
+        >>> rows = metric(torch.tensor([[2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]), torch.tensor([0, 1, 1]))
+        >>> round(metric_value(metric, rows.mean(dim=0)), 4)  # 2 · 1 / (2 + 1) for both classes
+        0.6667
     """
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

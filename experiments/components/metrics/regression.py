@@ -22,6 +22,12 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         UsageError: the shapes differ; they are never broadcast.
 
     Source: the method of situation, Laplace, "Théorie analytique des probabilités", second supplement, 1818.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric
+        >>> make_metric("mae")(torch.tensor([1.0, -2.0]), torch.tensor([0.0, 0.0]))
+        tensor([1., 2.])
     """
     errors = (as_targets(outputs, targets) - targets).abs()
     return errors.reshape(len(targets), -1).mean(dim=1)
@@ -46,6 +52,14 @@ class R2:
         UsageError: the shapes differ; they are never broadcast.
 
     Source: Wright, "Correlation and causation", 1921.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric, metric_value
+        >>> metric = make_metric("r2")
+        >>> rows = metric(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 3.0]))
+        >>> round(metric_value(metric, rows.mean(dim=0)), 4)  # 1 - 1² / (1² + 0² + 1²)
+        0.5
     """
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

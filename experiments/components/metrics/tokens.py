@@ -35,6 +35,13 @@ def bits_per_byte(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         targets: the token that follows each, shape (examples, length).
 
     Source: Shannon, "Prediction and entropy of printed English", 1951.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric
+        >>> values = make_metric("bits_per_byte")(torch.zeros(1, 3, 256), torch.tensor([[0, 1, 2]]))
+        >>> round(values.item(), 4)  # log2 256
+        8.0
     """
     return _token_losses(outputs, targets) / math.log(2)
 
@@ -53,6 +60,14 @@ class Perplexity:
 
     Source: Jelinek, Mercer, Bahl and Baker, "Perplexity – a measure of the difficulty of speech recognition tasks",
     1977.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric, metric_value
+        >>> metric = make_metric("perplexity")
+        >>> rows = metric(torch.zeros(1, 3, 4), torch.tensor([[0, 1, 2]]))
+        >>> round(metric_value(metric, rows.mean(dim=0)), 4)  # as hard as a choice of 4
+        4.0
     """
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -74,6 +89,12 @@ def token_accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
         targets: the token that follows each, shape (examples, length).
 
     Source: the share of right answers.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric
+        >>> make_metric("token_accuracy")(torch.tensor([[[2.0, 1.0], [0.0, 3.0]]]), torch.tensor([[0, 0]]))
+        tensor([0.5000])
     """
     best, predicted = outputs.max(dim=2)
     return ((predicted == targets) & ~best.isnan()).float().mean(dim=1)
