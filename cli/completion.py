@@ -29,7 +29,7 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 def runs_and_groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the names of the comparisons and of the runs here."""
-    from ..experiments.report.group import find_groups
+    from ..experiments.run_directory.comparison_file import find_groups
     from ..experiments.run_directory.run_dir import default_root
 
     names = [path.name for path in find_groups(default_root()) if path.name.startswith(incomplete)]

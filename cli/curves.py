@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..experiments.errors import NothingMatchedError, unknown_name
-from ..experiments.report.group import FINISHED, Group, metric_names, unique_labels
+from ..experiments.report.group import Group, metric_names, unique_labels
 from ..experiments.report.learning_curves import Band, aggregate, smoothed
 from ..experiments.report.page.page_data import starts_log, worst_of
+from ..experiments.run_directory.comparison_file import FINISHED
 from ..experiments.run_directory.run import Run
 
 

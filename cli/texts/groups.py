@@ -17,14 +17,14 @@ def find_group(text: str) -> Path | None:
         UsageError: the names of several begin so.
     """
     from ...experiments.errors import UsageError
-    from ...experiments.report.group import find_groups, is_group
+    from ...experiments.run_directory.comparison_file import FILE_NAME, find_groups, is_group
     from ...experiments.run_directory.run_dir import default_root, is_run
 
     if text.startswith(("run:", "@")):
         return None
     path = Path(text).expanduser()
     if len(path.parts) > 1 or text.startswith(".") or path.is_absolute():
-        folder = path.parent if path.name == "comparison.json" else path
+        folder = path.parent if path.name == FILE_NAME else path
         return folder if is_group(folder) else None
     root = default_root()
     if is_run(root / text):
@@ -46,7 +46,7 @@ def find_run_or_group(text: str) -> Any:
         UsageError: it means several.
     """
     from ...experiments.errors import NothingMatchedError, nearest
-    from ...experiments.report.group import find_groups
+    from ...experiments.run_directory.comparison_file import find_groups
     from ...experiments.run_directory.lookup import find_run
     from ...experiments.run_directory.run_dir import default_root
 

@@ -13,11 +13,11 @@ from ..config import Config
 from ..config.changes import changed_keys
 from ..config.plain import read_plain
 from ..errors import UsageError, nearest
+from ..run_directory.comparison_file import is_group, read_group
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..training.train import load_config
-from .ledger import read as ledger
 
 LEARNING_RATE = "optimizer.lr"
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset
@@ -162,9 +162,11 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
         raise UsageError(f"{name} is made of finished runs: overrides ({', '.join(overrides)}) cannot change them")
     config = load_config(run.dir.config_path)
     wanted = _without_seed(config.to_dict())
-    tuned = {record["path"] for record in (ledger(run.path.parent) or {}).get("runs", []) if record["role"] == "tune"}
+    group = run.path.parent
+    planned = read_group(group)["runs"] if is_group(group) else []
+    tuned = {record["path"] for record in planned if record["role"] == "tune"}
     runs: dict[int, Path] = {}
-    for path in sorted(run.path.parent.iterdir()):
+    for path in sorted(group.iterdir()):
         if (
             not is_run(path) or f"{path.parent.name}/{path.name}" in tuned
         ):  # these chose the rate, and must not judge it

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..run_directory.comparison_file import FILE_NAME, SCHEMA, is_group, read_group
 from ..system import storage
 from ..system.json_text import encode_json
 
 if TYPE_CHECKING:
     from .tasks import Task
-
-FILE_NAME = "comparison.json"
-SCHEMA = "optrun/comparison@1"
 
 
 class Ledger:
@@ -29,7 +26,7 @@ class Ledger:
 
     def __init__(self, path: Path, kind: str, protocol: dict[str, Any], entries: list[dict[str, Any]]):
         self.path = path
-        before = read(path) or {}
+        before = read_group(path) if is_group(path) else {}
         self.data: dict[str, Any] = {
             "schema": SCHEMA,
             "kind": kind,
@@ -69,14 +66,6 @@ class Ledger:
         self.data["updated"] = _now()
         self.data["runs"] = [task.as_dict() for task in self.tasks]
         storage.write_atomic(self.path / FILE_NAME, encode_json(self.data, indent=1))
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """Return what a group's file says; None where there is none."""
-    try:
-        return json.loads(storage.read_bytes(path / FILE_NAME))
-    except storage.MissingFileError:
-        return None
 
 
 def _now() -> str:

@@ -2,57 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, NothingMatchedError
+from ..errors import DataError
+from ..run_directory.comparison_file import FILE_NAME, FINISHED, Record, read_group, read_records
 from ..run_directory.run import Run
-from ..run_directory.run_dir import is_run
-from ..system import storage
-
-SCHEMA = "optrun/comparison@1"
-FILE_NAME = "comparison.json"
-FINISHED = ("done", "diverged")
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One planned run of a group.
-
-    Args:
-        entry: the contender that it belongs to.
-        role: `tune` or `evaluate`.
-        seed: of the run.
-        settings: what it used on top of its entry's configuration.
-        path: as the file says it, relative to the folder of all runs.
-        state: `planned`, `running`, `done`, `diverged` or `failed`.
-        cached: it was there before.
-        message: what went wrong, if anything did.
-        run: the run, None while there is none at the path.
-    """
-
-    entry: str
-    role: str
-    seed: int
-    settings: dict[str, Any]
-    path: str
-    state: str
-    cached: bool
-    message: str
-    run: Run | None
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """Return the run's result; empty until there is one."""
-        return {} if self.run is None else self.run.summary
-
-    def value(self, metric: str) -> float | None:
-        """Return the run's final value of a metric; None when it diverged or has none."""
-        return None if self.state == "diverged" else (self.summary.get("final") or {}).get(metric)
 
 
 class Group:
@@ -69,7 +26,7 @@ class Group:
     def __init__(self, path: Any):
         folder = Path(getattr(path, "path", path))
         self.path = folder.parent if folder.name == FILE_NAME else folder
-        self.data = _read(self.path / FILE_NAME)
+        self.data = read_group(self.path)
 
     @property
     def name(self) -> str:
@@ -125,8 +82,7 @@ class Group:
     @cached_property
     def records(self) -> list[Record]:
         """Return the planned runs, in the order of the file."""
-        root = self.path.parent
-        return [_record(item, root) for item in self.data.get("runs") or []]
+        return read_records(self.data, self.path.parent)
 
     def of(self, entry: str | None = None, role: str | None = None) -> list[Record]:
         """Return the records of an entry, of a role, or of both."""
@@ -153,17 +109,6 @@ class Group:
         return {entry: {r.seed: _final(r, name) for r in self.finished(entry)} for entry in self.names}
 
 
-def is_group(path: str | Path) -> bool:
-    """Tell whether a folder holds a comparison or a sweep."""
-    return (Path(path) / FILE_NAME).is_file()
-
-
-def find_groups(root: str | Path) -> list[Path]:
-    """Return the groups directly below a folder, in order of their names."""
-    root = Path(root)
-    return sorted(path for path in root.iterdir() if is_group(path)) if root.is_dir() else []
-
-
 def metric_names(runs: Sequence[Run]) -> list[str]:
     """Return the metrics that the runs have rows of, `lr` apart, in order of appearance."""
     names = dict.fromkeys(name for run in runs for name in run.metrics.names())
@@ -177,35 +122,6 @@ def unique_labels(runs: Sequence[Run]) -> list[str]:
         name if names.count(name) == 1 else f"{run.path.resolve().parent.name}/{name}"
         for name, run in zip(names, runs, strict=True)
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(storage.read_bytes(path))
-    except storage.MissingFileError:
-        raise NothingMatchedError(f"{path.parent} is no comparison: it has no {FILE_NAME}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        said = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise DataError(f"{path} says {said!r}, and this version reads '{SCHEMA}': compare again to rewrite it")
-    return data
-
-
-def _record(item: dict[str, Any], root: Path) -> Record:
-    path = str(item.get("path") or "")
-    there = bool(path) and is_run(root / path)
-    return Record(
-        entry=str(item["entry"]),
-        role=str(item.get("role", "evaluate")),
-        seed=int(item.get("seed", 0)),
-        settings=item.get("settings") or {},
-        path=path,
-        state=str(item.get("state", "planned")),
-        cached=bool(item.get("cached")),
-        message=str(item.get("message") or ""),
-        run=Run(root / path) if there else None,
-    )
 
 
 def _final(record: Record, metric: str) -> float | None:

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import NothingMatchedError
-from .group import Group, Record
+from ..run_directory.comparison_file import Record
+from .group import Group
 from .statistics import (
     Analysis,
     Interval,

@@ -8,8 +8,9 @@ import shutil
 import pytest
 
 from optrun.experiments.errors import DataError, NothingMatchedError
-from optrun.experiments.report.group import Group, find_groups, is_group
+from optrun.experiments.report.group import Group
 from optrun.experiments.report.results import Results
+from optrun.experiments.run_directory.comparison_file import find_groups, is_group
 
 
 def test_values_by_entry_and_seed(write_group):

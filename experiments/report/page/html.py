@@ -11,10 +11,11 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
+from ...run_directory.comparison_file import Record
 from ...run_directory.run import Run
 from ...system.json_text import encode_json
 from .. import style
-from ..group import Group, Record, unique_labels
+from ..group import Group, unique_labels
 from ..results import Results
 from ..tables.entry_rows import run_rows
 from ..tables.table import Table

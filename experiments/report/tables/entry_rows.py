@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...run_directory.comparison_file import Record
 from .. import style
-from ..group import Group, Record
+from ..group import Group
 from ..results import Against, Results
 from ..statistics import verdicts
 from .table import Row

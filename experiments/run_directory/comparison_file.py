@@ -1,0 +1,116 @@
+"""`comparison.json`: the file that makes a folder a group (a comparison or a sweep), and the runs that it names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, NothingMatchedError
+from ..system import storage
+from .run import Run
+from .run_dir import is_run
+
+SCHEMA = "optrun/comparison@1"
+FILE_NAME = "comparison.json"
+FINISHED = ("done", "diverged")  # states of a record whose run has a result
+_WRITTEN = ("entry", "role", "seed", "settings", "path", "state", "cached", "message")
+
+
+@dataclass(eq=False)
+class Record:
+    """One planned run of a group.
+
+    Args:
+        entry: the contender that it belongs to.
+        role: `tune` or `evaluate`.
+        seed: of the run.
+        settings: what it uses on top of its entry's configuration, by key.
+        path: the run directory, relative to the folder of all runs.
+        state: `planned`, `running`, `done`, `diverged` or `failed`.
+        cached: it was there before.
+        message: what went wrong, if anything did.
+        run: the run, None while there is none at the path.
+    """
+
+    entry: str
+    role: str
+    seed: int
+    settings: dict[str, Any]
+    path: str
+    state: str = "planned"
+    cached: bool = False
+    message: str = ""
+    run: Run | None = None
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Return the run's result; empty while there is no run."""
+        return {} if self.run is None else self.run.summary
+
+    def value(self, metric: str) -> float | None:
+        """Return the run's final value of a metric; None when it diverged or has none."""
+        return None if self.state == "diverged" else (self.summary.get("final") or {}).get(metric)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the file keeps."""
+        return {name: getattr(self, name) for name in _WRITTEN}
+
+
+def read_group(folder: Path) -> dict[str, Any]:
+    """Return the content of a group's file.
+
+    Raises:
+        NothingMatchedError: the folder has none.
+        DataError: it is damaged, or of a version that this program does not know.
+    """
+    path = folder / FILE_NAME
+    try:
+        data = json.loads(storage.read_bytes(path))
+    except storage.MissingFileError:
+        raise NothingMatchedError(f"{folder} is no comparison: it has no {FILE_NAME}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        said = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise DataError(f"{path} says {said!r}, and this version reads '{SCHEMA}': compare again to rewrite it")
+    return data
+
+
+def read_records(data: dict[str, Any], root: Path) -> list[Record]:
+    """Return the planned runs that a file names, in its order.
+
+    Args:
+        data: the content of the file.
+        root: the folder of all runs.
+    """
+    return [_record(item, root) for item in data.get("runs") or []]
+
+
+def is_group(path: str | Path) -> bool:
+    """Return True if a folder holds a comparison or a sweep."""
+    return (Path(path) / FILE_NAME).is_file()
+
+
+def find_groups(root: str | Path) -> list[Path]:
+    """Return the groups directly below a folder, in order of their names."""
+    root = Path(root)
+    return sorted(path for path in root.iterdir() if is_group(path)) if root.is_dir() else []
+
+
+def _record(item: dict[str, Any], root: Path) -> Record:
+    path = str(item.get("path") or "")
+    there = bool(path) and is_run(root / path)
+    return Record(
+        entry=str(item["entry"]),
+        role=str(item.get("role", "evaluate")),
+        seed=int(item.get("seed", 0)),
+        settings=item.get("settings") or {},
+        path=path,
+        state=str(item.get("state", "planned")),
+        cached=bool(item.get("cached")),
+        message=str(item.get("message") or ""),
+        run=Run(root / path) if there else None,
+    )
