@@ -10,7 +10,7 @@ import pytest
 from optrun.experiments.studies.resume import check
 from optrun.experiments.system.processes import Processes
 
-from ..robustness.forked import forked
+from ..robustness.processes import forked
 
 HOOK = """
 from optrun.experiments import Hook

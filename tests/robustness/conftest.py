@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .forkserver import ForkServer
+from .processes import ForkServer
 
 
 @pytest.fixture(scope="session")

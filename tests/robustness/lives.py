@@ -9,6 +9,8 @@ import os
 import random
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from optrun.experiments.comparison.compare import compare
 from optrun.experiments.comparison.result import Comparison
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.run_dir import RunDir
-from optrun.experiments.system import storage
+from optrun.experiments.system import signals, storage
 from optrun.experiments.training.session import session
 
 from . import bugs
@@ -30,11 +32,20 @@ from .disk import RecordingSystem
 from .faulty import CALLS, FaultySystem
 
 Fault = Mapping[str, Any]
+_WARM = """\
+data: {name: digits, subset: 32, batch_size: 16}
+model: logistic
+loss: cross_entropy
+metrics: [accuracy]
+optimizer: adam
+updates: [ema]
+train: {steps: 2}
+"""
 _run_task = pool.worker.run
 
 
 def train_life(
-    target: str, root: str, name: str = "run", fault: Fault | None = None, bug: str | None = None
+    target: Path, root: Path, name: str = "run", fault: Fault | None = None, bug: str | None = None
 ) -> dict[str, Any]:
     """Train, or go on; return the names of the calls, and after how many of them each checkpoint was there."""
     system = _prepare(fault, bug)
@@ -47,13 +58,13 @@ def train_life(
         return file
 
     checkpoints.save = noting_save
-    train(target, name=name, root=Path(root))
+    train(target, name=name, root=root)
     return {"names": system.names, "saves": saves}
 
 
-def recorded_life(target: str, root: str, log: str, bug: str | None = None) -> None:
+def recorded_life(target: Path, root: Path, log: Path, bug: str | None = None) -> None:
     """Train, and leave the log of all calls, with what they wrote, in the file `log`."""
-    system = RecordingSystem(Path(root))
+    system = RecordingSystem(root)
     _prepare(None, bug)
     storage.system = system
     save_state = session.save_state
@@ -64,31 +75,65 @@ def recorded_life(target: str, root: str, log: str, bug: str | None = None) -> N
         return path
 
     session.save_state = noting_save
-    train(target, name="run", root=Path(root))
-    system.dump(Path(log))
+    train(target, name="run", root=root)
+    system.dump(log)
 
 
-def cli_life(arguments: list[str], root: str, fault: Fault | None = None) -> None:
+def cli_life(arguments: list[str], root: Path, fault: Fault | None = None) -> None:
     """Do what `optrun ARGUMENTS` does, and exit with its code."""
-    os.environ["OPTRUN_RUNS_DIR"] = root
+    os.environ["OPTRUN_RUNS_DIR"] = str(root)
     _prepare(fault, None)
     sys.exit(app.run(arguments))
 
 
-def evaluate_life(root: str, fault: Fault | None = None) -> dict[str, Any]:
+def together(num: int, arguments: list[str], wait: bool) -> None:
+    """Do what `optrun ARGUMENTS` does in so many processes that come at the same moment.
+
+    Each leaves its words in the files `out-NUMBER` and `err-NUMBER`, and at its end its exit code in `code-NUMBER`.
+
+    Args:
+        num: how many.
+        arguments: of each.
+        wait: is handed on to the hook, as the variable WAIT.
+    """
+    if wait:
+        os.environ["WAIT"] = "1"
+    begin = time.monotonic() + 0.3
+    children = []
+    for number in range(num):
+        child = os.fork()
+        if child == 0:
+            _one_of_many(number, arguments, begin)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * num
+
+
+def _one_of_many(number: int, arguments: list[str], begin: float) -> None:
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{name}-{number}", os.O_CREAT | os.O_WRONLY), stream)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    signals.install()
+    time.sleep(max(0.0, begin - time.monotonic()))
+    code = app.run(arguments)
+    sys.stdout.flush()
+    Path(f"code-{number}").write_text(str(code))
+    os._exit(0)
+
+
+def evaluate_life(root: Path, fault: Fault | None = None) -> dict[str, Any]:
     """Evaluate the run's last checkpoint."""
     system = _prepare(fault, None)
-    return {"values": evaluate("run", root=Path(root)), "names": system.names}
+    return {"values": evaluate("run", root=root), "names": system.names}
 
 
-def status_life(root: str, bug: str | None = None) -> str | None:
+def status_life(root: Path, bug: str | None = None) -> str | None:
     """Return what the run is listed as."""
     _prepare(None, bug)
-    return RunDir(Path(root) / "run").status().get("state")
+    return RunDir(root / "run").status().get("state")
 
 
 def compare_life(
-    targets: list[str], root: str, fault: Fault | None = None, whose: str = "parent", dies_during: str | None = None
+    targets: list[str], root: Path, fault: Fault | None = None, whose: str = "parent", dies_during: str | None = None
 ) -> dict[str, Any]:
     """Compare with one worker, which is forked, too.
 
@@ -116,7 +161,7 @@ def compare_life(
         if event["kind"] == dies_during:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    found = compare(targets, seeds=1, tune=None, jobs=1, root=Path(root), on_event=see)
+    found = compare(targets, seeds=1, tune=None, jobs=1, root=root, on_event=see)
     return {"names": system.names, "failed": found.failed()}
 
 
@@ -127,25 +172,40 @@ def counting_run(*args: Any) -> tuple[str, str]:
     return ended
 
 
-def read_comparison(path: str) -> dict[str, Any]:
+def read_comparison(path: Path) -> dict[str, Any]:
     """Return what a comparison found."""
-    found = Comparison(Path(path))
+    found = Comparison(path)
     return {"values": found.values(), "sentence": found.sentence, "failed": found.failed()}
 
 
-def warm_up(folder: Path) -> None:
-    """Do everything once, so that no child has to import it."""
-    (folder / "warm.yaml").write_text(
-        "{data: {name: digits, subset: 32, batch_size: 16}, model: logistic, loss: cross_entropy, metrics: [accuracy],"
-        " optimizer: adam, updates: [ema], train: {steps: 2}}"
-    )
-    train(folder / "warm.yaml", name="warm", root=folder)
-    evaluate("warm", root=folder)
+def warm_up() -> None:
+    """Train and evaluate once, so that no child has to import what that takes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for optimizer in ("adam", "mom", "lamb"):
+            (folder / "warm.yaml").write_text(_WARM.replace("adam", optimizer))
+            train(folder / "warm.yaml", name=optimizer, root=folder)
+        evaluate("adam", root=folder)
+
+
+def warm_up_commands() -> None:
+    """Import what command lines take; not in a test's own process, which they would change."""
     import torch.utils.tensorboard
 
+    torch.set_num_threads(1)
     assert torch.utils.tensorboard.SummaryWriter
-    for module in ("cli.commands.train", "cli.watch", "cli.console", "cli.run_text", "experiments.comparison.study"):
-        __import__(f"optrun.{module}")
+    before, streams = os.getcwd(), (sys.stdout, sys.stderr)
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
+        os.chdir(folder)
+        Path("tiny.yaml").write_text(_WARM)
+        Path("bad.yaml").write_text("optimizer: {name: adm}\ntrain: {epochs: -1}\n")
+        sys.stdout = sys.stderr = nothing
+        try:
+            for line in ("train tiny.yaml --name a", "resume a", "show a", "runs", "validate bad.yaml", "list"):
+                app.run(line.split())
+        finally:
+            sys.stdout, sys.stderr = streams
+            os.chdir(before)
 
 
 def _prepare(fault: Fault | None, bug: str | None) -> FaultySystem:
@@ -158,7 +218,7 @@ def _prepare(fault: Fault | None, bug: str | None) -> FaultySystem:
     return storage.system
 
 
-def watched_life(life: str, log: str, arguments: dict[str, Any]) -> None:
+def watched_life(life: str, log: Path, arguments: dict[str, Any]) -> None:
     """Live, and note each path that is written: `+ path` if `storage` does it, `- path` if somebody else does."""
     notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     inside: list[str] = []
@@ -167,7 +227,7 @@ def watched_life(life: str, log: str, arguments: dict[str, Any]) -> None:
 
     def see(event: str, args: tuple[Any, ...]) -> None:
         path = _written_path(event, args)
-        if path is not None and path not in (os.devnull, log):
+        if path is not None and path not in (os.devnull, str(log)):
             os.write(notes, f"{'+' if inside else '-'} {path}\n".encode())
 
     sys.addaudithook(see)

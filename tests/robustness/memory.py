@@ -11,13 +11,13 @@ import gc
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from .processes import ROOT, environment, finish, start
+
 CONFIG: dict[str, Any] = {
     "name": "memory",
     "data": {"name": "digits", "batch_size": 64, "augment": [{"name": "noise", "std": 0.1}]},
@@ -33,7 +33,6 @@ CONFIG: dict[str, Any] = {
 #: All of Python's objects in one heap; and large blocks given back at once, whatever was freed before: else the peak
 #: of the very same program differs by a fifth from one run to the next.
 _ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
     "PYTHONMALLOC": "malloc",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",
@@ -42,17 +41,10 @@ _ENVIRONMENT = {
 
 def measure(**order: Any) -> dict[str, Any]:
     """Return what a new process found; see `main`."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, json.dumps(order)],
-        cwd=ROOT,
-        env={**os.environ, **_ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", __name__, json.dumps(order)]
+    code, out, err = finish(start(command, ROOT, env=environment(**_ENVIRONMENT)), timeout=1200)
+    assert code == 0, err
+    return json.loads(out.splitlines()[-1])
 
 
 def main(mode: str, steps: int, warm: int = 0, leak: bool = False, width: int = 64) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ from optrun.experiments.run_directory.rows import read_rows
 from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
 
 from . import lives
-from .forkserver import ForkServer, Outcome
+from .processes import ForkServer, Outcome
 
 PARTS = Path(__file__).with_name("parts.py")
 OPTIMIZERS = ("sgd", "mom", "adam", "adagrad", "rmsprop")
@@ -214,6 +215,18 @@ def differences(truth: dict[str, Any], root: Path, name: str = "run", quarantine
     if strays or len(damaged) != quarantined:
         found.append(f"left lying about: {strays + damaged}")
     return found
+
+
+def rows_of(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the metric rows without their times, which no two runs share."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "time"} for line in lines]
+
+
+def weights_of(run_dir: Path) -> dict[str, bytes]:
+    """Return the tensors of the last checkpoint as bytes, those of the random states of unused generators included."""
+    tensors, _ = load(list_checkpoints(run_dir / "checkpoints")[-1])
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
 
 
 def _first_difference(value: Any, true: Any) -> str:

@@ -28,7 +28,7 @@ from optrun.experiments.run_directory.rows import RowLog
 from optrun.experiments.training.session.saved_state import SavedState
 from optrun.experiments.training.step.optimizer_state import OptimizerState
 
-from .forked import forked
+from .processes import forked
 
 MODEL = """
 from torch import nn

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .watched import Server
+from . import watched
+from .processes import ForkServer
 
 TINY = """\
 data: {name: gaussian_classes, num_examples: 60, batch_size: 20}
@@ -38,13 +39,6 @@ MAX_BYTES = 64 << 20
 BUG = 70
 EXECUTED = "import pathlib\npathlib.Path(__file__).with_name('executed').write_text('')\n"
 SEED = 6
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +63,17 @@ def place(trained, tmp_path) -> Path:
     return tmp_path / "work"
 
 
-def call(server: Server, folder: Path, *args: str, env: dict[str, str] | None = None, allow_git: bool = True) -> dict:
-    """Run a command line under watch; what it may write is the folder `runs`, and exports beside it."""
-    answer = server("cli", args=list(args), cwd=str(folder), may_write=[str(folder / "runs")], env=env or {}, again=[])
-    assert "deeds" in answer, f"{args}: {answer}"
-    answer["deeds"] = [
-        deed for deed in answer["deeds"] if not (allow_git and deed.startswith("subprocess.Popen ('git'"))
-    ]
-    return answer
+def call(server: ForkServer, folder: Path, *args: str) -> dict[str, Any]:
+    """Run a command line under watch; what it may write is the folder `runs`, and it may ask git."""
+    may_write = [folder / "runs"]
+    ended = server.run(watched.cli, folder=folder, args=list(args), may_write=may_write, **watched.LIMITS)
+    assert ended.code == 0, f"{args}: {ended}"
+    deeds = [deed for deed in ended.result["deeds"] if not deed.startswith("subprocess.Popen ('git'")]
+    return {**ended.result, "deeds": deeds}
 
 
 def check_harmless(answer: dict[str, Any], what: str) -> None:
     assert answer["deeds"] == [], f"{what}: {answer['deeds']}"
-    assert answer["end"] == 0, f"{what}: {answer['end']}"
     assert "Traceback" not in answer["err"], f"{what}: {answer['err']}"
     assert answer["code"] != BUG, f"{what}: {answer['err']}"
 
@@ -245,13 +237,11 @@ def test_hostile_checkpoints_are_refused(server, tmp_path, signs_its_name):
     files = []
     for content in CHECKPOINTS.values():
         path = write_checkpoint(tmp_path / str(len(files)), content() if callable(content) else content)
-        files.append(
-            str(path if signs_its_name else path.rename(path.with_name(f"step-00000003-{'0' * 64}.safetensors")))
-        )
-    answer = server("checkpoint_files", files=files, may_write=[])
-    assert "cases" in answer, answer
+        files.append(path if signs_its_name else path.rename(path.with_name(f"step-00000003-{'0' * 64}.safetensors")))
+    ended = server.run(watched.checkpoint_files, folder=tmp_path, files=files, may_write=[], **watched.LIMITS)
+    assert ended.code == 0, ended
     verified = []
-    for what, case in zip(CHECKPOINTS, answer["cases"], strict=True):
+    for what, case in zip(CHECKPOINTS, ended.result, strict=True):
         assert "bug" not in case, f"{what}: {case['bug']}"
         assert case["deeds"] == [], f"{what}: {case['deeds']}"
         assert case["bytes"] < MAX_BYTES, f"{what}: {case['bytes'] >> 20} MiB"
@@ -332,7 +322,9 @@ def hostile_files(trained: Path) -> list[tuple[str, str, bytes]]:
     return cases
 
 
-def check_hostile_files(server: Server, place: Path, cases: list[tuple[str, str, bytes]], rng: random.Random) -> int:
+def check_hostile_files(
+    server: ForkServer, place: Path, cases: list[tuple[str, str, bytes]], rng: random.Random
+) -> int:
     before = snapshot(place.parent / "outside")
     num_calls = 0
     for what, name, content in cases:
@@ -579,12 +571,12 @@ def test_hostile_archives_are_refused(server, tmp_path):
     (tmp_path / "data").mkdir()
     files = []
     for number, content in enumerate(ARCHIVES.values()):
-        files.append(str(tmp_path / "data" / f"{number}.tar.gz"))
-        Path(files[-1]).write_bytes(content())
+        files.append(tmp_path / "data" / f"{number}.tar.gz")
+        files[-1].write_bytes(content())
     before = snapshot(tmp_path)
-    answer = server("archive_files", files=files, may_write=[])
-    assert "cases" in answer, answer
-    for what, case in zip(ARCHIVES, answer["cases"], strict=True):
+    ended = server.run(watched.archive_files, folder=tmp_path, files=files, may_write=[], **watched.LIMITS)
+    assert ended.code == 0, ended
+    for what, case in zip(ARCHIVES, ended.result, strict=True):
         assert "bug" not in case, f"{what}: {case.get('bug')}"
         assert "message" in case, what
         assert case["deeds"] == [], f"{what}: {case['deeds']}"

@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
 from optrun.experiments.system import storage
 
 from . import lives
+from .processes import OPTRUN, environment, run, start
 from .sweep import OPTIMIZERS, Sweep, config, differences, points, report, state_of, the_seed
 
 slow = pytest.mark.slow
@@ -231,19 +231,19 @@ def test_the_real_command_killed_at_random_times_goes_on(server, fast_folder, op
     numbers = random.Random(f"{seed} {optimizer}")
     swept = Sweep(server, fast_folder / f"command-{optimizer}", config(optimizer, steps=300, every=30, draws=False))
     root = swept.new_root()
-    command = [sys.executable, "-m", "optrun.cli", "train", swept.target.name, "--name", "run", "--quiet"]
-    environment = {**os.environ, "OPTRUN_RUNS_DIR": str(root), "OMP_NUM_THREADS": "1"}
+    command = [*OPTRUN, "train", swept.target.name, "--name", "run", "--quiet"]
+    options = {"cwd": swept.folder, "env": environment(OPTRUN_RUNS_DIR=str(root))}
     kills = 0
     for number in range(6):
-        with subprocess.Popen(command, cwd=swept.folder, env=environment, stderr=subprocess.PIPE) as process:
+        with start(command, **options) as process:
             if number % 2:
                 time.sleep(numbers.uniform(0, 2))
             else:
                 wait_for_rows(root, process, numbers.randrange(300))
             process.kill()
             kills += process.wait() == -signal.SIGKILL
-    last = subprocess.run(command, cwd=swept.folder, env=environment, capture_output=True, text=True, check=False)
-    assert last.returncode == 0, last.stderr
+    code, _, err = run(command, **options)
+    assert code == 0, err
     assert kills
     found = [] if RunDir(root / "run").status()["state"] == "done" else ["it is not done"]
     truth = {**swept.truth, "rng": None}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .processes import WAIT_SECS, environment, kill, rows_of, run, weights_of
+from . import lives
+from .processes import WAIT_SECS, ForkServer, Outcome
+from .sweep import rows_of, weights_of
 
 NUM_PROCESSES = 20
 CONFIG = """\
@@ -33,31 +35,6 @@ class Waiting(Hook):
             while not os.path.exists("go"):
                 time.sleep(0.01)
 """
-# One interpreter that has imported everything forks them all, so that they come at the same moment.
-STARTER = """\
-import os, sys, time
-import optrun.experiments.training, optrun.experiments.experiment, optrun.cli.watch, optrun.cli.app, filelock
-from optrun.experiments import signals
-import torch
-torch.set_num_threads(1)
-begin = time.monotonic() + 0.3
-children = []
-for number in range(int(sys.argv[1])):
-    if (child := os.fork()) == 0:
-        for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{name}-{number}", os.O_CREAT | os.O_WRONLY), stream)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-        signals.install()
-        time.sleep(max(0, begin - time.monotonic()))
-        code = optrun.cli.app.run(sys.argv[2:])
-        sys.stdout.flush()
-        with open(f"code-{number}", "w") as file:
-            file.write(str(code))
-        os._exit(0)
-    children.append(child)
-for child in children:
-    os.waitpid(child, 0)
-"""
 
 
 def make_folder(path: Path) -> Path:
@@ -67,9 +44,10 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def start_together(folder: Path, *args: str, wait: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", STARTER, str(NUM_PROCESSES), *args]
-    return subprocess.Popen(command, cwd=folder, env=environment(**({"WAIT": "1"} if wait else {})))
+def start_together(server: ForkServer, folder: Path, *args: str, wait: bool) -> Callable[[], Outcome]:
+    return server.begin(
+        lives.together, folder=folder, timeout=WAIT_SECS, num=NUM_PROCESSES, arguments=list(args), wait=wait
+    )
 
 
 def codes_in(folder: Path) -> dict[int, int]:
@@ -78,10 +56,10 @@ def codes_in(folder: Path) -> dict[int, int]:
     return {number: int(text) for number, text in found.items() if text}
 
 
-def wait_until(condition, starter: subprocess.Popen[bytes]) -> None:
+def wait_until(condition: Callable[[], Any], folder: Path) -> None:
     deadline = time.monotonic() + WAIT_SECS
     while not condition():
-        assert starter.poll() is None, "the processes have ended"
+        assert len(codes_in(folder)) < NUM_PROCESSES, "the processes have ended"
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.05)
 
@@ -90,21 +68,20 @@ def content_of(run_dir: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(run_dir.rglob("*")) if path.is_file()}
 
 
-def contend(folder: Path, *args: str) -> None:
+def contend(server: ForkServer, folder: Path, *args: str) -> None:
     """Let twenty processes want the same run directory: one waits in it for the end of all the others."""
-    starter = start_together(folder, *args, wait=True)
+    end = start_together(server, folder, *args, wait=True)
     run_dir = folder / "runs/same"
     try:
-        wait_until(lambda: list(folder.glob("trains-*")), starter)
-        wait_until(lambda: len(codes_in(folder)) >= NUM_PROCESSES // 2, starter)
+        wait_until(lambda: list(folder.glob("trains-*")), folder)
+        wait_until(lambda: len(codes_in(folder)) >= NUM_PROCESSES // 2, folder)
         before = content_of(run_dir)
-        wait_until(lambda: len(codes_in(folder)) == NUM_PROCESSES - 1, starter)
+        wait_until(lambda: len(codes_in(folder)) == NUM_PROCESSES - 1, folder)
         assert content_of(run_dir) == before  # the one that trains waits: whatever changed, another one did
-        (folder / "go").touch()
-        assert starter.wait(timeout=WAIT_SECS) == 0
     finally:
         (folder / "go").touch()
-        kill([starter])
+        ended = end()
+    assert ended.code == 0, ended.output
     assert len(list(folder.glob("trains-*"))) == 1
     (holder,) = list(folder.glob("trains-*"))
     codes = codes_in(folder)
@@ -118,38 +95,39 @@ def contend(folder: Path, *args: str) -> None:
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["same"]
 
 
+def optrun(server: ForkServer, folder: Path, *args: str) -> None:
+    ended = server.run(lives.cli_life, folder=folder, arguments=list(args), root=folder / "runs")
+    assert ended.code == 0, ended.output
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
+def undisturbed(server, tmp_path_factory) -> Path:
     folder = make_folder(tmp_path_factory.mktemp("locks") / "alone")
-    code, _, err = run(["train", "same.yaml", "--name", "same"], folder)
-    assert code == 0, err
+    optrun(server, folder, "train", "same.yaml", "--name", "same")
     return folder / "runs/same"
 
 
-def test_of_twenty_processes_one_trains_and_the_others_change_nothing(tmp_path, undisturbed):
+def test_of_twenty_processes_one_trains_and_the_others_change_nothing(server, tmp_path, undisturbed):
     folder = make_folder(tmp_path / "a")
-    contend(folder, "train", "same.yaml", "--name", "same")
+    contend(server, folder, "train", "same.yaml", "--name", "same")
     assert weights_of(folder / "runs/same") == weights_of(undisturbed)
     assert rows_of(folder / "runs/same") == rows_of(undisturbed)
 
 
 @pytest.mark.slow
-def test_of_twenty_that_resume_one_does(tmp_path, undisturbed):
+def test_of_twenty_that_resume_one_does(server, tmp_path, undisturbed):
     folder = make_folder(tmp_path / "a")
-    assert run(["train", "same.yaml", "train.steps=5", "--name", "same"], folder)[0] == 0
-    contend(folder, "resume", "same", "train.steps=12", "--allow-change")
+    optrun(server, folder, "train", "same.yaml", "train.steps=5", "--name", "same")
+    contend(server, folder, "resume", "same", "train.steps=12", "--allow-change")
     assert weights_of(folder / "runs/same") == weights_of(undisturbed)
     assert rows_of(folder / "runs/same") == rows_of(undisturbed)
 
 
 @pytest.mark.slow
-def test_twenty_runs_without_a_name_get_twenty_folders(tmp_path, undisturbed):
+def test_twenty_runs_without_a_name_get_twenty_folders(server, tmp_path, undisturbed):
     folder = make_folder(tmp_path / "a")
-    starter = start_together(folder, "train", "same.yaml", "-q", wait=False)
-    try:
-        assert starter.wait(timeout=WAIT_SECS) == 0
-    finally:
-        kill([starter])
+    ended = start_together(server, folder, "train", "same.yaml", "-q", wait=False)()
+    assert ended.code == 0, ended.output
     assert set(codes_in(folder).values()) == {0}
     names = sorted(path.name for path in (folder / "runs").iterdir())
     assert names == [f"same-{number:04d}" for number in range(1, NUM_PROCESSES + 1)]

@@ -12,13 +12,14 @@ import random
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .watched import Server
+from . import watched
+from .processes import ForkServer
 
 NUM_QUICK, NUM_ALL = 400, 20_000
 MAX_SECS, MAX_BYTES = 0.1, 64 << 20
@@ -449,13 +450,6 @@ def wrong_with(case: dict[str, Any], may_load: bool = True) -> str | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with what the files extend."""
@@ -473,16 +467,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check_mutants(server: Server, folder: Path, numbers: range) -> tuple[int, int, float, int]:
+def check_mutants(server: ForkServer, folder: Path, numbers: range) -> tuple[int, int, float, int]:
     """Load mutants; return how many were refused and loaded, the longest time and the most memory."""
     refused, late, slowest, largest = 0, 0, (0.0, -1), 0
     for first in range(numbers.start, numbers.stop, _BATCH):
         batch = range(first, min(first + _BATCH, numbers.stop))
         for number in batch:
             (folder / f"m{number}.yaml").write_bytes(mutant(number))
-        answer = server("configs", files=[f"m{number}.yaml" for number in batch], overrides=[], cwd=str(folder))
-        assert "cases" in answer, f"mutants {batch}: {answer}"
-        for number, case in zip(batch, answer["cases"], strict=True):
+        cases = load(server, folder, [f"m{number}.yaml" for number in batch])
+        for number, case in zip(batch, cases, strict=True):
             replay = f"mutant {number}: python -m tests.robustness.test_mutated_yaml {number}"
             assert (wrong := wrong_with(case)) is None, f"{replay}\n{wrong}"
             if case["secs"] > MAX_SECS:
@@ -498,10 +491,17 @@ def check_mutants(server: Server, folder: Path, numbers: range) -> tuple[int, in
     return refused, len(numbers) - refused, slowest[0], largest
 
 
-def again(server: Server, folder: Path, file: str, overrides: list[str] | None = None) -> float:
+def load(server: ForkServer, folder: Path, files: list[str], overrides: list[str] | None = None) -> list[dict]:
+    """Load files in a child, each with the overrides; return what `watched.configs` tells of them."""
+    given = [overrides or []] * len(files)
+    ended = server.run(watched.configs, folder=folder, files=files, overrides=given, **watched.LIMITS)
+    assert ended.code == 0, f"{files}: {ended}"
+    return ended.result
+
+
+def again(server: ForkServer, folder: Path, file: str, overrides: list[str] | None = None) -> float:
     """Measure a case again: other programs on this machine take time from it."""
-    given = [overrides] if overrides else []
-    return server("configs", files=[file], overrides=given, cwd=str(folder))["cases"][0]["secs"]
+    return load(server, folder, [file], overrides)[0]["secs"]
 
 
 def test_mutants_are_loaded_or_refused_with_a_place(server, folder):
@@ -517,10 +517,8 @@ def test_all_mutants_are_loaded_or_refused_with_a_place(server, folder):
     assert loaded > 1000
 
 
-def check_bomb(server: Server, folder: Path, what: str, overrides: list[str], may_load: bool) -> float:
-    answer = server("configs", files=["bomb.yaml"], overrides=[overrides], cwd=str(folder))
-    assert "cases" in answer, f"{what}: {answer}"
-    case = answer["cases"][0]
+def check_bomb(server: ForkServer, folder: Path, what: str, overrides: list[str], may_load: bool) -> float:
+    (case,) = load(server, folder, ["bomb.yaml"], overrides)
     assert (wrong := wrong_with(case, may_load)) is None, f"{what}: {wrong}"
     secs = case["secs"]
     if secs > MAX_SECS:
@@ -547,7 +545,7 @@ def test_an_override_bomb_is_refused_at_once(server, folder, what):
 
 def test_the_good_file_is_good(server, folder):
     (folder / "bomb.yaml").write_text(GOOD)
-    assert "message" not in server("configs", files=["bomb.yaml"], overrides=[], cwd=str(folder))["cases"][0]
+    assert "message" not in load(server, folder, ["bomb.yaml"])[0]
     assert len(BOMBS) + len(OVERRIDE_BOMBS) >= 60
 
 
@@ -565,12 +563,11 @@ def test_the_check_can_fail():
 
 
 if __name__ == "__main__":
-    from .watched import configs
-
     for argument in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as place:
             (Path(place) / "other.yaml").write_text(OTHER)
             (Path(place) / "mutant.yaml").write_bytes(mutant(int(argument)))
             sys.stdout.write(f"{mutant(int(argument)).decode('utf-8', 'replace')}\n")
-            for key, value in configs(["mutant.yaml"], [], place)[0].items():
+            os.chdir(place)
+            for key, value in watched.configs(["mutant.yaml"], [[]])[0].items():
                 sys.stdout.write(f"{key}: {value}\n")

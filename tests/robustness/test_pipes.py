@@ -6,13 +6,12 @@ import json
 import os
 import pty
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .processes import WAIT_SECS, environment
+from .processes import OPTRUN, WAIT_SECS, environment, run, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs a Unix shell")
 
@@ -91,17 +90,7 @@ def place(prepared, tmp_path) -> Path:
 def shell(command: str, folder: Path, redirection: str = "", **variables: str) -> tuple[int, str, str]:
     """Run a command in a shell; return optrun's own exit code, and what was said."""
     line = f"'{sys.executable}' -m optrun.cli {command} {redirection}; exit ${{PIPESTATUS[0]}}"
-    env = environment(**variables)
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        check=False,
-        timeout=WAIT_SECS,
-        stdin=subprocess.DEVNULL,
-    )
-    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    return run(["bash", "-c", line], folder, env=environment(**variables))
 
 
 def check_words(out: str, err: str, what: str) -> None:
@@ -170,14 +159,8 @@ def test_every_command_on_a_terminal_of_any_width(place, name, columns):
 
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optrun.cli", *COMMANDS[name].split()],
-        cwd=place,
-        env=environment(TERM="xterm"),
-        stdin=subprocess.DEVNULL,
-        stdout=follower,
-        stderr=follower,
-    )
+    command = [*OPTRUN, *COMMANDS[name].split()]
+    process = start(command, place, env=environment(TERM="xterm"), stdout=follower, stderr=follower)
     os.close(follower)
     shown = b""
     while True:

@@ -1,19 +1,10 @@
-"""Cases run in forked children that are watched: what they write, start and import, how long, how much memory.
-
-A server process imports optrun once and forks for each case, so that a case costs some milliseconds and can neither
-harm the next one nor hide in it. The file is both: the tests import `Server`, and the server is this file, run.
-"""
+"""What the fork server's children do under watch: what they write, start and import, how long, how much memory."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
-import resource
-import select
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,48 +12,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-LIMIT_SECS = 60  # for one request; a case that takes longer hangs
-MAX_MEMORY = 8 << 30  # bytes of address space; torch alone maps some GiB
-
-
-class Server:
-    """A process that does requests one at a time, each in a forked child of its own."""
-
-    def __init__(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPTRUN_")}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            cwd=tempfile.gettempdir(),
-            encoding="utf-8",
-        )
-
-    def __call__(self, do: str, **request: Any) -> dict[str, Any]:
-        """Run the function `do` of this file in a child; return its answer, and `end`, how the child ended."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=LIMIT_SECS)
-        self.process.stdout.close()
+#: Of each case: one that takes longer hangs; torch alone maps some GiB.
+LIMITS: dict[str, Any] = {"timeout": 60.0, "max_memory": 8 << 30}
 
 
 # ---- what children do ------------------------------------------------------------------------------------------------
 
 
-def configs(files: list[str], overrides: list[list[str]], cwd: str) -> list[dict[str, Any]]:
+def configs(files: list[str], overrides: list[list[str]]) -> list[dict[str, Any]]:
     """Load configurations; of each tell what came of it, the CPU time and the growth of the memory."""
-    os.chdir(cwd)
-    return [_measured(file, given) for file, given in zip(files, overrides or [[]] * len(files), strict=True)]
+    return [_measured(file, given) for file, given in zip(files, overrides, strict=True)]
 
 
 def _measured(file: str, overrides: list[str]) -> dict[str, Any]:
@@ -85,20 +44,16 @@ def _place(problem: Any) -> list[Any]:
     return [problem.origin.kind, problem.file, problem.line, problem.column, problem.headline[:200]]
 
 
-def cli(args: list[str], cwd: str, may_write: list[str], env: dict[str, str], again: list[str]) -> dict[str, Any]:
+def cli(args: list[str], may_write: list[Path]) -> dict[str, Any]:
     """Run a command line; tell its exit code, its words, and what it did outside of the folders in `may_write`."""
-    os.environ |= env
-    os.chdir(cwd)
     with _words() as words, Watch(may_write) as watch:
         from optrun.cli.app import run
 
         code = run(args)
-        for name in again:
-            __import__(name)
     return {"code": code, "out": words[1](), "err": words[2](), "deeds": watch.deeds}
 
 
-def checkpoint_files(files: list[str], may_write: list[str]) -> list[dict[str, Any]]:
+def checkpoint_files(files: list[Path], may_write: list[Path]) -> list[dict[str, Any]]:
     """Load checkpoints; of each tell what came of it."""
     from optrun.experiments.errors import CheckpointError
     from optrun.experiments.run_directory import checkpoints
@@ -106,15 +61,17 @@ def checkpoint_files(files: list[str], may_write: list[str]) -> list[dict[str, A
     return _each_watched(checkpoints.load, CheckpointError, files, may_write)
 
 
-def archive_files(files: list[str], may_write: list[str]) -> list[dict[str, Any]]:
+def archive_files(files: list[Path], may_write: list[Path]) -> list[dict[str, Any]]:
     """Look for `wanted.bin` of 100 bytes in archives; of each tell what came of it."""
     from optrun.experiments.components.data.archives import read_members
     from optrun.experiments.errors import DataError
 
-    return _each_watched(lambda file: read_members(Path(file), {"wanted.bin": 100}), DataError, files, may_write)
+    return _each_watched(lambda file: read_members(file, {"wanted.bin": 100}), DataError, files, may_write)
 
 
-def _each_watched(read: Any, refusal: type[Exception], files: list[str], may_write: list[str]) -> list[dict[str, Any]]:
+def _each_watched(
+    read: Any, refusal: type[Exception], files: list[Path], may_write: list[Path]
+) -> list[dict[str, Any]]:
     found = []
     with Watch(may_write) as watch:
         for file in files:
@@ -175,10 +132,12 @@ class Watch:
         may_write: the folders in which anything may be written.
     """
 
-    def __init__(self, may_write: list[str]):
+    def __init__(self, may_write: list[Path]):
         self.deeds: list[str] = []
         self._folders = [os.path.realpath(folder) for folder in may_write] + ["/dev"]
-        self._code = [os.path.realpath(path) for path in [sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)]]
+        installed = [sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)]
+        installed += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
+        self._code = [os.path.realpath(path) for path in installed]
         self._code.append(str(Path(sys.modules["optrun.experiments"].__file__ or "").resolve().parent.parent))
         self._active = False
 
@@ -257,90 +216,3 @@ def _status(key: str) -> int:
     except OSError:
         return 0
     return int(text.partition(f"{key}:")[2].split()[0]) * 1024
-
-
-# ---- the server ------------------------------------------------------------------------------------------------------
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do a request in a child."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        try:
-            content = json.dumps(globals()[request.pop("do")](**request))
-        except BaseException as error:  # noqa: BLE001 (it must reach the test, not the server's loop)
-            content = json.dumps({"bug": "".join(traceback.format_exception(error))[-3000:]})
-        with open(writer, "wb") as out:
-            out.write(content.encode())
-        os._exit(0)
-    os.close(writer)
-    content, is_late = _read(reader, time.monotonic() + LIMIT_SECS)
-    os.close(reader)
-    if is_late:
-        os.kill(child, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found = json.loads(content) if content and not is_late else {}
-    found = found if isinstance(found, dict) else {"cases": found}
-    return {**found, "end": "hangs" if is_late else status}
-
-
-def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
-    content = b""
-    while True:
-        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            return content, True
-        piece = os.read(reader, 1 << 20)
-        if not piece:
-            return content, False
-        content += piece
-
-
-_TINY = """\
-data: {name: gaussian_classes, num_examples: 60, batch_size: 20}
-model: logistic
-loss: cross_entropy
-optimizer: sgd
-train: {steps: 2}
-"""
-
-
-def _warm_up() -> None:
-    """Import what a run needs, so that no child has to."""
-    import torch
-
-    torch.set_num_threads(1)
-    from optrun.cli.app import run
-
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.getcwd()
-        os.chdir(folder)
-        Path("tiny.yaml").write_text(_TINY)
-        Path("bad.yaml").write_text("optimizer: {name: adm}\ntrain: {epochs: -1}\n")
-        out, err = sys.stdout, sys.stderr
-        with open(os.devnull, "w") as nothing:
-            sys.stdout = sys.stderr = nothing
-            try:
-                for line in ("train tiny.yaml --name a", "resume a", "show a", "runs", "validate bad.yaml", "list"):
-                    run(line.split())
-            finally:
-                sys.stdout, sys.stderr = out, err
-        os.chdir(before)
-
-
-def _serve() -> None:
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what optrun prints is no answer
-    _warm_up()
-    with open(answers, "w", encoding="utf-8") as out:
-        for line in sys.stdin:
-            out.write(json.dumps(_answer(json.loads(line))) + "\n")
-            out.flush()
-
-
-if __name__ == "__main__":
-    _serve()

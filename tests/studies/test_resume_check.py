@@ -22,7 +22,7 @@ from optrun.experiments.system import processes
 from optrun.experiments.system.processes import Processes
 from optrun.experiments.system.signals import Stop
 
-from ..robustness.forked import forked
+from ..robustness.processes import forked
 
 # Everything that somebody may get wrong, once rightly and once wrongly.
 CODE = '''
