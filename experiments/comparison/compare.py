@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from .. import config as configuration
 from ..config.goal import metric_facts
-from ..errors import NothingMatchedError, UsageError, nearest, unknown_name
+from ..errors import DivergedError, NothingMatchedError, UsageError, nearest, unknown_name
 from ..run_directory.run import Run
 from ..run_directory.run_dir import default_root, trash
 from ..training.experiment import build
+from ..training.step_timing import mean_secs, time_steps
 from .entries import LEARNING_RATE, Entry, differences, entries_from_file, make_entries, read_comparison_file
 from .fingerprints import WHAT, check_pairing, expected_equal
 from .ledger import Ledger
@@ -26,6 +27,9 @@ from .tuning import MAX_EXTENSIONS, Tuning, grid
 
 FIRST_TUNING_SEED = 1000  # far from those of the evaluation: a rate is never judged on the runs that chose it
 NUM_TUNING_SEEDS = 2
+_PROBE_SECS = 0.2  # that the plan spends on timing steps
+_START_UP_SECS = 5.0  # of the worker processes
+_UNKNOWN_STEPS = 1000  # of a run that a clock ends
 
 
 def compare(
@@ -306,17 +310,21 @@ class _Study:
         from ..components.registries import REGISTRIES
 
         experiment = build(configuration.load(task.config, registries=REGISTRIES))
-        op, length = experiment.train_op, experiment.length
-        num_steps = length.num_steps or 1000
-        op.run()  # the first step sets things up
-        probe = max(1, min(20, num_steps))
-        start = time.perf_counter()
-        for _ in range(probe):
-            op.run()
-        per_step = (time.perf_counter() - start) / probe
-        start_up = 5.0
-        jobs = min(self._protocol["jobs"], num_runs)
-        return round(start_up + num_runs * (per_step * num_steps * 1.1 + 0.1) / jobs, 1)
+        op, num_steps = experiment.train_op, experiment.length.num_steps
+        num_steps = _UNKNOWN_STEPS if num_steps is None else num_steps
+
+        def take(size: int) -> int:
+            for taken in range(size):
+                try:
+                    op.run()
+                except DivergedError:
+                    return taken
+            return size
+
+        take(1)  # which sets things up
+        blocks = time_steps(take, experiment.device, _PROBE_SECS)
+        per_run = mean_secs(blocks) * num_steps * 1.1 + 0.1 if blocks else 0.0
+        return round(_START_UP_SECS + num_runs * per_run / min(self._protocol["jobs"], num_runs), 1)
 
 
 def _protocol(

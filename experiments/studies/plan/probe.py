@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...components.hooks.checkpoint import CheckpointHook, CheckpointListener
 from ...components.hooks.hook import Every
 from ...components.hooks.learning_rate import LearningRateSetterHook
@@ -19,8 +17,8 @@ from ...errors import DivergedError
 from ...run_directory.state_tree import flatten_state
 from ...training.experiment import Experiment
 from ...training.session.session import MonitoredTrainingSession
+from ...training.step_timing import Block, mean_secs, time_block, time_steps
 
-_NUM_BLOCKS = 10
 _NEVER = Every(secs=1e9)
 
 
@@ -73,12 +71,10 @@ def probe(experiment: Experiment, budget_secs: float = 1.0) -> Probe:
             evaluation_secs = _timed_evaluation(experiment)
         if isinstance(session.error, DivergedError):  # the policy `stop` ends a session without raising
             raise session.error
-    times = [secs / steps for steps, secs in blocks]
-    num_steps = sum(steps for steps, _ in blocks)
-    mean = sum(secs for _, secs in blocks) / num_steps
+    times = [block.secs / block.num_steps for block in blocks]
     return Probe(
-        num_steps,
-        (min(times), mean, max(times)),
+        sum(block.num_steps for block in blocks),
+        (min(times), mean_secs(blocks), max(times)),
         evaluation_secs,
         stopwatch.secs,
         stopwatch.num_bytes,
@@ -107,30 +103,21 @@ def _num_stock(experiment: Experiment) -> int:
 
 def _timed_steps(
     session: MonitoredTrainingSession, experiment: Experiment, budget_secs: float
-) -> tuple[list[tuple[int, float]], tuple[int, int]]:
+) -> tuple[list[Block], tuple[int, int]]:
     """Return blocks of steps with their seconds, and the bytes of the state after the first step and at the end."""
-    first = _timed_block(session, experiment, 1)
+
+    def take(size: int) -> int:
+        before = experiment.train_op.batch
+        for _ in range(size):
+            if session.should_stop():
+                break
+            session.run(experiment.train_op)
+        return experiment.train_op.batch - before
+
+    first = time_block(take, 1, experiment.device)
     before = _state_bytes(experiment)
-    _, second = _timed_block(session, experiment, 1)  # the first one may have had things to set up
-    size = max(1, int(budget_secs / _NUM_BLOCKS / second))
-    blocks: list[tuple[int, float]] = []
-    while not session.should_stop() and len(blocks) < _NUM_BLOCKS and sum(secs for _, secs in blocks) < budget_secs:
-        blocks.append(_timed_block(session, experiment, size))
-    if len(blocks) > 1 and blocks[-1][0] < size:
-        blocks.pop()  # a part of a block is a poor measure
+    blocks = time_steps(take, experiment.device, budget_secs)
     return blocks or [first], (before, _state_bytes(experiment))
-
-
-def _timed_block(session: MonitoredTrainingSession, experiment: Experiment, size: int) -> tuple[int, float]:
-    """Take up to `size` steps; return how many were taken, and their seconds."""
-    _wait_for(experiment.device)
-    started, before = time.perf_counter(), experiment.train_op.batch
-    for _ in range(size):
-        if session.should_stop():
-            break
-        session.run(experiment.train_op)
-    _wait_for(experiment.device)
-    return experiment.train_op.batch - before, time.perf_counter() - started
 
 
 def _timed_evaluation(experiment: Experiment) -> float | None:
@@ -145,10 +132,3 @@ def _timed_evaluation(experiment: Experiment) -> float | None:
 def _state_bytes(experiment: Experiment) -> int:
     tensors, _ = flatten_state("optimizer", experiment.train_op.state_dict()["optimizer"])
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
