@@ -1,6 +1,7 @@
 """The documents say what is so: shown output, examples, tables, links.
 
-`python tests/test_docs.py` writes the current `--help` into docs/commands.md and the current output into README.md.
+`python tests/project/test_docs.py` writes the current `--help` into docs/commands.md and the current output into
+README.md.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def test_the_page_of_commands_has_every_command_once():
 def test_the_page_of_commands_shows_the_help(command):
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     shown = {found[1]: found[2] for found in HELP.finditer(page)}
-    assert shown[command] == help_of(command), "run `python tests/test_docs.py`"
+    assert shown[command] == help_of(command), "run `python tests/project/test_docs.py`"
     assert "Examples:" in shown[command]
     assert max(len(line) for line in shown[command].split("Examples:")[0].splitlines()) <= 80
 
@@ -135,7 +136,7 @@ def tour_of(text: str, folder: Path) -> str:
 def test_the_readme_shows_what_the_commands_print(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count("```console") >= 2
-    assert masked(tour_of(text, tmp_path)) == masked(text), "run `python tests/test_docs.py`"
+    assert masked(tour_of(text, tmp_path)) == masked(text), "run `python tests/project/test_docs.py`"
 
 
 def test_shown_output_fits_80_columns():
