@@ -60,13 +60,13 @@ if TYPE_CHECKING:
     from .studies.plan import plan as plan
     from .studies.resume.check import ResumeCheck as ResumeCheck
     from .studies.resume.check import verify_resume as verify_resume
+    from .training.build import build as build
+    from .training.evaluate import evaluate as evaluate
+    from .training.evaluate import evaluate_each as evaluate_each
     from .training.experiment import Experiment as Experiment
-    from .training.experiment import build as build
+    from .training.load import load_config as load_config
     from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
     from .training.step.train_op import build_train_op as build_train_op
-    from .training.train import evaluate as evaluate
-    from .training.train import evaluate_each as evaluate_each
-    from .training.train import load_config as load_config
     from .training.train import resume as resume
     from .training.train import train as train
 
@@ -104,14 +104,14 @@ _HOMES = {
     "SummaryHook": "components.hooks.summary",
     "Update": "components.updates",
     "WandbHook": "components.hooks.wandb",
-    "build": "training.experiment",
+    "build": "training.build",
     "build_train_op": "training.step.train_op",
     "checkpoints_iterator": "run_directory.checkpoint_files",
     "compare": "comparison.compare",
-    "evaluate": "training.train",
-    "evaluate_each": "training.train",
+    "evaluate": "training.evaluate",
+    "evaluate_each": "training.evaluate",
     "find_lr": "studies.lr_finder",
-    "load_config": "training.train",
+    "load_config": "training.load",
     "make_data": "components.data",
     "make_model": "components.models",
     "make_optimizer": "components.optimizers",

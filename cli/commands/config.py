@@ -26,7 +26,7 @@ def command(arguments: tuple[str, ...], origins: bool, as_json: bool) -> None:
     """
     target, overrides = shared.split_target(arguments, default=None)
     from ...experiments.config import origins_text
-    from ...experiments.training.train import load_config
+    from ...experiments.training.load import load_config
     from ..terminal.console import result, result_json
 
     config = load_config(target, overrides)

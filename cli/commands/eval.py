@@ -46,16 +46,14 @@ def command(
 
     RUN is a name, the beginning of one, a path, or @1 for the latest. With --watch --json each line is a document.
     """
-    from ...experiments.training import train
+    from ...experiments.training.evaluate import evaluate, evaluate_each
     from ..terminal.console import result_json, show_log
 
     show_log()
     if not watch:
         if timeout or min_interval:
             raise click.UsageError("--timeout and --min-interval belong to --watch")
-        measured = train.evaluate(
-            run, checkpoint=checkpoint, split=split or "test", weights=weights, allow_code=allow_code
-        )
+        measured = evaluate(run, checkpoint=checkpoint, split=split or "test", weights=weights, allow_code=allow_code)
         if as_json:
             result_json("optrun/eval@1", **measured)
         else:
@@ -63,7 +61,7 @@ def command(
         return
     if checkpoint != "last":
         raise click.UsageError("--watch measures each new checkpoint: leave --checkpoint out")
-    for measured in train.evaluate_each(
+    for measured in evaluate_each(
         run,
         split=split or "val",
         weights=weights,

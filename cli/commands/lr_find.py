@@ -57,7 +57,7 @@ def command(
     from ...experiments.report.figures.figures import SUFFIXES
     from ...experiments.report.figures.lr_range import range_figure
     from ...experiments.studies.lr_finder import find_lr
-    from ...experiments.training.train import load_config
+    from ...experiments.training.load import load_config
     from ..terminal.console import result, result_json, say, show_log
 
     if output is not None and not output.endswith(SUFFIXES):

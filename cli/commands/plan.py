@@ -39,7 +39,7 @@ def command(arguments: tuple[str, ...], no_probe: bool, as_json: bool) -> None:
     target, overrides = shared.split_target(arguments, default=None)
 
     from ...experiments.studies.plan import plan
-    from ...experiments.training.train import load_config
+    from ...experiments.training.load import load_config
     from ..terminal.console import result, result_json, show_log
 
     show_log()

@@ -36,12 +36,12 @@ def command(
 
     RUN is a name, the beginning of one, a path, or @1 for the latest.
     """
-    from ...experiments.training import train
+    from ...experiments.training.train import resume
     from ..terminal.console import show_log
     from ..watching.watch import Watch
 
     show_log(verbose)
     watch = Watch("resume", quiet, as_json)
     return watch.follow(
-        lambda: train.resume(run, overrides, allow_change=allow_change, allow_code=allow_code, on_start=watch.start)
+        lambda: resume(run, overrides, allow_change=allow_change, allow_code=allow_code, on_start=watch.start)
     )

@@ -55,16 +55,17 @@ def command(
     if (fresh or allow_change or allow_code) and name is None:
         raise click.UsageError("--fresh, --allow-change and --allow-code speak of an existing run: add --name")
 
-    from ...experiments.training import train
+    from ...experiments.training.load import load_config
+    from ...experiments.training.train import train
     from ..terminal.console import show_log
     from ..watching.watch import Watch
 
     show_log(verbose)
     watch = Watch("train", quiet, as_json)
     if dry_run:
-        return watch.dry_run(train.load_config(target, overrides))
+        return watch.dry_run(load_config(target, overrides))
     return watch.follow(
-        lambda: train.train(
+        lambda: train(
             target,
             overrides,
             name=name,

@@ -22,8 +22,8 @@ def command(files: tuple[str, ...], static: bool, as_json: bool) -> int:
     """Check configurations: all problems, each at its place."""
     from ...experiments.config import ConfigError
     from ...experiments.errors import DataError, UsageError
-    from ...experiments.training.experiment import build
-    from ...experiments.training.train import load_config
+    from ...experiments.training.build import build
+    from ...experiments.training.load import load_config
     from ..terminal import github
     from ..terminal.console import result, result_json
 

@@ -47,7 +47,7 @@ def command(arguments: tuple[str, ...], steps: int | None, at: str | None, every
     target, overrides = shared.split_target(arguments, default=None)
 
     from ...experiments.studies.resume.check import verify_resume
-    from ...experiments.training.train import load_config
+    from ...experiments.training.load import load_config
     from ..terminal.console import result, result_json, show_log
 
     show_log()

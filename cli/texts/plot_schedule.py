@@ -78,8 +78,8 @@ def command(arguments: tuple[str, ...], steps: int | None, log: bool, output: st
 def _curve(target: str, overrides: Sequence[str], steps: int | None) -> _Curve:
     from ...experiments.components.schedules import watching
     from ...experiments.errors import UsageError
-    from ...experiments.training.experiment import build_schedule
-    from ...experiments.training.train import load_config
+    from ...experiments.training.build import build_schedule
+    from ...experiments.training.load import load_config
 
     config = load_config(target, overrides)
     schedule, length = build_schedule(config)

@@ -66,9 +66,9 @@ class Watch:
 
     def dry_run(self, config: Any) -> int:
         """Build everything, take one step, say what came of it, and return the exit code."""
-        from ...experiments.training import train
+        from ...experiments.training.train import dry_run
 
-        values = train.dry_run(config, self.start)
+        values = dry_run(config, self.start)
         if self.as_json:
             result_json("optrun/dry-run@1", values=values)
         else:

@@ -15,7 +15,7 @@ from ..config.goal import metric_facts
 from ..errors import DivergedError, NothingMatchedError, UsageError, nearest, unknown_name
 from ..run_directory.run import Run
 from ..run_directory.run_dir import default_root, trash
-from ..training.experiment import build
+from ..training.build import build
 from ..training.step_timing import mean_secs, time_steps
 from .entries import LEARNING_RATE, Entry, differences, entries_from_file, make_entries, read_comparison_file
 from .fingerprints import WHAT, check_pairing, expected_equal

@@ -17,7 +17,7 @@ from ..run_directory.comparison_file import is_group, read_group
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
-from ..training.train import load_config
+from ..training.load import load_config
 
 LEARNING_RATE = "optimizer.lr"
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset

@@ -12,7 +12,8 @@ import numpy as np
 from ..components.hooks.hook import Hook, Phase, RunArgs
 from ..config import Config
 from ..errors import DivergedError, UsageError
-from ..training.experiment import Experiment, build
+from ..training.build import build
+from ..training.experiment import Experiment
 from ..training.session.session import MonitoredTrainingSession
 
 RULES: Mapping[str, str] = {

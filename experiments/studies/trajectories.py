@@ -19,8 +19,8 @@ from ..config import Config
 from ..config.located import located
 from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
+from ..training.build import build
 from ..training.evaluator import evaluation_mode
-from ..training.experiment import build
 
 #: What is raced when nobody says otherwise: the rules of the best known animations of this kind (Radford, 2014; in
 #: Ruder, 2016), and Adam.

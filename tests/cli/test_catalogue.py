@@ -8,7 +8,7 @@ import yaml
 
 from optrun.experiments import load_config
 from optrun.experiments.components.registries import REGISTRIES
-from optrun.experiments.training.experiment import build
+from optrun.experiments.training.build import build
 
 FITTING = {  # data, a model and a loss that go together, by what the data asks for
     "classes": ({"name": "digits"}, "logistic", "cross_entropy"),

@@ -122,7 +122,7 @@ def build(params, lr=0.5): ...
 
 RUN = """\
 from optrun.experiments.config import load
-from optrun.experiments.experiment import build
+from optrun.experiments import build
 from optrun.experiments.registries import REGISTRIES
 
 assert "tiny" in REGISTRIES["optimizer"].names()

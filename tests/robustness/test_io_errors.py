@@ -15,8 +15,8 @@ import pytest
 from optrun.experiments import Every, SummaryHook
 from optrun.experiments.errors import StorageError
 from optrun.experiments.run_directory.run_dir import RunDir
+from optrun.experiments.training.log_file import _LogFile
 from optrun.experiments.training.session.saved_state import load_latest_state
-from optrun.experiments.training.train import _LogFile
 
 from ..helpers import run_steps, small_train_op
 from . import lives

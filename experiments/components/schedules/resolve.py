@@ -16,6 +16,8 @@ from ...registry.arguments import Nested
 from . import registry
 
 if TYPE_CHECKING:
+    from ...config import ComponentConfig
+
     Steps = int
 else:
     Steps = Length
@@ -108,6 +110,20 @@ def make_schedule(
         return _build(component_of(registry, name, base), args, run, span)
     outer = {"length": warmup, "then": {"name": name, **args}}
     return _build(registry.get("warmup"), outer, run, span)
+
+
+def configured_schedule(
+    schedule: ComponentConfig, length: RunLength, seed: int, warmup: Length | None = None
+) -> Scheduled:
+    """Build a schedule that a configuration names, for a run of that length and seed; see `make_schedule`."""
+    return make_schedule(
+        schedule.component,
+        num_steps=length.num_steps,
+        steps_per_epoch=length.steps_per_epoch,
+        warmup=warmup,
+        run_seed=seed,
+        **schedule.args,
+    )
 
 
 def _build(component: Component, given: Mapping[str, Any], run: _Run, span: Span) -> Scheduled:

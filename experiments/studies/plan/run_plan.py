@@ -14,7 +14,8 @@ from ...components.schedules import watching
 from ...config import Config
 from ...errors import DivergedError
 from ...system import downloads
-from ...training.experiment import Experiment, build
+from ...training.build import build
+from ...training.experiment import Experiment
 from ...training.session.hook_order import arrange_hooks
 from ...training.step.parts import Part
 from .firing import Firing, firing

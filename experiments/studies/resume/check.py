@@ -20,7 +20,8 @@ from ...errors import Interrupted, UsageError
 from ...run_directory.run_dir import RunDir
 from ...system import signals
 from ...system.processes import Processes
-from ...training.experiment import Experiment, build
+from ...training.build import build
+from ...training.experiment import Experiment
 from ...training.train import resume, train
 from .trace import STATE, Difference, Recorder
 

@@ -1,0 +1,178 @@
+"""From a configuration to objects: the one place that turns names into things.
+
+`build` reads top to bottom in the order in which things depend on each other: data, model, loss and metrics, extra
+updates, optimizer, schedule, train op, evaluators, hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..components import data, optimizers, updates
+from ..components.data import Batches, Dataset, Splits
+from ..components.optimizers.shared.averaging import Averaging
+from ..components.schedules.resolve import configured_schedule
+from ..components.updates import Update
+from ..components.updates.ema import Ema
+from ..config import Config, ScheduleConfig
+from ..config.lengths import Length, RunLength
+from ..config.located import located
+from ..system import rng
+from ..system.devices import choose_device, choose_threads
+from . import compatibility
+from .configured_hooks import configured_hooks
+from .evaluator import Evaluator
+from .experiment import Experiment
+from .step.penalty import Penalty
+from .step.train_op import TrainOp, build_train_op
+
+
+def build(config: Config) -> Experiment:
+    """Turn a configuration into an experiment that is ready to run.
+
+    Raises:
+        ConfigError: a piece cannot be made, or two do not fit together; located in the configuration.
+        DataError: data is missing or damaged.
+    """
+    compatibility.seed_everything(config.seed)
+    with located(config, "train.device"):
+        device, note = choose_device(config.train.device, config.train.soft_placement)
+    dataset, splits, batches = _make_data(config, device)
+    length = compatibility.run_length(config, batches)
+
+    with located(config, "model"):
+        model, work = _make_model(config, dataset, splits)
+        model.to(device)
+    threads = choose_threads(config.train.threads, work)
+    torch.set_num_threads(threads)
+    if config.train.deterministic and device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+    loss = compatibility.bind_fitting(config, config.loss, dataset)
+    metrics = {metric.label: compatibility.bind_fitting(config, metric, dataset) for metric in config.metrics}
+    compatibility.try_loss(config, model, loss, metrics, dataset, batches)
+
+    extra_updates = _make_updates(config, model)
+    with located(config, "optimizer"):
+        groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
+        optimizer = optimizers.make_optimizer(model, config.optimizer.component, groups=groups, **config.optimizer.args)
+    with located(config, "schedule"):
+        schedule = configured_schedule(config.schedule, length, config.seed, config.schedule.warmup)
+
+    with located(config, "train.l2"):
+        penalty = Penalty.of(config.train.l2, model) if config.train.l2 is not None else None
+    train_op = build_train_op(
+        model,
+        loss,
+        optimizer,
+        data=batches,
+        updates=extra_updates,
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip_norm,
+        clip_value=config.train.clip_value,
+        l2=penalty,
+        on_nan=config.stop.on_nan,
+        loss_above=config.stop.loss_above,
+        precision=config.train.precision,
+        compile=config.train.compile,
+        seed=config.seed,
+    )
+    evaluators = _make_evaluators(config, train_op, metrics, splits)
+    experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
+    experiment.hooks = configured_hooks(config, schedule, length, evaluators)
+    experiment.notes += [note] if note else []
+    return experiment
+
+
+def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
+    """Build the schedule alone, and return it with the run's length; data is read only to measure epochs.
+
+    Raises:
+        ConfigError: the schedule cannot be made; located in the configuration.
+        DataError: data is missing or damaged.
+    """
+    length = RunLength(config.train.steps)
+    if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
+        length = compatibility.run_length(config, _make_data(config, torch.device("cpu"))[2])
+    with located(config, "schedule"):
+        return configured_schedule(config.schedule, length, config.seed, config.schedule.warmup), length
+
+
+def _lengths(schedule: ScheduleConfig) -> list[Length]:
+    values = [schedule.warmup, *(value for part in schedule.nested() for value in part.args.values())]
+    items = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+    return [item for item in items if isinstance(item, Length)]
+
+
+def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, Batches]:
+    with located(config, "data"):
+        dataset = data.make_data(config.data.component, **config.data.args)
+        splits = data.split(
+            dataset,
+            val=config.data.val,
+            test=config.data.test,
+            split_seed=config.data.split_seed,
+            subset=config.data.subset,
+        )
+        batches = Batches(
+            splits.train.inputs,
+            splits.train.targets,
+            batch_size=_batch_size(config, splits),
+            seed=config.seed,
+            drop_last=config.data.drop_last,
+            augment=[compatibility.bound(augmentation) for augmentation in config.data.augment],
+            device=device,
+            num_classes=dataset.num_outputs if dataset.task == "classes" else None,
+        )
+    return dataset, splits, batches
+
+
+def _batch_size(config: Config, splits: Splits) -> int:
+    size = config.data.batch_size
+    return len(splits.train.inputs) if size == "full" else size
+
+
+def _make_model(config: Config, dataset: Dataset, splits: Splits) -> tuple[nn.Module, int]:
+    """Make the model, lazy modules included, and count the work of one training step."""
+    compatibility.seed_everything(rng.key(config.seed, "init"))
+    model = config.model.component.make(**compatibility.filled(config.model, dataset))
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{config.model.name} made a {type(model).__name__}, which is not a torch.nn.Module")
+    return model, compatibility.try_forward(model, splits.train.inputs[:2], _batch_size(config, splits))
+
+
+def _make_updates(config: Config, model: nn.Module) -> list[Update]:
+    made = []
+    for update in config.updates:
+        with located(config, update.path):
+            made.append(updates.make_update(update.component.build, model, **update.args))
+    return made
+
+
+def _make_evaluators(
+    config: Config, train_op: TrainOp, metrics: dict[str, Callable[..., Tensor]], splits: Splits
+) -> dict[str, Evaluator]:
+    if config.eval.weights == "ema":
+        average = next((update for update in train_op.updates if isinstance(update, Ema)), None)
+    else:  # an optimizer's own average is its result
+        average = train_op.optimizer if isinstance(train_op.optimizer, Averaging) else None
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    transforms = data.in_evaluation(config.data.augment)
+    return {
+        name: Evaluator(
+            name,
+            train_op.model,
+            train_op.loss,
+            metrics,
+            data.after(part.inputs.to(train_op.device), *transforms),
+            part.targets.to(train_op.device),
+            batch_size=config.data.eval_batch_size,
+            precision=config.train.precision,
+            ema=average,
+        )
+        for name, part in parts.items()
+        if part is not None
+    }

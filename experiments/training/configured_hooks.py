@@ -1,0 +1,103 @@
+"""The hooks that a configuration asks for: the stock ones of its sections, then the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ..components.hooks.checkpoint import CheckpointHook
+from ..components.hooks.csv import CsvHook
+from ..components.hooks.evaluation import EvaluationHook
+from ..components.hooks.hook import Every, Hook
+from ..components.hooks.learning_rate import LearningRateSetterHook
+from ..components.hooks.logging import LoggingHook
+from ..components.hooks.mlflow import MlflowHook
+from ..components.hooks.stop import EarlyStoppingHook, StopAfterHook, StopAtStepHook
+from ..components.hooks.summary import SummaryHook
+from ..components.hooks.wandb import WandbHook
+from ..components.schedules.resolve import configured_schedule
+from ..config import ComponentConfig, Config
+from ..config.goal import eval_metric
+from ..config.lengths import Length, RunLength
+from ..config.located import located
+
+
+def configured_hooks(
+    config: Config, schedule: Callable[[int], float], length: RunLength, splits: Collection[str]
+) -> list[Hook]:
+    """Return the stock hooks that the sections of a configuration ask for, then the user's own; for one session.
+
+    Args:
+        config: of the run.
+        schedule: step -> multiple of the optimizer's rate, or absolute rate.
+        length: of the run.
+        splits: those that can be measured.
+
+    Raises:
+        ConfigError: a hook cannot be made; located in the configuration.
+    """
+
+    def every(key: str, interval: Length) -> Every:
+        with located(config, key):
+            return Every.of(interval, length)
+
+    metric, mode = eval_metric(config)
+    log_every = every("log.every", config.log.every)
+    hooks: list[Hook] = [LearningRateSetterHook(schedule)]
+    if length.num_steps is not None:
+        hooks.append(StopAtStepHook(last_step=length.num_steps))
+    if config.train.max_time is not None:
+        hooks.append(StopAfterHook(config.train.max_time.amount))
+    hooks.append(LoggingHook(log_every, rows=True, lines=False))
+    hooks.append(LoggingHook(every("log.lines", config.log.lines), rows=False))
+    with located(config, "log.to"):
+        hooks += _writers(config, log_every)
+    during = [split for split in ("val",) if split in splits]  # test is read once, at the end
+    after = [split for split in ("val", "test") if split in splits]
+    hooks.append(EvaluationHook(every("eval.every", config.eval.every), during, after))
+    if config.stop.patience is not None or config.stop.at_target:
+        target = config.eval.target if config.stop.at_target else None
+        hooks.append(EarlyStoppingHook(metric, mode, config.stop.patience, target))
+    hooks.append(
+        CheckpointHook(
+            every("checkpoint.every", config.checkpoint.every),
+            config.checkpoint.keep,
+            metric if config.checkpoint.best else None,
+            mode,
+            config.checkpoint.keep_every_hours,
+        )
+    )
+    return hooks + [_users_own(config, hook, length) for hook in config.hooks]
+
+
+def _writers(config: Config, every: Every) -> list[Hook]:
+    """Return the hooks that write rows to places other than the metrics log."""
+    makers: dict[str, Callable[[], Hook]] = {
+        "tensorboard": lambda: SummaryHook(every=every),
+        "csv": CsvHook,
+        "mlflow": lambda: MlflowHook(params=config.to_dict()),
+        "wandb": lambda: WandbHook(params=config.to_dict()),
+    }
+    return [makers[place]() for place in dict.fromkeys(config.log.to) if place in makers]
+
+
+def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook:
+    with located(config, hook.path):
+        args = {name: _argument(value, length, config.seed) for name, value in hook.args.items()}
+        made = hook.component.make(**args)
+        if not isinstance(made, Hook):
+            raise ValueError(f"{hook.name} made a {type(made).__name__}, which is not an optrun Hook")
+        return made
+
+
+def _argument(value: Any, length: RunLength, seed: int) -> Any:
+    """Return a hook's argument as its constructor takes it: a trigger, a schedule, a function."""
+    if isinstance(value, Length):
+        return Every.of(value, length)
+    if isinstance(value, ComponentConfig) and value.component.kind == "schedule":
+        return configured_schedule(value, length, seed)
+    if isinstance(value, ComponentConfig) and value.component.kind == "function":
+        return value.component.bind(**value.args)
+    if isinstance(value, tuple):
+        return tuple(_argument(item, length, seed) for item in value)
+    return value

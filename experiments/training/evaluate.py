@@ -1,0 +1,110 @@
+"""Checkpoints of a run measured on a split of its data, one or each as it appears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, UsageError
+from ..run_directory.checkpoint_files import checkpoints_iterator
+from ..run_directory.run import Run
+from ..run_directory.run_dir import CheckpointFile, RunDir
+from .build import build
+from .load import run_dir_of, stored_config
+from .session.saved_state import load_state
+
+
+def evaluate(
+    run: Run | RunDir | str | Path,
+    *,
+    checkpoint: str | int = "last",
+    split: str = "test",
+    weights: str | None = None,
+    allow_code: bool = False,
+    root: Path | None = None,
+) -> dict[str, Any]:
+    """Measure a checkpoint of a run on one split of its data.
+
+    Args:
+        run: see `resume`.
+        checkpoint: `last`, `best` or a step.
+        split: `train`, `val` or `test`.
+        weights: `raw` or `ema`; by default as the run's configuration says.
+        allow_code: see `resume`.
+        root: the folder of the run directories.
+
+    Returns:
+        The step, and the measured values by name.
+
+    Raises:
+        UsageError: there is no such split, checkpoint or average.
+        CheckpointError: the checkpoint is damaged.
+    """
+    run_dir = run_dir_of(run, root)
+    file = Run(run_dir.path).checkpoint(checkpoint)
+    return _Measurement(run_dir, split, weights, allow_code)(file)
+
+
+def evaluate_each(
+    run: Run | RunDir | str | Path,
+    *,
+    split: str = "val",
+    weights: str | None = None,
+    allow_code: bool = False,
+    min_interval_secs: float = 0.0,
+    timeout_secs: float | None = None,
+    root: Path | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Measure the newest checkpoint of a run, and each newer one as it appears, until the run is over.
+
+    Args:
+        run: see `resume`; it may still be going on, in another process.
+        split: see `evaluate`.
+        weights: see `evaluate`.
+        allow_code: see `resume`.
+        min_interval_secs: the least time between two measurements.
+        timeout_secs: how long to wait for a new checkpoint, whether the run goes on or may be resumed; None waits as
+            long as the run goes on.
+        root: the folder of the run directories.
+
+    Yields:
+        What `evaluate` returns.
+
+    Raises:
+        as `evaluate` does.
+
+    Source: the evaluation loop around tf.train.checkpoints_iterator, TensorFlow 1.
+    """
+    run_dir = run_dir_of(run, root)
+    measure = _Measurement(run_dir, split, weights, allow_code)
+    pause = 0.5 if timeout_secs is None else timeout_secs
+    for file in checkpoints_iterator(
+        run_dir.checkpoints_path,
+        min_interval_secs=min_interval_secs,
+        timeout_secs=pause,
+        timeout_fn=(lambda: run_dir.status().get("state") != "running") if timeout_secs is None else None,
+        poll_secs=min(1.0, pause),
+    ):
+        try:
+            yield measure(file)
+        except CheckpointError:
+            if file.path.exists():
+                raise  # else the run has deleted it meanwhile, because there are newer ones
+
+
+class _Measurement:
+    """Measures checkpoints of one run, for which everything is built once."""
+
+    def __init__(self, run_dir: RunDir, split: str, weights: str | None, allow_code: bool):
+        self._run_dir, self._split = run_dir, split
+        config = stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
+        self._experiment = build(config)
+        if split not in self._experiment.evaluators:
+            raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(self._experiment.evaluators)}")
+
+    def __call__(self, file: CheckpointFile) -> dict[str, Any]:
+        state = load_state(file)
+        self._experiment.train_op.load_state_dict(state.sections)
+        values = self._experiment.evaluators[self._split]()
+        return {"run": self._run_dir.name, "step": state.step, "split": self._split, **(values or {})}

@@ -1,0 +1,55 @@
+"""Configurations for training: read by target, or from a run directory, with the registries of this program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import config as configuration
+from ..components.registries import REGISTRIES
+from ..config import Config
+from ..run_directory.lookup import find_run
+from ..run_directory.run import Run
+from ..run_directory.run_dir import RunDir
+
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+def load_config(target: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        target: a path, the name of a file in ./configs or of a preset, or the configuration itself.
+        overrides: values to change: {"optimizer.lr": 0.2} or ["optimizer.lr=0.2"].
+
+    $OPTRUN_CONFIG_PATH names more folders to look in, $OPTRUN_DEVICE overrides `train.device`.
+
+    Raises:
+        ConfigError: all that is wrong with it, each at its place.
+    """
+    folders = [Path(folder) for folder in os.environ.get("OPTRUN_CONFIG_PATH", "").split(os.pathsep) if folder]
+    overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
+    return configuration.load(target, overrides, registries=REGISTRIES, config_path=folders)
+
+
+def _with_device(overrides: Overrides, device: str | None) -> Overrides:
+    """Put the environment's device before the overrides, which win."""
+    if not device:
+        return overrides
+    if isinstance(overrides, Mapping):
+        return {"train.device": device, **overrides}
+    given = any(override.startswith("train.device=") for override in overrides)
+    return overrides if given else [f"train.device={device}", *overrides]
+
+
+def stored_config(run_dir: RunDir, overrides: Overrides, allow_code: bool) -> Config:
+    trusted = None if allow_code else (run_dir.read_json("env.json") or {}).get("code", {})
+    return configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted)
+
+
+def run_dir_of(run: Run | RunDir | str | Path, root: Path | None) -> RunDir:
+    if isinstance(run, RunDir):
+        return run
+    return RunDir(run.path) if isinstance(run, Run) else find_run(str(run), root)

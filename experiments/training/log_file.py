@@ -1,0 +1,55 @@
+"""`log.txt`: what is said during a run, kept beside it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ..errors import DivergedError, Interrupted, OptrunError
+from ..run_directory.run_dir import RunDir
+from ..system import storage
+
+log = logging.getLogger("optrun")
+
+
+class _LogFile(logging.FileHandler):
+    """Writes `log.txt`; a line that the disk refuses is lost, and no more: what matters is saved elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # it would write again what it could not
+            super().close()
+
+
+@contextmanager
+def log_file(run_dir: RunDir) -> Iterator[None]:
+    """Send what is said during the run to `log.txt` as well."""
+    with storage.explain("open", run_dir.log_path):
+        handler = _LogFile(run_dir.log_path, encoding="utf-8")
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except (DivergedError, Interrupted) as news:
+        log.info("%s", news)
+        raise
+    except OptrunError as error:
+        log.error("%s", error)
+        raise
+    except Exception:
+        log.exception("failed")
+        raise
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,54 @@
+"""`summary.json`: what a run was and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .experiment import Experiment
+from .session.session import MonitoredTrainingSession
+
+
+def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome: str, message: str) -> dict[str, Any]:
+    """Return `summary.json`: what the run was and what came of it, with everything that lists and reports need."""
+    train_op = session.train_op or experiment.train_op
+    metric, mode = experiment.eval_metric
+    target = experiment.config.eval.target
+    rows = session.rows.rows()
+    scored = [row for row in rows if row.get(metric) is not None]
+    if metric in session.final and (not scored or scored[-1]["step"] < train_op.global_step):
+        scored.append({**session.position(), metric: session.final[metric]})  # measured at the end, between evaluations
+    best = (max if mode == "max" else min)(scored, key=lambda row: row[metric], default=None)
+    reached = None
+    if target is not None:
+        reached = next((r for r in scored if (r[metric] >= target if mode == "max" else r[metric] <= target)), None)
+    where = ("step", "epoch", "examples", "time")
+    steps_per_epoch = experiment.length.steps_per_epoch
+    return {
+        "schema": "optrun/summary@1",
+        "outcome": outcome,
+        "message": message,
+        "steps": train_op.global_step,
+        "num_steps": experiment.length.num_steps,
+        "epochs": train_op.batch / steps_per_epoch if steps_per_epoch else None,
+        "batches": train_op.batch,
+        "skipped": train_op.skipped,
+        "examples": train_op.examples,
+        "gradient_evaluations": train_op.gradient_evaluations,
+        "train_secs": round(session.elapsed_secs, 3),
+        "cpu_secs": round(session.cpu_secs, 3),
+        "num_parameters": experiment.num_parameters,
+        "splits": experiment.splits.sizes(),
+        "metric": {"name": metric, "mode": mode, "target": target},
+        "final": session.final,
+        "best": {metric: best[metric], **{key: best.get(key) for key in where}} if best else None,
+        "target_reached": {key: reached.get(key) for key in where} if reached else None,
+        "curve": _thinned([row[metric] for row in scored]),
+        "config": experiment.config.to_dict(),
+    }
+
+
+def _thinned(values: list[float], most: int = 40) -> list[float]:
+    """Return at most `most` of the values, evenly spread: enough for a sparkline in a list of runs."""
+    if len(values) <= most:
+        return values
+    return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
