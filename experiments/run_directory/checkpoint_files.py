@@ -1,12 +1,57 @@
-"""Following a run from outside: its checkpoints, one after another, as they appear."""
+"""Checkpoints as files: their names, those in a folder, and those that appear in it one after another."""
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from .run_dir import CheckpointFile, list_checkpoints
+_CHECKPOINT = re.compile(r"step-(\d{8,18})-([0-9a-f]{64})\.safetensors", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint as its file name describes it.
+
+    Args:
+        path: the file.
+        step: the global step after which it was saved.
+        sha256: of the whole file, in hex.
+    """
+
+    path: Path
+    step: int
+    sha256: str
+
+
+def checkpoint_name(step: int, sha256: str) -> str:
+    """Return the file name of a checkpoint: `step-00000300-<hash>.safetensors`."""
+    return f"step-{step:08d}-{sha256}.safetensors"
+
+
+def parse_checkpoint_name(name: str) -> tuple[int, str] | None:
+    """Return (step, SHA-256) from a checkpoint's file name, or None when it is not one."""
+    match = _CHECKPOINT.fullmatch(name)
+    return (int(match[1]), match[2]) if match else None
+
+
+def list_checkpoints(folder: str | Path) -> list[CheckpointFile]:
+    """Return the checkpoints in `folder`, oldest step first; none where there is no such folder.
+
+    Two of the same step, which only a kill between saving one and deleting the other leaves, are in order of time.
+    """
+    found = []
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            parsed = parse_checkpoint_name(entry.name)
+            if parsed:
+                file = CheckpointFile(Path(entry.path), *parsed)
+                found.append((file.step, entry.stat().st_mtime_ns, file.sha256, file))
+    return [file for *_, file in sorted(found, key=lambda item: item[:3])]
 
 
 def checkpoints_iterator(

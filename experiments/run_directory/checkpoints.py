@@ -23,7 +23,7 @@ import torch
 
 from ..errors import CheckpointError, DivergedError, UsageError
 from ..system import storage
-from .run_dir import CheckpointFile, checkpoint_name, list_checkpoints, parse_checkpoint_name
+from .checkpoint_files import CheckpointFile, checkpoint_name, list_checkpoints, parse_checkpoint_name
 from .state_tree import flatten_state, unflatten_state
 
 __all__ = [

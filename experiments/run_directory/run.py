@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NothingMatchedError, unknown_name
+from .checkpoint_files import CheckpointFile, list_checkpoints
 from .lookup import find_runs
 from .rows import read_rows
-from .run_dir import CheckpointFile, RunDir, list_checkpoints
+from .run_dir import RunDir
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,49 +30,7 @@ State = Literal["running", "done", "stopped", "interrupted", "diverged", "failed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NUMBERED = re.compile(r"-(\d{4,9})", re.ASCII)
-_CHECKPOINT = re.compile(r"step-(\d{8,18})-([0-9a-f]{64})\.safetensors", re.ASCII)
 _TRASH = ".trash"
-
-
-@dataclass(frozen=True)
-class CheckpointFile:
-    """A checkpoint as its file name describes it.
-
-    Args:
-        path: the file.
-        step: the global step after which it was saved.
-        sha256: of the whole file, in hex.
-    """
-
-    path: Path
-    step: int
-    sha256: str
-
-
-def checkpoint_name(step: int, sha256: str) -> str:
-    """Return the file name of a checkpoint: `step-00000300-<hash>.safetensors`."""
-    return f"step-{step:08d}-{sha256}.safetensors"
-
-
-def parse_checkpoint_name(name: str) -> tuple[int, str] | None:
-    """Return (step, SHA-256) from a checkpoint's file name, or None when it is not one."""
-    match = _CHECKPOINT.fullmatch(name)
-    return (int(match[1]), match[2]) if match else None
-
-
-def list_checkpoints(folder: str | Path) -> list[CheckpointFile]:
-    """Return the checkpoints in `folder`, oldest step first; none where there is no such folder.
-
-    Two of the same step, which only a kill between saving one and deleting the other leaves, are in order of time.
-    """
-    found = []
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            parsed = parse_checkpoint_name(entry.name)
-            if parsed:
-                file = CheckpointFile(Path(entry.path), *parsed)
-                found.append((file.step, entry.stat().st_mtime_ns, file.sha256, file))
-    return [file for *_, file in sorted(found, key=lambda item: item[:3])]
 
 
 class RunDir:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ..components.hooks.hook import Hook, Phase
 from ..errors import DivergedError, UsageError
-from ..run_directory.run_dir import RunDir, list_checkpoints
+from ..run_directory.checkpoint_files import list_checkpoints
+from ..run_directory.run_dir import RunDir
 from ..run_directory.state_tree import flatten_state
 from ..system import storage
 from ..system.json_text import encode_json

@@ -123,7 +123,7 @@ def build(params, lr=0.5): ...
 RUN = """\
 from optrun.experiments.config import load
 from optrun.experiments import build
-from optrun.experiments.registries import REGISTRIES
+from optrun.experiments.components.registries import REGISTRIES
 
 assert "tiny" in REGISTRIES["optimizer"].names()
 config = load("mom", ["optimizer=tiny", "train.epochs=1", "data.subset=100"], registries=REGISTRIES)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from optrun.experiments.components.hooks.checkpoint import CheckpointHook
 from optrun.experiments.components.hooks.scheduled import ScheduledHook
 from optrun.experiments.components.updates.ema import Ema
-from optrun.experiments.run_directory import checkpoints, run_dir
+from optrun.experiments.run_directory import checkpoint_files, checkpoints, run_dir
 from optrun.experiments.run_directory.rows import RowLog
 from optrun.experiments.system import storage
 from optrun.experiments.training.session import saved_state
@@ -203,7 +203,7 @@ def old_checkpoints_go_before_the_new_one_is_there() -> None:
     save = checkpoints.save
 
     def changed(folder: Path, *args: Any, **options: Any) -> Any:
-        for file in run_dir.list_checkpoints(folder):
+        for file in checkpoint_files.list_checkpoints(folder):
             storage.remove(file.path)
         return save(folder, *args, **options)
 
@@ -255,7 +255,7 @@ def old_checkpoints_go_before_the_new_one_is_safe() -> None:
     replace = storage._replace
 
     def changed(path: Path, data: Any, durable: bool) -> None:
-        for file in run_dir.list_checkpoints(path.parent):
+        for file in checkpoint_files.list_checkpoints(path.parent):
             storage.remove(file.path)
         replace(path, data, durable)
 

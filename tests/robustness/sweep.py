@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from optrun.experiments.errors import OptrunError
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.run_directory.checkpoints import load
 from optrun.experiments.run_directory.rows import read_rows
-from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
+from optrun.experiments.run_directory.run_dir import RunDir
 
 from . import lives
 from .processes import ForkServer, Outcome

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from optrun.experiments.errors import CheckpointError
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.run_directory.checkpoints import load, save
-from optrun.experiments.run_directory.run_dir import list_checkpoints
 
 from .sweep import Sweep, report, the_seed
 

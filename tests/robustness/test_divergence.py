@@ -20,7 +20,7 @@ from optrun.cli.app import run as command_line
 from optrun.experiments import Run, resume, train
 from optrun.experiments.comparison.compare import compare
 from optrun.experiments.errors import DivergedError, StorageError
-from optrun.experiments.run_directory.run_dir import list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.system.rng import Stream
 from optrun.experiments.training.session.saved_state import load_state
 from optrun.experiments.training.step.finite_gate import Gate

@@ -18,7 +18,8 @@ import pytest
 from optrun.experiments.comparison import worker
 from optrun.experiments.comparison.tasks import TaskMaker
 from optrun.experiments.errors import RunInUseError
-from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
+from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.system import storage
 
 from . import lives

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from optrun.experiments import checkpoints_iterator, evaluate, evaluate_each, train
-from optrun.experiments.run_directory.run_dir import RunDir, checkpoint_name
+from optrun.experiments.run_directory.checkpoint_files import checkpoint_name
+from optrun.experiments.run_directory.run_dir import RunDir
 
 SMALL = {
     "name": "small",

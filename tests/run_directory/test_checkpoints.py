@@ -11,8 +11,8 @@ import torch
 
 from optrun.experiments.errors import CheckpointError, DivergedError, StorageError, UsageError
 from optrun.experiments.run_directory import checkpoints
+from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
 from optrun.experiments.run_directory.checkpoints import load, load_latest, prune, save
-from optrun.experiments.run_directory.run_dir import checkpoint_name, list_checkpoints, parse_checkpoint_name
 from optrun.experiments.system import storage
 
 FACTS = {"position": {"epoch": 1, "batch": 17}, "metrics": {"offset": 123, "sha256": "ab"}, "lr": 0.1, "name": "é ∞"}
@@ -473,7 +473,8 @@ def test_the_new_checkpoint_is_durable_before_an_older_one_is_deleted(tmp_path, 
 
 KILLED = """
 import os, signal, sys, torch
-from optrun.experiments import checkpoints, storage
+from optrun.experiments.run_directory import checkpoints
+from optrun.experiments.system import storage
 torch.set_num_threads(1)
 names = ("open", "write", "fsync", "close", "replace", "unlink")
 count = 0
@@ -539,7 +540,7 @@ def test_device_tensors_are_copied_to_the_cpu(tmp_path):
 
 def test_no_pickle_is_used(tmp_path):
     code = (
-        "import sys, torch, pickle\nfrom optrun.experiments.checkpoints import *\n"
+        "import sys, torch, pickle\nfrom optrun.experiments.run_directory.checkpoints import *\n"
         "def refuse(*args, **kw): raise SystemExit('pickle')\n"
         "pickle.dumps = pickle.loads = pickle.dump = pickle.load = pickle.Unpickler = pickle.Pickler = refuse\n"
         "torch.save = torch.load = refuse\n"

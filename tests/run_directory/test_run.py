@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from optrun.experiments.errors import NothingMatchedError
+from optrun.experiments.run_directory.checkpoint_files import checkpoint_name
 from optrun.experiments.run_directory.run import Run, list_runs
-from optrun.experiments.run_directory.run_dir import RunDir, checkpoint_name
+from optrun.experiments.run_directory.run_dir import RunDir
 
 ROWS = [
     {"step": 10, "epoch": 0.5, "time": 1.5, "loss": 2.0, "lr": 0.1},

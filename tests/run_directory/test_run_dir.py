@@ -8,19 +8,13 @@ import threading
 import pytest
 
 from optrun.experiments.errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
-from optrun.experiments.run_directory.run_dir import (
-    RunDir,
-    checkpoint_name,
-    default_root,
-    list_checkpoints,
-    parse_checkpoint_name,
-    trash,
-)
+from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
+from optrun.experiments.run_directory.run_dir import RunDir, default_root, trash
 from optrun.experiments.system import storage
 
 HOLD = """
 import os, sys, time
-from optrun.experiments.run_dir import RunDir
+from optrun.experiments.run_directory.run_dir import RunDir
 run = RunDir(sys.argv[1])
 run.acquire()
 run.set_status("running", step=7)
@@ -59,7 +53,7 @@ def test_numbers_go_up_and_gaps_stay(tmp_path):
 
 def test_processes_that_start_at_once_get_different_folders(tmp_path):
     code = (
-        "import sys\nfrom optrun.experiments.run_dir import RunDir\nsys.stdin.readline()\n"
+        "import sys\nfrom optrun.experiments.run_directory.run_dir import RunDir\nsys.stdin.readline()\n"
         "print(*[RunDir.create(sys.argv[1], 'mom').name for _ in range(25)])"
     )
     processes = [
@@ -167,7 +161,7 @@ def test_a_killed_holder_frees_the_folder_and_lists_as_interrupted(holder):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_worker_does_not_keep_the_lock_of_its_killed_parent(tmp_path):
     code = (
-        "import os, sys, time\nfrom optrun.experiments.run_dir import RunDir\n"
+        "import os, sys, time\nfrom optrun.experiments.run_directory.run_dir import RunDir\n"
         "run = RunDir(sys.argv[1])\nrun.acquire()\nrun.set_status('running')\n"
         "if os.fork() == 0:\n    print('held', flush=True)\n    sys.stdin.read()\n    os._exit(0)\n"
         "time.sleep(30)"
@@ -187,7 +181,7 @@ def test_a_forked_worker_does_not_keep_the_lock_of_its_killed_parent(tmp_path):
 
 def test_of_many_processes_exactly_one_wins(tmp_path):
     code = (
-        "import sys\nfrom optrun.experiments.run_dir import RunDir, RunInUseError\n"
+        "import sys\nfrom optrun.experiments.run_directory.run_dir import RunDir, RunInUseError\n"
         "import filelock\nprint('ready', flush=True)\nsys.stdin.readline()\nrun = RunDir(sys.argv[1])\n"
         "try:\n    run.acquire()\nexcept RunInUseError as error:\n    print('lost', flush=True)\n"
         "else:\n    print('won', flush=True)\nsys.stdin.readline()"
@@ -211,7 +205,7 @@ def test_of_many_processes_exactly_one_wins(tmp_path):
 
 def test_a_process_that_only_looks_never_makes_the_owner_fail(tmp_path):
     code = (
-        "import sys\nfrom optrun.experiments.run_dir import RunDir\n"
+        "import sys\nfrom optrun.experiments.run_directory.run_dir import RunDir\n"
         "run = RunDir(sys.argv[1])\nprint('ready', flush=True)\n"
         "for _ in range(2000): run.status()"
     )
@@ -360,7 +354,7 @@ def test_checkpoints_are_listed_by_step_not_by_name(tmp_path):
 
 def test_no_heavy_library_is_imported():
     code = (
-        "import sys\nimport optrun.experiments.run_lookup, optrun.experiments.run\n"
+        "import sys\nimport optrun.experiments.run_directory.lookup, optrun.experiments.run_directory.run\n"
         "print([name for name in ('torch', 'numpy', 'filelock', 'yaml', 'pydantic', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from optrun.experiments import Every, Hook, build, load_config, plan, train
 from optrun.experiments.errors import DataError, DivergedError
-from optrun.experiments.run_directory.run_dir import list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.studies.plan import run_plan
 from optrun.experiments.studies.plan.firing import firing
 from optrun.experiments.studies.plan.probe import probe

@@ -30,7 +30,7 @@ import os, random, time
 import torch
 from torch import nn
 from optrun.experiments import Every, Hook, RunArgs
-from optrun.experiments.data import Dataset
+from optrun.experiments.components.data import Dataset
 
 class Net(nn.Module):
     """Has a state; `wrong` keeps it where no checkpoint looks."""

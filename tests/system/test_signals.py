@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send sig
 PRELUDE = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts processes with it ignored
-from optrun.experiments import signals
+from optrun.experiments.system import signals
 def say(text): os.write(1, text.encode() + b"\\n")
 """
 SAVING = """
@@ -197,7 +197,7 @@ def test_in_another_thread_nothing_is_installed(previous):
 def test_only_the_standard_library_is_imported():
     code = (
         "import sys\nbefore = set(sys.modules)\n"
-        "import optrun.experiments.signals\nprint(*sorted(set(sys.modules) - before))"
+        "import optrun.experiments.system.signals\nprint(*sorted(set(sys.modules) - before))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     outside = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names

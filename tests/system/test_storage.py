@@ -100,7 +100,7 @@ def test_a_full_disk_is_told_with_need_free_and_a_way_out(tmp_path, monkeypatch)
 
 LIMITED = """
 import resource, sys
-from optrun.experiments import storage
+from optrun.experiments.system import storage
 from optrun.experiments.errors import StorageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 path = sys.argv[1]
@@ -229,7 +229,7 @@ def test_sweep_deletes_what_dead_processes_left_and_nothing_else(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="os.kill ends processes on Windows")
 def test_a_process_killed_between_write_and_rename_leaves_a_temporary_that_is_swept(tmp_path):
     code = (
-        "import os, signal, sys\nfrom optrun.experiments import storage\n"
+        "import os, signal, sys\nfrom optrun.experiments.system import storage\n"
         "storage.system.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)\n"
         "storage.write_atomic(sys.argv[1] + '/a', b'new')"
     )

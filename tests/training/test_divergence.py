@@ -13,7 +13,8 @@ from torch import nn
 
 from optrun.experiments import Batches, Hook, build_train_op, make_optimizer
 from optrun.experiments.errors import DivergedError
-from optrun.experiments.run_directory.run_dir import RunDir, list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
+from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.training import divergence
 from optrun.experiments.training.divergence import DivergenceHook, choose_start, investigate
 from optrun.experiments.training.step.hyperparameters import Hyperparameters

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from optrun.experiments import Hook, RunArgs, build, load_config, train
-from optrun.experiments.run_directory.run_dir import list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.training.session.saved_state import load_state
 
 FOLDER = Path(__file__).parents[1] / "golden"

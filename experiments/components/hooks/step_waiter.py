@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import SessionError, UsageError, WaitTimeoutError
 from ...registry.arguments import Natural, Positive
-from ...run_directory.run_dir import list_checkpoints
+from ...run_directory.checkpoint_files import list_checkpoints
 from . import register_hook
 from .hook import Hook, Phase
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from ...errors import DataError, UsageError, nearest
 from ...run_directory import checkpoints
+from ...run_directory.checkpoint_files import parse_checkpoint_name
 from ...run_directory.lookup import find_run
 from ...run_directory.run import Run
-from ...run_directory.run_dir import parse_checkpoint_name
 from . import register_init
 
 log = logging.getLogger("optrun")

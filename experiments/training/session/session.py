@@ -24,8 +24,8 @@ from torch import nn
 
 from ...components.hooks.hook import Evaluation, Hook, RunArgs, defines, noting
 from ...errors import DivergedError, Interrupted, SessionError, TransientError, WaitTimeoutError
+from ...run_directory.checkpoint_files import list_checkpoints
 from ...run_directory.rows import RowLog
-from ...run_directory.run_dir import list_checkpoints
 from ...system import signals, storage
 from ..step.batch_source import EndOfData
 from ..step.train_op import TrainOp

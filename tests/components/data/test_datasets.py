@@ -86,7 +86,7 @@ def test_digits_as_they_are_and_as_their_own_targets() -> None:
 
 
 def test_digits_do_not_import_scikit_learn_which_takes_a_second() -> None:
-    load = "from optrun.experiments.data import make_data; make_data('digits')"
+    load = "from optrun.experiments.components.data import make_data; make_data('digits')"
     code = f"import sys; {load}; print('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

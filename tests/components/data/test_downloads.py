@@ -146,8 +146,8 @@ def test_a_file_put_there_by_hand_is_verified_and_used(server: Server, monkeypat
 
 FETCH = """
 import sys
-from optrun.experiments.downloads import fetch
-from optrun.experiments.public_files import PublicFile
+from optrun.experiments.system.downloads import fetch
+from optrun.experiments.system.public_files import PublicFile
 folder, name, size, sha256, *urls = sys.argv[1:]
 fetch(PublicFile(folder, name, int(size), sha256, tuple(urls)))
 """

@@ -72,7 +72,7 @@ def test_a_file_larger_than_what_is_allowed_is_never_loaded(tmp_path: Path) -> N
     np.save(tmp_path / "y.npy", np.arange(num) % 2)
     code = f"""
 import resource
-from optrun.experiments.data import Batches, make_data, split
+from optrun.experiments.components.data import Batches, make_data, split
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 splits = split(make_data("arrays", path={str(tmp_path)!r}))
 batches = Batches(splits.train.inputs, splits.train.targets, batch_size=64)

@@ -49,7 +49,7 @@ import sys
 import torch
 from optrun.experiments import load_config, build
 from optrun.experiments.config import ConfigError
-from optrun.experiments.optimizers import make_optimizer, registry
+from optrun.experiments.components.optimizers import make_optimizer, registry
 
 names = [name for name in registry.names() if name.startswith("po/")]
 assert names == ["po/muon", "po/plain", "po/sophiah"], names

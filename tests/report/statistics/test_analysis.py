@@ -181,7 +181,7 @@ def test_what_cannot_be_compared(values, changes, message):
 
 def test_the_import_is_cheap():
     code = (
-        "import sys, optrun.experiments.statistics; "
+        "import sys, optrun.experiments.report.statistics; "
         "print(sorted({'numpy', 'scipy', 'torch', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -190,7 +190,7 @@ def test_the_import_is_cheap():
 
 def test_an_analysis_needs_no_torch():
     code = (
-        "import sys; from optrun.experiments.statistics import compare_entries; "
+        "import sys; from optrun.experiments.report.statistics import compare_entries; "
         "compare_entries({'a': {0: 1.0, 1: 3.0}, 'b': {0: 2.0, 1: 2.5}}, mode='max', margin=0.1); "
         "print('torch' in sys.modules)"
     )

@@ -26,7 +26,7 @@ from optrun.experiments import (
 from optrun.experiments.components.hooks.checkpoint import CheckpointHook
 from optrun.experiments.components.hooks.hook import Phase, RunArgs
 from optrun.experiments.errors import CheckpointError, DivergedError, SessionError, TransientError
-from optrun.experiments.run_directory.run_dir import list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.training.evaluator import Evaluator
 
 from ...helpers import PoisonHook, Recorder, linear_problem, run_steps, small_train_op

@@ -23,7 +23,7 @@ from optrun.experiments import (
 )
 from optrun.experiments.components.hooks.hook import Phase, RunArgs
 from optrun.experiments.errors import DivergedError, SessionError, TransientError, UsageError
-from optrun.experiments.run_directory.run_dir import list_checkpoints
+from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.training.session.saved_state import Clock
 
 from ...helpers import PoisonHook, Recorder, linear_problem, run_steps, small_train_op
@@ -487,7 +487,7 @@ def test_other_errors_are_not_retried(tmp_path):
 WORKER = """
     import sys, time
     from optrun.experiments import Every, MonitoredTrainingSession, StopAtStepHook, Hook
-    from optrun.experiments.hooks.checkpoint import CheckpointHook
+    from optrun.experiments.components.hooks.checkpoint import CheckpointHook
     sys.path.insert(0, {tests!r})
     from helpers import small_train_op
     import torch
