@@ -204,5 +204,6 @@ def test_only_the_standard_library_is_imported():
     assert outside == {"optrun"}
     assert [name for name in loaded if name.startswith("optrun.")] == [
         "optrun.experiments",
+        "optrun.experiments.system",
         "optrun.experiments.system.signals",
     ]
