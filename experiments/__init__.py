@@ -6,6 +6,10 @@ Names are handed on when they are first used, so that reading old runs never imp
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from .comparison.sweep import sweep as sweep
     from .components.data import Batches as Batches
     from .components.data import Dataset as Dataset
+    from .components.data import Mixed as Mixed
     from .components.data import make_data as make_data
     from .components.data import register_data as register_data
     from .components.hooks import register_hook as register_hook
@@ -52,6 +57,12 @@ if TYPE_CHECKING:
     from .components.schedules import register_schedule as register_schedule
     from .components.updates import Update as Update
     from .components.updates import register_update as register_update
+    from .registry.arguments import Count as Count
+    from .registry.arguments import Decay as Decay
+    from .registry.arguments import Fraction as Fraction
+    from .registry.arguments import Natural as Natural
+    from .registry.arguments import NonNegative as NonNegative
+    from .registry.arguments import Positive as Positive
     from .run_directory.checkpoint_files import checkpoints_iterator as checkpoints_iterator
     from .run_directory.run import Run as Run
     from .studies.lr_finder import LrRange as LrRange
@@ -75,24 +86,31 @@ _HOMES = {
     "CheckpointHook": "components.hooks.checkpoint",
     "CheckpointListener": "components.hooks.checkpoint",
     "Comparison": "comparison.result",
+    "Count": "registry.arguments",
     "CsvHook": "components.hooks.csv",
     "Dataset": "components.data",
+    "Decay": "registry.arguments",
     "EarlyStoppingHook": "components.hooks.stop",
     "EvaluationHook": "components.hooks.evaluation",
     "Every": "components.hooks.hook",
     "Experiment": "training.experiment",
     "FeedHook": "components.hooks.feed",
     "FinalOpsHook": "components.hooks.final_ops",
+    "Fraction": "registry.arguments",
     "Hook": "components.hooks.hook",
     "HyperparameterHook": "components.hooks.hyperparameter",
     "LearningRateSetterHook": "components.hooks.learning_rate",
     "LoggingHook": "components.hooks.logging",
     "LrRange": "studies.lr_finder",
+    "Mixed": "components.data",
     "MlflowHook": "components.hooks.mlflow",
     "MonitoredTrainingSession": "training.session.session",
     "NanHook": "components.hooks.nan",
+    "Natural": "registry.arguments",
+    "NonNegative": "registry.arguments",
     "NormsHook": "components.hooks.norms",
     "Plan": "studies.plan",
+    "Positive": "registry.arguments",
     "ProfilerHook": "components.hooks.profiler",
     "ResumeCheck": "studies.resume.check",
     "Run": "run_directory.run",
@@ -134,6 +152,53 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+#: Modules that users' files import from where they once were.
+_MOVED = {
+    "arguments": "registry.arguments",
+    "data": "components.data",
+    "hook": "components.hooks.hook",
+    "hooks": "components.hooks",
+    "initializers": "components.initializers",
+    "losses": "components.losses",
+    "metrics": "components.metrics",
+    "models": "components.models",
+    "optimizers": "components.optimizers",
+    "registries": "components.registries",
+    "run": "run_directory.run",
+    "schedules": "components.schedules",
+    "session": "training.session.session",
+    "train_op": "training.step.train_op",
+    "updates": "components.updates",
+}
+
+
+class _MovedModules:
+    """Finds a module, and those in it, by the name that it once had: the module itself, not a copy of it."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        package, _, inner = name.partition(f"{__name__}.")
+        loader: Any = self
+        return ModuleSpec(name, loader) if not package and inner.partition(".")[0] in _MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Let Python make an empty module, whose place in `sys.modules` the real one takes."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        from multiprocessing import parent_process
+
+        old, dot, inner = module.__name__.removeprefix(f"{__name__}.").partition(".")
+        new = f"{__name__}.{_MOVED[old]}{dot}{inner}"
+        sys.modules[module.__name__] = importlib.import_module(new)
+        # A process that another one started would repeat what that one has said when it read the configuration.
+        if not inner and parent_process() is None:
+            message = f"{module.__name__} is now {new}; import from {__name__} what it has, the rest from there"
+            warnings.warn(message, FutureWarning, stacklevel=2)  # not a DeprecationWarning, which only authors see
+
+
+if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
+    sys.meta_path.insert(0, _MovedModules())  # first, or a module in a moved package would be imported once more
 
 
 def __getattr__(name: str) -> Any:
