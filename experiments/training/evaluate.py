@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, UsageError
-from ..run_directory.checkpoint_files import checkpoints_iterator
+from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
-from ..run_directory.run_dir import CheckpointFile, RunDir
+from ..run_directory.run_dir import RunDir
 from .build import build
 from .load import run_dir_of, stored_config
 from .session.saved_state import load_state
