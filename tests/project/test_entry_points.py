@@ -154,7 +154,7 @@ def test_an_optimizer_of_another_package_trains(site):
 
 
 def test_a_plugin_from_the_environment_trains(site):
-    register = "from optrun.experiments.optimizers import register_optimizer\n"
+    register = "from optrun.experiments.components.optimizers import register_optimizer\n"
     (site / "tiny_plugin.py").write_text(
         register + TINY.replace("class Tiny", "@register_optimizer('tiny')\nclass Tiny")
     )

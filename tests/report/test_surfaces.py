@@ -155,5 +155,5 @@ def test_another_suffix_is_refused() -> None:
 
 
 def test_drawing_needs_no_torch() -> None:
-    code = "import sys; from optrun.experiments.report import animations; print('torch' in sys.modules)"
+    code = "import sys; from optrun.experiments.report.figures import animations; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
