@@ -9,7 +9,8 @@ import torch
 
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
+from .shared.torch_rules import builds
 
 
 @register_optimizer(
@@ -18,6 +19,7 @@ from .shared.parameter_groups import WeightDecay, decay_rate
     centre_lr=10.0,
     centre_source="best on digits, of a grid by factors of √10: 3 to 30 with a resnet (170 steps)",
 )
+@builds(torch.optim.Adadelta, foreach=True)  # torch has no fused version
 def adadelta(
     params: Iterable[Any],
     *,
@@ -25,7 +27,7 @@ def adadelta(
     rho: Decay = 0.9,
     eps: NonNegative = 1e-6,
     weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+):
     """Adadelta: steps as long as past steps were, by running means of squared gradients and of squared steps.
 
         g = gradient + weight_decay * w
@@ -54,11 +56,3 @@ def adadelta(
         >>> round(w.item(), 4)  # 1 - √0.01 / √(0.1 + 0.01)
         0.6985
     """
-    return torch.optim.Adadelta(
-        params,
-        lr=lr,
-        rho=rho,
-        eps=eps,
-        weight_decay=decay_rate(weight_decay),
-        foreach=True,  # torch has no fused version
-    )

@@ -10,7 +10,8 @@ from annotated_types import Le
 
 from ...registry.arguments import NonNegative, Positive
 from . import register_optimizer
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
+from .shared.torch_rules import builds
 
 Exponent = Annotated[float, Le(0)]
 
@@ -21,6 +22,7 @@ Exponent = Annotated[float, Le(0)]
     centre_lr=0.3,
     centre_source="best on digits, of a grid by factors of √10: 0.3 with a resnet (170 steps)",
 )
+@builds(torch.optim.Adafactor, foreach=True)
 def adafactor(
     params: Iterable[Any],
     *,
@@ -29,7 +31,7 @@ def adafactor(
     eps: tuple[NonNegative | None, NonNegative] = (None, 0.001),
     d: Positive = 1.0,
     weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+):
     """Adafactor: Adam's denominator from the row and column means of the squares, and steps relative to the weights.
 
         a = max(eps2, RMS(w)) * min(lr, 1/√t)                       t = 1, 2, …
@@ -63,6 +65,3 @@ def adafactor(
         >>> round(w.item(), 4)  # steps are relative to the weight: 2 - 0.1 * 2
         1.8
     """
-    return torch.optim.Adafactor(
-        params, lr=lr, beta2_decay=beta2_decay, eps=eps, d=d, weight_decay=decay_rate(weight_decay), foreach=True
-    )

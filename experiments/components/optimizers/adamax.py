@@ -9,7 +9,8 @@ import torch
 
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
+from .shared.torch_rules import builds
 
 
 @register_optimizer(
@@ -18,6 +19,7 @@ from .shared.parameter_groups import WeightDecay, decay_rate
     centre_lr=0.03,
     centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.1 with a resnet (170 steps)",
 )
+@builds(torch.optim.Adamax, foreach=True)  # torch has no fused version
 def adamax(
     params: Iterable[Any],
     *,
@@ -25,7 +27,7 @@ def adamax(
     betas: tuple[Decay, Decay] = (0.9, 0.999),
     eps: NonNegative = 1e-8,
     weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+):
     """Adamax: Adam with a decaying maximum of the gradient's size in place of its root mean square.
 
         g = gradient + weight_decay * w
@@ -55,11 +57,3 @@ def adamax(
         >>> round(w.item(), 4)  # 1 - 0.1 - 0.1 / max(0.9 * 2, 1)
         0.8444
     """
-    return torch.optim.Adamax(
-        params,
-        lr=lr,
-        betas=betas,
-        eps=eps,
-        weight_decay=decay_rate(weight_decay),
-        foreach=True,  # torch has no fused version
-    )

@@ -12,30 +12,7 @@ from ...registry.arguments import NonNegative, Positive
 from . import register_optimizer
 from .shared.averaging import Averaging
 from .shared.foreach import ForeachOptimizer, with_penalty
-from .shared.parameter_groups import WeightDecay, decay_rate
-
-
-class AveragedSGD(Averaging, ForeachOptimizer):
-    """The rule of `asgd`; a change of rate acts at once, where torch's ASGD takes it a step late."""
-
-    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        averages, steps = self.kept("ax", weights), self.counted(weights)
-        lr, lambd = group["lr"], group["lambd"]
-        etas = [lr / (1 + lambd * lr * (step - 1)) ** group["alpha"] for step in steps]
-        changes = torch._foreach_mul(with_penalty(gradients, weights, group["weight_decay"]), [-eta for eta in etas])
-        if lambd:
-            torch._foreach_mul_(weights, [1 - lambd * eta for eta in etas])
-        torch._foreach_add_(weights, changes)
-        shares = [1 / max(1.0, step - 1 - group["t0"]) for step in steps]
-        if all(share == 1 for share in shares):
-            torch._foreach_copy_(averages, weights)
-        else:
-            ways = torch._foreach_sub(weights, averages)
-            torch._foreach_mul_(ways, shares)
-            torch._foreach_add_(averages, ways)
-
-    def averages(self) -> list[tuple[Tensor, Tensor]]:
-        return [(parameter, state["ax"]) for parameter, state in self.state.items()]
+from .shared.parameter_groups import WeightDecay
 
 
 @register_optimizer(
@@ -44,15 +21,7 @@ class AveragedSGD(Averaging, ForeachOptimizer):
     centre_lr=2.0,
     centre_source="best on digits, of a grid by factors of √10: 2 with a resnet (170 steps, t0 85)",
 )
-def asgd(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.01,
-    lambd: NonNegative = 0.0001,
-    alpha: NonNegative = 0.75,
-    t0: NonNegative = 1e6,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class AveragedSGD(Averaging, ForeachOptimizer):
     """ASGD: gradient descent whose result is the average of all weights from step t0 on.
 
         g = gradient + weight_decay * w
@@ -83,5 +52,34 @@ def asgd(
         >>> round(average.item(), 4)  # (0.9 + 0.85) / 2
         0.875
     """
-    defaults = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": decay_rate(weight_decay)}
-    return AveragedSGD(params, defaults)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.01,
+        lambd: NonNegative = 0.0001,
+        alpha: NonNegative = 0.75,
+        t0: NonNegative = 1e6,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay)
+
+    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        averages, steps = self.kept("ax", weights), self.counted(weights)
+        lr, lambd = group["lr"], group["lambd"]  # a change of rate acts at once; in torch's ASGD it does a step late
+        etas = [lr / (1 + lambd * lr * (step - 1)) ** group["alpha"] for step in steps]
+        changes = torch._foreach_mul(with_penalty(gradients, weights, group["weight_decay"]), [-eta for eta in etas])
+        if lambd:
+            torch._foreach_mul_(weights, [1 - lambd * eta for eta in etas])
+        torch._foreach_add_(weights, changes)
+        shares = [1 / max(1.0, step - 1 - group["t0"]) for step in steps]
+        if all(share == 1 for share in shares):
+            torch._foreach_copy_(averages, weights)
+        else:
+            changes = torch._foreach_sub(weights, averages)
+            torch._foreach_mul_(changes, shares)
+            torch._foreach_add_(averages, changes)
+
+    def averages(self) -> list[tuple[Tensor, Tensor]]:
+        return [(parameter, state["ax"]) for parameter, state in self.state.items()]

@@ -10,6 +10,7 @@ import torch
 from ...registry.arguments import Decay, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.torch_rules import builds
 
 _MEASURED = "best on digits, of a grid by factors of √10: "
 
@@ -20,7 +21,8 @@ _MEASURED = "best on digits, of a grid by factors of √10: "
     centre_lr=0.5,
     centre_source=_MEASURED + "0.5 with an mlp (460 steps), 1 with a resnet (136 steps)",
 )
-def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0) -> torch.optim.Optimizer:
+@builds(torch.optim.SGD, fused=True)
+def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0):
     """Stochastic gradient descent.
 
         g = gradient + weight_decay * w
@@ -42,7 +44,6 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
         >>> round(w.item(), 4)  # 1 - 0.1 * 0.5
         0.95
     """
-    return torch.optim.SGD(params, lr=lr, weight_decay=decay_rate(weight_decay), fused=True)
 
 
 @register_optimizer(

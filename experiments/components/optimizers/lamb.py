@@ -12,7 +12,7 @@ from torch import Tensor
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.foreach import ForeachOptimizer, with_penalty
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
 
 Adapted = Literal["matrices", "all"]
 
@@ -28,58 +28,13 @@ def _norms(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     return torch.stack(list(torch._foreach_norm(tensors)))
 
 
-class Lamb(ForeachOptimizer):
-    """The rule of `lamb`."""
-
-    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        beta1, beta2 = group["betas"]
-        means, squares = self.kept("exp_avg", weights), self.kept("exp_avg_sq", weights)
-        steps = self.counted(weights)
-        corrections = [1 - beta1**step for step in steps]
-        torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        roots = torch._foreach_sqrt(squares)
-        scales = zip(corrections, steps, strict=True)
-        torch._foreach_mul_(roots, [one / math.sqrt(1 - beta2**step) for one, step in scales])
-        torch._foreach_add_(roots, [group["eps"] * one for one in corrections])
-        updates = torch._foreach_div(means, roots)
-        if group["weight_decay"]:
-            torch._foreach_add_(updates, weights, alpha=group["weight_decay"])
-        sizes, lengths = _norms(weights), _norms(updates)
-        torch._foreach_mul_(updates, _adapted(weights, sizes / lengths, sizes, lengths, group["adapt"]))
-        torch._foreach_add_(weights, updates, alpha=-group["lr"])
-
-
-class Lars(ForeachOptimizer):
-    """The rule of `lars`."""
-
-    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        decay, momenta = group["weight_decay"], self.kept("momentum_buffer", weights)
-        sizes, slopes = _norms(weights), _norms(gradients)
-        rates = group["trust_coefficient"] * sizes / (slopes + decay * sizes)
-        steps = torch._foreach_mul(with_penalty(gradients, weights, decay), group["lr"])
-        torch._foreach_mul_(steps, _adapted(weights, rates, sizes, slopes, group["adapt"]))
-        torch._foreach_mul_(momenta, group["momentum"])
-        torch._foreach_add_(momenta, steps)
-        torch._foreach_sub_(weights, momenta)
-
-
 @register_optimizer(
     "lamb",
     source="You et al., 2020, arXiv:1904.00962",
     centre_lr=0.03,
     centre_source="best on digits, of a grid by factors of √10: 0.03 to 0.1 with a resnet (170 steps)",
 )
-def lamb(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.001,
-    betas: tuple[Decay, Decay] = (0.9, 0.999),
-    eps: NonNegative = 1e-6,
-    adapt: Adapted = "matrices",
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class Lamb(ForeachOptimizer):
     """LAMB: Adam's direction, in steps as long as each layer's weights; for very large batches.
 
         m = beta1 * m + (1 - beta1) * gradient
@@ -106,8 +61,37 @@ def lamb(
         >>> w.detach()  # a step as long as 0.1 of the weights, whose norm is 5
         tensor([[2.5000, 4.0000]])
     """
-    defaults = {"lr": lr, "betas": betas, "eps": eps, "adapt": adapt, "weight_decay": decay_rate(weight_decay)}
-    return Lamb(params, defaults)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.001,
+        betas: tuple[Decay, Decay] = (0.9, 0.999),
+        eps: NonNegative = 1e-6,
+        adapt: Adapted = "matrices",
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, adapt=adapt, weight_decay=weight_decay)
+
+    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        means, squares = self.kept("exp_avg", weights), self.kept("exp_avg_sq", weights)
+        steps = self.counted(weights)
+        corrections = [1 - beta1**step for step in steps]
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(squares)
+        scales = zip(corrections, steps, strict=True)
+        torch._foreach_mul_(roots, [one / math.sqrt(1 - beta2**step) for one, step in scales])
+        torch._foreach_add_(roots, [group["eps"] * one for one in corrections])
+        updates = torch._foreach_div(means, roots)
+        if group["weight_decay"]:
+            torch._foreach_add_(updates, weights, alpha=group["weight_decay"])
+        sizes, lengths = _norms(weights), _norms(updates)
+        torch._foreach_mul_(updates, _adapted(weights, sizes / lengths, sizes, lengths, group["adapt"]))
+        torch._foreach_add_(weights, updates, alpha=-group["lr"])
 
 
 @register_optimizer(
@@ -116,15 +100,7 @@ def lamb(
     centre_lr=10.0,
     centre_source="best on digits, of a grid by factors of √10: 10 with a resnet (170 steps)",
 )
-def lars(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 1.0,
-    momentum: Decay = 0.9,
-    trust_coefficient: Positive = 0.001,
-    adapt: Adapted = "matrices",
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class Lars(ForeachOptimizer):
     """LARS: momentum, in steps as long as each layer's weights; for very large batches.
 
         s = trust_coefficient * |w| / (|gradient| + weight_decay * |w|)      |…|: the L2 norm of the whole tensor
@@ -153,11 +129,32 @@ def lars(
         >>> w.detach()  # a step as long as 0.1 of the weights, whose norm is 5
         tensor([[2.5000, 4.0000]])
     """
-    defaults = {
-        "lr": lr,
-        "momentum": momentum,
-        "trust_coefficient": trust_coefficient,
-        "adapt": adapt,
-        "weight_decay": decay_rate(weight_decay),
-    }
-    return Lars(params, defaults)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 1.0,
+        momentum: Decay = 0.9,
+        trust_coefficient: Positive = 0.001,
+        adapt: Adapted = "matrices",
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            trust_coefficient=trust_coefficient,
+            adapt=adapt,
+            weight_decay=weight_decay,
+        )
+
+    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        decay, momenta = group["weight_decay"], self.kept("momentum_buffer", weights)
+        sizes, slopes = _norms(weights), _norms(gradients)
+        rates = group["trust_coefficient"] * sizes / (slopes + decay * sizes)
+        steps = torch._foreach_mul(with_penalty(gradients, weights, decay), group["lr"])
+        torch._foreach_mul_(steps, _adapted(weights, rates, sizes, slopes, group["adapt"]))
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, steps)
+        torch._foreach_sub_(weights, momenta)

@@ -9,6 +9,7 @@ import torch
 
 from ...registry.arguments import Count, NonNegative, Positive
 from . import register_optimizer
+from .shared.torch_rules import builds
 
 
 @register_optimizer(
@@ -17,6 +18,7 @@ from . import register_optimizer
     centre_lr=1.0,
     centre_source="best on digits: 1 with a resnet (170 steps, max_iter 4, line_search_fn strong_wolfe)",
 )
+@builds(torch.optim.LBFGS)
 def lbfgs(
     params: Iterable[Any],
     *,
@@ -27,7 +29,7 @@ def lbfgs(
     tolerance_change: NonNegative = 1e-9,
     history_size: Count = 100,
     line_search_fn: Literal["strong_wolfe"] | None = None,
-) -> torch.optim.Optimizer:
+):
     """L-BFGS: Newton's method with a curvature that is estimated from the last steps and gradients.
 
         d = H * gradient                    H: the inverse Hessian, by the last `history_size` pairs
@@ -66,13 +68,3 @@ def lbfgs(
         >>> round(w.item(), 4)  # the minimum, in one step of several evaluations
         3.0
     """
-    return torch.optim.LBFGS(
-        params,
-        lr=lr,
-        max_iter=max_iter,
-        max_eval=max_eval,
-        tolerance_grad=tolerance_grad,
-        tolerance_change=tolerance_change,
-        history_size=history_size,
-        line_search_fn=line_search_fn,
-    )

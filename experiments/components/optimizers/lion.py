@@ -11,20 +11,7 @@ from torch import Tensor
 from ...registry.arguments import Decay, Positive
 from . import register_optimizer
 from .shared.foreach import ForeachOptimizer, decay_weights
-from .shared.parameter_groups import WeightDecay, decay_rate
-
-
-class Lion(ForeachOptimizer):
-    """The rule of `lion`."""
-
-    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        beta1, beta2 = group["betas"]
-        means = self.kept("exp_avg", weights)
-        directions = torch._foreach_lerp(means, gradients, 1 - beta1)
-        torch._foreach_sign_(directions)
-        decay_weights(weights, group["lr"] * group["weight_decay"])
-        torch._foreach_add_(weights, directions, alpha=-group["lr"])
-        torch._foreach_lerp_(means, gradients, 1 - beta2)
+from .shared.parameter_groups import WeightDecay
 
 
 @register_optimizer(
@@ -33,13 +20,7 @@ class Lion(ForeachOptimizer):
     centre_lr=0.01,
     centre_source="best on digits, of a grid by factors of √10: 0.003 to 0.03 with a resnet (170 steps)",
 )
-def lion(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.0001,
-    betas: tuple[Decay, Decay] = (0.9, 0.99),
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class Lion(ForeachOptimizer):
     """Lion: every weight moves by the same length, in the direction of the sign of a momentum.
 
         c = beta1 * m + (1 - beta1) * gradient
@@ -67,4 +48,22 @@ def lion(
         >>> round(w.item(), 4)  # lr times the sign, however small the gradient
         0.9
     """
-    return Lion(params, {"lr": lr, "betas": betas, "weight_decay": decay_rate(weight_decay)})
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.0001,
+        betas: tuple[Decay, Decay] = (0.9, 0.99),
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+
+    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        means = self.kept("exp_avg", weights)
+        directions = torch._foreach_lerp(means, gradients, 1 - beta1)
+        torch._foreach_sign_(directions)
+        decay_weights(weights, group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, directions, alpha=-group["lr"])
+        torch._foreach_lerp_(means, gradients, 1 - beta2)

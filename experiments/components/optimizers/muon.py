@@ -13,7 +13,7 @@ from torch.optim.adamw import adamw as adamw_step
 from ...registry.arguments import Count, Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.foreach import ForeachOptimizer, decay_weights
-from .shared.parameter_groups import Named, WeightDecay, decay_rate
+from .shared.parameter_groups import Named, WeightDecay
 
 Rule = Literal["auto", "muon", "adamw"]
 _COEFFICIENTS = (3.4445, -4.775, 2.0315)  # of the quintic polynomial in Jordan et al., steepest at 0
@@ -39,67 +39,8 @@ def orthogonalised(matrix: Tensor, num_iterations: int) -> Tensor:
     return x.mT if tall else x
 
 
-class Muon(ForeachOptimizer):
-    """The rules of `muon`; each group's `rule` says which of the two is its own."""
-
-    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        matrices = [weight.dim() >= 2 and group["rule"] != "adamw" for weight in weights]
-        for is_matrix, update in ((True, self._update_matrices), (False, self._update_others)):
-            chosen = [place for place, is_one in enumerate(matrices) if is_one is is_matrix]
-            if chosen:
-                update(group, [weights[place] for place in chosen], [gradients[place] for place in chosen])
-
-    def _update_matrices(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        momenta = self.kept("momentum_buffer", weights)
-        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
-        directions = _orthogonalised_by_shape(list(ahead), group["ns_steps"])
-        decay_weights(weights, group["lr"] * group["weight_decay"])
-        torch._foreach_mul_(directions, [-group["lr"] * _relative_rate(w, group["adjust_lr"]) for w in weights])
-        torch._foreach_add_(weights, directions)
-
-    def _update_others(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        for weight in weights:
-            self.state[weight].setdefault("step", torch.zeros(()))
-        adamw_step(
-            weights,
-            gradients,
-            self.kept("exp_avg", weights),
-            self.kept("exp_avg_sq", weights),
-            [],
-            [self.state[weight]["step"] for weight in weights],
-            foreach=True,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
-
-
-def _orthogonalised_by_shape(tensors: list[Tensor], num_iterations: int) -> list[Tensor]:
-    """Orthogonalise tensors, those of one shape together; axes after the first count as columns."""
-    by_shape: dict[torch.Size, list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        by_shape.setdefault(tensor.shape, []).append(place)
-    found: dict[int, Tensor] = {}
-    for shape, places in by_shape.items():
-        together = torch.stack([tensors[place].flatten(1) for place in places])
-        for place, result in zip(places, orthogonalised(together, num_iterations), strict=True):
-            found[place] = result.reshape(shape).to(tensors[place].dtype)
-    return [found[place] for place in range(len(tensors))]
-
-
-def _relative_rate(weight: Tensor, adjust: str) -> float:
-    """Return the factor on the rate of a matrix by its shape."""
-    rows, columns = len(weight), weight[0].numel()
-    return 0.2 * math.sqrt(max(rows, columns)) if adjust == "match_rms_adamw" else math.sqrt(max(1, rows / columns))
-
-
 def rules(all_named: Sequence[Named], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Say of each parameter which rule it gets: hidden matrices Muon; embeddings, the head and vectors AdamW."""
+    """Return the rule of each parameter: hidden matrices Muon; embeddings, the head and vectors AdamW."""
     if settings.get("rule", "auto") != "auto":
         return [{}] * len(all_named)
     matrices = [place for place, named in enumerate(all_named) if named.parameter.dim() >= 2]
@@ -117,19 +58,7 @@ def rules(all_named: Sequence[Named], settings: Mapping[str, Any]) -> list[dict[
     centre_source="best on digits, of a grid by factors of √10: 0.03 to 0.1 with a resnet (170 steps)",
     settings_of_each=rules,
 )
-def muon(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.001,
-    momentum: Decay = 0.95,
-    nesterov: bool = True,
-    ns_steps: Count = 5,
-    adjust_lr: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
-    betas: tuple[Decay, Decay] = (0.9, 0.999),
-    eps: NonNegative = 1e-8,
-    weight_decay: WeightDecay = 0.0,
-    rule: Rule = "auto",
-) -> torch.optim.Optimizer:
+class Muon(ForeachOptimizer):
     """Muon for the hidden matrices, with every singular value of the step made 1, and AdamW for everything else.
 
         m = momentum * m + (1 - momentum) * gradient
@@ -167,15 +96,84 @@ def muon(
         >>> bool((singular - 1).abs().max() < 0.35)
         True
     """
-    defaults = {
-        "lr": lr,
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "ns_steps": ns_steps,
-        "adjust_lr": adjust_lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_decay": decay_rate(weight_decay),
-        "rule": rule,
-    }
-    return Muon(params, defaults)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.001,
+        momentum: Decay = 0.95,
+        nesterov: bool = True,
+        ns_steps: Count = 5,
+        adjust_lr: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
+        betas: tuple[Decay, Decay] = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        rule: Rule = "auto",
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            nesterov=nesterov,
+            ns_steps=ns_steps,
+            adjust_lr=adjust_lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            rule=rule,
+        )
+
+    def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        matrices = [weight.dim() >= 2 and group["rule"] != "adamw" for weight in weights]
+        for is_matrix, update in ((True, self._update_matrices), (False, self._update_others)):
+            chosen = [place for place, is_one in enumerate(matrices) if is_one is is_matrix]
+            if chosen:
+                update(group, [weights[place] for place in chosen], [gradients[place] for place in chosen])
+
+    def _update_matrices(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        momenta = self.kept("momentum_buffer", weights)
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
+        directions = _orthogonalised_by_shape(list(ahead), group["ns_steps"])
+        decay_weights(weights, group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(directions, [-group["lr"] * _relative_rate(w, group["adjust_lr"]) for w in weights])
+        torch._foreach_add_(weights, directions)
+
+    def _update_others(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        steps = self.own_steps(weights)
+        adamw_step(
+            weights,
+            gradients,
+            self.kept("exp_avg", weights),
+            self.kept("exp_avg_sq", weights),
+            [],
+            steps,
+            foreach=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def _orthogonalised_by_shape(tensors: list[Tensor], num_iterations: int) -> list[Tensor]:
+    """Orthogonalise tensors, those of one shape together; axes after the first count as columns."""
+    by_shape: dict[torch.Size, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        by_shape.setdefault(tensor.shape, []).append(place)
+    found: dict[int, Tensor] = {}
+    for shape, places in by_shape.items():
+        together = torch.stack([tensors[place].flatten(1) for place in places])
+        for place, result in zip(places, orthogonalised(together, num_iterations), strict=True):
+            found[place] = result.reshape(shape).to(tensors[place].dtype)
+    return [found[place] for place in range(len(tensors))]
+
+
+def _relative_rate(weight: Tensor, adjust: str) -> float:
+    """Return the factor on the rate of a matrix by its shape."""
+    rows, columns = len(weight), weight[0].numel()
+    return 0.2 * math.sqrt(max(rows, columns)) if adjust == "match_rms_adamw" else math.sqrt(max(1, rows / columns))

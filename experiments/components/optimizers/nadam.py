@@ -9,7 +9,8 @@ import torch
 
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
+from .shared.torch_rules import builds
 
 
 @register_optimizer(
@@ -18,6 +19,7 @@ from .shared.parameter_groups import WeightDecay, decay_rate
     centre_lr=0.03,
     centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.1 with a resnet (170 steps)",
 )
+@builds(torch.optim.NAdam, foreach=True)  # torch has no fused version
 def nadam(
     params: Iterable[Any],
     *,
@@ -27,7 +29,7 @@ def nadam(
     momentum_decay: NonNegative = 0.004,
     weight_decay: WeightDecay = 0.0,
     decoupled_weight_decay: bool = False,
-) -> torch.optim.Optimizer:
+):
     """NAdam: Adam that looks ahead along its momentum, as Nesterov's rule does.
 
         g = gradient + weight_decay * w
@@ -57,13 +59,3 @@ def nadam(
         >>> round(w.item(), 4)  # 1 - 0.1 * (1 + 0.1 * 0.45 / (1 - 0.45²))
         0.8944
     """
-    return torch.optim.NAdam(
-        params,
-        lr=lr,
-        betas=betas,
-        eps=eps,
-        momentum_decay=momentum_decay,
-        weight_decay=decay_rate(weight_decay),
-        decoupled_weight_decay=decoupled_weight_decay,
-        foreach=True,  # torch has no fused version
-    )

@@ -9,7 +9,8 @@ import torch
 
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
+from .shared.torch_rules import builds
 
 
 @register_optimizer(
@@ -18,6 +19,7 @@ from .shared.parameter_groups import WeightDecay, decay_rate
     centre_lr=0.3,
     centre_source="best on digits, of a grid by factors of √10: 0.1 to 1 with a resnet (170 steps)",
 )
+@builds(torch.optim.RAdam, foreach=True)  # torch has no fused version
 def radam(
     params: Iterable[Any],
     *,
@@ -26,7 +28,7 @@ def radam(
     eps: NonNegative = 1e-8,
     weight_decay: WeightDecay = 0.0,
     decoupled_weight_decay: bool = False,
-) -> torch.optim.Optimizer:
+):
     """RAdam: Adam that warms itself up, by how uncertain its mean of squares still is.
 
         g = gradient + weight_decay * w
@@ -58,12 +60,3 @@ def radam(
         >>> round(w.item(), 4)  # momentum at first: 1 - 0.1 * 0.5
         0.95
     """
-    return torch.optim.RAdam(
-        params,
-        lr=lr,
-        betas=betas,
-        eps=eps,
-        weight_decay=decay_rate(weight_decay),
-        decoupled_weight_decay=decoupled_weight_decay,
-        foreach=True,  # torch has no fused version
-    )

@@ -9,7 +9,8 @@ import torch
 
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
+from .shared.torch_rules import builds
 
 
 @register_optimizer(
@@ -19,6 +20,7 @@ from .shared.parameter_groups import WeightDecay, decay_rate
     centre_source="best on digits, of a grid by factors of √10: 0.003 with an mlp (460 steps), "
     "0.003 to 0.01 with a resnet (136 steps)",
 )
+@builds(torch.optim.RMSprop, foreach=True)  # torch has no fused version
 def rmsprop(
     params: Iterable[Any],
     *,
@@ -28,7 +30,7 @@ def rmsprop(
     momentum: Decay = 0.0,
     centered: bool = False,
     weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+):
     """RMSProp: the gradient divided by the root of a running mean of its square, in PyTorch's form.
 
         g = gradient + weight_decay * w
@@ -57,13 +59,3 @@ def rmsprop(
         >>> round(w.item(), 4)  # 1 - 0.01 * 0.5 / √(0.01 * 0.5²)
         0.9
     """
-    return torch.optim.RMSprop(
-        params,
-        lr=lr,
-        alpha=alpha,
-        eps=eps,
-        momentum=momentum,
-        centered=centered,
-        weight_decay=decay_rate(weight_decay),
-        foreach=True,  # torch has no fused version
-    )

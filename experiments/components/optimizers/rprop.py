@@ -10,6 +10,7 @@ from annotated_types import Gt, Lt
 
 from ...registry.arguments import Positive
 from . import register_optimizer
+from .shared.torch_rules import builds
 
 Shrink = Annotated[float, Gt(0), Lt(1)]
 Growth = Annotated[float, Gt(1)]
@@ -21,13 +22,14 @@ Growth = Annotated[float, Gt(1)]
     centre_lr=0.01,
     centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.03 with a resnet (170 steps of 64 examples)",
 )
+@builds(torch.optim.Rprop, foreach=True)
 def rprop(
     params: Iterable[Any],
     *,
     lr: Positive = 0.01,
     etas: tuple[Shrink, Growth] = (0.5, 1.2),
     step_sizes: tuple[Positive, Positive] = (1e-6, 50.0),
-) -> torch.optim.Optimizer:
+):
     """Rprop: each weight has its own step length, which grows while its gradient keeps its sign.
 
         s = s * grow      where gradient and the one before agree in sign      s starts at lr
@@ -57,4 +59,3 @@ def rprop(
         >>> round(w.item(), 4)  # 1 - 0.1 - 1.2 * 0.1
         0.78
     """
-    return torch.optim.Rprop(params, lr=lr, etas=etas, step_sizes=step_sizes, foreach=True)

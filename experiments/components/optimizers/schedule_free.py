@@ -13,7 +13,7 @@ from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.averaging import Averaging
 from .shared.foreach import ForeachOptimizer, with_penalty
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.parameter_groups import WeightDecay
 
 Mix = Annotated[float, Gt(0), Lt(1)]  # at 0 the average could not be told from the training weights
 
@@ -55,46 +55,13 @@ class _ScheduleFree(Averaging, ForeachOptimizer):
         return weight / total if total else 0.0
 
 
-class ScheduleFreeSGD(_ScheduleFree):
-    """The rule of `schedule_free_sgd`."""
-
-    def _mix(self, group: dict[str, Any]) -> float:
-        return group["momentum"]
-
-    def _directions(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        return with_penalty(gradients, weights, group["weight_decay"])
-
-
-class ScheduleFreeAdamW(_ScheduleFree):
-    """The rule of `schedule_free_adamw`."""
-
-    def _mix(self, group: dict[str, Any]) -> float:
-        return group["betas"][0]
-
-    def _directions(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        beta2, squares = group["betas"][1], self.kept("exp_avg_sq", weights)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        roots = torch._foreach_div(squares, [1 - beta2**step for step in self.counted(weights)])
-        torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, group["eps"])
-        return with_penalty(list(torch._foreach_div(gradients, roots)), weights, group["weight_decay"])
-
-
 @register_optimizer(
     "schedule_free_sgd",
     source="Defazio et al., 2024, arXiv:2405.15682",
     centre_lr=3.0,
     centre_source="best on digits, of a grid by factors of √10: 3 to 10 with a resnet (170 steps)",
 )
-def schedule_free_sgd(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 1.0,
-    momentum: Mix = 0.9,
-    weight_lr_power: NonNegative = 2.0,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class ScheduleFreeSGD(_ScheduleFree):
     """Schedule-free gradient descent: a constant rate, and an average of the weights as the result.
 
         w = (1 - momentum) * z + momentum * x         where the gradient is taken; x and z start at the weights
@@ -128,13 +95,23 @@ def schedule_free_sgd(
         >>> round(w.item(), 4)  # 0.1 * z + 0.9 * x, z = 0.9, x = (0.95 + 0.9) / 2
         0.9225
     """
-    defaults = {
-        "lr": lr,
-        "momentum": momentum,
-        "weight_lr_power": weight_lr_power,
-        "weight_decay": decay_rate(weight_decay),
-    }
-    return ScheduleFreeSGD(params, defaults)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 1.0,
+        momentum: Mix = 0.9,
+        weight_lr_power: NonNegative = 2.0,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, momentum=momentum, weight_lr_power=weight_lr_power, weight_decay=weight_decay)
+
+    def _mix(self, group: dict[str, Any]) -> float:
+        return group["momentum"]
+
+    def _directions(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        return with_penalty(gradients, weights, group["weight_decay"])
 
 
 @register_optimizer(
@@ -143,15 +120,7 @@ def schedule_free_sgd(
     centre_lr=0.03,
     centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.3 with a resnet (170 steps)",
 )
-def schedule_free_adamw(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.0025,
-    betas: tuple[Mix, Decay] = (0.9, 0.999),
-    eps: NonNegative = 1e-8,
-    weight_lr_power: NonNegative = 2.0,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class ScheduleFreeAdamW(_ScheduleFree):
     """Schedule-free AdamW: Adam at a constant rate, with an average of the weights in place of momentum and schedule.
 
         w = (1 - beta1) * z + beta1 * x               where the gradient is taken; x and z start at the weights
@@ -189,11 +158,29 @@ def schedule_free_adamw(
         >>> round(w.item(), 4)  # 0.1 * z + 0.9 * x, z = 0.8, x = (0.9 + 0.8) / 2
         0.845
     """
-    defaults = {
-        "lr": lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_lr_power": weight_lr_power,
-        "weight_decay": decay_rate(weight_decay),
-    }
-    return ScheduleFreeAdamW(params, defaults)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.0025,
+        betas: tuple[Mix, Decay] = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_lr_power: NonNegative = 2.0,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(
+            params, lr=lr, betas=betas, eps=eps, weight_lr_power=weight_lr_power, weight_decay=weight_decay
+        )
+
+    def _mix(self, group: dict[str, Any]) -> float:
+        return group["betas"][0]
+
+    def _directions(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        beta2, squares = group["betas"][1], self.kept("exp_avg_sq", weights)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_div(squares, [1 - beta2**step for step in self.counted(weights)])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_add_(roots, group["eps"])
+        return with_penalty(list(torch._foreach_div(gradients, roots)), weights, group["weight_decay"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,73 +10,9 @@ from torch import Tensor
 from torch.optim._functional import sparse_adam as sparse_step
 from torch.optim.adam import adam as dense_step
 
-from ...errors import UsageError
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
-from .shared.foreach import evaluated
-
-
-class SparseAdam(torch.optim.Optimizer):
-    """The rules of `sparse_adam`: torch's SparseAdam where gradients are sparse, torch's Adam where they are dense."""
-
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]):
-        super().__init__(params, defaults)
-        if any(p.is_complex() for group in self.param_groups for p in group["params"]):
-            raise UsageError("sparse_adam cannot train complex parameters: train their real parts")
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move all weights that have a gradient, of sparse ones the rows that it names."""
-        loss = evaluated(closure)
-        for group in self.param_groups:
-            present = [p for p in group["params"] if p.grad is not None]
-            for is_sparse, update in ((True, self._update_rows), (False, self._update_all)):
-                chosen = [p for p in present if p.grad.is_sparse is is_sparse]
-                if chosen:
-                    update(group, chosen)
-        return loss
-
-    def _update_rows(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        means, squares, steps = self._state(weights)
-        torch._foreach_add_(steps, 1)
-        sparse_step(
-            weights,
-            [weight.grad for weight in weights],  # type: ignore[misc]
-            means,
-            squares,
-            [int(step.item()) for step in steps],
-            **self._settings(group),
-        )
-
-    def _update_all(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        means, squares, steps = self._state(weights)
-        gradients: list[Tensor] = [weight.grad for weight in weights]  # type: ignore[misc]
-        dense_step(
-            weights,
-            gradients,
-            means,
-            squares,
-            [],
-            steps,
-            foreach=True,
-            amsgrad=False,
-            weight_decay=0.0,
-            **self._settings(group),
-        )
-
-    def _state(self, weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        for weight in weights:
-            if not self.state[weight]:
-                self.state[weight].update(
-                    step=torch.zeros(()), exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight)
-                )
-        states = [self.state[weight] for weight in weights]
-        return tuple([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))  # type: ignore
-
-    @staticmethod
-    def _settings(group: dict[str, Any]) -> dict[str, Any]:
-        beta1, beta2 = group["betas"]
-        return {"beta1": beta1, "beta2": beta2, "lr": group["lr"], "eps": group["eps"], "maximize": False}
+from .shared.foreach import RuleOptimizer, gradients_of, refuse_complex
 
 
 @register_optimizer(
@@ -85,13 +21,7 @@ class SparseAdam(torch.optim.Optimizer):
     centre_lr=0.01,
     centre_source="as for adam, which it is where gradients are dense",
 )
-def sparse_adam(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.001,
-    betas: tuple[Decay, Decay] = (0.9, 0.999),
-    eps: NonNegative = 1e-8,
-) -> torch.optim.Optimizer:
+class SparseAdam(RuleOptimizer):
     """Adam that leaves alone the rows of an embedding which a batch did not use, weights and means alike.
 
         m = beta1 * m + (1 - beta1) * gradient
@@ -122,4 +52,31 @@ def sparse_adam(
         >>> w.detach()  # the first weight rests while the second moves
         tensor([0.9000, 0.9256])
     """
-    return SparseAdam(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.001,
+        betas: tuple[Decay, Decay] = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps)
+        refuse_complex(self, "sparse_adam")
+
+    def move(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        settings = {"beta1": beta1, "beta2": beta2, "lr": group["lr"], "eps": group["eps"], "maximize": False}
+        for is_sparse in (True, False):  # torch's SparseAdam where gradients are sparse, torch's Adam where dense
+            chosen = [weight for weight in weights if weight.grad.is_sparse is is_sparse]  # type: ignore[union-attr]
+            if not chosen:
+                continue
+            steps, gradients = self.own_steps(chosen), gradients_of(chosen)
+            means, squares = self.kept("exp_avg", chosen), self.kept("exp_avg_sq", chosen)
+            if is_sparse:
+                torch._foreach_add_(steps, 1)
+                counts = [int(step.item()) for step in steps]
+                sparse_step(chosen, gradients, means, squares, counts, **settings)
+            else:
+                others = {"foreach": True, "amsgrad": False, "weight_decay": 0.0}
+                dense_step(chosen, gradients, means, squares, [], steps, **others, **settings)

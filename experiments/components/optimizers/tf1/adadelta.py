@@ -3,49 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from ....registry.arguments import Decay, NonNegative, Positive
 from .. import register_optimizer
-from ..shared.parameter_groups import WeightDecay, decay_rate
+from ..shared.parameter_groups import WeightDecay
 from .rule import Batch, TF1Optimizer, single
-
-
-class TF1Adadelta(TF1Optimizer):
-    """See `adadelta` below."""
-
-    decays: ClassVar = ("rho",)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        *,
-        lr: Positive = 0.001,
-        rho: Decay = 0.95,
-        eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 0.0,
-    ):
-        super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
-
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
-        return {"square_avg": 0.0, "acc_delta": 0.0}
-
-    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
-        rho, eps = single(group["rho"]), single(group["eps"])
-        squares, steps = batch.slots["square_avg"], batch.slots["acc_delta"]
-        torch._foreach_mul_(squares, rho)
-        torch._foreach_addcmul_(squares, batch.grads, batch.grads, 1 - rho)
-        roots = torch._foreach_add(squares, eps)
-        torch._foreach_sqrt_(roots)
-        step = torch._foreach_add(steps, eps)
-        torch._foreach_sqrt_(step)
-        torch._foreach_div_(step, roots)
-        torch._foreach_mul_(step, batch.grads)
-        torch._foreach_add_(batch.weights, step, alpha=-single(group["lr"]))
-        torch._foreach_mul_(steps, rho)
-        torch._foreach_addcmul_(steps, step, step, 1 - rho)
 
 
 @register_optimizer(
@@ -55,14 +20,7 @@ class TF1Adadelta(TF1Optimizer):
     centre_lr=30.0,
     centre_source="best on digits, of a grid by factors of √10: 30 to 100 with a resnet (170 steps)",
 )
-def adadelta(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.001,
-    rho: Decay = 0.95,
-    eps: NonNegative = 1e-8,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class TF1Adadelta(TF1Optimizer):
     """Adadelta as in TensorFlow 1: the published rule, with a default rate that is a thousandth of torch's.
 
         g = gradient + weight_decay * w
@@ -89,4 +47,32 @@ def adadelta(
         >>> round(w.item(), 4)  # 1 - √0.01 / √(0.05 + 0.01)
         0.5918
     """
-    return TF1Adadelta(params, lr=lr, rho=rho, eps=eps, weight_decay=decay_rate(weight_decay))
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.001,
+        rho: Decay = 0.95,
+        eps: NonNegative = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {"square_avg": 0.0, "acc_delta": 0.0}
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        rho, eps = single(group["rho"]), single(group["eps"])
+        squares, steps = batch.slots["square_avg"], batch.slots["acc_delta"]
+        torch._foreach_mul_(squares, rho)
+        torch._foreach_addcmul_(squares, batch.grads, batch.grads, 1 - rho)
+        roots = torch._foreach_add(squares, eps)
+        torch._foreach_sqrt_(roots)
+        step = torch._foreach_add(steps, eps)
+        torch._foreach_sqrt_(step)
+        torch._foreach_div_(step, roots)
+        torch._foreach_mul_(step, batch.grads)
+        torch._foreach_add_(batch.weights, step, alpha=-single(group["lr"]))
+        torch._foreach_mul_(steps, rho)
+        torch._foreach_addcmul_(steps, step, step, 1 - rho)

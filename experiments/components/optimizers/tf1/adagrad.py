@@ -7,32 +7,10 @@ from typing import Any
 
 import torch
 
-from ....registry.arguments import NonNegative, Positive
+from ....registry.arguments import Positive
 from .. import register_optimizer
-from ..shared.parameter_groups import WeightDecay, decay_rate
+from ..shared.parameter_groups import WeightDecay
 from .rule import Batch, TF1Optimizer, single
-
-
-class TF1Adagrad(TF1Optimizer):
-    """See `adagrad` below."""
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        *,
-        lr: Positive,
-        initial_accumulator_value: Positive = 0.1,
-        weight_decay: NonNegative = 0.0,
-    ):
-        super().__init__(params, lr=lr, initial_accumulator_value=initial_accumulator_value, weight_decay=weight_decay)
-
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
-        return {"sum": group["initial_accumulator_value"]}
-
-    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
-        sums = batch.slots["sum"]
-        torch._foreach_addcmul_(sums, batch.grads, batch.grads)
-        torch._foreach_addcdiv_(batch.weights, batch.grads, torch._foreach_sqrt(sums), -single(group["lr"]))
 
 
 @register_optimizer(
@@ -42,13 +20,7 @@ class TF1Adagrad(TF1Optimizer):
     centre_lr=0.3,
     centre_source="best on digits, of a grid by factors of √10: 0.3 with a resnet (170 steps)",
 )
-def adagrad(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.01,
-    initial_accumulator_value: Positive = 0.1,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class TF1Adagrad(TF1Optimizer):
     """Adagrad as in TensorFlow 1: the sum of squares starts at 0.1, and nothing is added to its root.
 
         g = gradient + weight_decay * w
@@ -73,9 +45,21 @@ def adagrad(
         >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 / √(0.1 + 0.5²)
         0.9155
     """
-    return TF1Adagrad(
-        params,
-        lr=lr,
-        initial_accumulator_value=initial_accumulator_value,
-        weight_decay=decay_rate(weight_decay),
-    )
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.01,
+        initial_accumulator_value: Positive = 0.1,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, initial_accumulator_value=initial_accumulator_value, weight_decay=weight_decay)
+
+    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {"sum": group["initial_accumulator_value"]}
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        sums = batch.slots["sum"]
+        torch._foreach_addcmul_(sums, batch.grads, batch.grads)
+        torch._foreach_addcdiv_(batch.weights, batch.grads, torch._foreach_sqrt(sums), -single(group["lr"]))

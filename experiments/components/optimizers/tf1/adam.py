@@ -10,48 +10,8 @@ import torch
 
 from ....registry.arguments import Decay, NonNegative, Positive
 from .. import register_optimizer
-from ..shared.parameter_groups import WeightDecay, decay_rate
+from ..shared.parameter_groups import WeightDecay
 from .rule import Batch, TF1Optimizer, single
-
-
-class TF1Adam(TF1Optimizer):
-    """See `adam` below."""
-
-    decays: ClassVar = ("betas",)
-    sparse_moves_all: ClassVar = True
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        *,
-        lr: Positive = 0.001,
-        betas: tuple[Decay, Decay] = (0.9, 0.999),
-        eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 0.0,
-    ):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
-        return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-
-    def counters(self, group: Mapping[str, Any]) -> dict[str, float]:
-        beta1, beta2 = group["betas"]
-        return {"beta1_power": single(beta1), "beta2_power": single(beta2)}
-
-    def counted(self, group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(single(power * single(beta)) for power, beta in zip(counters, group["betas"], strict=True))
-
-    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
-        beta1, beta2 = map(single, group["betas"])
-        power1, power2 = batch.counters
-        alpha = single(group["lr"]) * math.sqrt(1 - power2) / (1 - power1)
-        means, squares = batch.slots["exp_avg"], batch.slots["exp_avg_sq"]
-        torch._foreach_lerp_(means, batch.grads, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, batch.grads, batch.grads, 1 - beta2)
-        roots = torch._foreach_sqrt(squares)
-        torch._foreach_add_(roots, single(group["eps"]))
-        torch._foreach_addcdiv_(batch.weights, means, roots, -alpha)
 
 
 @register_optimizer(
@@ -61,14 +21,7 @@ class TF1Adam(TF1Optimizer):
     centre_lr=0.01,
     centre_source="best on digits, of a grid by factors of √10: 0.01 with a resnet (170 steps)",
 )
-def adam(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.001,
-    betas: tuple[Decay, Decay] = (0.9, 0.999),
-    eps: NonNegative = 1e-8,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class TF1Adam(TF1Optimizer):
     """Adam as in TensorFlow 1: eps is added to the root before the root is corrected for its start at 0.
 
         g = gradient + weight_decay * w
@@ -98,4 +51,38 @@ def adam(
         >>> round(w.item(), 4)  # √v is √0.001, so this eps halves the step; torch's: 0.9031
         0.95
     """
-    return TF1Adam(params, lr=lr, betas=betas, eps=eps, weight_decay=decay_rate(weight_decay))
+
+    sparse_moves_all: ClassVar = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.001,
+        betas: tuple[Decay, Decay] = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+
+    def counters(self, group: Mapping[str, Any]) -> dict[str, float]:
+        beta1, beta2 = group["betas"]
+        return {"beta1_power": single(beta1), "beta2_power": single(beta2)}
+
+    def counted(self, group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(single(power * single(beta)) for power, beta in zip(counters, group["betas"], strict=True))
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        beta1, beta2 = map(single, group["betas"])
+        power1, power2 = batch.counters
+        alpha = single(group["lr"]) * math.sqrt(1 - power2) / (1 - power1)
+        means, squares = batch.slots["exp_avg"], batch.slots["exp_avg_sq"]
+        torch._foreach_lerp_(means, batch.grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, batch.grads, batch.grads, 1 - beta2)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, single(group["eps"]))
+        torch._foreach_addcdiv_(batch.weights, means, roots, -alpha)

@@ -35,14 +35,50 @@ class DualAveraging(TF1Optimizer):
         return super().step(closure)
 
 
+@register_optimizer(
+    "adagrad_da",
+    source="Duchi, Hazan and Singer, 2011, JMLR 12:2121-2159",
+    centre_lr=0.3,
+    centre_source="best on digits, of a grid by factors of √10: 0.1 with a logistic "
+    "regression (340 steps), 1 with a resnet (170 steps), both at a constant rate",
+)
 class AdagradDA(DualAveraging):
-    """See `adagrad_da` below."""
+    """Adagrad's dual averaging, for sparse linear models: weights from the sums of all gradients and their squares.
+
+        G = G + gradient
+        n = n + gradient²                   n starts at initial_accumulator_value
+        w = -sign(G) * lr * max(|G| - l1 * t, 0) / (√n + l2 * t * lr)        t = 1, 2, …
+
+    The initial weights do not occur: after the first step all weights are at most lr, and where they were counts for
+    nothing. That suits linear models. A deep network collapses to near zero, and optrun warns of it. The weights are a
+    multiple of the rate, so the schedule has to be constant. The rule is TensorFlow 1's AdagradDAOptimizer.
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the scale of the weights; TensorFlow's `learning_rate`, which has no default there.
+        initial_accumulator_value: where the sum of squares starts; TensorFlow's
+            `initial_gradient_squared_accumulator_value`.
+        l1: the L1 penalty's rate, which makes weights exactly 0; TensorFlow's `l1_regularization_strength`.
+        l2: the L2 penalty's rate; TensorFlow's `l2_regularization_strength`.
+
+    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
+    2011; TensorFlow, python/training/adagrad_da.py and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(0.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "adagrad_da", lr=0.1, l1=0.2).step()
+        >>> round(w.item(), 4)  # -0.1 * (0.5 - 0.2) / √(0.1 + 0.5²)
+        -0.0507
+    """
 
     def __init__(
         self,
         params: Iterable[Any],
         *,
-        lr: Positive,
+        lr: Positive = 0.1,
         initial_accumulator_value: Positive = 0.1,
         l1: NonNegative = 0.0,
         l2: NonNegative = 0.0,
@@ -77,51 +113,3 @@ class AdagradDA(DualAveraging):
             torch._foreach_add_(roots, l2 * steps * lr)
         torch._foreach_zero_(batch.weights)
         torch._foreach_addcdiv_(batch.weights, beyond(sums, l1 * steps), roots, -lr)
-
-
-@register_optimizer(
-    "adagrad_da",
-    source="Duchi, Hazan and Singer, 2011, JMLR 12:2121-2159",
-    centre_lr=0.3,
-    centre_source="best on digits, of a grid by factors of √10: 0.1 with a logistic "
-    "regression (340 steps), 1 with a resnet (170 steps), both at a constant rate",
-)
-def adagrad_da(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.1,
-    initial_accumulator_value: Positive = 0.1,
-    l1: NonNegative = 0.0,
-    l2: NonNegative = 0.0,
-) -> torch.optim.Optimizer:
-    """Adagrad's dual averaging, for sparse linear models: weights from the sums of all gradients and their squares.
-
-        G = G + gradient
-        n = n + gradient²                   n starts at initial_accumulator_value
-        w = -sign(G) * lr * max(|G| - l1 * t, 0) / (√n + l2 * t * lr)        t = 1, 2, …
-
-    The initial weights do not occur: after the first step all weights are at most lr, and where they were counts for
-    nothing. That suits linear models. A deep network collapses to near zero, and optrun warns of it. The weights are a
-    multiple of the rate, so the schedule has to be constant. The rule is TensorFlow 1's AdagradDAOptimizer.
-
-    Args:
-        params: the parameters to train, or torch's param groups.
-        lr: the scale of the weights; TensorFlow's `learning_rate`, which has no default there.
-        initial_accumulator_value: where the sum of squares starts; TensorFlow's
-            `initial_gradient_squared_accumulator_value`.
-        l1: the L1 penalty's rate, which makes weights exactly 0; TensorFlow's `l1_regularization_strength`.
-        l2: the L2 penalty's rate; TensorFlow's `l2_regularization_strength`.
-
-    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
-    2011; TensorFlow, python/training/adagrad_da.py and core/kernels/training_ops.cc.
-
-    Example:
-        >>> import torch
-        >>> from optrun.experiments import make_optimizer
-        >>> w = torch.nn.Parameter(torch.tensor(0.0))
-        >>> w.grad = torch.tensor(0.5)
-        >>> make_optimizer([w], "adagrad_da", lr=0.1, l1=0.2).step()
-        >>> round(w.item(), 4)  # -0.1 * (0.5 - 0.2) / √(0.1 + 0.5²)
-        -0.0507
-    """
-    return AdagradDA(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)

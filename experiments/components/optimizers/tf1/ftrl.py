@@ -18,14 +18,57 @@ from .rule import Batch, beyond, single
 NonPositive = Annotated[float, Le(0)]
 
 
+@register_optimizer(
+    "ftrl",
+    source="McMahan et al., 2013, doi:10.1145/2487575.2488200",
+    centre_lr=0.3,
+    centre_source="best on digits, of a grid by factors of √10: 0.1 with a logistic "
+    "regression (340 steps), 1 with a resnet (170 steps), both at a constant rate",
+)
 class Ftrl(DualAveraging):
-    """See `ftrl` below."""
+    """FTRL-Proximal ("follow the regularised leader"), for sparse linear models.
+
+        m = n                               n starts at initial_accumulator_value
+        n = n + gradient²
+        z = z + gradient + 2 * l2_shrinkage * w - (n^p - m^p) / lr * w
+        w = -sign(z) * max(|z| - l1, 0) / (n^p / lr + 2 * l2 + beta / lr)
+
+    with p = -lr_power.
+
+    Without penalties, and at a constant rate, the steps are nearly those of Adagrad, but from other weights: where a
+    weight started counts for little after the first step, and for nothing where its gradient was 0. The weights are a
+    multiple of the rate, so the schedule has to be constant. The rule is TensorFlow 1's FtrlOptimizer.
+
+    Args:
+        params: the parameters to train, or torch's param groups.
+        lr: the scale of the weights, and the step length as in Adagrad; TensorFlow's `learning_rate`.
+        lr_power: how the rate falls with the sum of squares, -0.5 for its root; 0 is a rate that does not fall.
+            TensorFlow's `learning_rate_power`.
+        initial_accumulator_value: where the sum of squares starts.
+        l1: the L1 penalty's rate, which makes weights exactly 0; TensorFlow's `l1_regularization_strength`.
+        l2: the L2 penalty's rate; TensorFlow's `l2_regularization_strength`.
+        l2_shrinkage: the rate of an L2 penalty that acts as if it were in the loss, but leaves the sum of squares
+            alone; TensorFlow's `l2_shrinkage_regularization_strength`.
+        beta: added to the root of the sum of squares, as in the paper; 0 in TensorFlow by default.
+
+    Source: McMahan et al., "Ad click prediction: a view from the trenches", 2013; TensorFlow, python/training/ftrl.py
+    and core/kernels/training_ops.cc.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments import make_optimizer
+        >>> w = torch.nn.Parameter(torch.tensor(0.0))
+        >>> w.grad = torch.tensor(0.5)
+        >>> make_optimizer([w], "ftrl", lr=0.1, l1=0.2).step()
+        >>> round(w.item(), 4)  # -(0.5 - 0.2) / (√(0.1 + 0.5²) / 0.1)
+        -0.0507
+    """
 
     def __init__(
         self,
         params: Iterable[Any],
         *,
-        lr: Positive,
+        lr: Positive = 0.1,
         lr_power: NonPositive = -0.5,
         initial_accumulator_value: NonNegative = 0.1,
         l1: NonNegative = 0.0,
@@ -69,62 +112,3 @@ def _powers(tensors: list[Tensor], power: float) -> Any:
 def _l2(group: Mapping[str, Any], lr: float) -> float:
     """Return the L2 rate with beta's part in it, `l2 + beta / (2 lr)`, each operation in single precision."""
     return single(single(group["l2"]) + single(single(group["beta"]) / (2 * lr)))
-
-
-@register_optimizer(
-    "ftrl",
-    source="McMahan et al., 2013, doi:10.1145/2487575.2488200",
-    centre_lr=0.3,
-    centre_source="best on digits, of a grid by factors of √10: 0.1 with a logistic "
-    "regression (340 steps), 1 with a resnet (170 steps), both at a constant rate",
-)
-def ftrl(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.1,
-    lr_power: NonPositive = -0.5,
-    initial_accumulator_value: NonNegative = 0.1,
-    l1: NonNegative = 0.0,
-    l2: NonNegative = 0.0,
-    l2_shrinkage: NonNegative = 0.0,
-    beta: NonNegative = 0.0,
-) -> torch.optim.Optimizer:
-    """FTRL-Proximal ("follow the regularised leader"), for sparse linear models.
-
-        m = n                               n starts at initial_accumulator_value
-        n = n + gradient²
-        z = z + gradient + 2 * l2_shrinkage * w - (n^p - m^p) / lr * w
-        w = -sign(z) * max(|z| - l1, 0) / (n^p / lr + 2 * l2 + beta / lr)
-
-    with p = -lr_power.
-
-    Without penalties, and at a constant rate, the steps are nearly those of Adagrad, but from other weights: where a
-    weight started counts for little after the first step, and for nothing where its gradient was 0. The weights are a
-    multiple of the rate, so the schedule has to be constant. The rule is TensorFlow 1's FtrlOptimizer.
-
-    Args:
-        params: the parameters to train, or torch's param groups.
-        lr: the scale of the weights, and the step length as in Adagrad; TensorFlow's `learning_rate`.
-        lr_power: how the rate falls with the sum of squares, -0.5 for its root; 0 is a rate that does not fall.
-            TensorFlow's `learning_rate_power`.
-        initial_accumulator_value: where the sum of squares starts.
-        l1: the L1 penalty's rate, which makes weights exactly 0; TensorFlow's `l1_regularization_strength`.
-        l2: the L2 penalty's rate; TensorFlow's `l2_regularization_strength`.
-        l2_shrinkage: the rate of an L2 penalty that acts as if it were in the loss, but leaves the sum of squares
-            alone; TensorFlow's `l2_shrinkage_regularization_strength`.
-        beta: added to the root of the sum of squares, as in the paper; 0 in TensorFlow by default.
-
-    Source: McMahan et al., "Ad click prediction: a view from the trenches", 2013; TensorFlow, python/training/ftrl.py
-    and core/kernels/training_ops.cc.
-
-    Example:
-        >>> import torch
-        >>> from optrun.experiments import make_optimizer
-        >>> w = torch.nn.Parameter(torch.tensor(0.0))
-        >>> w.grad = torch.tensor(0.5)
-        >>> make_optimizer([w], "ftrl", lr=0.1, l1=0.2).step()
-        >>> round(w.item(), 4)  # -(0.5 - 0.2) / (√(0.1 + 0.5²) / 0.1)
-        -0.0507
-    """
-    accumulator = {"lr_power": lr_power, "initial_accumulator_value": initial_accumulator_value, "beta": beta}
-    return Ftrl(params, lr=lr, l1=l1, l2=l2, l2_shrinkage=l2_shrinkage, **accumulator)

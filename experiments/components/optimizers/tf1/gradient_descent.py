@@ -3,55 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
-from ....registry.arguments import Decay, NonNegative, Positive
+from ....registry.arguments import Decay, Positive
 from .. import register_optimizer
-from ..shared.parameter_groups import WeightDecay, decay_rate
+from ..shared.parameter_groups import WeightDecay
 from .rule import Batch, TF1Optimizer, single
-
-
-class TF1GradientDescent(TF1Optimizer):
-    """See `sgd` below."""
-
-    def __init__(self, params: Iterable[Any], *, lr: Positive, weight_decay: NonNegative = 0.0):
-        super().__init__(params, lr=lr, weight_decay=weight_decay)
-
-    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
-        torch._foreach_add_(batch.weights, batch.grads, alpha=-single(group["lr"]))
-
-
-class TF1Momentum(TF1Optimizer):
-    """See `mom` below."""
-
-    decays: ClassVar = ("momentum",)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        *,
-        lr: Positive,
-        momentum: Decay = 0.9,
-        nesterov: bool = False,
-        weight_decay: NonNegative = 0.0,
-    ):
-        super().__init__(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
-        return {"momentum_buffer": 0.0}
-
-    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
-        lr, momentum = single(group["lr"]), single(group["momentum"])
-        sums = batch.slots["momentum_buffer"]
-        torch._foreach_mul_(sums, momentum)
-        torch._foreach_add_(sums, batch.grads)
-        if group["nesterov"]:
-            torch._foreach_add_(batch.weights, batch.grads, alpha=-lr)
-            torch._foreach_add_(batch.weights, sums, alpha=-lr * momentum)
-        else:
-            torch._foreach_add_(batch.weights, sums, alpha=-lr)
 
 
 @register_optimizer(
@@ -61,7 +20,7 @@ class TF1Momentum(TF1Optimizer):
     centre_lr=0.5,
     centre_source="as for the flavor torch: the rule is the same",
 )
-def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0) -> torch.optim.Optimizer:
+class TF1GradientDescent(TF1Optimizer):
     """Gradient descent as in TensorFlow 1: torch's, but for a rate that is rounded to single precision.
 
         g = gradient + weight_decay * w
@@ -83,7 +42,12 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
         >>> round(w.item(), 4)  # 1 - 0.1 * 0.5
         0.95
     """
-    return TF1GradientDescent(params, lr=lr, weight_decay=decay_rate(weight_decay))
+
+    def __init__(self, params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0):
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        torch._foreach_add_(batch.weights, batch.grads, alpha=-single(group["lr"]))
 
 
 @register_optimizer(
@@ -93,14 +57,7 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
     centre_lr=0.1,
     centre_source="as for the flavor torch: the rule is the same",
 )
-def mom(
-    params: Iterable[Any],
-    *,
-    lr: Positive = 0.1,
-    momentum: Decay = 0.9,
-    nesterov: bool = False,
-    weight_decay: WeightDecay = 0.0,
-) -> torch.optim.Optimizer:
+class TF1Momentum(TF1Optimizer):
     """Momentum as in TensorFlow 1: torch's, but for hyperparameters that are rounded to single precision.
 
         g = gradient + weight_decay * w
@@ -126,4 +83,28 @@ def mom(
         >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 + 0.5)
         0.855
     """
-    return TF1Momentum(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay_rate(weight_decay))
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Positive = 0.1,
+        momentum: Decay = 0.9,
+        nesterov: bool = False,
+        weight_decay: WeightDecay = 0.0,
+    ):
+        super().__init__(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+
+    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {"momentum_buffer": 0.0}
+
+    def update(self, group: Mapping[str, Any], batch: Batch) -> None:
+        lr, momentum = single(group["lr"]), single(group["momentum"])
+        sums = batch.slots["momentum_buffer"]
+        torch._foreach_mul_(sums, momentum)
+        torch._foreach_add_(sums, batch.grads)
+        if group["nesterov"]:
+            torch._foreach_add_(batch.weights, batch.grads, alpha=-lr)
+            torch._foreach_add_(batch.weights, sums, alpha=-lr * momentum)
+        else:
+            torch._foreach_add_(batch.weights, sums, alpha=-lr)

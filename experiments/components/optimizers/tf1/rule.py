@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor
 from ....errors import UsageError
 from ....registry import Component
 from ....registry.argument_checks import check_arguments
-from ..shared.foreach import evaluated
+from ....registry.arguments import Decay
+from ..shared.foreach import RuleOptimizer, by_kind, gradients_of
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 _SUPPORTED = (torch.float32, torch.float64, *_LOW_PRECISION)
-Pair = tuple[Tensor, Tensor]  # a parameter and its gradient
 _IN_CACHE = 2**18  # weights that pass through a rule together on a CPU, so that they stay in its cache meanwhile
 
 
@@ -58,7 +59,7 @@ class Batch(NamedTuple):
     counters: tuple[float, ...]
 
 
-class TF1Optimizer(torch.optim.Optimizer):
+class TF1Optimizer(RuleOptimizer):
     """A rule of TensorFlow 1's `tf.train`, with TensorFlow's rounding.
 
     Weights of bfloat16 or float16 are updated in float32, where the rule keeps its slots too, and then rounded. A
@@ -73,46 +74,41 @@ class TF1Optimizer(torch.optim.Optimizer):
         UsageError: a parameter is complex or of another type that has no rule, or a hyperparameter is out of range.
     """
 
-    #: Hyperparameters below 1 that must stay below 1 when they are rounded.
-    decays: ClassVar[tuple[str, ...]] = ()
     #: Whether a sparse gradient moves all rows, as one that is 0 in the others.
     sparse_moves_all: ClassVar[bool] = False
 
-    def __init__(self, params: Iterable[Any], **defaults: Any):
-        super().__init__(params, defaults)
-
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with hyperparameters of their own."""
-        group = {**self.defaults, **param_group}
-        component = Component("optimizer", type(self).__name__, type(self), given=1)
-        known = component.signature.names()
-        check_arguments(component, {key: value for key, value in group.items() if key in known})
-        for key in self.decays:
-            values = group[key] if isinstance(group[key], Sequence) else [group[key]]
-            if any(single(value) >= 1 for value in values):
-                raise UsageError(f"{type(self).__name__}: {key} {group[key]} is 1 in single precision: make it smaller")
+        group, component = {**self.defaults, **param_group}, _component_of(type(self))
+        arguments = [argument for argument in component.signature.arguments if argument.name in group]
+        check_arguments(component, {argument.name: group[argument.name] for argument in arguments})
+        for argument in arguments:
+            values = group[argument.name] if isinstance(group[argument.name], Sequence) else [group[argument.name]]
+            if argument.annotation in (Decay, tuple[Decay, Decay]) and any(single(value) >= 1 for value in values):
+                label = f"{component.name}: {argument.name} {group[argument.name]}"
+                raise UsageError(f"{label} is 1 in single precision: make it smaller")
         super().add_param_group(param_group)
         for parameter in self.param_groups[-1]["params"]:
             if parameter.dtype not in _SUPPORTED:
                 del self.param_groups[-1]
                 known = ", ".join(str(dtype).removeprefix("torch.") for dtype in _SUPPORTED)
-                raise UsageError(
-                    f"{type(self).__name__} has no rule for {parameter.dtype} parameters, only for {known}"
-                )
+                raise UsageError(f"{component.name} has no rule for {parameter.dtype} parameters, only for {known}")
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; `closure`, if given, computes the loss and the gradients first."""
-        loss = evaluated(closure)
-        for group in self.param_groups:
-            dense, sparse = self._with_gradients(group)
-            for (device, _, counters), members in dense.items():
-                for part in _parts(members) if device.type == "cpu" else [members]:
-                    self._move(group, self._batch(group, part, counters))
-                self._count(group, [parameter for parameter, _ in members], counters)
-            for parameter, grad in sparse:
-                self._move_rows(group, parameter, grad)
-        return loss
+    def move(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        names = tuple(self.counters(group))
+        if names or self.slots(group):
+            for weight in weights:
+                if not self.state[weight]:
+                    self._start(group, weight)
+        dense = [weight for weight in weights if weight.grad.layout is torch.strided]  # type: ignore[union-attr]
+        kinds = by_kind(dense, lambda weight: tuple([self.state[weight][name] for name in names]) if names else ())
+        for (device, _, counters), alike in kinds.items():
+            for part in _parts(alike) if device.type == "cpu" else [alike]:
+                self._move(group, self._batch(group, part, counters))
+            self._count(group, alike, counters)
+        for weight in weights:
+            if weight.grad.layout is not torch.strided:  # type: ignore[union-attr]
+                self._move_rows(group, weight, weight.grad)  # type: ignore[arg-type]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` returned, bit for bit."""
@@ -145,28 +141,6 @@ class TF1Optimizer(torch.optim.Optimizer):
 
     # How it is applied.
 
-    def _with_gradients(self, group: Mapping[str, Any]) -> tuple[dict[Any, list[Pair]], list[Pair]]:
-        """Return the dense gradients with their parameters, by what these share to move together, and the sparse."""
-        dense: dict[Any, list[Pair]] = {}
-        sparse: list[Pair] = []
-        names = tuple(self.counters(group))
-        keeps = bool(names or self.slots(group))
-        counters: tuple[float, ...] = ()
-        for parameter in group["params"]:
-            grad = parameter.grad
-            if grad is None:
-                continue
-            if keeps and not self.state[parameter]:
-                self._start(group, parameter)
-            if names:
-                state = self.state[parameter]
-                counters = tuple([state[name] for name in names])
-            if grad.layout is torch.strided:
-                dense.setdefault((parameter.device, parameter.dtype, counters), []).append((parameter, grad))
-            else:
-                sparse.append((parameter, grad))
-        return dense, sparse
-
     def _start(self, group: Mapping[str, Any], parameter: Tensor) -> None:
         state = self.state[parameter]
         dtype = torch.float32 if parameter.dtype in _LOW_PRECISION else parameter.dtype
@@ -175,10 +149,9 @@ class TF1Optimizer(torch.optim.Optimizer):
         for name, value in self.counters(group).items():
             state[name] = value
 
-    def _batch(self, group: Mapping[str, Any], members: Sequence[Pair], counters: tuple[float, ...]) -> Batch:
-        weights, grads = [parameter for parameter, _ in members], [grad for _, grad in members]
-        slots = {name: [self.state[parameter][name] for parameter in weights] for name in self.slots(group)}
-        return Batch(weights, grads, slots, counters)
+    def _batch(self, group: Mapping[str, Any], weights: list[Tensor], counters: tuple[float, ...]) -> Batch:
+        slots = {name: [self.state[weight][name] for weight in weights] for name in self.slots(group)}
+        return Batch(weights, gradients_of(weights), slots, counters)
 
     def _move(self, group: Mapping[str, Any], batch: Batch) -> None:
         weights = batch.weights
@@ -221,14 +194,20 @@ class TF1Optimizer(torch.optim.Optimizer):
         self._count(group, [parameter], counters)
 
 
-def _parts(members: list[Pair]) -> Iterator[list[Pair]]:
+@functools.cache
+def _component_of(rule: type[TF1Optimizer]) -> Component:
+    """Return a rule as a component, whose signature says what its groups may hold."""
+    return Component("optimizer", rule.__name__, rule, given=1)
+
+
+def _parts(weights: list[Tensor]) -> Iterator[list[Tensor]]:
     """Cut a list of tensors into parts that fit the cache; a large tensor is a part of its own."""
-    part: list[Pair] = []
+    part: list[Tensor] = []
     size = 0
-    for parameter, grad in members:
-        if part and size + parameter.numel() > _IN_CACHE:
+    for weight in weights:
+        if part and size + weight.numel() > _IN_CACHE:
             yield part
             part, size = [], 0
-        part.append((parameter, grad))
-        size += parameter.numel()
+        part.append(weight)
+        size += weight.numel()
     yield part
