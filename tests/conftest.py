@@ -1,8 +1,21 @@
-"""What all tests share: one thread, a folder of their own, no settings from outside."""
+"""What all tests share: all cores, one thread each, a folder of their own, no settings from outside."""
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
+
+_MAX_WORKERS = 8  # each takes half a gigabyte
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """Use all cores, but none beside this process's own where a test is named or its output is wanted (`-s`)."""
+    is_one = any("::" in arg for arg in config.args) or config.option.capture == "no"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if is_one else min(cores, _MAX_WORKERS)
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +34,28 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sigint_is_heard():
+    """Hear SIGINT: a job that a script starts with `&` is to ignore it, and so would all that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _workers_are_forked():
+    """Fork the workers of comparisons: new interpreters take seconds, and what they are like the command line tests."""
+    from optrun.experiments.comparison.pool import Pool
+
+    Pool.start_method = "fork"
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Fork from this; it is there once for all tests of a worker."""
+    from .robustness.processes import ForkServer
+
+    started = ForkServer()
+    yield started
+    started.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import Interrupted
 from ..system import signals
@@ -31,12 +31,17 @@ class Pool:
         jobs: how many runs at a time.
         on_event: is told of progress.
         on_finished: is told of each task that ended, before the next event.
+
+    Attributes:
+        start_method: of the processes, a name of `multiprocessing`; torch's own threads do not survive a fork.
     """
+
+    start_method: ClassVar[str] = "spawn"
 
     def __init__(self, root: Path, jobs: int, on_event: OnEvent, on_finished: Callable[[Task], None]):
         self._root, self._jobs, self._on_event, self._on_finished = root, jobs, on_event, on_finished
-        self._context = multiprocessing.get_context("spawn")  # torch's own threads do not survive a fork
-        self._events: Any = self._context.Queue()
+        self._context: Any = multiprocessing.get_context(self.start_method)
+        self._events = self._context.Queue()
         self._stop = self._context.Event()
         self._executor: ProcessPoolExecutor | None = None
 

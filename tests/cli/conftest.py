@@ -1,13 +1,13 @@
-"""Command lines in this process (`optrun`), or as a user has them, in one of their own (`shell`)."""
+"""Command lines in this process (`optrun`), in one of their own (`shell`), or in a new interpreter (`interpreter`)."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from optrun.cli.app import run
+
+from ..robustness import processes
+from ..robustness.processes import Child, ForkServer
 
 TINY = """\
 # A classifier of one layer, trained in an instant.
@@ -71,22 +74,32 @@ def optrun(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Result]
 
 
 @pytest.fixture
-def shell() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Return a function that starts `optrun` as a process of its own."""
-    started = []
+def shell(server: ForkServer) -> Iterator[Callable[..., Child]]:
+    """Return a function that starts `optrun` as a process of its own, its imports done."""
+    with contextlib.ExitStack() as stack:
 
-    def start(*args: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [sys.executable, "-m", "optrun.cli", *args]
-        process = subprocess.Popen(command, env={**os.environ, **(env or {})}, **{**pipes, **options})
-        started.append(process)
-        return process
+        def start(*args: str, env: dict[str, str] | None = None, **streams: int) -> Child:
+            process = server.optrun(*args, folder=Path.cwd(), variables=env, **streams)
+            stack.callback(process.close)
+            stack.callback(process.kill)
+            return process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        yield start
+
+
+@pytest.fixture
+def interpreter() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Return a function that starts `optrun` in a new interpreter; this takes seconds."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*args: str, env: dict[str, str] | None = None, **streams: int) -> subprocess.Popen[bytes]:
+            process = processes.start(
+                [*processes.OPTRUN, *args], Path.cwd(), env={**os.environ, **(env or {})}, **streams
+            )
+            stack.callback(processes.kill, process)
+            return process
+
+        yield start
 
 
 OTHER = TINY.replace("sgd, lr: 0.1", "adam, lr: 0.01")
@@ -100,25 +113,15 @@ def other(folder: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def compared_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def compared_folder(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """Run one small comparison, once: 3 rates on 2 seeds, then 3 seeds, of two entries."""
     place = tmp_path_factory.mktemp("compared")
     (place / "tiny.yaml").write_text(TINY)
     (place / "other.yaml").write_text(OTHER)
-    kept = {name: value for name, value in os.environ.items() if name not in _VARIABLES and name[:7] != "OPTRUN_"}
-    args = ["compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3"]
-    done = subprocess.run(
-        [sys.executable, "-m", "optrun.cli", *args],
-        cwd=place,
-        env={**kept, "PYTHONUTF8": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return place, Result(done.returncode, done.stdout, done.stderr)
+    done = server.optrun("compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3", folder=place)
+    out, err = (stream.decode() for stream in done.communicate())
+    assert done.returncode == 0, err
+    return place, Result(done.returncode, out, err)
 
 
 @pytest.fixture

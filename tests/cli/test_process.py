@@ -106,8 +106,8 @@ def test_a_second_sigint_does_not_wait(shell, folder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see that the handler is there")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_during_the_imports_ends_at_once(shell, signum, code):
-    process = shell("train", "tiny.yaml", LONG)
+def test_a_signal_during_the_imports_ends_at_once(interpreter, signum, code):
+    process = interpreter("train", "tiny.yaml", LONG)
 
     def handles_sigterm() -> bool:
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -122,9 +122,9 @@ def test_a_signal_during_the_imports_ends_at_once(shell, signum, code):
     assert not Path("runs").exists()
 
 
-def test_a_pipe_gets_plain_lines_whatever_the_environment_says(shell):
+def test_a_pipe_gets_plain_lines_whatever_the_environment_says(interpreter):
     env = {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm"}
-    process = shell("train", "tiny.yaml", env={**env, "PYTHONIOENCODING": "ascii"})
+    process = interpreter("train", "tiny.yaml", env={**env, "PYTHONIOENCODING": "ascii"})
     out, err = process.communicate(timeout=WAIT_SECS)
     assert process.returncode == 0, err
     assert control_codes(out + err) == []
@@ -143,12 +143,12 @@ def test_training_imports_no_more_than_it_uses():
     assert done.returncode == 0, done.stderr
 
 
-def test_what_ascii_does_not_have_is_spelt_out(shell):
-    process = shell("describe", "adam", env={"PYTHONIOENCODING": "ascii:strict"})
+def test_what_ascii_does_not_have_is_spelt_out(interpreter):
+    process = interpreter("describe", "adam", env={"PYTHONIOENCODING": "ascii:strict"})
     out, err = process.communicate(timeout=WAIT_SECS)
     assert process.returncode == 0, err
     assert b"sqrt(v / (1 - beta2^t))" in out
-    as_json = shell("describe", "adam", "--json", env={"PYTHONIOENCODING": "ascii:strict"})
+    as_json = interpreter("describe", "adam", "--json", env={"PYTHONIOENCODING": "ascii:strict"})
     assert "√" in json.loads(as_json.communicate(timeout=WAIT_SECS)[0])["text"]
 
 
@@ -187,8 +187,8 @@ def closed_reader() -> int:
     return writer
 
 
-def test_a_list_that_nobody_reads_ends_with_141(shell):
-    process = shell("list", stdout=closed_reader())
+def test_a_list_that_nobody_reads_ends_with_141(interpreter):
+    process = interpreter("list", stdout=closed_reader())
     _, err = process.communicate(timeout=WAIT_SECS)
     assert process.returncode == 141
     assert err == b""
@@ -213,9 +213,9 @@ def test_closed_streams_harm_nothing(folder):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_stdout_is_an_io_error(shell):
+def test_a_full_disk_behind_stdout_is_an_io_error(interpreter):
     with open("/dev/full", "wb") as full:
-        process = shell("list", "presets", stdout=full)
+        process = interpreter("list", "presets", stdout=full)
         _, err = process.communicate(timeout=WAIT_SECS)
     assert process.returncode == 74
     assert b"No space left" in err

@@ -1,4 +1,4 @@
-"""One warm server for all tests of this folder that fork their cases."""
+"""What the tests of this folder share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
-from .processes import ForkServer
-
-
-@pytest.fixture(scope="session")
-def server():
-    """Fork from this."""
-    started = ForkServer()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="session")

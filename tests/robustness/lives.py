@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from optrun.cli import app
+from optrun.cli import app, main
 from optrun.experiments import evaluate, train
 from optrun.experiments.comparison import pool
 from optrun.experiments.comparison.compare import compare
@@ -86,7 +85,19 @@ def cli_life(arguments: list[str], root: Path, fault: Fault | None = None) -> No
     sys.exit(app.run(arguments))
 
 
-def together(num: int, arguments: list[str], wait: bool) -> None:
+def main_life(arguments: list[str]) -> None:
+    """Do what `optrun ARGUMENTS` does from the first line of `main()`."""
+    _fork_workers()
+    sys.argv[1:] = arguments
+    main()
+
+
+def _fork_workers() -> None:
+    """Let comparisons fork their workers: a new interpreter takes seconds."""
+    pool.Pool.start_method = "fork"
+
+
+def together(num: int, arguments: Sequence[str]) -> None:
     """Do what `optrun ARGUMENTS` does in so many processes that come at the same moment.
 
     Each leaves its words in the files `out-NUMBER` and `err-NUMBER`, and at its end its exit code in `code-NUMBER`.
@@ -94,10 +105,7 @@ def together(num: int, arguments: list[str], wait: bool) -> None:
     Args:
         num: how many.
         arguments: of each.
-        wait: is handed on to the hook, as the variable WAIT.
     """
-    if wait:
-        os.environ["WAIT"] = "1"
     begin = time.monotonic() + 0.3
     children = []
     for number in range(num):
@@ -108,7 +116,7 @@ def together(num: int, arguments: list[str], wait: bool) -> None:
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * num
 
 
-def _one_of_many(number: int, arguments: list[str], begin: float) -> None:
+def _one_of_many(number: int, arguments: Sequence[str], begin: float) -> None:
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{name}-{number}", os.O_CREAT | os.O_WRONLY), stream)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
@@ -144,8 +152,7 @@ def compare_life(
         whose: calls go wrong: those of the `parent` or of the `worker`.
         dies_during: the kind of event at which the parent is killed, and the worker is not.
     """
-    forking = multiprocessing.get_context("fork")
-    pool.multiprocessing.get_context = lambda kind: forking  # type: ignore[attr-defined] (spawning takes seconds)
+    _fork_workers()
     system = _prepare(None, None)
     real_start = pool.worker.start
 

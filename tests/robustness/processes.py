@@ -11,14 +11,17 @@ import functools
 import os
 import pickle
 import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,28 +96,33 @@ class Case:
 
     Attributes:
         folder: where it runs; None: where this process does.
+        variables: of the environment, over those of this process.
         timeout: seconds until it gets SIGKILL.
         kill_group: whether to kill what it started as well, when it has ended.
         max_memory: bytes of address space; None: no limit.
+        streams: descriptors of stdin, stdout and stderr; None: nothing to read, and the words go into the outcome.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
-    arguments: dict[str, Any] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 120.0
     kill_group: bool = True
     max_memory: int | None = None
+    streams: Sequence[int] | None = None
 
 
-def fork(case: Case) -> Outcome:
-    """Do a case in a child of this process."""
+def fork(case: Case, began: Callable[[int], None] = lambda pid: None) -> Outcome:
+    """Do a case in a child of this process; `began` is called with its number when it is there."""
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as result, tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as result, tempfile.TemporaryFile() as output, open(os.devnull) as nothing:
         pid = os.fork()
         if pid == 0:
-            _child(case, result, output)
+            _child(case, result, case.streams or (nothing.fileno(), output.fileno(), output.fileno()))
+        began(pid)
         code, timed_out = _wait(pid, case.timeout)
         if case.kill_group:
             with contextlib.suppress(ProcessLookupError):
@@ -124,21 +132,23 @@ def fork(case: Case) -> Outcome:
     return Outcome(code, found, error, said, timed_out)
 
 
-def _child(case: Case, result: IO[bytes], output: IO[bytes]) -> None:
+def _child(case: Case, result: IO[bytes], streams: Sequence[int]) -> None:
     code = 99
     try:
         os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for stream in (1, 2):
-            os.dup2(output.fileno(), stream)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        for stream in {*streams} - {0, 1, 2}:
+            os.close(stream)
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (closed with the process)
         sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+        os.environ.update(case.variables)
         if case.folder is not None:
             os.chdir(case.folder)
         if case.max_memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (case.max_memory, case.max_memory))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _answer(result, case.function(*case.args, **(case.arguments or {})), None)
+        _answer(result, case.function(*case.args, **case.arguments), None)
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
@@ -148,8 +158,9 @@ def _child(case: Case, result: IO[bytes], output: IO[bytes]) -> None:
         with contextlib.suppress(Exception):
             _answer(result, None, error)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         os._exit(code)
 
 
@@ -177,57 +188,6 @@ def _content(file: IO[bytes]) -> bytes:
     return file.read()
 
 
-class ForkServer:
-    """A process that forks one child after another, when all is imported and nothing patched."""
-
-    def __init__(self) -> None:
-        self._process = start(
-            [sys.executable, "-m", f"{__package__}.forkserver"],
-            cwd=ROOT,
-            env={**environment(), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
-            stdin=subprocess.PIPE,
-            stderr=None,
-        )
-
-    def begin(self, function: Callable[..., Any], *, folder: Path, **options: Any) -> Callable[[], Outcome]:
-        """Start a case; return a function that waits for its end. Until then the server does nothing else.
-
-        Args:
-            function: of a module that can be imported; its arguments and its result can be pickled.
-            folder: where it runs.
-            options: those of `Case`, `kill_after` for seconds until it gets SIGKILL, which is no failure; all others
-                are the function's arguments.
-        """
-        kill_after = options.pop("kill_after", None)
-        own = {name: options.pop(name) for name in ("timeout", "kill_group", "max_memory") if name in options}
-        case = Case(function, (), options, folder, **own)
-        if kill_after is not None:
-            case = replace(case, timeout=kill_after)
-        assert self._process.stdin
-        pickle.dump(case, self._process.stdin)
-        self._process.stdin.flush()
-
-        def end() -> Outcome:
-            assert self._process.stdout
-            outcome = pickle.load(self._process.stdout)
-            late = outcome.timed_out and kill_after is None
-            assert not late, f"{function.__name__}: no end after {case.timeout} s: {outcome.output}"
-            return outcome
-
-        return end
-
-    def run(self, function: Callable[..., Any], *, folder: Path, **options: Any) -> Outcome:
-        """Do a case to its end; see `begin`."""
-        return self.begin(function, folder=folder, **options)()
-
-    def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=30)
-
-
 def forked(function: Callable[..., Any], *args: Any) -> Any:
     """Return what `function(*args)` returns in a child of the test's own process, or raise what it raises."""
     _train_once()
@@ -245,3 +205,151 @@ def _train_once() -> None:
     from . import lives
 
     lives.warm_up()
+
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+
+
+class Child:
+    """A child of the fork server, with the methods of `subprocess.Popen` that tests use.
+
+    Attributes:
+        pid: its number.
+        stdout, stderr: the pipes to read from, where there are.
+    """
+
+    def __init__(self, status: IO[bytes], pipes: Mapping[str, IO[bytes]]):
+        self._status, self._outcome = status, None
+        self.stdout, self.stderr = pipes.get("stdout"), pipes.get("stderr")
+        self.pid: int = pickle.load(status)
+
+    @property
+    def returncode(self) -> int | None:
+        return None if self._outcome is None else self._outcome.code
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.outcome(0)
+        return self.returncode
+
+    def wait(self, timeout: float = WAIT_SECS) -> int:
+        return self.outcome(timeout).code
+
+    def outcome(self, timeout: float = WAIT_SECS) -> Outcome:
+        """Wait for the end."""
+        if self._outcome is None:
+            if not select.select([self._status], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            self._outcome = pickle.load(self._status)
+            self._status.close()
+        return self._outcome
+
+    def communicate(self, timeout: float = WAIT_SECS) -> tuple[bytes, bytes]:
+        """Read both pipes to their ends, and wait."""
+        pipes = [self.stdout, self.stderr]
+        with ThreadPoolExecutor(2) as threads:
+            reads = [threads.submit(pipe.read) if pipe and not pipe.closed else None for pipe in pipes]
+            try:
+                found = [read.result(timeout) if read else b"" for read in reads]
+            except TimeoutError:
+                self.kill()  # so that the threads come to an end
+                raise
+        self.close()
+        self.outcome(timeout)
+        return found[0], found[1]
+
+    def send_signal(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        """End it, and close what is open."""
+        if self.poll() is None:
+            self.send_signal(signal.SIGKILL)
+            self.wait()
+
+    def close(self) -> None:
+        for pipe in (self.stdout, self.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+class ForkServer:
+    """A process that forks children when all is imported and nothing patched, as many at a time as are wanted."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = start(
+                [sys.executable, "-m", f"{__package__}.forkserver", str(theirs.fileno())],
+                ROOT,
+                env={**environment(), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
+                stdout=None,
+                stderr=None,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def begin(self, case: Case, pipes: Mapping[str, IO[bytes]] | None = None) -> Child:
+        """Start a case.
+
+        Args:
+            case: its function is one of a module that can be imported.
+            pipes: the ends from which to read what comes through its streams.
+        """
+        reader, writer = os.pipe()
+        with tempfile.TemporaryFile() as order:
+            order.write(pickle.dumps(case))
+            order.seek(0)
+            socket.send_fds(self._socket, [b"."], [order.fileno(), writer, *(case.streams or ())])
+        os.close(writer)
+        return Child(os.fdopen(reader, "rb", buffering=0), pipes or {})
+
+    def run(self, function: Callable[..., Any], *, folder: Path, **options: Any) -> Outcome:
+        """Do a case to its end.
+
+        Args:
+            function: of a module that can be imported; its arguments and its result can be pickled.
+            folder: where it runs.
+            options: those of `Case`, `kill_after` for seconds until it gets SIGKILL, which is no failure; all others
+                are the function's arguments.
+        """
+        kill_after = options.pop("kill_after", None)
+        own = {name: options.pop(name) for name in ("timeout", "kill_group", "max_memory") if name in options}
+        case = Case(function, (), options, folder, **own)
+        if kill_after is not None:
+            case = replace(case, timeout=kill_after)
+        outcome = self.begin(case).outcome(case.timeout + WAIT_SECS)
+        late = outcome.timed_out and kill_after is None
+        assert not late, f"{function.__name__}: no end after {case.timeout} s: {outcome.output}"
+        return outcome
+
+    def optrun(self, *args: str, folder: Path, variables: Mapping[str, str] | None = None, **streams: int) -> Child:
+        """Start what `optrun ARGS` does from the first line of `main()`, imports done.
+
+        Args:
+            folder: where it runs.
+            variables: of the environment.
+            streams: descriptors for `stdout` and `stderr` in place of pipes.
+        """
+        from . import lives
+
+        pipes, numbers = {}, dict(streams)
+        with contextlib.ExitStack() as stack:
+            for name in ("stdout", "stderr"):
+                if name not in streams:
+                    reader, numbers[name] = os.pipe()
+                    stack.callback(os.close, numbers[name])
+                    pipes[name] = os.fdopen(reader, "rb")
+            nothing = stack.enter_context(open(os.devnull))
+            case = Case(
+                lives.main_life,
+                (list(args),),
+                folder=folder,
+                variables=variables or {},
+                timeout=WAIT_SECS,
+                streams=(nothing.fileno(), numbers["stdout"], numbers["stderr"]),
+            )
+            return self.begin(case, pipes)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait(timeout=30)

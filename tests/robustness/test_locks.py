@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from . import lives
-from .processes import WAIT_SECS, ForkServer, Outcome
+from .processes import WAIT_SECS, Case, Child, ForkServer
 from .sweep import rows_of, weights_of
 
 NUM_PROCESSES = 20
@@ -44,10 +44,9 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def start_together(server: ForkServer, folder: Path, *args: str, wait: bool) -> Callable[[], Outcome]:
-    return server.begin(
-        lives.together, folder=folder, timeout=WAIT_SECS, num=NUM_PROCESSES, arguments=list(args), wait=wait
-    )
+def start_together(server: ForkServer, folder: Path, *args: str, **variables: str) -> Child:
+    case = Case(lives.together, (NUM_PROCESSES, args), folder=folder, variables=variables, timeout=WAIT_SECS)
+    return server.begin(case)
 
 
 def codes_in(folder: Path) -> dict[int, int]:
@@ -56,10 +55,10 @@ def codes_in(folder: Path) -> dict[int, int]:
     return {number: int(text) for number, text in found.items() if text}
 
 
-def wait_until(condition: Callable[[], Any], folder: Path) -> None:
+def wait_until(condition: Callable[[], Any], starter: Child) -> None:
     deadline = time.monotonic() + WAIT_SECS
     while not condition():
-        assert len(codes_in(folder)) < NUM_PROCESSES, "the processes have ended"
+        assert starter.poll() is None, "the processes have ended"
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.05)
 
@@ -70,18 +69,17 @@ def content_of(run_dir: Path) -> dict[str, bytes]:
 
 def contend(server: ForkServer, folder: Path, *args: str) -> None:
     """Let twenty processes want the same run directory: one waits in it for the end of all the others."""
-    end = start_together(server, folder, *args, wait=True)
+    starter = start_together(server, folder, *args, WAIT="1")
     run_dir = folder / "runs/same"
     try:
-        wait_until(lambda: list(folder.glob("trains-*")), folder)
-        wait_until(lambda: len(codes_in(folder)) >= NUM_PROCESSES // 2, folder)
+        wait_until(lambda: list(folder.glob("trains-*")), starter)
+        wait_until(lambda: len(codes_in(folder)) >= NUM_PROCESSES // 2, starter)
         before = content_of(run_dir)
-        wait_until(lambda: len(codes_in(folder)) == NUM_PROCESSES - 1, folder)
+        wait_until(lambda: len(codes_in(folder)) == NUM_PROCESSES - 1, starter)
         assert content_of(run_dir) == before  # the one that trains waits: whatever changed, another one did
     finally:
         (folder / "go").touch()
-        ended = end()
-    assert ended.code == 0, ended.output
+        assert starter.wait() == 0, starter.outcome().output
     assert len(list(folder.glob("trains-*"))) == 1
     (holder,) = list(folder.glob("trains-*"))
     codes = codes_in(folder)
@@ -126,8 +124,8 @@ def test_of_twenty_that_resume_one_does(server, tmp_path, undisturbed):
 @pytest.mark.slow
 def test_twenty_runs_without_a_name_get_twenty_folders(server, tmp_path, undisturbed):
     folder = make_folder(tmp_path / "a")
-    ended = start_together(server, folder, "train", "same.yaml", "-q", wait=False)()
-    assert ended.code == 0, ended.output
+    starter = start_together(server, folder, "train", "same.yaml", "-q")
+    assert starter.wait() == 0, starter.outcome().output
     assert set(codes_in(folder).values()) == {0}
     names = sorted(path.name for path in (folder / "runs").iterdir())
     assert names == [f"same-{number:04d}" for number in range(1, NUM_PROCESSES + 1)]
