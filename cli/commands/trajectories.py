@@ -1,4 +1,4 @@
-"""`optrun trajectories`: optimizers on their way over a function of two numbers."""
+"""`optrun trajectories`: the trajectories of optimizers over a function of two numbers."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def _drawing(output: str, frames: int | None) -> Callable[[Scene], list[str]]:
 
 
 def _scene(done: Race, view: tuple[float, float, float, float]) -> Scene:
-    from ...experiments.report.figures.surfaces import Scene, Way
+    from ...experiments.report.figures.surfaces import Scene, Track
 
-    steps = max(way.steps for way in done.trajectories)
-    ways = [Way(way.label, way.points, way.outcome == "diverged") for way in done.trajectories]
-    return Scene(*done.surface(view), minima=done.minima, ways=ways, title=f"{done.function}, {steps} steps")
+    steps = max(each.steps for each in done.trajectories)
+    tracks = [Track(each.label, each.points, each.outcome == "diverged") for each in done.trajectories]
+    return Scene(*done.surface(view), minima=done.minima, tracks=tracks, title=f"{done.function}, {steps} steps")
 
 
 def _table(done: Race) -> list[str]:
@@ -102,10 +102,10 @@ def _table(done: Race) -> list[str]:
     from ..terminal.console import table
 
     rows = [["optimizer", "lr", "steps", "value", "distance", ""]]
-    for way in done.trajectories:
-        ends = [number(float(way.values[-1])), number(way.distance)]
-        outcome = "" if way.outcome == "done" else way.outcome
-        rows.append([way.label, number(way.lr), str(way.steps), *ends, outcome])
+    for each in done.trajectories:
+        ends = [number(float(each.values[-1])), number(each.distance)]
+        outcome = "" if each.outcome == "done" else each.outcome
+        rows.append([each.label, number(each.lr), str(each.steps), *ends, outcome])
     lines = table(rows, right=(1, 2, 3, 4))
     if done.minimum is not None:
         places = listing([f"({', '.join(f'{round(at, 6) + 0.0:.4g}' for at in point)})" for point in done.minima])
@@ -114,20 +114,20 @@ def _table(done: Race) -> list[str]:
 
 
 def _document(done: Race, view: tuple[float, float, float, float] | None) -> dict[str, Any]:
-    ways = [
+    trajectories = [
         {
-            "name": way.name,
-            "optimizer": way.optimizer,
-            "settings": list(way.settings),
-            "lr": way.lr,
-            "steps": way.steps,
-            "outcome": way.outcome,
-            "value": float(way.values[-1]),
-            "distance": way.distance,
-            "points": way.points.tolist(),
-            "values": way.values.tolist(),
+            "name": each.name,
+            "optimizer": each.optimizer,
+            "settings": list(each.settings),
+            "lr": each.lr,
+            "steps": each.steps,
+            "outcome": each.outcome,
+            "value": float(each.values[-1]),
+            "distance": each.distance,
+            "points": each.points.tolist(),
+            "values": each.values.tolist(),
         }
-        for way in done.trajectories
+        for each in done.trajectories
     ]
     facts = {"function": done.function, "minima": done.minima, "minimum": done.minimum}
-    return {**facts, "view": view or done.view(), "trajectories": ways}
+    return {**facts, "view": view or done.view(), "trajectories": trajectories}

@@ -21,7 +21,7 @@ def facts_of(found: Any, alone: bool) -> dict[str, Any]:
         alone: whether to leave out the comparison with the other flavors of its name.
     """
     from ...experiments.errors import UsageError
-    from ...experiments.studies.optimizer_probe import kept_state, parting
+    from ...experiments.studies.optimizer_probe import flavor_differences, kept_state
 
     facts: dict[str, Any] = {}
     try:
@@ -40,7 +40,7 @@ def facts_of(found: Any, alone: bool) -> dict[str, Any]:
             }
             for flavor, variant in found.variants.items()
         }
-        facts["probe"] = parting(found)
+        facts["probe"] = flavor_differences(found)
     return facts
 
 

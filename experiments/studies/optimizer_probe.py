@@ -1,4 +1,4 @@
-"""What an optimizer does, found by trying it: the state that it keeps, and how far the flavors of a name part."""
+"""What an optimizer does, found by trying it: the state that it keeps, and how far apart the flavors of a name end."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def _note(optimizer: torch.optim.Optimizer) -> None:
         optimizer.state.default_factory = _Noting
 
 
-def parting(component: Component) -> dict[str, Any]:
-    """Measure how far the flavors of a name part in five steps, by equal gradients and at an equal rate.
+def flavor_differences(component: Component) -> dict[str, Any]:
+    """Measure how far apart the flavors of a name are after five steps, by equal gradients and at an equal rate.
 
     Returns:
         `steps`, `lr`, `reference` (the flavor that the others are measured against), `own_defaults` (the largest

@@ -1,4 +1,4 @@
-"""The ways of optimizers over a function of two numbers: each is a run in a session, with its weights noted."""
+"""The trajectories of optimizers over a function of two numbers: each is a run in a session, with its weights noted."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Race:
     picture: Picture
 
     def view(self) -> View:
-        """Return the part of the plane to show; by default what holds the minima and the ways that did not diverge."""
+        """Return the part of the plane to show; by default what holds minima and finite trajectories."""
         if self.picture.view is not None:
             return self.picture.view
-        ways = [way.points if way.outcome == "done" else way.points[:1] for way in self.trajectories]
-        points = np.concatenate([*ways, np.asarray(self.minima).reshape(-1, 2)])
+        paths = [each.points if each.outcome == "done" else each.points[:1] for each in self.trajectories]
+        points = np.concatenate([*paths, np.asarray(self.minima).reshape(-1, 2)])
         low, high = points.min(axis=0), points.max(axis=0)
         room = 0.15 * np.maximum(high - low, 1e-3)
         (left, bottom), (right, top) = (low - room).tolist(), (high + room).tolist()
@@ -98,7 +98,7 @@ class Race:
         return x, y, self.value(np.stack(np.meshgrid(x, y), axis=-1))
 
 
-class WayHook(Hook):
+class TrajectoryHook(Hook):
     """Note where the weights are, from the start on."""
 
     def __init__(self):
@@ -142,7 +142,7 @@ def race(
     names = _numbered(optimizers)
     wanted = picture.model if start is None else {**picture.model, "start": [float(number) for number in start]}
     model: nn.Module | None = None
-    ways = []
+    trajectories = []
     for name, optimizer in zip(names, optimizers, strict=True):
         rate = picture.rates.get(optimizer) or _centre(optimizer)
         plain = {
@@ -157,18 +157,18 @@ def race(
         }
         config = configuration.load(plain, [*shared, *own.get(name, [])], registries=REGISTRIES)
         label = _label(name, optimizer, own.get(name, [])) if optimizers.count(optimizer) > 1 else name
-        way, model = _run(name, label, config, own.get(name, []))
-        ways.append(way)
+        trajectory, model = _run(name, label, config, own.get(name, []))
+        trajectories.append(trajectory)
     if model is None:
         raise UsageError("a race needs an optimizer")
     minima, minimum = getattr(model, "minima", ()), getattr(model, "minimum", None)
-    return Race(function, minima, minimum, tuple(ways), _values_of(model), picture)
+    return Race(function, minima, minimum, tuple(trajectories), _values_of(model), picture)
 
 
 def _run(name: str, label: str, config: Config, settings: Sequence[str]) -> tuple[Trajectory, nn.Module]:
-    """Train, and note the way."""
+    """Train, and note where the weights go."""
     experiment = build(config)
-    model, gate, hook = experiment.model, experiment.train_op.gate, WayHook()
+    model, gate, hook = experiment.model, experiment.train_op.gate, TrajectoryHook()
     with located(config, "model"):
         _check_function(config.model.name, model)
     value = _values_of(model)
@@ -181,7 +181,7 @@ def _run(name: str, label: str, config: Config, settings: Sequence[str]) -> tupl
     points = np.asarray(hook.points)
     minima = np.asarray(getattr(model, "minima", ())).reshape(-1, 2)
     distances = np.linalg.norm(minima - points[-1], axis=1)
-    way = Trajectory(
+    trajectory = Trajectory(
         name=name,
         optimizer=config.optimizer.name,
         label=label,
@@ -192,7 +192,7 @@ def _run(name: str, label: str, config: Config, settings: Sequence[str]) -> tupl
         outcome=session.outcome or "failed",
         distance=float(distances.min()) if len(distances) else None,
     )
-    return way, model
+    return trajectory, model
 
 
 def _values_of(model: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

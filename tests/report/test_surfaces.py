@@ -1,4 +1,4 @@
-"""Pictures of ways over a surface: what is in them, what is at their edge, the same bytes from the same scene."""
+"""Pictures of tracks over a surface: what is in them, what is at their edge, the same bytes from the same scene."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import pytest
 from optrun.experiments.errors import UsageError
 from optrun.experiments.report.figures import surfaces
 from optrun.experiments.report.figures.animations import animation, frame_files
-from optrun.experiments.report.figures.surfaces import Scene, Way, check_output, moments, surface_figure
+from optrun.experiments.report.figures.surfaces import Scene, Track, check_output, moments, surface_figure
 
 
-def scene(*ways: Way, steep: bool = False) -> Scene:
+def scene(*tracks: Track, steep: bool = False) -> Scene:
     x, y = np.linspace(-1, 1, 30), np.linspace(-2, 2, 40)
     z = x**2 + y[:, None] ** 2
-    ways = ways or (Way("one", np.array([[0.9, 1.9], [0.5, 1.0], [0.1, 0.2]])),)
-    return Scene(x, y, np.expm1(6 * z) if steep else z, [(0.0, 0.0)], ways, "bowl")
+    tracks = tracks or (Track("one", np.array([[0.9, 1.9], [0.5, 1.0], [0.1, 0.2]])),)
+    return Scene(x, y, np.expm1(6 * z) if steep else z, [(0.0, 0.0)], tracks, "bowl")
 
 
-def straight(label: str, end: tuple[float, float], steps: int = 10, diverged: bool = False) -> Way:
-    return Way(label, np.linspace((0.5, 1.0), end, steps + 1), diverged)
+def straight(label: str, end: tuple[float, float], steps: int = 10, diverged: bool = False) -> Track:
+    return Track(label, np.linspace((0.5, 1.0), end, steps + 1), diverged)
 
 
 def images_of(path: Path) -> list[np.ndarray]:
@@ -44,8 +44,8 @@ def test_the_same_scene_gives_the_same_bytes(suffix: str, tmp_path: Path) -> Non
 
 
 def test_a_picture_names_every_way_and_what_became_of_it(tmp_path: Path) -> None:
-    ways = [straight("a", (0.1, 0.1)), straight("b", (9.0, 9.0), diverged=True), straight("c", (1.5, 0.0))]
-    text = surface_figure(scene(*ways), tmp_path / "x.svg").read_text()
+    tracks = [straight("a", (0.1, 0.1)), straight("b", (9.0, 9.0), diverged=True), straight("c", (1.5, 0.0))]
+    text = surface_figure(scene(*tracks), tmp_path / "x.svg").read_text()
     names = re.findall(r">([^<>]+)</text>", text)
     assert names[-5:] == ["a", "b (diverged)", "c (out of view)", "start", "minimum"]
     assert "bowl" in names
@@ -59,17 +59,17 @@ def test_every_way_has_a_colour_or_a_dash_and_a_mark_of_its_own() -> None:
 
 def test_a_diverged_way_ends_at_the_first_step_outside() -> None:
     points = np.array([[0.5, 1.0], [0.9, 1.0], [-3.0, 1.0], [0.0, 1e30]])
-    drawn = surfaces.drawn_points(Way("a", points, diverged=True), scene())
+    drawn = surfaces.drawn_points(Track("a", points, diverged=True), scene())
     assert drawn.tolist() == points[:3].tolist()
     assert surfaces._exit(drawn, scene()) == pytest.approx([-1.0, 1.0])
 
 
 def test_a_way_may_leave_and_come_back_but_is_never_drawn_far_away() -> None:
     points = np.array([[0.5, 1.0], [-3.0, 1.0], [0.0, 0.5], [1e30, 0.5], [0.0, 0.0]])
-    drawn = surfaces.drawn_points(Way("a", points), scene())
+    drawn = surfaces.drawn_points(Track("a", points), scene())
     assert drawn[:3].tolist() == points[:3].tolist()
     assert drawn[3:].tolist() == [[20.0, 0.5]]
-    assert np.abs(surfaces.drawn_points(Way("a", np.full((2, 2), 1e30)), scene())).max() <= 40.0
+    assert np.abs(surfaces.drawn_points(Track("a", np.full((2, 2), 1e30)), scene())).max() <= 40.0
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from .surfaces import (
     MARKERS,
     WIDTH,
     Scene,
-    Way,
+    Track,
     draw_ground,
     drawn_points,
     legend_signs,
@@ -45,7 +45,7 @@ def frame_files(scene: Scene, folder: str | Path, frames: int = 24) -> list[Path
 def animation(scene: Scene, path: str | Path, frames: int = 60) -> Path:
     """Write an animated GIF that begins anew when it has ended."""
     images = list(_images(scene, frames))
-    colors = [look_of(index)["color"] for index in range(len(scene.ways))]
+    colors = [look_of(index)["color"] for index in range(len(scene.tracks))]
     palette = _palette(images[-1], ["#ffffff", *colors])
     first, *rest = [image.quantize(palette=palette, dither=0) for image in images]
     secs = [_FRAME_SECS] * (len(images) - 1) + [_LAST_SECS]
@@ -55,7 +55,7 @@ def animation(scene: Scene, path: str | Path, frames: int = 60) -> Path:
 
 
 def _images(scene: Scene, frames: int) -> Iterator[Any]:
-    """Yield the frames as images; the surface is drawn once, and the ways anew on a copy of it."""
+    """Yield the frames as images; the surface is drawn once, and the tracks anew on a copy of it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
@@ -67,7 +67,7 @@ def _images(scene: Scene, frames: int) -> Iterator[Any]:
         draw_ground(axes, scene, line=0.15)
         axes.set_title(scene.title, loc="left")
         title = axes.set_title("", loc="right")
-        show = [_mover(axes, scene, way, index) for index, way in enumerate(scene.ways)]
+        show = [_mover(axes, scene, track, index) for index, track in enumerate(scene.tracks)]
         figure.legend(
             handles=[*(line for line, _ in show), *legend_signs(scene)], loc="outside right upper", **LEGEND_STYLE
         )
@@ -83,11 +83,11 @@ def _images(scene: Scene, frames: int) -> Iterator[Any]:
             yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _mover(axes: Axes, scene: Scene, way: Way, index: int) -> tuple[Any, Callable[[int], None]]:
-    """Return a line for the legend, and a function that draws the way up to a step."""
+def _mover(axes: Axes, scene: Scene, track: Track, index: int) -> tuple[Any, Callable[[int], None]]:
+    """Return a line for the legend, and a function that draws the track up to a step."""
     from matplotlib.lines import Line2D
 
-    points, look, marker = drawn_points(way, scene), look_of(index), MARKERS[index % len(MARKERS)]
+    points, look, marker = drawn_points(track, scene), look_of(index), MARKERS[index % len(MARKERS)]
     (line,) = axes.plot([], [], animated=True, **look)
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     (head,) = axes.plot([], [], marker, markersize=7, color=look["color"], animated=True, zorder=5, **edge)
@@ -98,7 +98,7 @@ def _mover(axes: Axes, scene: Scene, way: Way, index: int) -> tuple[Any, Callabl
         axes.draw_artist(line)
         axes.draw_artist(head)
 
-    return Line2D([], [], marker=marker, markersize=5, label=scene.name(way), **look), move
+    return Line2D([], [], marker=marker, markersize=5, label=scene.name(track), **look), move
 
 
 def _palette(image: Any, colors: Sequence[str]) -> Any:

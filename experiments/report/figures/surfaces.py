@@ -1,4 +1,4 @@
-"""Ways over a surface: level lines and the ways of optimizers, as one picture or a strip of moments."""
+"""Tracks over a surface: level lines and the tracks of optimizers, as one picture or a strip of moments."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ANIMATION = ".gif"
 WIDTH, HEIGHT = 5.6, 3.6  # inches
 _PANEL = 1.76  # inches, of a strip
 MARKERS = "os^Dvp<>hPX"
-_TICKS = 8  # marks along a way, at equal numbers of steps: where they are far apart, the optimizer is fast
+_TICKS = 8  # marks along a track, at equal numbers of steps: where they are far apart, the optimizer is fast
 _FAR = 20.0  # half widths of the picture from its centre: nothing is drawn farther out
 LEGEND_STYLE: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "borderaxespad": 0.2, "columnspacing": 1.2}
 
 
 @dataclass(frozen=True)
-class Way:
-    """One optimizer's way.
+class Track:
+    """One optimizer's trajectory, as it is drawn.
 
     Args:
         label: its name.
@@ -43,13 +43,13 @@ class Way:
 
 @dataclass(frozen=True)
 class Scene:
-    """A surface and the ways over it.
+    """A surface and the tracks over it.
 
     Args:
         x, y: the grid, shape (columns,) and (rows,); its ends are those of the picture.
         z: the surface, shape (rows, columns).
         minima: lowest points.
-        ways: at most as many as can be told apart.
+        tracks: at most as many as can be told apart.
         title: above the picture.
     """
 
@@ -57,23 +57,23 @@ class Scene:
     y: np.ndarray
     z: np.ndarray
     minima: Sequence[tuple[float, float]]
-    ways: Sequence[Way]
+    tracks: Sequence[Track]
     title: str = ""
 
     @property
     def steps(self) -> int:
-        """The number of steps of the longest way."""
-        return max(len(way.points) - 1 for way in self.ways)
+        """The number of steps of the longest track."""
+        return max(len(track.points) - 1 for track in self.tracks)
 
     def holds(self, point: np.ndarray) -> bool:
         """Tell whether a point is in the picture."""
         return bool(self.x[0] <= point[0] <= self.x[-1] and self.y[0] <= point[1] <= self.y[-1])
 
-    def name(self, way: Way) -> str:
-        """Return a way's label, with what became of it where the picture cannot show it."""
-        if way.diverged:
-            return f"{way.label} (diverged)"
-        return way.label if self.holds(way.points[-1]) else f"{way.label} (out of view)"
+    def name(self, track: Track) -> str:
+        """Return a track's label, with what became of it where the picture cannot show it."""
+        if track.diverged:
+            return f"{track.label} (diverged)"
+        return track.label if self.holds(track.points[-1]) else f"{track.label} (out of view)"
 
 
 def check_output(path: str) -> str:
@@ -93,12 +93,12 @@ def check_output(path: str) -> str:
 
 
 def surface_figure(scene: Scene, path: str | Path, frames: int | None = None) -> Path:
-    """Draw the whole ways, or a strip of so many moments, from the start to the end.
+    """Draw the whole tracks, or a strip of so many moments, from the start to the end.
 
     Args:
         scene: what to draw.
         path: ends in .png or .svg.
-        frames: moments side by side; None for the whole ways in one picture.
+        frames: moments side by side; None for the whole tracks in one picture.
     """
     if frames is None:
         return save(lambda figure: _one(figure, scene), path, width=WIDTH, height=HEIGHT)
@@ -119,7 +119,7 @@ def moments(steps: int, frames: int) -> list[int]:
 def _one(figure: Figure, scene: Scene) -> None:
     axes = figure.subplots()
     draw_ground(axes, scene)
-    lines = [line for index, way in enumerate(scene.ways) for line in _draw_way(axes, scene, way, index)]
+    lines = [line for index, track in enumerate(scene.tracks) for line in _draw_track(axes, scene, track, index)]
     axes.set_title(scene.title, loc="left")
     figure.legend(handles=[*lines, *legend_signs(scene)], loc="outside right upper", **LEGEND_STYLE)
 
@@ -132,8 +132,10 @@ def _strip(figure: Figure, scene: Scene, rows: int, columns: int, frames: int) -
         draw_ground(axes, scene)
         axes.set_title(f"step {step}", loc="left")
         lines = []
-        for index, way in enumerate(scene.ways):
-            lines += _draw_way(axes, scene, Way(way.label, way.points[: step + 1], way.diverged), index, ticks=False)
+        for index, track in enumerate(scene.tracks):
+            lines += _draw_track(
+                axes, scene, Track(track.label, track.points[: step + 1], track.diverged), index, ticks=False
+            )
     for number in range(frames, rows * columns):
         grid[number // columns][number % columns].set_axis_off()
     handles = [*lines, *legend_signs(scene)]
@@ -156,7 +158,7 @@ def draw_ground(axes: Axes, scene: Scene, line: float = 0.35) -> None:
     minima = [point for point in scene.minima if scene.holds(np.asarray(point))]
     if minima:
         axes.plot(*np.asarray(minima).T, "*", color="#1b1f24", markersize=9, markeredgecolor="white", zorder=6)
-    axes.plot(*scene.ways[0].points[0], "o", color="white", markeredgecolor="#1b1f24", markersize=5, zorder=4)
+    axes.plot(*scene.tracks[0].points[0], "o", color="white", markeredgecolor="#1b1f24", markersize=5, zorder=4)
 
 
 def _heights(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,14 +176,14 @@ def _heights(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return heights, np.linspace(0.0, np.nanmax(heights), 15)
 
 
-def _draw_way(axes: Axes, scene: Scene, way: Way, index: int, ticks: bool = True) -> list[Any]:
-    """Draw a way with marks at equal numbers of steps, and a larger one where it ends; return the line."""
-    points = drawn_points(way, scene)
+def _draw_track(axes: Axes, scene: Scene, track: Track, index: int, ticks: bool = True) -> list[Any]:
+    """Draw a track with marks at equal numbers of steps, and a larger one where it ends; return the line."""
+    points = drawn_points(track, scene)
     look, marker = look_of(index), MARKERS[index % len(MARKERS)]
     every = max(1, scene.steps // _TICKS)
-    places = list(range(every * (index + 1) // (len(scene.ways) + 1), len(points), every)) if ticks else []
+    places = list(range(every * (index + 1) // (len(scene.tracks) + 1), len(points), every)) if ticks else []
     (line,) = axes.plot(
-        *points.T, marker=marker, markersize=3.2, markevery=places, markeredgewidth=0, label=scene.name(way), **look
+        *points.T, marker=marker, markersize=3.2, markevery=places, markeredgewidth=0, label=scene.name(track), **look
     )
     if scene.holds(points[-1]):
         axes.plot(*points[-1], marker, markersize=5.5, color=look["color"], markeredgecolor="white", zorder=5)
@@ -207,21 +209,21 @@ def legend_signs(scene: Scene) -> list[Any]:
     return signs
 
 
-def drawn_points(way: Way, scene: Scene) -> np.ndarray:
-    """Return the points to be drawn: a diverged way ends where it leaves the picture, and nothing is drawn far away."""
+def drawn_points(track: Track, scene: Scene) -> np.ndarray:
+    """Return the points to be drawn: a diverged track ends where it leaves the picture, and nothing is drawn far off."""
     low, high = np.array([scene.x[0], scene.y[0]]), np.array([scene.x[-1], scene.y[-1]])
     centre, half = (low + high) / 2, (high - low) / 2
-    gone = np.flatnonzero((np.abs(way.points - centre) > half * (1.0 if way.diverged else _FAR)).any(axis=1))
+    gone = np.flatnonzero((np.abs(track.points - centre) > half * (1.0 if track.diverged else _FAR)).any(axis=1))
     if not len(gone) or gone[0] == 0:
-        return np.clip(way.points, centre - _FAR * half, centre + _FAR * half)
-    points = way.points[: gone[0] + 1].copy()
+        return np.clip(track.points, centre - _FAR * half, centre + _FAR * half)
+    points = track.points[: gone[0] + 1].copy()
     move = points[-1] - points[-2]
     points[-1] = points[-2] + move * min(1.0, float((_FAR * half / np.maximum(np.abs(move), 1e-12)).min()))
     return points
 
 
 def _exit(points: np.ndarray, scene: Scene) -> np.ndarray | None:
-    """Return where a way that ends outside leaves the picture for the last time; None if it never was inside."""
+    """Return where a track that ends outside leaves the picture for the last time; None if it never was inside."""
     inside = [index for index, point in enumerate(points) if scene.holds(point)]
     if not inside:
         return None
