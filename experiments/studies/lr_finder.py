@@ -27,7 +27,7 @@ _LEFT_OUT = 0.1  # of the steps at the beginning, where the smoothed loss is a m
 
 @dataclass(frozen=True)
 class LrRange:
-    """What a range test found.
+    """The result of a range test.
 
     Args:
         rates: of the optimizer, one for each step, each a fixed factor above the one before.
@@ -179,7 +179,7 @@ def _check(low: float, high: float, num_steps: int, beta: float) -> None:
 
 
 def _at_once(error: BaseException | None, low: float, taken: int) -> DivergedError:
-    """Say that there is nothing to draw."""
+    """Return the error for a test that ends before there is anything to draw."""
     why = f" ({error})" if error else ""
     if taken == 0:
         return DivergedError(

@@ -1,4 +1,4 @@
-"""What an optimizer does, found by trying it: the state that it keeps, and how far apart the flavors of a name end."""
+"""An optimizer tried out: the state that it keeps, and how far apart the flavors of a name end."""
 
 from __future__ import annotations
 

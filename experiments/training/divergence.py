@@ -1,4 +1,4 @@
-"""What made a run diverge: the batch that the gate refused, kept, and the first tensor in it that was not finite.
+"""The cause of a divergence: the batch that the gate refused, kept, and the first tensor in it that was not finite.
 
 diverged/batch-<number>.safetensors           inputs and targets of the batch, or the indices of its examples
 diverged/step-<step>-<SHA-256>.safetensors    the state before it, as a checkpoint that no run goes on from by itself

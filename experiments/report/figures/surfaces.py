@@ -210,7 +210,7 @@ def legend_signs(scene: Scene) -> list[Any]:
 
 
 def drawn_points(track: Track, scene: Scene) -> np.ndarray:
-    """Return the points to be drawn: a diverged track ends where it leaves the picture, and nothing is drawn far off."""
+    """Return the points to be drawn: a diverged track ends where it leaves the picture; none is drawn far off."""
     low, high = np.array([scene.x[0], scene.y[0]]), np.array([scene.x[-1], scene.y[-1]])
     centre, half = (low + high) / 2, (high - low) / 2
     gone = np.flatnonzero((np.abs(track.points - centre) > half * (1.0 if track.diverged else _FAR)).any(axis=1))

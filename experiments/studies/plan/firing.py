@@ -34,7 +34,7 @@ class Firing:
 
 
 def firing(name: str, hook: Hook, steps_per_epoch: int | None, num_steps: int | None) -> Firing:
-    """Tell at which steps a session calls a hook.
+    """Return the steps at which a session calls a hook.
 
     Args:
         name: of the hook.

@@ -1,4 +1,4 @@
-"""How many evaluations and checkpoints a run has, and how long all of it takes."""
+"""The number of evaluations and checkpoints of a run, and the time that all of it takes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ...components.hooks.checkpoint import CheckpointHook
 from ...components.hooks.evaluation import EvaluationHook
 from ...training.experiment import Experiment
+from .costs import Probe
 from .firing import firing
-from .probe import Probe
 
 _SPREAD = 0.1  # what a minute on the same machine differs from the next by, besides what the probe saw
 
@@ -37,7 +37,7 @@ class Saves:
 
 @dataclass(frozen=True)
 class Duration:
-    """How long a run takes, and between which bounds, in seconds; and its steps, where a clock ends it."""
+    """The duration of a run in seconds, with its bounds; and its steps, where a clock ends it."""
 
     secs: float
     low_secs: float

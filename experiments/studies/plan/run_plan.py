@@ -1,4 +1,4 @@
-"""What a run would do, read from the objects that would do it: steps and their parts, hooks, rates, saves, time."""
+"""The plan of a run, read from the objects that would do it: steps and their parts, hooks, rates, saves, time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ...training.build import build
 from ...training.experiment import Experiment
 from ...training.session.hook_order import arrange_hooks
 from ...training.step.parts import Part
+from .costs import Probe, probe
 from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
-from .probe import Probe, probe
 
 #: Entries of a parameter group that say how it is computed, not what.
 _INTERNAL = {
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """The plan of a run.
 
     Args:
         name: of the configuration.
@@ -96,7 +96,7 @@ class Plan:
 
 
 def plan(config: Config, *, measure: bool = True) -> Plan:
-    """Tell what a run would do, without doing it; nothing is downloaded or kept.
+    """Return what a run would do, without doing it; nothing is downloaded or kept.
 
     Args:
         config: of the run.

@@ -1,1 +1,1 @@
-"""Whether a run that is interrupted and resumed equals the one that is not: `verify_resume`."""
+"""A run that is interrupted and resumed held against the one that is not: `verify_resume`."""

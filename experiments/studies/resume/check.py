@@ -31,7 +31,7 @@ _REMOTE = ("mlflow", "wandb")  # they would send these runs to a server
 
 @dataclass(frozen=True)
 class ResumeCheck:
-    """What came of `verify_resume`.
+    """The result of `verify_resume`.
 
     Args:
         name: of the configuration.
@@ -52,7 +52,7 @@ class ResumeCheck:
 
     @property
     def is_equal(self) -> bool:
-        """Tell whether nothing differs."""
+        """True if nothing differs."""
         return not self.differences
 
     @property
@@ -111,7 +111,7 @@ def verify_resume(
 
 
 class _Task(NamedTuple):
-    """What all parts have in common: the configuration, the folder for everything, the steps to compare."""
+    """The things that all parts have in common: the configuration, the folder for everything, the steps to compare."""
 
     config: dict[str, Any]
     folder: Path
@@ -119,7 +119,7 @@ class _Task(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What came of a part."""
+    """The result of a part."""
 
     step: int
     digests: dict[str, str]

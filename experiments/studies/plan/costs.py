@@ -1,4 +1,4 @@
-"""What a step, an evaluation and a checkpoint cost: measured on a few real ones, nothing of which is kept."""
+"""The cost of a step, an evaluation and a checkpoint: measured on a few real ones, nothing of which is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEVER = Every(secs=1e9)
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured on this machine, now.
+    """The costs on this machine, now.
 
     Args:
         num_steps: how many steps were measured, after the first two.
