@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from optrun.experiments.studies.plan import run_plan
-from optrun.experiments.studies.plan.probe import Probe
+from optrun.experiments.studies.plan.costs import Probe
 
 PIECEWISE = "schedule={name: piecewise, boundaries: [50%, 8], factors: [1, 0.1, 0.01]}"
 

@@ -12,8 +12,8 @@ from optrun.experiments import Every, Hook, build, load_config, plan, train
 from optrun.experiments.errors import DataError, DivergedError
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.studies.plan import run_plan
+from optrun.experiments.studies.plan.costs import probe
 from optrun.experiments.studies.plan.firing import firing
-from optrun.experiments.studies.plan.probe import probe
 from optrun.experiments.training.session.due_hooks import Dispatch
 from optrun.experiments.training.step.penalty import Penalty
 from optrun.experiments.training.step.train_op import TrainOp
