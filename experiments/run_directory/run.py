@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NothingMatchedError, unknown_name
 from .checkpoint_files import CheckpointFile, list_checkpoints
-from .lookup import find_runs
 from .rows import read_rows
 from .run_dir import RunDir
 
@@ -220,11 +219,6 @@ class Run:
             f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in self._facts().items()
         ]
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
-
-
-def list_runs(root: str | Path | None = None) -> list[Run]:
-    """Return all runs below `root` (by default $OPTRUN_RUNS_DIR or `runs`), in order of their names."""
-    return [Run(run_dir) for run_dir in find_runs(root)]
 
 
 def _is_metric(key: str, value: Any) -> bool:

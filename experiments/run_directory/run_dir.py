@@ -235,15 +235,6 @@ class RunDir:
         """
         storage.write_atomic(self.config_path, text.encode())
 
-    def read_config(self) -> str:
-        """Return the text of `config.yaml`.
-
-        Raises:
-            MissingFileError: there is none.
-            StorageError: it cannot be read.
-        """
-        return storage.read_bytes(self.config_path).decode()
-
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r})"
 

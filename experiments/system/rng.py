@@ -85,8 +85,3 @@ def default_seeder(device: torch.device) -> Callable[[int], object]:
         torch.cuda.init()
         return torch.cuda.default_generators[device.index or 0].manual_seed
     return torch.mps.manual_seed if device.type == "mps" else torch.default_generator.manual_seed
-
-
-def reseed_default(device: torch.device, state: int) -> None:
-    """Put torch's default generator of `device` at `state`."""
-    default_seeder(device)(state)

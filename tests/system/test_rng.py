@@ -155,12 +155,12 @@ def test_generators_are_seeded_by_their_address():
 
 def test_reseeding_makes_dropout_repeat():
     dropout, ones, cpu = torch.nn.Dropout(0.5), torch.ones(1000), torch.device("cpu")
-    rng.reseed_default(cpu, 7)
+    rng.default_seeder(cpu)(7)
     first, second = dropout(ones), dropout(ones)
-    rng.reseed_default(cpu, 7)
+    rng.default_seeder(cpu)(7)
     assert dropout(ones).equal(first)
     assert not second.equal(first)
-    rng.reseed_default(cpu, 8)
+    rng.default_seeder(cpu)(8)
     assert not dropout(ones).equal(first)
 
 
@@ -172,7 +172,7 @@ def test_reseeding_is_what_torch_does_and_touches_nothing_else():
     python, numpy = random.getstate(), np.random.get_state(legacy=False)
     other = torch.Generator().manual_seed(9)
     state = other.get_state()
-    rng.reseed_default(torch.device("cpu"), 2**63 - 1)
+    rng.default_seeder(torch.device("cpu"))(2**63 - 1)
     reseeded = torch.get_rng_state()
     assert other.get_state().equal(state)
     assert random.getstate() == python
@@ -186,8 +186,8 @@ def test_reseeding_makes_dropout_repeat_on_cuda():
     device = torch.device("cuda", 0)
     ones = torch.ones(1000, device=device)
     before = torch.get_rng_state()
-    rng.reseed_default(device, 7)
+    rng.default_seeder(device)(7)
     first = torch.nn.functional.dropout(ones)
-    rng.reseed_default(device, 7)
+    rng.default_seeder(device)(7)
     assert torch.nn.functional.dropout(ones).equal(first)
     assert torch.get_rng_state().equal(before)
