@@ -74,11 +74,11 @@ def command(
     from ...experiments.report.figures.figures import SUFFIXES, plot_runs
     from ...experiments.report.figures.terminal import curves_text
     from ...experiments.report.group import Group
+    from ...experiments.run_directory.lookup import find_run_or_group
     from ...experiments.run_directory.run import Run
     from .. import curves
     from ..terminal.console import result, result_json, width
     from ..terminal.streams import is_utf8
-    from ..texts.groups import find_run_or_group
 
     if output is not None and not output.endswith(SUFFIXES):
         raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")

@@ -33,8 +33,8 @@ def command(runs: tuple[str, ...], output: str | None, in_browser: bool, as_json
     is report.html beside what it is about.
     """
     from ...experiments.errors import UsageError
+    from ...experiments.run_directory.lookup import find_run_or_group
     from ..terminal.console import result, result_json
-    from ..texts.groups import find_run_or_group
 
     things = [find_run_or_group(name) for name in runs]
     groups = [thing for thing in things if isinstance(thing, Path)]

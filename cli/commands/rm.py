@@ -58,12 +58,12 @@ def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> i
 def _folders(runs: tuple[str, ...]) -> list[Path]:
     """Return what the names mean, each once; refuse all of them when one is in use."""
     from ...experiments.errors import RunInUseError
-    from ..texts.groups import find_run_or_group
+    from ...experiments.run_directory.lookup import find_run_or_group
 
     found: dict[Path, list[Any]] = {}
     for name in runs:
         thing = find_run_or_group(name)
-        found[getattr(thing, "path", thing)] = _runs_in(thing)
+        found[thing if isinstance(thing, Path) else thing.path] = _runs_in(thing)
     for inside in found.values():
         for run_dir in inside:
             if (status := run_dir.status()).get("state") == "running":

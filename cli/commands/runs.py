@@ -39,10 +39,9 @@ def command(pattern: str, status: str | None, group: str | None, last: int | Non
     from typing import get_args
 
     from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
-    from ...experiments.run_directory.lookup import find_runs
+    from ...experiments.run_directory.lookup import find_runs, group_name
     from ...experiments.run_directory.run_dir import State, default_root
     from ..terminal.console import result, result_json
-    from ..texts.groups import group_name
 
     states = (*get_args(State), _DAMAGED)
     if status is not None and status not in states:
@@ -65,15 +64,14 @@ def command(pattern: str, status: str | None, group: str | None, last: int | Non
 
 def _group(wanted: str, names: Iterable[str | None]) -> str:
     """Return the name of the group that is meant, in full."""
-    from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
+    from ...experiments.errors import NothingMatchedError, unknown_name
+    from ...experiments.run_directory.lookup import choose
 
     known = sorted({name for name in names if name is not None})
-    found = [name for name in known if name == wanted] or [name for name in known if name.startswith(wanted)]
-    if len(found) > 1:
-        raise UsageError(f"'{wanted}' means {len(found)} groups: {', '.join(found)}. Give more of the name")
-    if not found:
+    found = choose(wanted, known, "groups", min_prefix=0)
+    if found is None:
         raise NothingMatchedError(unknown_name("group", wanted, known))
-    return found[0]
+    return found
 
 
 def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

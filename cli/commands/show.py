@@ -30,9 +30,9 @@ def command(run: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
+    from ...experiments.run_directory.lookup import find_run_or_group
     from ...experiments.run_directory.run import Run
     from ..terminal.console import result, result_json
-    from ..texts.groups import find_run_or_group
 
     wanted = find_run_or_group(run)
     if isinstance(wanted, Path):

@@ -1,13 +1,15 @@
-"""How a run is found by what a user types; a thousand runs are looked through in some milliseconds."""
+"""Runs and groups found by what a user types; a thousand runs are looked through in some milliseconds."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import NothingMatchedError, UsageError
+from ..errors import NothingMatchedError, UsageError, nearest
+from .comparison_file import FILE_NAME, find_groups, is_group
 from .run_dir import RunDir, default_root, is_run
 
 _MIN_PREFIX = 4
@@ -49,18 +51,84 @@ def find_run(text: str, root: str | Path | None = None) -> RunDir:
     if wanted.startswith("@"):
         return _latest(wanted, runs, root)
     ids = {run.path.relative_to(root).as_posix(): run for run in runs}
+    found = choose(text, ids, "runs")
+    if found is None:
+        raise NothingMatchedError(_nothing(wanted, list(ids), root))
+    return ids[found]
+
+
+def find_group(text: str) -> Path | None:
+    """Return the comparison or sweep that `text` means: a path, a name, the beginning of one; None where it means none.
+
+    A run of that name comes first, and `run:ID` never is a group.
+
+    Raises:
+        UsageError: the names of several begin so.
+    """
+    if text.startswith(("run:", "@")):
+        return None
+    path = Path(text).expanduser()
+    if len(path.parts) > 1 or text.startswith(".") or path.is_absolute():
+        folder = path.parent if path.name == FILE_NAME else path
+        return folder if is_group(folder) else None
+    root = default_root()
+    if is_run(root / text):
+        return None
+    found = choose(text, [group.name for group in find_groups(root)], "comparisons")
+    return None if found is None else root / found
+
+
+def find_run_or_group(text: str) -> RunDir | Path:
+    """Return the run that `text` means, or the path of the group.
+
+    Raises:
+        NothingMatchedError: it means neither; the message lists the nearest names, those of groups too.
+        UsageError: it means several.
+    """
+    group = find_group(text)
+    if group is not None:
+        return group
+    try:
+        return find_run(text)
+    except NothingMatchedError as error:
+        guess = nearest(text, [path.name for path in find_groups(default_root())])
+        if guess is None:
+            raise
+        raise NothingMatchedError(f"{error}. Nearest comparison: {guess}") from None
+
+
+def group_name(run: RunDir) -> str | None:
+    """Return the name of the folder that a run of a group lies in; None for a run that stands alone."""
+    folder = run.path.parent
+    return None if folder == default_root() else folder.name
+
+
+def choose(text: str, names: Iterable[str], noun: str, min_prefix: int = _MIN_PREFIX) -> str | None:
+    """Return the name that is `text`, or the only one that begins so, or None.
+
+    Args:
+        text: `run:` before it means nothing here.
+        names: of one with a group before it (`lr-0001/mom-3`) the last part alone will do.
+        noun: of several.
+        min_prefix: how many characters a beginning must have.
+
+    Raises:
+        UsageError: it means several; the message lists them.
+    """
+    wanted, names = text.removeprefix("run:"), list(names)
+    is_long = len(wanted) >= min_prefix
     for matches in (
-        [run for id, run in ids.items() if id == wanted],
-        [run for run in runs if run.path.name == wanted],
-        [run for id, run in ids.items() if len(wanted) >= _MIN_PREFIX and _begins(id, wanted)],
+        [name for name in names if name == wanted],
+        [name for name in names if name.rpartition("/")[2] == wanted],
+        [name for name in names if is_long and (name.startswith(wanted) or name.rpartition("/")[2].startswith(wanted))],
     ):
         if len(matches) == 1:
             return matches[0]
         if matches:
-            names = ", ".join(run.path.relative_to(root).as_posix() for run in matches[:8])
             more = f" and {len(matches) - 8} more" if len(matches) > 8 else ""
-            raise UsageError(f"'{text}' means {len(matches)} runs: {names}{more}. Give more of the name")
-    raise NothingMatchedError(_nothing(wanted, list(ids), root))
+            listed = f"{', '.join(matches[:8])}{more}"
+            raise UsageError(f"'{text}' means {len(matches)} {noun}: {listed}. Give more of the name")
+    return None
 
 
 def _folders(path: Path | str) -> list[str]:
@@ -74,10 +142,6 @@ def _folders(path: Path | str) -> list[str]:
 def _natural_order(path: str) -> list[tuple[int, int, str]]:
     parts = re.split(r"(\d+)", path)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
-
-
-def _begins(id: str, wanted: str) -> bool:
-    return id.startswith(wanted) or id.rpartition("/")[2].startswith(wanted)
 
 
 def _latest(wanted: str, runs: list[RunDir], root: Path) -> RunDir:

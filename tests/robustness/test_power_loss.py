@@ -68,7 +68,9 @@ def check_state(root, saved, steps):
     reports = []
     try:
         status = run.status()
-        if status and not (run.config_path.read_bytes() and run.read_json("env.json") and run.read_json("origins.json")):
+        if status and not (
+            run.config_path.read_bytes() and run.read_json("env.json") and run.read_json("origins.json")
+        ):
             found.append("a run with a status has no configuration")
         state = load_latest_state(folder, reports.append) if folder.is_dir() else None
     except OptrunError as error:
