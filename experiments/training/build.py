@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..components import data, optimizers, updates
+from ..components.averaging import Averaging
 from ..components.data import Batches, Dataset, Splits
-from ..components.optimizers.shared.averaging import Averaging
 from ..components.schedules.resolve import configured_schedule
 from ..components.updates import Update
 from ..components.updates.ema import Ema

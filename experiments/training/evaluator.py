@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..components.averaging import Averaging
 from ..components.data import Examples
 from ..components.metrics import metric_value
-from ..components.optimizers.shared.averaging import Averaging
-from ..components.updates.ema import Ema
 
 
 @contextlib.contextmanager
@@ -54,7 +53,7 @@ class Evaluator:
         *,
         batch_size: int = 512,
         precision: str = "fp32",
-        ema: Ema | Averaging | None = None,
+        ema: Averaging | None = None,
     ):
         self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
         self.inputs, self.targets, self.batch_size = inputs, targets, batch_size

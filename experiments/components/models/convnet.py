@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ...registry.arguments import Count
 from . import register_model
+from .checks import Problems, check_images
 
 
 class ConvBlock(nn.Module):
@@ -35,41 +36,18 @@ class ConvBlock(nn.Module):
         return functional.max_pool2d(functional.relu(self.norm(self.conv(x))), 2)
 
 
-class ConvNet(nn.Module):
-    """Convolution blocks, one after the other, and a linear layer over all that is left."""
-
-    def __init__(self, input_shape: tuple[int, ...], num_outputs: int, channels: tuple[int, ...], normalised: bool):
-        super().__init__()
-        num_channels, height, width = input_shape
-        sizes = (num_channels, *channels)
-        self.blocks = nn.Sequential(*(ConvBlock(inputs, outputs, normalised) for inputs, outputs in pairwise(sizes)))
-        pixels = (height >> len(channels)) * (width >> len(channels))
-        self.head = nn.Linear(sizes[-1] * pixels, num_outputs)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.blocks(x).flatten(1))
-
-
-def check_convnet(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `convnet`: (argument, message) pairs."""
-    input_shape, channels = args.get("input_shape"), args.get("channels", (32, 64))
-    if input_shape is None:
-        return []
-    if len(input_shape) != 3:
-        return [("input_shape", "expected images: [channels, height, width]")]
-    if min(input_shape[1:]) >> len(channels) == 0:
+def check_convnet(args: Mapping[str, Any]) -> Problems:
+    """Refuse examples that are no images, or too small for so many blocks."""
+    input_shape, channels = args.get("input_shape"), args.get("channels", ())
+    problems = check_images(args)
+    if input_shape is not None and not problems and min(input_shape[1:]) >> len(channels) == 0:
         least = 2 ** len(channels)
         return [("input_shape", f"{len(channels)} blocks halve images of at least {least} by {least} pixels")]
-    return []
+    return problems
 
 
 @register_model("convnet", source="LeCun et al., 1998, doi:10.1109/5.726791", check=check_convnet)
-def convnet(
-    input_shape: tuple[Count, ...],
-    num_outputs: Count,
-    channels: tuple[Count, ...] = (32, 64),
-    norm: Literal["batch", "none"] = "batch",
-) -> nn.Module:
+class ConvNet(nn.Module):
     """A plain convolutional network: blocks of convolution, batch norm, relu and pooling, then one linear layer.
 
     Each block halves height and width, an odd last row or column left out. Convolutions are 3x3 with a border of
@@ -84,4 +62,21 @@ def convnet(
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998; batch
     norm: Ioffe and Szegedy, 2015.
     """
-    return ConvNet(input_shape, num_outputs, channels, norm == "batch")
+
+    def __init__(
+        self,
+        input_shape: tuple[Count, ...],
+        num_outputs: Count,
+        channels: tuple[Count, ...] = (32, 64),
+        norm: Literal["batch", "none"] = "batch",
+    ):
+        super().__init__()
+        normalised = norm == "batch"
+        num_channels, height, width = input_shape
+        sizes = (num_channels, *channels)
+        self.blocks = nn.Sequential(*(ConvBlock(inputs, outputs, normalised) for inputs, outputs in pairwise(sizes)))
+        pixels = (height >> len(channels)) * (width >> len(channels))
+        self.head = nn.Linear(sizes[-1] * pixels, num_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks(x).flatten(1))

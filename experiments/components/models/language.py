@@ -13,68 +13,21 @@ from torch import nn
 
 from ...registry.arguments import Count, Fraction
 from . import register_model
+from .checks import Problems
 from .transformer import TransformerBlock, check_heads, initialise
 
 
-class Gpt(nn.Module):
-    """Embeddings of tokens and of positions, causal transformer blocks, a layer norm, and the scores."""
-
-    def __init__(
-        self,
-        length: int,
-        vocabulary: int,
-        *,
-        width: int,
-        depth: int,
-        heads: int,
-        dropout: float,
-        tied: bool,
-    ):
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.positions = nn.Embedding(length, width)
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(TransformerBlock(width, heads, True, dropout) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, vocabulary, bias=False)
-        if tied:
-            self.head.weight = self.embedding.weight
-        initialise(self, depth)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        length, longest = tokens.shape[1], self.positions.num_embeddings
-        if length > longest:
-            raise ValueError(f"the model has {longest} positions, got a sequence of {length} tokens")
-        x = self.embedding(tokens) + self.positions.weight[:length]
-        return self.head(self.norm(self.blocks(self.dropout(x))))
-
-
-class Lstm(nn.Module):
-    """Embeddings of tokens, LSTM layers from a state of zeros, and the scores."""
-
-    def __init__(self, vocabulary: int, *, width: int, depth: int, dropout: float):
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.lstm = nn.LSTM(width, width, depth, batch_first=True, dropout=dropout if depth > 1 else 0.0)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, vocabulary)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        states, _ = self.lstm(self.embedding(tokens))
-        return self.head(self.dropout(states))
-
-
-def check_tokens(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the input shape of a model of tokens: (argument, message) pairs."""
+def check_tokens(args: Mapping[str, Any]) -> Problems:
+    """Refuse examples that are no sequences."""
     input_shape = args.get("input_shape")
     if input_shape is not None and len(input_shape) != 1:
         return [("input_shape", "expected sequences of tokens: [length]")]
     return []
 
 
-def check_gpt(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `gpt`: (argument, message) pairs."""
-    return check_heads(args, width=128, heads=4) + check_tokens(args)
+def check_gpt(args: Mapping[str, Any]) -> Problems:
+    """Refuse heads that do not divide the width, and examples that are no sequences."""
+    return check_heads(args) + check_tokens(args)
 
 
 @register_model(
@@ -83,15 +36,7 @@ def check_gpt(args: Mapping[str, Any]) -> list[tuple[str, str]]:
     task="tokens",
     check=check_gpt,
 )
-def gpt(
-    input_shape: tuple[Count, ...],
-    num_outputs: Count,
-    width: Count = 128,
-    depth: Count = 4,
-    heads: Count = 4,
-    dropout: Fraction = 0.0,
-    tied: bool = True,
-) -> nn.Module:
+class Gpt(nn.Module):
     """A decoder-only transformer as GPT-2: learned positions, pre-norm blocks, causal attention.
 
         parameters = V w + L w + depth (12 w² + 13 w) + 2 w
@@ -111,8 +56,35 @@ def gpt(
 
     Source: Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask learners", 2019.
     """
-    (length,) = input_shape
-    return Gpt(length, num_outputs, width=width, depth=depth, heads=heads, dropout=dropout, tied=tied)
+
+    def __init__(
+        self,
+        input_shape: tuple[Count, ...],
+        num_outputs: Count,
+        width: Count = 128,
+        depth: Count = 4,
+        heads: Count = 4,
+        dropout: Fraction = 0.0,
+        tied: bool = True,
+    ):
+        super().__init__()
+        (length,) = input_shape
+        self.embedding = nn.Embedding(num_outputs, width)
+        self.positions = nn.Embedding(length, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads, True, dropout) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_outputs, bias=False)
+        if tied:
+            self.head.weight = self.embedding.weight
+        initialise(self, depth)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        length, longest = tokens.shape[1], self.positions.num_embeddings
+        if length > longest:
+            raise ValueError(f"the model has {longest} positions, got a sequence of {length} tokens")
+        x = self.embedding(tokens) + self.positions.weight[:length]
+        return self.head(self.norm(self.blocks(self.dropout(x))))
 
 
 @register_model(
@@ -121,13 +93,7 @@ def gpt(
     task="tokens",
     check=check_tokens,
 )
-def lstm(
-    input_shape: tuple[Count, ...],
-    num_outputs: Count,
-    width: Count = 128,
-    depth: Count = 1,
-    dropout: Fraction = 0.0,
-) -> nn.Module:
+class Lstm(nn.Module):
     """Long short-term memory over tokens, as torch has it: an embedding, LSTM layers, a linear layer.
 
         parameters = V w + depth (8 w² + 8 w) + V w + V
@@ -144,4 +110,21 @@ def lstm(
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber and
     Cummins, 2000.
     """
-    return Lstm(num_outputs, width=width, depth=depth, dropout=dropout)
+
+    def __init__(
+        self,
+        input_shape: tuple[Count, ...],
+        num_outputs: Count,
+        width: Count = 128,
+        depth: Count = 1,
+        dropout: Fraction = 0.0,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(num_outputs, width)
+        self.lstm = nn.LSTM(width, width, depth, batch_first=True, dropout=dropout if depth > 1 else 0.0)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, num_outputs)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        states, _ = self.lstm(self.embedding(tokens))
+        return self.head(self.dropout(states))

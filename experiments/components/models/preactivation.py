@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -12,6 +11,8 @@ from torch.nn import functional
 
 from ...registry.arguments import Count, Fraction, NonNegative
 from . import register_model
+from .checks import check_depth
+from .stages import initialise_convolutions, stages
 
 
 class PreactivationBlock(nn.Module):
@@ -96,19 +97,12 @@ class PreactivationNet(nn.Module):
     ):
         super().__init__()
         self.conv = nn.Conv2d(num_channels, widths[0], 3, padding=1, bias=False)
-        blocks = []
-        for stage in (1, 2, 3):
-            for position in range(blocks_per_stage):
-                num_inputs = widths[stage] if position else widths[stage - 1]
-                stride = 2 if stage > 1 and position == 0 else 1
-                blocks.append(block(num_inputs, widths[stage], stride, not blocks))
-        self.blocks = nn.Sequential(*blocks)
+        shapes = enumerate(stages(widths, blocks_per_stage))
+        self.blocks = nn.Sequential(*(block(*shape, position == 0) for position, shape in shapes))
         self.norm = nn.BatchNorm2d(widths[3])
         self.head = nn.Linear(widths[3], num_outputs)
         self.slope = slope
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise_convolutions(self)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -116,31 +110,10 @@ class PreactivationNet(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
-def check_preact_resnet(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `preact_resnet`: (argument, message) pairs."""
-    return _check(args, ("expected 6 n + 2: 8, 14, 20, 26, 32, …", 2), default_depth=32)
-
-
-def check_wide_resnet(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `wide_resnet`: (argument, message) pairs."""
-    return _check(args, ("expected 6 n + 4: 10, 16, 22, 28, …", 4), default_depth=16)
-
-
-def _check(args: Mapping[str, Any], depths: tuple[str, int], default_depth: int) -> list[tuple[str, str]]:
-    message, offset = depths
-    problems = []
-    depth, input_shape = args.get("depth", default_depth), args.get("input_shape")
-    if (depth - offset) % 6 or depth < 6 + offset:
-        problems.append(("depth", message))
-    if input_shape is not None and len(input_shape) != 3:
-        problems.append(("input_shape", "expected images: [channels, height, width]"))
-    return problems
-
-
 @register_model(
     "preact_resnet",
     source="He et al., 2016, arXiv:1603.05027; TensorFlow's model garden, research/resnet/resnet_model.py",
-    check=check_preact_resnet,
+    check=check_depth(2, "8, 14, 20, 26, 32"),
 )
 def preact_resnet(
     input_shape: tuple[Count, ...],
@@ -180,7 +153,9 @@ def preact_resnet(
     return model
 
 
-@register_model("wide_resnet", source="Zagoruyko and Komodakis, 2016, arXiv:1605.07146", check=check_wide_resnet)
+@register_model(
+    "wide_resnet", source="Zagoruyko and Komodakis, 2016, arXiv:1605.07146", check=check_depth(4, "10, 16, 22, 28")
+)
 def wide_resnet(
     input_shape: tuple[Count, ...],
     num_outputs: Count,

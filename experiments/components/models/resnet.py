@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ...registry.arguments import Count
 from . import register_model
+from .checks import check_depth
+from .stages import initialise_convolutions, stages
 
 
 class ResidualBlock(nn.Module):
@@ -45,46 +44,10 @@ class ResidualBlock(nn.Module):
         return functional.relu(residual + x, inplace=True)
 
 
+@register_model(
+    "resnet", source="He et al., 2016, arXiv:1512.03385, section 4.2", check=check_depth(2, "8, 14, 20, 26, 32")
+)
 class ResNet(nn.Module):
-    """A first convolution, three stages of residual blocks, the mean over pixels, and a linear layer.
-
-    Each stage after the first halves height and width and doubles the channels.
-    """
-
-    def __init__(self, num_channels: int, num_outputs: int, blocks_per_stage: int, width: int):
-        super().__init__()
-        self.conv = nn.Conv2d(num_channels, width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        blocks: list[nn.Module] = []
-        for stage in range(3):
-            for block in range(blocks_per_stage):
-                first = block == 0 and stage > 0
-                outputs = width * 2**stage
-                blocks.append(ResidualBlock(outputs // 2 if first else outputs, outputs, 2 if first else 1))
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(4 * width, num_outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.norm(self.conv(x)), inplace=True)
-        return self.head(self.blocks(x).mean(dim=(2, 3)))
-
-
-def check_resnet(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `resnet`: (argument, message) pairs."""
-    problems = []
-    depth, input_shape = args.get("depth", 8), args.get("input_shape")
-    if (depth - 2) % 6 or depth < 8:
-        problems.append(("depth", "expected 6 n + 2: 8, 14, 20, 26, 32, …"))
-    if input_shape is not None and len(input_shape) != 3:
-        problems.append(("input_shape", "expected images: [channels, height, width]"))
-    return problems
-
-
-@register_model("resnet", source="He et al., 2016, arXiv:1512.03385, section 4.2", check=check_resnet)
-def resnet(input_shape: tuple[Count, ...], num_outputs: Count, depth: Count = 8, width: Count = 8) -> nn.Module:
     """The residual network for small images, with parameter-free shortcuts.
 
     Depth 20 and width 16 are the paper's smallest network for CIFAR-10, of 269,722 parameters. Convolutions start as
@@ -98,4 +61,16 @@ def resnet(input_shape: tuple[Count, ...], num_outputs: Count, depth: Count = 8,
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016, section 4.2.
     """
-    return ResNet(input_shape[0], num_outputs, (depth - 2) // 6, width)
+
+    def __init__(self, input_shape: tuple[Count, ...], num_outputs: Count, depth: Count = 8, width: Count = 8):
+        super().__init__()
+        self.conv = nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        shapes = stages((width, width, 2 * width, 4 * width), (depth - 2) // 6)
+        self.blocks = nn.Sequential(*(ResidualBlock(*shape) for shape in shapes))
+        self.head = nn.Linear(4 * width, num_outputs)
+        initialise_convolutions(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(self.norm(self.conv(x)), inplace=True)
+        return self.head(self.blocks(x).mean(dim=(2, 3)))

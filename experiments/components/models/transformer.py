@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .checks import Problems
+
 
 class SelfAttention(nn.Module):
     """Attention of each position to all, or to itself and those before it.
@@ -78,13 +80,7 @@ def initialise(model: nn.Module, depth: int) -> None:
             nn.init.zeros_(parameter)
 
 
-def check_heads(args: Mapping[str, Any], width: int, heads: int) -> list[tuple[str, str]]:
-    """Say whether the heads divide the width: (argument, message) pairs.
-
-    Args:
-        args: of the model.
-        width: the model's default.
-        heads: the model's default.
-    """
-    width, heads = args.get("width", width), args.get("heads", heads)
-    return [("heads", f"expected a divisor of the width {width}")] if width % heads else []
+def check_heads(args: Mapping[str, Any]) -> Problems:
+    """Refuse heads that do not divide the width."""
+    width, heads = args.get("width", 1), args.get("heads", 1)
+    return [("heads", f"expected a divisor of the width {width}")] if "width" in args and width % heads else []

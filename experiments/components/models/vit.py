@@ -10,22 +10,48 @@ from torch import nn
 
 from ...registry.arguments import Count, Fraction
 from . import register_model
+from .checks import Problems, check_images
 from .transformer import TransformerBlock, check_heads, initialise
 
 
+def check_vit(args: Mapping[str, Any]) -> Problems:
+    """Refuse heads that do not divide the width, examples that are no images, and patches that do not divide these."""
+    shape, patch = args.get("input_shape"), args.get("patch", 1)
+    problems = check_heads(args) + (unfit := check_images(args))
+    if shape is not None and not unfit and (shape[1] % patch or shape[2] % patch):
+        problems.append(("patch", f"expected a divisor of height {shape[1]} and width {shape[2]}"))
+    return problems
+
+
+@register_model("vit", source="Dosovitskiy et al., 2021, arXiv:2010.11929", check=check_vit)
 class VisionTransformer(nn.Module):
-    """Patches as tokens, with a class token in front, through transformer blocks; the class token gives the outputs."""
+    """A vision transformer: square patches as tokens, learned positions, a class token, pre-norm blocks.
+
+    With n patches of p numbers, width w and c outputs it has p w + w + (n + 2) w + depth (12 w² + 13 w) + 2 w + w c + c
+    parameters. Weights start normal with deviation 0.02, as in GPT-2; the patch layer as torch's convolution does it;
+    positions with deviation 0.5, about as large as what comes out of the patch layer for standardised images.
+
+    Args:
+        input_shape: channels, height and width of one image; filled in from the data.
+        num_outputs: classes, or values per example; filled in from the data.
+        patch: height and width of a patch in pixels; divides those of the image.
+        width: numbers per token.
+        depth: number of blocks.
+        heads: of the attention; divides the width.
+        dropout: the chance that an attention weight, or a number that is added, is dropped in a training step.
+
+    Source: Dosovitskiy et al., "An image is worth 16x16 words", 2021.
+    """
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        num_outputs: int,
-        *,
-        patch: int,
-        width: int,
-        depth: int,
-        heads: int,
-        dropout: float,
+        input_shape: tuple[Count, ...],
+        num_outputs: Count,
+        patch: Count = 2,
+        width: Count = 64,
+        depth: Count = 4,
+        heads: Count = 4,
+        dropout: Fraction = 0.0,
     ):
         super().__init__()
         num_channels, height, num_columns = input_shape
@@ -46,46 +72,3 @@ class VisionTransformer(nn.Module):
         tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)
         tokens = self.blocks(self.dropout(tokens + self.positions))
         return self.head(self.norm(tokens[:, 0]))
-
-
-def check_vit(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `vit`: (argument, message) pairs."""
-    problems = check_heads(args, width=64, heads=4)
-    input_shape, patch = args.get("input_shape"), args.get("patch", 2)
-    if input_shape is not None and len(input_shape) != 3:
-        problems.append(("input_shape", "expected images: [channels, height, width]"))
-    elif input_shape is not None and (input_shape[1] % patch or input_shape[2] % patch):
-        problems.append(("patch", f"expected a divisor of height {input_shape[1]} and width {input_shape[2]}"))
-    return problems
-
-
-@register_model("vit", source="Dosovitskiy et al., 2021, arXiv:2010.11929", check=check_vit)
-def vit(
-    input_shape: tuple[Count, ...],
-    num_outputs: Count,
-    patch: Count = 2,
-    width: Count = 64,
-    depth: Count = 4,
-    heads: Count = 4,
-    dropout: Fraction = 0.0,
-) -> nn.Module:
-    """A vision transformer: square patches as tokens, learned positions, a class token, pre-norm blocks.
-
-    With n patches of p numbers, width w and c outputs it has p w + w + (n + 2) w + depth (12 w² + 13 w) + 2 w + w c + c
-    parameters. Weights start normal with deviation 0.02, as in GPT-2; the patch layer as torch's convolution does it;
-    positions with deviation 0.5, about as large as what comes out of the patch layer for standardised images.
-
-    Args:
-        input_shape: channels, height and width of one image; filled in from the data.
-        num_outputs: classes, or values per example; filled in from the data.
-        patch: height and width of a patch in pixels; divides those of the image.
-        width: numbers per token.
-        depth: number of blocks.
-        heads: of the attention; divides the width.
-        dropout: the chance that an attention weight, or a number that is added, is dropped in a training step.
-
-    Source: Dosovitskiy et al., "An image is worth 16x16 words", 2021.
-    """
-    return VisionTransformer(
-        input_shape, num_outputs, patch=patch, width=width, depth=depth, heads=heads, dropout=dropout
-    )

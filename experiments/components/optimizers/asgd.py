@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...registry.arguments import NonNegative, Positive
+from ..averaging import Averaging
 from . import register_optimizer
-from .shared.averaging import Averaging
 from .shared.foreach import ForeachOptimizer, with_penalty
 from .shared.parameter_groups import WeightDecay
 

@@ -13,8 +13,8 @@ from ...errors import UsageError
 from ...registry import Component
 from ...registry.argument_checks import check_arguments
 from ...registry.arguments import Nested, NonNegative, Positive
+from ..averaging import Averaging
 from . import register_optimizer, registry
-from .shared.averaging import Averaging
 from .shared.parameter_groups import WeightDecay, decay_rate
 
 Inner = Annotated[Any, Nested("optimizer")]

@@ -10,8 +10,8 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from ...registry.arguments import Decay, NonNegative, Positive
+from ..averaging import Averaging
 from . import register_optimizer
-from .shared.averaging import Averaging
 from .shared.foreach import ForeachOptimizer, with_penalty
 from .shared.parameter_groups import WeightDecay
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...config.lengths import Length
 from ...registry.arguments import Fraction, NonNegative
 from . import Steps, register_schedule
+from .spans import Problems, check_span, elapsed, span_changes
 
 
 @register_schedule("constant", source="the optimizer's own rate throughout")
@@ -31,8 +32,8 @@ def constant(step: int) -> float:
     return 1.0
 
 
-def check_piecewise(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `piecewise` taken together: (argument, message) pairs."""
+def check_piecewise(args: Mapping[str, Any]) -> Problems:
+    """Refuse arguments of `piecewise` that do not fit together."""
     boundaries, factors, values = (args.get(name) for name in ("boundaries", "factors", "values"))
     problems = []
     if (factors is None) == (values is None):
@@ -96,19 +97,11 @@ def piecewise(
     return pieces[bisect_right(boundaries, step) if side == "lt" else bisect_left(boundaries, step)]
 
 
-def check_decay(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say whether a decay ends before it starts, as far as the two can be compared."""
-    start, end = args.get("start"), args.get("end")
-    if isinstance(start, int) and isinstance(end, int) and start >= end:
-        return [("end", f"there is nothing left to decay over: it starts at step {start}")]
-    return []
-
-
 @register_schedule(
     "cosine",
     source="Loshchilov and Hutter, 2017, arXiv:1608.03983",
-    check=check_decay,
-    changes=lambda args: [args["start"], args["end"]],
+    check=check_span,
+    changes=span_changes,
 )
 def cosine(step: int, *, start: Steps | None = None, end: Steps | None = None, final: Fraction = 0.0) -> float:
     """Follow half a cosine from 1 down to `final`.
@@ -131,11 +124,9 @@ def cosine(step: int, *, start: Steps | None = None, end: Steps | None = None, f
         >>> [round(schedule(step), 4) for step in (0, 50, 100)]
         [1.0, 0.5, 0.0]
     """
-    if end is None:
-        raise TypeError("cosine needs an `end`, which make_schedule takes from the run")
-    start = start or 0
-    if step <= start:
+    done, length = elapsed(step, start, end, "cosine")
+    if done == 0:
         return 1.0
-    if step >= end:
+    if done == length:
         return float(final)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done / length))

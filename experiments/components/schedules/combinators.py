@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import UsageError
 from ...registry.arguments import Fraction
 from . import Schedule, Span, Steps, register_schedule
+from .spans import Problems
 
 
 def _after_warmup(args: Mapping[str, Any], span: Span) -> dict[str, Any]:
@@ -59,8 +60,8 @@ def warmup(step: int, *, length: Steps, then: Schedule, start: Fraction = 0.0) -
     return (start + (1 - start) * (step + 1) / length) * then(length)
 
 
-def check_sequence(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `sequence` taken together: (argument, message) pairs."""
+def check_sequence(args: Mapping[str, Any]) -> Problems:
+    """Refuse arguments of `sequence` that do not fit together."""
     schedules, at = args.get("schedules"), args.get("at")
     problems = []
     if schedules is not None and not schedules:

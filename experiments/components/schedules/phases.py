@@ -134,11 +134,10 @@ def wsd(
         >>> [round(schedule(step), 4) for step in (0, 80, 90, 100)]
         [1.0, 1.0, 0.5, 0.0]
     """
-    if end is None:
-        raise TypeError("wsd needs an `end`, which make_schedule takes from the run")
-    if step >= end:
+    done, length = elapsed(step, 0, end, "wsd")
+    if done == length:
         return float(final)
-    part = max(0, step - (end - cooldown)) / cooldown if cooldown else 0.0
+    part = max(0, done - (length - cooldown)) / cooldown if cooldown else 0.0
     return 1 - (1 - final) * (part if shape == "linear" else math.sqrt(part))
 
 

@@ -11,9 +11,10 @@ from annotated_types import Gt, Lt
 
 from ...registry.arguments import Fraction, Natural, NonNegative
 from . import Steps, register_schedule
+from .spans import Problems
 
 
-def _check_mode(args: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _check_mode(args: Mapping[str, Any]) -> Problems:
     metric = args.get("metric")
     if args.get("mode") is None and isinstance(metric, str) and metric.rpartition("/")[2] != "loss":
         return [("mode", f"say whether `max` or `min` of {metric} is better")]

@@ -1,4 +1,7 @@
-"""What schedules share: how far a span has come, and what is wrong with the lengths that they are given."""
+"""Parts that schedules share: how far a span has come, and checks of lengths.
+
+A check takes the arguments that are given, and returns (argument, message) pairs, empty where all is well.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def since(step: int, start: int | None) -> int:
 
 
 def check_span(args: Mapping[str, Any]) -> Problems:
-    """Say whether a schedule ends before it starts, as far as the two can be compared."""
+    """Refuse an end that does not come after the start, as far as the two can be compared."""
     start, end = args.get("start"), args.get("end")
     if isinstance(start, int) and isinstance(end, int) and start >= end:
         return [("end", f"there is nothing left to decay over: it starts at step {start}")]
@@ -51,11 +54,6 @@ def check_lengths(*names: str) -> Callable[[Mapping[str, Any]], Problems]:
         return [(name, "expected at least one step") for name, amount in amounts if amount == 0]
 
     return check
-
-
-def check_all(*checks: Callable[[Mapping[str, Any]], Problems]) -> Callable[[Mapping[str, Any]], Problems]:
-    """Return one check made of several."""
-    return lambda args: [problem for check in checks for problem in check(args)]
 
 
 def span_changes(args: Mapping[str, Any]) -> Sequence[int]:

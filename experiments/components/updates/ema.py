@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...registry.arguments import Decay
+from ..averaging import Averaging
 from . import Update, register_update
 
 
 @register_update("ema", source="Polyak and Juditsky, 1992; tf.train.ExponentialMovingAverage (TensorFlow 1)")
-class Ema(Update):
+class Ema(Averaging, Update):
     """Keep a moving average of the trainable weights, for evaluation.
 
         shadow <- shadow - (1 - d) (shadow - weight),    d = decay, or min(decay, (1 + n) / (10 + n))
@@ -29,7 +28,7 @@ class Ema(Update):
     """
 
     def __init__(self, model: nn.Module, *, decay: Decay = 0.999, num_updates: bool = False):
-        self._weights: dict[str, torch.Tensor] = {
+        self._weights: dict[str, Tensor] = {
             name: weight for name, weight in model.named_parameters() if weight.requires_grad
         }
         self.shadows = {name: weight.detach().clone() for name, weight in self._weights.items()}
@@ -47,20 +46,8 @@ class Ema(Update):
         shadows, weights = list(self.shadows.values()), list(self._weights.values())
         torch._foreach_add_(shadows, torch._foreach_sub(weights, shadows), alpha=1 - decay)
 
-    @contextmanager
-    def swapped(self) -> Iterator[None]:
-        """Lend the averages to the model for the length of a `with` block, and put its weights back after."""
-        own = {name: weight.detach().clone() for name, weight in self._weights.items()}
-        try:
-            self._copy(self.shadows)
-            yield
-        finally:
-            self._copy(own)
-
-    def _copy(self, values: dict[str, torch.Tensor]) -> None:
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.copy_(values[name])
+    def averages(self) -> list[tuple[Tensor, Tensor]]:
+        return [(weight, self.shadows[name]) for name, weight in self._weights.items()]
 
     def state_dict(self) -> dict[str, Any]:
         return {"shadows": self.shadows, "count": self.count}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from optrun.experiments import Batches, build, build_train_op, evaluate, load_config, make_optimizer, resume, train
+from optrun.experiments.components.averaging import Averaging
 from optrun.experiments.components.optimizers import registry
-from optrun.experiments.components.optimizers.shared.averaging import Averaging
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config.targets import names_in, preset_folder
 from optrun.experiments.errors import DivergedError, SessionError, UsageError

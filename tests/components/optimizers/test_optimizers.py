@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from optrun.experiments.components.averaging import Averaging
 from optrun.experiments.components.optimizers import make_optimizer, registry
-from optrun.experiments.components.optimizers.shared.averaging import Averaging
 
 NAMES = [name for name in registry.names() if "/" not in name]  # see test_pytorch_optimizer
 

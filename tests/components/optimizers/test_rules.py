@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from optrun.experiments.components.averaging import Averaging
 from optrun.experiments.components.optimizers import make_optimizer, registry
 from optrun.experiments.components.optimizers.muon import orthogonalised
-from optrun.experiments.components.optimizers.shared.averaging import Averaging
 from optrun.experiments.components.optimizers.shared.foreach import ForeachOptimizer
 from optrun.experiments.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""Optimizers that train one set of weights and recommend another: an average."""
+"""Averages of the weights, which evaluation borrows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Averaging:
-    """Mixed into an optimizer whose result is an average of the weights that it trains.
+    """Mixed into an optimizer whose result is an average of the weights that it trains, or an update that keeps one.
 
     Evaluation borrows the average (`swapped`); checkpoints and the next step see the training weights alone.
     """
