@@ -54,7 +54,7 @@ def command(
     target, overrides = shared.split_target(arguments, default=None)
 
     from ...experiments.errors import UsageError
-    from ...experiments.report.figures.figures import SUFFIXES
+    from ...experiments.report.figures.figure_file import SUFFIXES
     from ...experiments.report.figures.lr_range import range_figure
     from ...experiments.studies.lr_finder import find_lr
     from ...experiments.training.load import load_config

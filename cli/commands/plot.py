@@ -71,12 +71,13 @@ def command(
     from pathlib import Path
 
     from ...experiments.errors import UsageError
-    from ...experiments.report.figures.figures import SUFFIXES, plot_runs
+    from ...experiments.report.figures.curves_figure import curves_figure
+    from ...experiments.report.figures.figure_file import COLUMN, PAGE, SUFFIXES
     from ...experiments.report.figures.terminal import curves_text
     from ...experiments.report.group import Group
+    from ...experiments.report.learning_curves import group_bands, run_bands, smooth_bands
     from ...experiments.run_directory.lookup import find_run_or_group
     from ...experiments.run_directory.run import Run
-    from .. import curves
     from ..terminal.console import result, result_json, width
     from ..terminal.streams import is_utf8
 
@@ -86,13 +87,16 @@ def command(
     is_group, x = any(isinstance(thing, Path) for thing in things), _AXES[axis]
     if is_group and len(things) > 1:
         raise UsageError("one comparison at a time, and no single runs beside it")
-    singles = [] if is_group else [Run(thing) for thing in things]
-    name, bands = curves.group_bands(Group(things[0]), metric) if is_group else curves.run_bands(singles, metric)
-    drawn = curves.smooth_bands(bands, smooth) if smooth else bands
-    if output is not None and is_group:
-        curves.group_figure(bands, x, log or None, smooth, output)
-    elif output is not None:
-        plot_runs(singles, name, x, log or None, smooth, output)
+    if is_group:
+        name, found = group_bands(Group(things[0]), metric, trials="each")
+    else:
+        name, found = run_bands([Run(thing) for thing in things], metric)
+    bands = [band for band in found if band is not None]
+    drawn = smooth_bands(bands, smooth) if smooth else bands
+    if output is not None:
+        wide = PAGE if not is_group and len(things) > 4 else COLUMN * 1.4
+        lines = bands if is_group else found
+        curves_figure(lines, output, metric=name, x=x, log=log or None, smooth=smooth, width=wide)
     if as_json:
         lines = [{"label": band.label, "x": band.x[x].tolist(), "y": band.median.tolist()} for band in drawn]
         result_json("optrun/plot@1", metric=name, axis=axis, lines=lines, file=output)

@@ -63,13 +63,11 @@ def _group_report(group: Path, output: str | None) -> Path:
 def _markdown(groups: list[Path]) -> str:
     from ...experiments.errors import UsageError
     from ...experiments.report.export import markdown
-    from ...experiments.report.group import Group
-    from ...experiments.report.results import Results
+    from ...experiments.report.report import Report
 
     if not groups:
         raise UsageError("single runs have no report in Markdown: give -o FILE.html, or see `optrun show`")
-    group = Group(groups[0])
-    return markdown(group, Results(group) if group.kind == "compare" else None).rstrip()
+    return markdown(Report(groups[0])).rstrip()
 
 
 def _runs_report(runs: list[Any], output: str | None) -> Path:

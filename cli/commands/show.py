@@ -57,22 +57,19 @@ def command(run: str, as_json: bool) -> None:
 def _show_group(path: Any, as_json: bool) -> None:
     """Show a comparison or sweep as it ended, and what was done."""
     from ...experiments.report.export import as_dict
-    from ...experiments.report.group import Group
-    from ...experiments.report.results import Results
-    from ...experiments.report.words.protocol_text import protocol_sentences
+    from ...experiments.report.report import Report
+    from ...experiments.report.words.headline import count_states
     from ..terminal.console import result, result_json
-    from ..texts.comparison_text import result_lines, states, sweep_lines, wrapped
+    from ..texts.comparison_text import result_lines, wrapped
 
-    group = Group(path)
-    results = Results(group) if group.kind == "compare" else None
+    report = Report(path)
+    group = report.group
     if as_json:
-        content = {key: value for key, value in as_dict(group, results).items() if key != "schema"}
+        content = {key: value for key, value in as_dict(report).items() if key != "schema"}
         result_json("optrun/show-group@1", **content, path=str(path))
         return
-    lines = [f"{group.name}: {states(group.records)}", ""]
-    lines += result_lines(group, results) if results else sweep_lines(group)
-    lines += ["", *(line for text in protocol_sentences(group, results) for line in wrapped(text))]
-    result(lines)
+    lines = [f"{group.name}: {count_states(group.records)}", "", *result_lines(report), ""]
+    result([*lines, *(line for text in report.protocol for line in wrapped(text))])
 
 
 def _result(run: Any) -> list[str]:

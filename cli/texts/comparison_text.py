@@ -5,18 +5,19 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...experiments.report import style
 from ...experiments.report.figures.terminal import curves_text
+from ...experiments.report.learning_curves import group_bands, starts_log
+from ...experiments.report.report import Report
 from ...experiments.report.sensitivity import good_range, trials_of
-from ...experiments.report.tables import tables
+from ...experiments.report.tables import comparison_tables
 from ...experiments.report.tables.table import text_table
-from ...experiments.report.words.sentence import Said, say, say_sweep
+from ...experiments.report.words.headline import Said, range_notes
 from ...experiments.run_directory.run_dir import default_root
-from ..curves import group_bands, spans_much
 from ..terminal.charts import count, duration
 from ..terminal.console import paint, width
 from ..terminal.streams import is_utf8
@@ -85,38 +86,24 @@ def _endpoint(protocol: Mapping[str, Any]) -> str:
     return f"{said}, alpha {style.number(protocol['alpha'])}{against}"
 
 
-def result_lines(group: Any, results: Any) -> list[str]:
-    """Return a comparison's result for a terminal: the tables, the curves, the sentence and what limits it."""
-    room = width(sys.stdout)
-    lines = [*text_table(tables.result_table(results), room), "", *text_table(tables.cost_table(results), room), ""]
-    return [*lines, *_curves(group, room), "", *said_lines(say(results))]
+def result_lines(report: Report) -> list[str]:
+    """Return a result for a terminal: the tables, the curves or the sensitivity, the sentence and what limits it."""
+    room, group = width(sys.stdout), report.group
+    if report.results is None:
+        lines = [*text_table(comparison_tables.sensitivity_table(report), room), ""]
+        for entry in group.entries:
+            lines += [*sensitivity_lines(entry, group, room), ""]
+        return [*lines, *sentence_lines(report)]
+    tables = comparison_tables.result_table(report), comparison_tables.cost_table(report)
+    lines = [line for table in tables for line in (*text_table(table, room), "")]
+    return [*lines, *_curves(group, room), "", *sentence_lines(report)]
 
 
-def sweep_lines(group: Any) -> list[str]:
-    """Return a sweep's result for a terminal: every value, the sensitivity, the best value and how much it matters."""
-    room = width(sys.stdout)
-    table = tables.sensitivity_table(group)
-    lines = [*text_table(table, room), ""]
-    for entry in group.entries:
-        lines += [*sensitivity_lines(entry, group, room), ""]
-    return [*lines, *said_lines(sweep_said(group))]
-
-
-def sweep_said(group: Any) -> Said:
-    """Return the sentence of a sweep, with how wide the good range is."""
-    said, notes = say_sweep(group), []
-    for entry in group.entries:
-        span = good_range(entry, group.margin, group.mode)
-        if span is None or group.margin <= 0:
-            continue
-        key = entry["tuning"]["key"]
-        if isinstance(span.low, int | float) and span.low > 0 and span.high > span.low:
-            open_ends = not (span.closed_low and span.closed_high)
-            least = "at least " if open_ends else ""
-            notes.append(f"The good range of {key} is {least}a factor of {style.number(span.factor, 3)} wide.")
-        elif span.low == span.high:
-            notes.append(f"No other value of {key} that was tried is as good.")
-    return Said(said.headline, (*notes, *said.notes))
+def sentence_lines(report: Report) -> list[str]:
+    """Return the sentence, wrapped, and each note below it; for a sweep also how wide the good range is."""
+    said = report.said
+    ranges = range_notes(report.group) if report.results is None else []
+    return said_lines(Said(said.headline, (*ranges, *said.notes)))
 
 
 def said_lines(said: Said) -> list[str]:
@@ -132,11 +119,12 @@ def wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def _curves(group: Any, room: int) -> list[str]:
-    metric, bands = group_bands(group)
+    metric, found = group_bands(group)
+    bands = [band for band in found if band is not None]
     seeds = max((band.num_runs for band in bands), default=0)
     median = f", median of {count(seeds, 'seed')}" if seeds > 1 else ""
     drawn = curves_text(
-        bands, x="step", width=room, height=_CURVE_HEIGHT, unicode=is_utf8(sys.stdout), log=spans_much(bands)
+        bands, x="step", width=room, height=_CURVE_HEIGHT, unicode=is_utf8(sys.stdout), log=starts_log(bands)
     )
     return [f"{metric}{median}", *drawn]
 
@@ -184,9 +172,3 @@ def _is_number(value: Any) -> bool:
 def group_reference(path: Path) -> str:
     """Return how a group is named on the command line."""
     return path.name if path.parent == default_root() else shlex.quote(str(path))
-
-
-def states(records: Sequence[Any]) -> str:
-    """Count the runs of a group: `58 done, 2 failed`."""
-    found = [record.state for record in records]
-    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))

@@ -56,7 +56,7 @@ def command(arguments: tuple[str, ...], steps: int | None, log: bool, output: st
         raise click.UsageError("which one? Give a target: `optrun list presets` shows what there is")
 
     from ...experiments.errors import UsageError
-    from ...experiments.report.figures.figures import SUFFIXES
+    from ...experiments.report.figures.figure_file import SUFFIXES
     from ..terminal.console import result, result_json, say
 
     if output is not None and not output.endswith(SUFFIXES):
@@ -176,7 +176,7 @@ def _table(curve: _Curve) -> list[str]:
 
 
 def _write_figure(curves: Sequence[_Curve], log: bool, path: str) -> None:
-    from ...experiments.report.figures.figures import COLUMN, save
+    from ...experiments.report.figures.figure_file import COLUMN, save
     from ...experiments.report.style import LIGHT
 
     def draw(figure: Any) -> None:

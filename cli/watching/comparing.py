@@ -75,13 +75,14 @@ class CompareWatch:
         return self._conclude(comparison.group)
 
     def _start(self, plan: dict[str, Any]) -> None:
+        from ...experiments.report.conditions import parse_conditions
         from ..texts.comparison_text import plan_lines
-        from ..texts.gates import check_gates
 
         self._plan = plan
         in_file = plan["protocol"].get("gates") or []
         self._wanted += [in_file] if isinstance(in_file, str) else in_file
-        self._gates = check_gates(self._wanted, plan)
+        names, metrics = [entry["name"] for entry in plan["entries"]], plan.get("metrics", ())
+        self._gates = parse_conditions(self._wanted, names, metrics, plan["protocol"].get("baseline"))
         if not self.quiet:
             for line in plan_lines(plan):
                 say(line)
@@ -97,66 +98,64 @@ class CompareWatch:
         say(f"continue: {same_command()}")
 
     def _conclude(self, group: Any) -> int:
-        from ...experiments.report.results import Results
+        from ...experiments.report.report import Report
 
+        report = Report(group)
         failed = [record for record in group.records if record.state == "failed"]
-        results, page = None, None
+        results, has_verdict = None, True
         try:
-            results = Results(group) if group.kind == "compare" else None
+            results = report.results
         except NothingMatchedError as error:
             if not failed:
                 raise
+            has_verdict = False
             say(f"{paint(sys.stderr, 'error:', fg='red')} no verdict: {error}")
         gates = self._decide(results)
-        if results is not None or group.kind == "sweep":
-            page = self._write(group, results)
-        self._show(group, results, gates, failed, page)
+        page = self._write(report) if has_verdict else None
+        self._show(report, gates, failed, page)
         if failed:
             return PART_FAILED
         return NOT_HELD if any(gate.holds is not True for gate in gates) else 0
 
     def _decide(self, results: Any) -> list[Any]:
-        from ..texts.gates import decide_gates
+        from ...experiments.report.decisions import decide_all
 
         if results is None or not self._gates:
             return []
-        decided = decide_gates(self._gates, results)
+        decided = decide_all(self._gates, results)
         for gate in decided:
             if gate.holds is not True:
                 github.annotate((), f"gate {gate}")
         return decided
 
-    def _write(self, group: Any, results: Any) -> Path:
+    def _write(self, report: Any) -> Path:
         """Write the page and the files that were asked for, and return the page."""
         from ...experiments.report.export import export, markdown
 
-        page = export(group, group.path / "report.html", results=results)
+        page = export(report, report.group.path / "report.html")
         for file in self._exports:
             if file == STDOUT:
-                result(markdown(group, results).rstrip())
+                result(markdown(report).rstrip())
             else:
-                export(group, file, results=results)
-        github.add_markdown(markdown(group, results))
+                export(report, file)
+        github.add_markdown(markdown(report))
         return page
 
-    def _show(self, group: Any, results: Any, gates: list[Any], failed: list[Any], page: Path | None) -> None:
-        from ..texts.comparison_text import result_lines, said_lines, states, sweep_lines, sweep_said
+    def _show(self, report: Any, gates: list[Any], failed: list[Any], page: Path | None) -> None:
+        from ...experiments.report.words.headline import count_states
+        from ..texts.comparison_text import result_lines, sentence_lines
 
+        group = report.group
         takes_stdout = self.as_json or STDOUT in self._exports
         if self.as_json:
-            result_json(f"optrun/{self.command}@1", **_document(group, results, gates, failed, page))
+            result_json(f"optrun/{self.command}@1", **_document(report, gates, failed, page))
         elif page is not None and not takes_stdout:
-            if self.quiet:
-                from ...experiments.report.words.sentence import say as sentence_of
-
-                result(said_lines(sentence_of(results) if results else sweep_said(group)))
-            else:
-                result(result_lines(group, results) if results else sweep_lines(group))
+            result(sentence_lines(report) if self.quiet else result_lines(report))
         for gate in gates:
             for line in _gate_lines(gate):
                 (say if takes_stdout else result)(line)
         if failed:
-            say(f"{len(failed)} of {len(group.records)} runs failed ({states(group.records)}); the rest is saved")
+            say(f"{len(failed)} of {len(group.records)} runs failed ({count_states(group.records)}); the rest is saved")
         if not self.quiet:
             for file in [*([str(page)] if page else []), *(file for file in self._exports if file != STDOUT)]:
                 say(f"wrote {file}")
@@ -189,16 +188,17 @@ def _gate_lines(gate: Any) -> list[str]:
     return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
 
 
-def _document(group: Any, results: Any, gates: list[Any], failed: list[Any], page: Path | None) -> dict[str, Any]:
+def _document(report: Any, gates: list[Any], failed: list[Any], page: Path | None) -> dict[str, Any]:
     from ...experiments.report.export import as_dict
 
+    group = report.group
     content: dict[str, Any] = {"name": group.name, "kind": group.kind, "complete": bool(group.data.get("complete"))}
     if page is not None:
-        content = {key: value for key, value in as_dict(group, results).items() if key != "schema"}
+        content = {key: value for key, value in as_dict(report).items() if key != "schema"}
     return {
         **content,
         "path": str(group.path),
         "report": None if page is None else str(page),
         "failed": [{"run": record.path, "entry": record.entry, "message": record.message} for record in failed],
-        "gates": [{"gate": gate.gate.text, "holds": gate.holds, "message": gate.message} for gate in gates],
+        "gates": [{"gate": gate.condition.text, "holds": gate.holds, "message": gate.message} for gate in gates],
     }

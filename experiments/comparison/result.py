@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..report.export import as_dict
-from ..report.group import Group
+from ..report.report import Report
 from ..report.results import Results
-from ..report.words.sentence import say, say_sweep
 from ..run_directory.run import Run
 
 
@@ -24,7 +23,8 @@ class Comparison:
     """
 
     def __init__(self, path: str | Path):
-        self.group = Group(path)
+        self._report = Report(path)
+        self.group = self._report.group
         self.path = self.group.path
 
     @property
@@ -43,7 +43,7 @@ class Comparison:
     @cached_property
     def results(self) -> Results:
         """Return the statistics: verdicts, ranks, times to target."""
-        return Results(self.group)
+        return Results(self.group) if self._report.results is None else self._report.results
 
     @property
     def analysis(self) -> Any:
@@ -53,7 +53,7 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """Return the one sentence that a person can repeat."""
-        return str(say_sweep(self.group) if self.group.kind == "sweep" else say(self.results))
+        return str(self._report.said)
 
     def values(self, metric: str | None = None) -> dict[str, dict[int, float | None]]:
         """Return each entry's final values by seed; None for a diverged run."""
@@ -69,7 +69,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON-able data, schema optrun/comparison-result@1."""
-        return as_dict(self.group, None if self.group.kind == "sweep" else self.results)
+        return as_dict(self._report)
 
     def __repr__(self) -> str:
         return f"Comparison({str(self.path)!r})\n{self.sentence}"

@@ -8,28 +8,26 @@ from typing import Any
 from ..errors import UsageError
 from ..system import storage
 from ..system.json_text import encode_json
-from .figures.figures import group_figure
-from .group import Group
+from .figures.overview import overview_figure
 from .page.html import group_page
+from .records import analysis_record
+from .report import Report
 from .results import Results
-from .sensitivity import good_range, sensitivity_rows
-from .tables import tables
-from .tables.entry_rows import comparison_rows, final_metrics, run_rows
+from .sensitivity import good_range
+from .tables.comparison_tables import cost_table, result_table, sensitivity_table
 from .tables.table import csv_text, markdown_table, markdown_text
-from .words.protocol_text import protocol_sentences
-from .words.sentence import say, say_sweep, verdict_sentences
+from .words.headline import verdict_sentences
 
 SCHEMA = "optrun/comparison-result@1"
 SUFFIXES = (".md", ".csv", ".json", ".html", ".png", ".svg")
 
 
-def export(comparison: Any, path: str | Path, *, results: Results | None = None) -> Path:
+def export(comparison: Any, path: str | Path) -> Path:
     """Write a comparison or sweep in the format that the suffix names, and return the file.
 
     Args:
-        comparison: a `Group`, its folder, or an object that has the folder as `path`.
+        comparison: a `Report`, a `Group`, its folder, or an object that has the folder as `path`.
         path: ends in .md, .csv, .json, .html, .png or .svg.
-        results: of the group, where they were computed already.
 
     Raises:
         UsageError: another suffix, or a folder that is not there.
@@ -37,21 +35,20 @@ def export(comparison: Any, path: str | Path, *, results: Results | None = None)
         StorageError: it cannot be written.
     """
     path = Path(path)
-    group = comparison if isinstance(comparison, Group) else Group(comparison)
+    report = comparison if isinstance(comparison, Report) else Report(comparison)
     check_suffix(path)
-    if results is None and group.kind == "compare":
-        results = Results(group)
+    _ = report.results  # an entry without a finished run is refused, whatever the suffix
     if path.suffix in (".png", ".svg"):
-        return group_figure(group, results, path)
+        return overview_figure(report, path)
     content: str | bytes
     if path.suffix == ".md":
-        content = markdown(group, results)
+        content = markdown(report)
     elif path.suffix == ".csv":
-        content = csv_text(run_rows(group.records, final_metrics(group)))
+        content = csv_text(report.runs)
     elif path.suffix == ".json":
-        content = encode_json(as_dict(group, results), indent=2)
+        content = encode_json(as_dict(report), indent=2)
     else:
-        content = group_page(group, results)
+        content = group_page(report)
     storage.write_derived(path, content)
     return path
 
@@ -69,14 +66,9 @@ def check_suffix(path: str | Path) -> None:
         raise UsageError(f"{path}: there is no folder {path.parent}")
 
 
-def as_dict(group: Group, results: Results | None = None) -> dict[str, Any]:
-    """Return everything as plain data, every number at full precision.
-
-    Args:
-        group: a comparison or a sweep.
-        results: of a comparison.
-    """
-    said = say(results) if results else say_sweep(group)
+def as_dict(report: Report) -> dict[str, Any]:
+    """Return everything as plain data, every number at full precision."""
+    group, results, said = report.group, report.results, report.said
     return {
         "schema": SCHEMA,
         "name": group.name,
@@ -87,35 +79,41 @@ def as_dict(group: Group, results: Results | None = None) -> dict[str, Any]:
         "headline": said.headline,
         "notes": list(said.notes),
         "protocol": group.protocol,
-        "entries": comparison_rows(results) if results else _sweep_rows(group),
-        "analysis": results.analysis.as_dict() if results else None,
-        "times_to_target": _times(results) if results else {},
-        "sensitivity": sensitivity_rows(group),
-        "runs": run_rows(group.records, final_metrics(group)),
+        "entries": _sweep_rows(report) if results is None else report.entries,
+        "analysis": None if results is None else analysis_record(results.analysis),
+        "times_to_target": {} if results is None else _times(results),
+        "sensitivity": report.trials,
+        "runs": report.runs,
         "pairing": group.data.get("pairing"),
         "looks": group.data.get("looks") or [],
         "wall_secs": group.data.get("wall_secs"),
     }
 
 
-def markdown(group: Group, results: Results | None = None) -> str:
+def markdown(report: Report) -> str:
     """Return the report as Markdown, for an issue, a pull request or a step summary."""
-    said = say(results) if results else say_sweep(group)
-    parts = [f"## {markdown_text(group.name)}", f"**{markdown_text(said.headline)}.**"]
+    results, said = report.results, report.said
+    parts = [f"## {markdown_text(report.group.name)}", f"**{markdown_text(said.headline)}.**"]
     if said.notes:
         parts.append("\n".join(f"> {markdown_text(note)}  " for note in said.notes))
-    if results:
-        parts.append("\n".join(markdown_table(tables.result_table(results, verdicts=True))))
-        parts.append("\n".join(markdown_table(tables.cost_table(results))))
+    if results is not None:
+        parts.append("\n".join(markdown_table(result_table(report, verdicts=True))))
+        parts.append("\n".join(markdown_table(cost_table(report))))
         if len(results.analysis.pairs) > 1:
-            parts.append("\n".join(f"- {markdown_text(line)}" for line in verdict_sentences(results)))
-    table = tables.sensitivity_table(group)
-    if table.rows:
-        lines = "\n".join(markdown_table(table))
-        parts.append(lines if results is None else f"<details><summary>Every trial</summary>\n\n{lines}\n\n</details>")
-    protocol = "\n".join(f"- {markdown_text(line)}" for line in protocol_sentences(group, results))
-    parts.append(f"<details><summary>What was done</summary>\n\n{protocol}\n\n</details>")
+            parts.append(_listed(verdict_sentences(results)))
+    if report.trials:
+        lines = "\n".join(markdown_table(sensitivity_table(report)))
+        parts.append(lines if results is None else _folded("Every trial", lines))
+    parts.append(_folded("What was done", _listed(report.protocol)))
     return "\n\n".join(parts) + "\n"
+
+
+def _listed(lines: list[str]) -> str:
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 def _times(results: Results) -> dict[str, Any]:
@@ -139,8 +137,8 @@ def _times(results: Results) -> dict[str, Any]:
     return found
 
 
-def _sweep_rows(group: Group) -> list[dict[str, Any]]:
-    rows = []
+def _sweep_rows(report: Report) -> list[dict[str, Any]]:
+    group, rows = report.group, []
     for entry in group.entries:
         tuning, span = entry.get("tuning") or {}, good_range(entry, group.margin, group.mode)
         row = {"entry": entry["name"], **{key: tuning.get(key) for key in ("key", "chosen", "bracketed", "spent")}}

@@ -11,6 +11,8 @@ from ..errors import DataError
 from ..run_directory.comparison_file import FILE_NAME, FINISHED, Record, read_group, read_records
 from ..run_directory.run import Run
 
+Row = dict[str, Any]
+
 
 class Group:
     """A comparison or sweep, read from its folder.
@@ -54,6 +56,11 @@ class Group:
         return str(self.protocol.get("metric" if self.kind == "compare" else "select") or self.protocol.get("metric"))
 
     @property
+    def select(self) -> str:
+        """Return the metric that choices are made by."""
+        return str(self.protocol.get("select") or self.metric)
+
+    @property
     def mode(self) -> str:
         return str(self.protocol.get("mode") or "max")
 
@@ -76,13 +83,17 @@ class Group:
 
     @property
     def exploratory(self) -> bool:
-        """Tell whether seeds were added after a verdict had been seen."""
+        """Return True if seeds were added after a verdict had been seen."""
         return any(look.get("exploratory") for look in self.data.get("looks") or [])
 
     @cached_property
     def records(self) -> list[Record]:
         """Return the planned runs, in the order of the file."""
         return read_records(self.data, self.path.parent)
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """Return the entry of that name, as the file has it."""
+        return next(entry for entry in self.entries if entry["name"] == name)
 
     def of(self, entry: str | None = None, role: str | None = None) -> list[Record]:
         """Return the records of an entry, of a role, or of both."""

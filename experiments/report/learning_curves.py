@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ..errors import NothingMatchedError, unknown_name
+from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run import Curve, Run
+from .group import Group, metric_names, unique_labels
 
 AXES = {
     "step": "step",
@@ -20,6 +23,7 @@ AXES = {
 }
 QUARTILES_FROM = 5  # runs, below which a band of quartiles says less than the extremes do
 _DIVERGED = "diverged"
+_AUTO_LOG = 30  # times between the ends of an axis, from which it starts out logarithmic
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def aggregate(runs: Sequence[Run], metric: str, *, label: str = "", worst: float
         label: of the line.
         worst: what a run that diverged counts as: inf where less is better, -inf where more is.
     """
-    curves = [_curve(run, metric) for run in runs]
+    curves = [run.metrics.get(metric) for run in runs]
     steps = np.unique(np.concatenate([c.steps for c in curves if c is not None] or [np.array([], dtype=np.int64)]))
     if not len(steps) and not any(run.state == _DIVERGED for run in runs):
         return None
@@ -113,6 +117,67 @@ def aggregate(runs: Sequence[Run], metric: str, *, label: str = "", worst: float
         counts=np.isfinite(table).sum(axis=0),
         endings=endings,
     )
+
+
+def run_bands(runs: Sequence[Run], metric: str | None = None) -> tuple[str, list[Band | None]]:
+    """Return the metric, by default the one that the first run is judged by, and a line for each run, None without it.
+
+    Raises:
+        NothingMatchedError: no run has it; the message has the nearest name.
+    """
+    judged = (runs[0].summary.get("metric") or {}).get("name")
+    lines = {label: [run] for label, run in zip(unique_labels(runs), runs, strict=True)}
+    return _bands(lines, metric, [judged, "val/loss", "loss"], "max")
+
+
+def group_bands(group: Group, metric: str | None = None, trials: str = "all") -> tuple[str, list[Band | None]]:
+    """Return the metric, by default the one that choices are made by, and a line for each name of `group_runs`.
+
+    Raises:
+        NothingMatchedError: no run has it; the message has the nearest name.
+    """
+    return _bands(group_runs(group, trials), metric, [group.select, group.metric], group.mode)
+
+
+def group_runs(group: Group, trials: str = "all") -> dict[str, list[Run]]:
+    """Return the runs behind each line: of a comparison the evaluation runs of each entry; of a sweep its trials.
+
+    Args:
+        group: a comparison or a sweep.
+        trials: of a sweep: `all` of an entry, those with its `best` value, or a line `each` for its values.
+    """
+    role = "evaluate" if group.kind == "compare" else "tune"
+    runs: dict[str, list[Run]] = {}
+    for entry in group.names:
+        tuning = group.entry(entry).get("tuning") or {}
+        chosen = [t for t in tuning.get("trials") or [] if t["value"] == tuning.get("chosen")]
+        best = {path for trial in chosen for path in trial.get("runs") or []}
+        if role == "tune" and trials == "each":
+            for record in group.of(entry, role):
+                if record.run is not None and record.state in FINISHED:
+                    runs.setdefault(_settings(record.settings), []).append(record.run)
+        else:
+            is_any = role == "evaluate" or trials == "all"
+            runs[entry] = [r.run for r in group.finished(entry, role) if r.run and (is_any or r.path in best)]
+    return runs
+
+
+def worst_of(metric: str, mode: str) -> float:
+    """Return what a run that diverged counts as: losses are less-is-better, other metrics as `mode` says."""
+    is_loss = metric == "loss" or metric.endswith("/loss")
+    return -math.inf if mode == "max" and not is_loss else math.inf
+
+
+def starts_log(bands: Sequence[Band]) -> bool:
+    """Return True if the values span so much, all above 0, that a logarithmic axis shows more of them."""
+    values = np.concatenate([part for band in bands for part in (band.low, band.high)] or [np.array([])])
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and float(values.min()) > 0 and float(values.max()) > _AUTO_LOG * float(values.min())
+
+
+def smooth_bands(bands: Sequence[Band], weight: float) -> list[Band]:
+    """Return the lines with a moving average over each."""
+    return [replace(band, median=smoothed(band.median, weight)) for band in bands]
 
 
 def thinned(length: int, most: int = 240) -> np.ndarray:
@@ -149,8 +214,20 @@ def examples_by_step(run: Run) -> dict[int, float]:
     return {row["step"]: row["examples"] for row in run.rows if row.get("examples") is not None}
 
 
-def _curve(run: Run, metric: str) -> Curve | None:
-    return run.metrics.get(metric)
+def _settings(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
+
+
+def _bands(
+    runs: Mapping[str, Sequence[Run]], metric: str | None, defaults: Sequence[str | None], mode: str
+) -> tuple[str, list[Band | None]]:
+    found = metric_names([run for some in runs.values() for run in some])
+    if metric is not None and metric not in found:
+        raise NothingMatchedError(unknown_name("metric", metric, found))
+    name = metric or next((name for name in [*defaults, *found] if name in found), None)
+    if name is None:
+        raise NothingMatchedError("the runs have no metric rows yet")
+    return name, [aggregate(some, name, label=label, worst=worst_of(name, mode)) for label, some in runs.items()]
 
 
 def _axes(runs: Sequence[Run], curves: Sequence[Curve | None], steps: np.ndarray) -> dict[str, np.ndarray]:

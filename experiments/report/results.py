@@ -1,11 +1,10 @@
-"""What the finished runs of a comparison say: the endpoint, the times to target, the costs."""
+"""The finished runs of a comparison, analysed: the endpoint, the times to target, the costs."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,18 +12,11 @@ from typing import Any
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import Record
 from .group import Group
-from .statistics import (
-    Analysis,
-    Interval,
-    Pair,
-    RestrictedMean,
-    TimeRatio,
-    TimeToTarget,
-    compare_entries,
-    kaplan_meier,
-    restricted_mean,
-    time_ratio,
-)
+from .statistics.analysis import Analysis, compare_entries
+from .statistics.censored import RestrictedMean, TimeToTarget, kaplan_meier, restricted_mean
+from .statistics.ratios import TimeRatio, time_ratio
+from .statistics.student import Interval
+from .statistics.verdicts import Pair
 
 
 @dataclass(frozen=True)
@@ -52,24 +44,16 @@ class Against:
     ratio_p: float | None
 
     @property
-    def kind(self) -> str:
-        return self.pair.verdict.kind
-
-    @property
     def differences(self) -> list[tuple[int, float | None]]:
         """Return (seed, entry - other); None where a run diverged."""
-        sign = self._sign
+        sign = 1 if self.pair.a == self.entry else -1
         items = zip(self.pair.result.seeds, self.pair.result.differences, strict=True)
         return [(seed, None if d is None else sign * d) for seed, d in items]
-
-    @property
-    def _sign(self) -> int:
-        return 1 if self.pair.a == self.entry else -1
 
 
 @dataclass(frozen=True)
 class Times:
-    """How long the runs of an entry took to the target, in epochs.
+    """The times of an entry's runs to the target, in epochs.
 
     Args:
         epochs: per seed, until the target or the end of the budget.
@@ -147,6 +131,12 @@ class Results:
         """Return the entry that each row of a table is compared with: the baseline, or the first in order."""
         return self.analysis.baseline or self.analysis.entries[0].name
 
+    @cached_property
+    def others(self) -> list[Against]:
+        """Return each other entry, best first, against the reference."""
+        names = [entry.name for entry in self.analysis.entries]
+        return [self.against(name) for name in names if name != self.reference]
+
     def against(self, entry: str, other: str | None = None) -> Against:
         """Return how an entry compares with another, by default with the reference.
 
@@ -179,17 +169,9 @@ class Results:
 
     def mean(self, entry: str, key: str) -> float | None:
         """Return the mean of a number in the summaries of an entry's finished runs; None where none has it."""
-        return _mean([record.summary.get(key) for record in self.group.finished(entry)])
-
-    def median(self, entry: str, value: Callable[[Record], float | None]) -> float | None:
-        """Return the median of something over an entry's finished runs; None where none has it."""
-        found = [number for record in self.group.finished(entry) if (number := value(record)) is not None]
-        return statistics.median(found) if found else None
-
-
-def _mean(values: list[Any]) -> float | None:
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return math.fsum(numbers) / len(numbers) if numbers else None
+        values = [record.summary.get(key) for record in self.group.finished(entry)]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        return math.fsum(numbers) / len(numbers) if numbers else None
 
 
 def _times(records: list[Record], target: Mapping[str, Any], horizon: float, group: Group) -> Times:

@@ -1,12 +1,11 @@
-"""How much a score depends on the setting that was tuned."""
+"""The scores of the values that were tried while tuning, and the range of the good ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from .group import Group
-from .tables.table import Row
+from .group import Group, Row
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def sensitivity_rows(group: Group) -> list[Row]:
                     "entry": entry["name"],
                     "key": tuning.get("key", "optimizer.lr"),
                     "value": trial["value"],
-                    "metric": str(group.protocol.get("select") or group.metric),
+                    "metric": group.select,
                     "mean": trial.get("mean"),
                     "lowest": min(good, default=None),
                     "highest": max(good, default=None),

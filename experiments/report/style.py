@@ -11,9 +11,10 @@ from typing import Any
 LIGHT = ("#0072B2", "#D55E00", "#00875F", "#B4578A", "#9A6B00", "#3A8FBF", "#555555")
 DARK = ("#5AB0EE", "#F58742", "#34C79A", "#E79BC5", "#EBB13C", "#9BD6F7", "#C4C4C4")
 DASHES = ("", "6 3", "2 3")
+INK, QUIET = "#1b1f24", "#59636e"  # of figures
 
 
-def figures_of(half_width: float | None, value: float) -> int:
+def num_decimals(half_width: float | None, value: float) -> int:
     """Return how many decimals a value gets: two significant figures of its uncertainty, at most 6 decimals."""
     scale = abs(half_width) if half_width and math.isfinite(half_width) else abs(value) / 1000
     if not scale or not math.isfinite(scale):
@@ -52,10 +53,23 @@ def large(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """Write a value with so many significant digits, without trailing zeros."""
+    return f"{value:.{digits}g}"
+
+
+def p_text(p: float, name: str = "p") -> str:
+    """Write a p-value as papers do: `p = .33`, `p = .004`, `p < .001`."""
+    if p < 0.001:
+        return f"{name} < .001"
+    if p >= 0.9995:
+        return f"{name} = 1"
+    digits = 2 if 0.1 <= p < 0.995 else 3
+    return f"{name} = {p:.{digits}f}".replace(" 0.", " .")
+
+
 def p_value(p: float | None) -> str:
     """Write a p-value as papers do, without its name: `.33`, `.004`, `<.001`."""
-    from .statistics.text import p_text
-
     return "" if p is None else p_text(p).removeprefix("p ").removeprefix("= ").replace("< ", "<")
 
 

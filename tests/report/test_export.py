@@ -11,19 +11,12 @@ import pytest
 
 from optrun.experiments.errors import NothingMatchedError, UsageError
 from optrun.experiments.report.export import SUFFIXES, export
-from optrun.experiments.report.figures.figures import (
-    COLUMN,
-    PAGE,
-    curves_figure,
-    paired_figure,
-    plot_runs,
-    ranks_figure,
-    sensitivity_figure,
-)
-from optrun.experiments.report.group import Group
-from optrun.experiments.report.page.html import read_embedded, unique_labels
+from optrun.experiments.report.figures.curves_figure import curves_figure
+from optrun.experiments.report.figures.figure_file import COLUMN, PAGE
+from optrun.experiments.report.group import Group, unique_labels
+from optrun.experiments.report.learning_curves import group_bands, run_bands
 from optrun.experiments.report.results import Results
-from optrun.experiments.report.tables.entry_rows import comparison_rows
+from optrun.experiments.report.rows import comparison_rows
 from optrun.experiments.run_directory.run import Run
 
 from .conftest import write_run
@@ -37,6 +30,12 @@ def png_size(path):
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     return struct.unpack(">II", data[16:24])
+
+
+def read_embedded(page):
+    """Return the data that a page was made with."""
+    start = page.index(">", page.index('<script type="application/json" id="data">')) + 1
+    return json.loads(page[start : page.index("</script>", start)])
 
 
 def test_every_suffix_is_written_and_twice_the_same(write_group, tmp_path):
@@ -115,22 +114,18 @@ def test_a_sweep_is_exported_too(write_group, tmp_path):
     assert data["analysis"] is None
 
 
-def test_figures_have_the_width_of_a_column(write_group, tmp_path):
+def test_figures_have_the_width_of_a_column_or_a_page(write_group, tmp_path):
     group = Group(write_group({"a": A, "b": B}, tuned=True))
-    results = Results(group)
-    drawn = [
-        curves_figure(group, tmp_path / "curves.png"),
-        paired_figure(results, tmp_path / "paired.png"),
-        ranks_figure(results, tmp_path / "ranks.png"),
-        sensitivity_figure(group, tmp_path / "sensitivity.png"),
-    ]
-    assert {png_size(path)[0] for path in drawn} == {round(COLUMN * 300)}
+    metric, bands = group_bands(group)
+    curves = curves_figure(bands, tmp_path / "curves.png", metric=metric, width=COLUMN)
+    assert png_size(curves)[0] == round(COLUMN * 300)
     assert png_size(export(group, tmp_path / "all.png"))[0] == round(PAGE * 300)
 
 
 def test_svg_keeps_text_as_text_of_at_least_7_points(write_group, tmp_path):
     group = Group(write_group({"a": A, "b": [None, *B[1:]]}, tuned=True))
-    tree = ET.parse(curves_figure(group, tmp_path / "curves.svg", metric="val/loss", x="gradient_evaluations"))
+    metric, bands = group_bands(group, "val/loss")
+    tree = ET.parse(curves_figure(bands, tmp_path / "curves.svg", metric=metric, x="gradient_evaluations"))
     texts = [text for text in tree.iter(f"{SVG}text") if text.text and text.text.strip() != "●"]
     assert {"gradient evaluations", "val/loss", "b (1 of 5 diverged)"} <= {text.text for text in texts}
     sizes = [float(text.get("style", "").split("px")[0].split()[-1]) for text in texts]
@@ -151,8 +146,10 @@ def test_figures_leave_the_settings_of_matplotlib_alone(write_group, tmp_path):
 
 
 def test_nothing_tuned_has_no_sensitivity(write_group, tmp_path):
-    with pytest.raises(NothingMatchedError, match="nothing was tuned"):
-        sensitivity_figure(Group(write_group({"a": A, "b": B})), tmp_path / "out.png")
+    tree = ET.parse(export(write_group({"a": A, "b": B}), tmp_path / "out.svg"))
+    texts = {text.text for text in tree.iter(f"{SVG}text")}
+    assert {"epoch", "rank"} <= texts
+    assert "optimizer.lr" not in texts
 
 
 @pytest.fixture
@@ -161,21 +158,16 @@ def runs(tmp_path):
 
 
 def test_runs_are_plotted(runs, tmp_path):
-    path = plot_runs(runs, y="loss", x="secs", log=True, smooth=0.5, path=tmp_path / "runs.svg")
+    metric, bands = run_bands(runs, "loss")
+    path = curves_figure(bands, tmp_path / "runs.svg", metric=metric, x="secs", log=True, smooth=0.5)
     texts = {text.text for text in ET.parse(path).iter(f"{SVG}text")}
     assert {"loss", "seconds", "x/mom-0001", "y/mom-0001"} <= texts
     assert unique_labels(runs) == ["x/mom-0001", "y/mom-0001"]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "error", "message"),
-    [
-        ({"y": "val/acuracy"}, NothingMatchedError, "val/accuracy"),
-        ({"x": "stp"}, UsageError, "step"),
-        ({"smooth": 1.0}, UsageError, "below 1"),
-        ({"path": "out.bmp"}, UsageError, r"\.png or \.svg"),
-    ],
-)
-def test_wrong_plots_are_refused(runs, wrong, error, message):
-    with pytest.raises(error, match=message):
-        plot_runs(runs, **wrong)
+def test_wrong_plots_are_refused(runs):
+    with pytest.raises(NothingMatchedError, match="val/accuracy"):
+        run_bands(runs, "val/acuracy")
+    metric, bands = run_bands(runs)
+    with pytest.raises(UsageError, match=r"\.png or \.svg"):
+        curves_figure(bands, "out.bmp", metric=metric)

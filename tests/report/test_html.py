@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments.report.group import Group
 from optrun.experiments.report.page.html import group_page, runs_page, typeset
+from optrun.experiments.report.report import Report
 from optrun.experiments.run_directory.run import Run
 
 from .conftest import write_run
@@ -44,7 +44,7 @@ def open_page(page: str, folder: Path, width: int = 1280) -> tuple[str, list[str
 
 
 def pages(write_group, tmp_path) -> dict[str, str]:
-    tuned = Group(write_group({HOSTILE: A, "b": [None, *B[1:]], "all lost": [None] * 6}, tuned=True, diverged_at=3))
+    tuned = Report(write_group({HOSTILE: A, "b": [None, *B[1:]], "all lost": [None] * 6}, tuned=True, diverged_at=3))
     single = Run(write_run(tmp_path / "mom-0001"))
     lost = Run(write_run(tmp_path / "sgd-0001", curve=[], outcome="diverged"))
     return {"compare": group_page(tuned), "run": runs_page([single]), "runs": runs_page([single, lost])}
@@ -60,13 +60,13 @@ def test_pages_work_in_a_browser(write_group, tmp_path, width):
 
 @needs_browser
 def test_a_sweep_works_in_a_browser(write_group, tmp_path):
-    group = Group(write_group({"mom": [0.9], "adam": [0.9]}, tuned=True, kind="sweep"))
-    assert open_page(group_page(group), tmp_path) == ("ok", [])
+    report = Report(write_group({"mom": [0.9], "adam": [0.9]}, tuned=True, kind="sweep"))
+    assert open_page(group_page(report), tmp_path) == ("ok", [])
 
 
 @needs_browser
 def test_a_broken_page_would_be_noticed(write_group, tmp_path):
-    page = group_page(Group(write_group({"a": A, "b": B})))
+    page = group_page(Report(write_group({"a": A, "b": B})))
     said, console = open_page(
         page.replace('<script type="application/json" id="data">{', '<script id="data">{{'), tmp_path
     )
@@ -81,7 +81,7 @@ def test_a_broken_page_would_be_noticed(write_group, tmp_path):
 
 @needs_browser
 def test_its_own_test_can_fail(write_group, tmp_path):
-    page = group_page(Group(write_group({"a": A, "b": B})))
+    page = group_page(Report(write_group({"a": A, "b": B})))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     said, _ = open_page(page.replace("body.append(...rows.map(([, row]) => row));", ""), tmp_path)
     assert "is not in order" in said
@@ -115,7 +115,7 @@ def test_nothing_is_fetched_from_outside(write_group, tmp_path):
 
 
 def test_tables_are_tables(write_group):
-    page = group_page(Group(write_group({"a": A, "b": B}, tuned=True)))
+    page = group_page(Report(write_group({"a": A, "b": B}, tuned=True)))
     assert page.count('<th scope="row"') >= 4
     assert page.count('aria-sort="none"') >= 10
     assert '<html lang="en">' in page

@@ -7,7 +7,7 @@ from scipy import stats
 
 from optrun.experiments.report.group import Group
 from optrun.experiments.report.results import Results
-from optrun.experiments.report.tables.entry_rows import comparison_rows, run_rows
+from optrun.experiments.report.rows import comparison_rows, run_rows
 
 A = [0.90, 0.92, 0.91, 0.93, 0.90, 0.94]
 B = [0.95, 0.96, 0.97, 0.95, 0.96, 0.98]

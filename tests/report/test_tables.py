@@ -10,10 +10,9 @@ import pytest
 
 from optrun.experiments.report import style
 from optrun.experiments.report.export import markdown
-from optrun.experiments.report.group import Group
-from optrun.experiments.report.results import Results
+from optrun.experiments.report.report import Report
+from optrun.experiments.report.tables.comparison_tables import cost_table, result_table, runs_table, sensitivity_table
 from optrun.experiments.report.tables.table import Column, Table, csv_text, markdown_text, text_table
-from optrun.experiments.report.tables.tables import cost_table, result_table, runs_table, sensitivity_table
 
 GOLDEN = Path(__file__).parent / "golden"
 SGD = [0.900, 0.921, 0.912, 0.933, 0.904, 0.941]
@@ -22,10 +21,10 @@ ADAM = [0.951, 0.962, 0.966, 0.974, 0.955, 0.983]
 
 
 @pytest.fixture
-def results(write_group):
+def report(write_group):
     entries = {"sgd": [*zip(SGD, (4, 4, 3, 4, 4, 4), strict=True)], "mom": MOM}
     entries["adam"] = [*zip(ADAM, (2, 2, 2, 1, 2, 2), strict=True)]
-    return Results(Group(write_group(entries, tuned=True)))
+    return Report(write_group(entries, tuned=True))
 
 
 def golden(name: str, text: str) -> None:
@@ -33,21 +32,21 @@ def golden(name: str, text: str) -> None:
     assert text == path.read_text(encoding="utf-8"), f"if this is meant, write it to {path}"
 
 
-def test_the_text_of_a_comparison(results):
-    tables = [result_table(results), cost_table(results), sensitivity_table(results.group)]
+def test_the_text_of_a_comparison(report):
+    tables = [result_table(report), cost_table(report), sensitivity_table(report)]
     text = "\n\n".join("\n".join(text_table(table)) for table in tables)
     assert max(map(len, text.splitlines())) <= 80
     golden("tables.txt", f"{text}\n")
 
 
-def test_the_markdown_of_a_comparison(results):
-    golden("comparison.md", markdown(results.group, results))
+def test_the_markdown_of_a_comparison(report):
+    golden("comparison.md", markdown(report))
 
 
 def test_long_names_are_cut_in_the_middle_to_80_columns(write_group):
     names = [f"adam:optimizer.lr=3e-3,schedule.name=cosine,variant={i}" for i in range(3)]
-    results = Results(Group(write_group({name: [0.9, None, 0.91] for name in names})))
-    for table in (result_table(results), cost_table(results)):
+    report = Report(write_group({name: [0.9, None, 0.91] for name in names}))
+    for table in (result_table(report), cost_table(report)):
         lines = text_table(table)
         assert max(map(len, lines)) <= 80
         assert all(any(line.count(f"variant={i}"[-3:]) for line in lines) for i in range(3))
@@ -55,22 +54,22 @@ def test_long_names_are_cut_in_the_middle_to_80_columns(write_group):
 
 
 def test_diverged_runs_show_in_every_table(write_group):
-    results = Results(Group(write_group({"calm": [0.9, 0.91, 0.92], "wild": [None, 0.8, None]})))
-    rows = text_table(result_table(results, verdicts=True))
+    report = Report(write_group({"calm": [0.9, 0.91, 0.92], "wild": [None, 0.8, None]}))
+    rows = text_table(result_table(report, verdicts=True))
     assert "3 (2 div.)" in rows[2]
     assert "withheld" in rows[2]
     assert "undecided: diverged" in rows[2]
-    assert "(1/3)" in text_table(cost_table(results))[2]
+    assert "(1/3)" in text_table(cost_table(report))[2]
 
 
 def test_all_diverged(write_group):
-    results = Results(Group(write_group({"calm": [0.9, 0.91, 0.92], "wild": [None, None, None]})))
-    assert "  diverged" in text_table(result_table(results))[2]
-    assert "none (0/3)" in text_table(cost_table(results))[2]
+    report = Report(write_group({"calm": [0.9, 0.91, 0.92], "wild": [None, None, None]}))
+    assert "  diverged" in text_table(result_table(report))[2]
+    assert "none (0/3)" in text_table(cost_table(report))[2]
 
 
-def test_csv_reads_back_as_the_rows(results):
-    rows = runs_table(results.group).rows
+def test_csv_reads_back_as_the_rows(report):
+    rows = runs_table(report).rows
     read = list(csv.DictReader(io.StringIO(csv_text(rows), newline="")))
     assert len(read) == len(rows) == 36
     for row, back in zip(rows, read, strict=True):
@@ -126,6 +125,34 @@ def test_decimals(value, decimals, sign, text):
 
 
 def test_decimals_follow_the_uncertainty():
-    assert style.figures_of(0.0051, 0.9) == 4
-    assert style.figures_of(12.3, 500) == 0
-    assert style.figures_of(None, 0) == 4
+    assert style.num_decimals(0.0051, 0.9) == 4
+    assert style.num_decimals(12.3, 500) == 0
+    assert style.num_decimals(None, 0) == 4
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0, "p < .001"),
+        (0.00099, "p < .001"),
+        (0.001, "p = .001"),
+        (0.0044, "p = .004"),
+        (0.047, "p = .047"),
+        (0.33, "p = .33"),
+        (0.994, "p = .99"),
+        (0.9951, "p = .995"),
+        (1.0, "p = 1"),
+    ],
+)
+def test_p(p, text):
+    assert style.p_text(p) == text
+
+
+def test_p_by_name():
+    assert style.p_text(0.02, "adjusted p") == "adjusted p = .020"
+
+
+def test_significant_digits_and_counts():
+    written = [style.significant(x) for x in (0.0012345, 1.0, 123.4, -0.5, 0)]
+    assert written == ["0.00123", "1", "123", "-0.5", "0"]
+    assert [style.many(n, "seed") for n in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]

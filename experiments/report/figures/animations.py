@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...system import storage
-from .figures import house_style
+from .figure_file import house_style
 from .surfaces import (
     HEIGHT,
     LEGEND_STYLE,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import style
-from .figures import COLUMN, save
+from .figure_file import COLUMN, save
 from .terminal import Canvas, columns_for, framed
 
 if TYPE_CHECKING:

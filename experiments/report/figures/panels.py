@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import NothingMatchedError, unknown_name
-from ...run_directory.run import Run
 from .. import style
 from ..group import Group, metric_names
-from ..learning_curves import AXES, Band, aggregate, smoothed
-from ..page.page_data import starts_log, worst_of
+from ..learning_curves import AXES, Band, aggregate, group_runs, smoothed, starts_log, worst_of
 from ..results import Results
 from ..sensitivity import trials_of
 
@@ -20,23 +18,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def group_curves(axes: Axes, group: Group, metric: str | None, x: str) -> None:
-    metric = metric or str(group.protocol.get("select") or group.metric)
-    runs: Mapping[str, list[Run]] = {
-        name: [r.run for r in group.finished(name, "evaluate" if group.kind == "compare" else "tune") if r.run]
-        for name in group.names
-    }
-    bands = [aggregate(some, metric, label=name, worst=worst_of(metric, group.mode)) for name, some in runs.items()]
+def draw_group_curves(axes: Axes, group: Group) -> None:
+    """Draw the metric that choices are made by: median and band over the runs of each entry, and the target."""
+    runs = group_runs(group)
+    bands = [
+        aggregate(some, group.select, label=name, worst=worst_of(group.select, group.mode))
+        for name, some in runs.items()
+    ]
     if not drawn_bands(bands):
         found = metric_names([run for some in runs.values() for run in some])
-        raise NothingMatchedError(unknown_name("metric", metric, found))
-    draw_curves(axes, bands, metric, x, None, 0.0)
-    target = group.target
-    if target and target["metric"] == metric:
-        axes.axhline(target["value"], color="#59636e", linewidth=0.6, linestyle=(0, (3, 3)))
+        raise NothingMatchedError(unknown_name("metric", group.select, found))
+    draw_curves(axes, bands, group.select, "epoch", None, 0.0)
+    if group.target and group.target["metric"] == group.select:
+        axes.axhline(group.target["value"], color=style.QUIET, linewidth=0.6, linestyle=(0, (3, 3)))
 
 
 def draw_curves(axes: Axes, bands: Sequence[Band | None], metric: str, x: str, log: bool | None, smooth: float) -> None:
+    """Draw a line for each band, its range where it stands for several runs, and a cross where a run diverged."""
     drawn = drawn_bands(bands)
     if log if log is not None else starts_log(drawn):
         axes.set_yscale("log")
@@ -73,11 +71,8 @@ def draw_curves(axes: Axes, bands: Sequence[Band | None], metric: str, x: str, l
 def _label(band: Band) -> str:
     if not band.endings:
         return band.label
-    return (
-        f"{band.label} ({len(band.endings)} of {band.num_runs} diverged)"
-        if band.num_runs > 1
-        else f"{band.label} (diverged)"
-    )
+    lost = f"{len(band.endings)} of {band.num_runs} " if band.num_runs > 1 else ""
+    return f"{band.label} ({lost}diverged)"
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
@@ -122,35 +117,26 @@ def _plain_log(axis: Any) -> None:
 
 
 def draw_paired(axes: Axes, results: Results) -> None:
+    """Draw the differences to the reference, seed by seed, with mean, interval and margin."""
     group = results.group
-    others = [entry.name for entry in results.analysis.entries if entry.name != results.reference]
     if group.margin:
-        axes.axvspan(-group.margin, group.margin, color="#1b1f24", alpha=0.08, linewidth=0)
-    axes.axvline(0, color="#1b1f24", linewidth=0.6)
+        axes.axvspan(-group.margin, group.margin, color=style.INK, alpha=0.08, linewidth=0)
+    axes.axvline(0, color=style.INK, linewidth=0.6)
     labels = []
-    for place, name in enumerate(others):
-        against, color = results.against(name), _color(group.names.index(name))
+    for place, against in enumerate(results.others):
+        color = _color(group.names.index(against.entry))
         values = [d for _, d in against.differences if d is not None]
-        shifts = [(-0.16, 0.06, -0.04, 0.16)[i % 4] for i in range(len(values))]
-        axes.plot(
-            values, [place + shift for shift in shifts], "o", markersize=2.6, color=color, alpha=0.5, markeredgewidth=0
-        )
+        shifted = [place + (-0.16, 0.06, -0.04, 0.16)[i % 4] for i in range(len(values))]
+        _dots(axes, values, shifted, color, 2.6, 0.5)
         if against.interval is not None:
             axes.plot([against.interval.low, against.interval.high], [place, place], color=color, linewidth=1.4)
         if against.difference is not None:
-            axes.plot(
-                [against.difference],
-                [place],
-                "D",
-                markersize=4,
-                color=color,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-            )
-        lost = len(against.differences) - len(values)
-        labels.append(f"{name}\n({lost} of {len(against.differences)} withheld:\ndiverged)" if lost else name)
-    axes.set_yticks(range(len(others)), labels, color="#1b1f24")
-    axes.set_ylim(len(others) - 0.5, -0.5)
+            edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+            axes.plot([against.difference], [place], "D", markersize=4, color=color, **edge)
+        lost, runs = len(against.differences) - len(values), len(against.differences)
+        labels.append(f"{against.entry}\n({lost} of {runs} withheld:\ndiverged)" if lost else against.entry)
+    axes.set_yticks(range(len(labels)), labels, color=style.INK)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set_xlabel(f"{group.metric}, difference to {results.reference}")
     reach = max((abs(end) for end in axes.get_xlim()), default=1.0)
@@ -158,19 +144,14 @@ def draw_paired(axes: Axes, results: Results) -> None:
 
 
 def draw_ranks(axes: Axes, results: Results) -> None:
+    """Draw the rank intervals with their tie letters."""
     entries = results.analysis.entries
     for place, entry in enumerate(entries):
         color, ends = _color(results.group.names.index(entry.name)), [entry.rank.best, entry.rank.worst]
         axes.plot(ends, [place, place], color=color, marker="o", markersize=4)
-        axes.annotate(
-            entry.letters,
-            (sum(ends) / 2, place),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            color="#59636e",
-        )
-    axes.set_yticks(range(len(entries)), [entry.name for entry in entries], color="#1b1f24")
+        above: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "color": style.QUIET}
+        axes.annotate(entry.letters, (sum(ends) / 2, place), **above)
+    axes.set_yticks(range(len(entries)), [entry.name for entry in entries], color=style.INK)
     axes.set_xticks(range(1, len(entries) + 1))
     axes.set_xlim(0.7, len(entries) + 0.3)
     axes.set_ylim(len(entries) - 0.5, -0.7)
@@ -179,6 +160,7 @@ def draw_ranks(axes: Axes, results: Results) -> None:
 
 
 def draw_sensitivity(axes: Axes, group: Group) -> None:
+    """Draw scores by the value that was tried: means, single runs, what was chosen, what diverged."""
     ends = []
     tuned = [(index, entry) for index, entry in enumerate(group.entries) if trials_of(entry)]
     for index, entry in tuned:
@@ -187,24 +169,14 @@ def draw_sensitivity(axes: Axes, group: Group) -> None:
         values = np.array([t["value"] for t in trials], dtype=float)
         axes.plot(values, means, color=color, linestyle=_dash(index), marker="o", markersize=2.6)
         for trial in trials:
-            scores = [score for score in trial.get("scores") or [] if score is not None]
-            axes.plot(
-                [trial["value"]] * len(scores), scores, "o", markersize=1.8, color=color, alpha=0.45, markeredgewidth=0
-            )
-            if len(scores) < len(trial.get("scores") or []):
-                axes.plot(
-                    [trial["value"]], [0.02], "x", markersize=4, color=color, transform=axes.get_xaxis_transform()
-                )
-            if trial["value"] == entry["tuning"].get("chosen") and trial.get("mean") is not None:
-                axes.plot(
-                    [trial["value"]],
-                    [trial["mean"]],
-                    "o",
-                    markersize=6.5,
-                    markerfacecolor="none",
-                    markeredgecolor="#1b1f24",
-                    markeredgewidth=0.8,
-                )
+            value, mean, all_scores = trial["value"], trial.get("mean"), trial.get("scores") or []
+            scores = [score for score in all_scores if score is not None]
+            _dots(axes, [value] * len(scores), scores, color, 1.8, 0.45)
+            if len(scores) < len(all_scores):
+                axes.plot([value], [0.02], "x", markersize=4, color=color, transform=axes.get_xaxis_transform())
+            if value == entry["tuning"].get("chosen") and mean is not None:
+                ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.INK, "markeredgewidth": 0.8}
+                axes.plot([value], [mean], "o", markersize=6.5, **ring)
         known = np.isfinite(means)
         if known.any():
             ends.append((float(values[known][-1]), float(means[known][-1]), str(entry["name"]), color))
@@ -212,8 +184,12 @@ def draw_sensitivity(axes: Axes, group: Group) -> None:
         axes.set_xscale("log")
         _plain_log(axes.xaxis)
     axes.set_xlabel(str(tuned[0][1]["tuning"].get("key", "optimizer.lr")))
-    axes.set_ylabel(str(group.protocol.get("select") or group.metric))
+    axes.set_ylabel(group.select)
     _label_ends(axes, ends)
+
+
+def _dots(axes: Axes, xs: Sequence[float], ys: Sequence[float], color: str, size: float, alpha: float) -> None:
+    axes.plot(xs, ys, "o", markersize=size, color=color, alpha=alpha, markeredgewidth=0)
 
 
 def drawn_bands(bands: Sequence[Band | None]) -> list[Band]:

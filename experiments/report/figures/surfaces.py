@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import UsageError
 from .. import style
-from .figures import SUFFIXES, save
+from .figure_file import SUFFIXES, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,8 +157,8 @@ def draw_ground(axes: Axes, scene: Scene, line: float = 0.35) -> None:
     axes.set_ylim(scene.y[0], scene.y[-1])
     minima = [point for point in scene.minima if scene.holds(np.asarray(point))]
     if minima:
-        axes.plot(*np.asarray(minima).T, "*", color="#1b1f24", markersize=9, markeredgecolor="white", zorder=6)
-    axes.plot(*scene.tracks[0].points[0], "o", color="white", markeredgecolor="#1b1f24", markersize=5, zorder=4)
+        axes.plot(*np.asarray(minima).T, "*", color=style.INK, markersize=9, markeredgecolor="white", zorder=6)
+    axes.plot(*scene.tracks[0].points[0], "o", color="white", markeredgecolor=style.INK, markersize=5, zorder=4)
 
 
 def _heights(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,9 +203,9 @@ def legend_signs(scene: Scene) -> list[Any]:
     from matplotlib.lines import Line2D
 
     none: dict[str, Any] = {"linestyle": "none", "markersize": 5}
-    signs = [Line2D([], [], marker="o", color="white", markeredgecolor="#1b1f24", label="start", **none)]
+    signs = [Line2D([], [], marker="o", color="white", markeredgecolor=style.INK, label="start", **none)]
     if any(scene.holds(np.asarray(point)) for point in scene.minima):
-        signs.append(Line2D([], [], marker="*", color="#1b1f24", label="minimum", **{**none, "markersize": 8}))
+        signs.append(Line2D([], [], marker="*", color=style.INK, label="minimum", **{**none, "markersize": 8}))
     return signs
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...run_directory.comparison_file import Record
 from ...run_directory.run import Run
@@ -17,13 +15,15 @@ from ...system.json_text import encode_json
 from .. import style
 from ..group import Group, unique_labels
 from ..results import Results
-from ..tables.entry_rows import run_rows
+from ..rows import run_rows
+from ..tables.comparison_tables import run_columns, runs_table, sensitivity_table
 from ..tables.table import Table
-from ..tables.tables import run_columns, runs_table, sensitivity_table
-from ..words.protocol_text import protocol_sentences
-from ..words.sentence import say, say_sweep, verdict_sentences
+from ..words.headline import verdict_sentences
 from . import page_data
-from .page_tables import colored, page_cost_table, page_result_table, pairing_tables
+from .page_tables import page_cost_table, page_result_table, page_table, pairing_tables
+
+if TYPE_CHECKING:
+    from ..report import Report
 
 _SCRIPTS = ("drawing.js", "curves.js", "charts.js", "page.js")  # in this order, as one script
 _ENVIRONMENT = (
@@ -41,48 +41,40 @@ _ENVIRONMENT = (
 )
 
 
-def group_page(group: Group, results: Results | None = None) -> str:
+def group_page(report: Report) -> str:
     """Return the page of a comparison or a sweep.
-
-    Args:
-        group: to report.
-        results: of a comparison, where they were computed already.
 
     Raises:
         NothingMatchedError: an entry of a comparison has no finished run yet.
     """
-    if group.kind == "compare":
-        results = results or Results(group)
-        said, lead = say(results), verdict_sentences(results)
-        charts = {"paired": page_data.paired_data(results), "ranks": page_data.ranks_data(results)}
-        tables = {"result": page_result_table(results), "more_tables": [page_cost_table(results)]}
-    else:
-        results, said, lead = None, say_sweep(group), []
-        charts, tables = {"paired": None, "ranks": None}, {"result": None, "more_tables": []}
+    group, results, said = report.group, report.results, report.said
+    lead = [] if results is None else verdict_sentences(results)
+    sensitivity = page_data.sensitivity_data(group)
     data = page_data.page_data(
         title=group.name,
         entries=group.names,
         curves=page_data.group_curves(group),
-        sensitivity=page_data.sensitivity_data(group),
-        **charts,
+        sensitivity=sensitivity,
+        paired=None if results is None else page_data.paired_data(results),
+        ranks=None if results is None else page_data.ranks_data(results),
     )
-    margin = style.number(group.margin)
     return _page(
         data,
         title=f"{group.name} · optrun",
         eyebrow=f"optrun {group.kind} · {group.name} · {str(group.data.get('updated') or '')[:10]}",
         headline=f"{said.headline}.",
-        lead=lead if lead != [f"{said.headline}."] and len(lead) > 1 else [],
+        lead=lead if len(lead) > 1 else [],
         notes=said.notes,
-        result_note=_result_note(results) if results else "",
-        captions=_captions(group, results, margin),
-        sensitivity=_page_table(sensitivity_table(group), group.names) if data["sensitivity"] else None,
-        runs=_page_table(runs_table(group), group.names),
+        result=None if results is None else page_result_table(report),
+        more_tables=[] if results is None else [page_cost_table(report)],
+        result_note="" if results is None else _result_note(results),
+        captions=_captions(group, results),
+        sensitivity=page_table(sensitivity_table(report), group.names) if sensitivity else None,
+        runs=page_table(runs_table(report), group.names),
         pairing=pairing_tables(group),
-        protocol=protocol_sentences(group, results),
+        protocol=report.protocol,
         configs=[_config(str(entry["name"]), entry.get("config") or {}) for entry in group.entries],
         environment=_environment([record.run for record in group.records if record.run is not None]),
-        **tables,
     )
 
 
@@ -108,7 +100,7 @@ def runs_page(runs: Sequence[Run]) -> str:
         paired=None,
         ranks=None,
     )
-    columns = run_columns(rows, metrics)
+    table = Table("runs", "Every run", run_columns(rows, metrics), rows)
     return _page(
         data,
         title=f"{labels[0] if len(labels) == 1 else style.many(len(labels), 'run')} · optrun",
@@ -117,7 +109,7 @@ def runs_page(runs: Sequence[Run]) -> str:
         notes=["Single runs side by side show what happened, not which is better: that takes `optrun compare`."]
         if len(runs) > 1
         else [],
-        runs=_page_table(Table("runs", "Every run", columns, rows), labels),
+        runs=page_table(table, labels),
         configs=[_config(label, run.config) for label, run in zip(labels, runs, strict=True)],
         environment=_environment(runs),
     )
@@ -137,13 +129,6 @@ def embedded_json(data: Any) -> str:
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
-
-
-def read_embedded(page: str) -> dict[str, Any]:
-    """Return the data that a page was made with."""
-    start = page.index('<script type="application/json" id="data">')
-    start = page.index(">", start) + 1
-    return json.loads(page[start : page.index("</script>", start)])
 
 
 def _page(data: dict[str, Any], **facts: Any) -> str:
@@ -182,11 +167,6 @@ def _palette() -> str:
     return f":root {{\n{colors}\n}}"
 
 
-def _page_table(table: Table, names: list[str]) -> Table:
-    columns = [replace(column, css="right number") if column.right else column for column in table.columns]
-    return Table(table.name, table.title, columns, colored(table.rows, names), table.caption)
-
-
 def _result_note(results: Results) -> str:
     group = results.group
     level = style.number(100 * (1 - group.alpha))
@@ -197,14 +177,16 @@ def _result_note(results: Results) -> str:
     )
 
 
-def _captions(group: Group, results: Results | None, margin: str) -> dict[str, str]:
+def _captions(group: Group, results: Results | None) -> dict[str, str]:
     tuned = "Large dots are means, small ones single runs; a ring marks what was chosen, a cross runs that diverged."
     if results is None:
         return {"sensitivity": tuned}
     level = style.number(100 * (1 - group.alpha))
     dots = f"One dot for each seed; the diamond is the mean, the bar its {level} % interval."
     dots += (
-        f" The shaded band is the margin of {margin}, inside which differences do not matter." if group.margin else ""
+        f" The shaded band is the margin of {style.number(group.margin)}, inside which differences do not matter."
+        if group.margin
+        else ""
     )
     ranks = "The places that each entry can still have after what was shown; the letter above names its ties."
     return {"sensitivity": tuned, "paired": dots, "ranks": ranks}

@@ -1,4 +1,4 @@
-"""What the charts of a page are drawn from, as plain data."""
+"""The data of a page's charts, as plain numbers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import numpy as np
 from ...run_directory.run import Run
 from .. import style
 from ..group import Group, metric_names
-from ..learning_curves import AXES, Band, aggregate, thinned
+from ..learning_curves import AXES, Band, aggregate, group_runs, starts_log, thinned, worst_of
 from ..results import Results
 from ..sensitivity import sensitivity_rows, trials_of
 
 SCHEMA = "optrun/report-page@1"
 _AXES = ("step", "epoch", "gradient_evaluations")  # seconds of runs that shared a machine are no axis to compare on
-_AUTO_LOG = 30  # times between the ends of an axis, from which it starts out logarithmic
 
 
 def page_data(**charts: Any) -> dict[str, Any]:
@@ -52,49 +51,27 @@ def curves_data(
     return {"metrics": metrics, "axes": axes, "lines": lines, "target": target}
 
 
-def worst_of(metric: str, mode: str) -> float:
-    """Return what a run that diverged counts as: losses are less-is-better, other metrics as `mode` says."""
-    is_loss = metric == "loss" or metric.endswith("/loss")
-    return -math.inf if mode == "max" and not is_loss else math.inf
-
-
-def starts_log(bands: Sequence[Band]) -> bool:
-    """Tell whether the values span so much, all above 0, that a logarithmic axis shows more of them."""
-    values = np.concatenate([np.concatenate([band.low, band.high]) for band in bands])
-    values = values[np.isfinite(values)]
-    return bool(len(values)) and float(values.min()) > 0 and float(values.max()) > _AUTO_LOG * float(values.min())
-
-
 def group_curves(group: Group) -> dict[str, Any] | None:
-    """Return the curves of a comparison's evaluation runs, or of a sweep's best trials."""
-    runs = {}
-    for name in group.names:
-        records = group.finished(name) if group.kind == "compare" else _chosen_trials(group, name)
-        runs[name] = [record.run for record in records if record.run is not None]
-    select = str(group.protocol.get("select") or group.metric)
-    return curves_data(runs, first=[select, "val/loss", "loss"], mode=group.mode, target=group.target)
+    """Return the curves of a comparison's evaluation runs, or of a sweep's best values."""
+    return curves_data(
+        group_runs(group, "best"), first=[group.select, "val/loss", "loss"], mode=group.mode, target=group.target
+    )
 
 
 def paired_data(results: Results) -> dict[str, Any] | None:
     """Return the differences to the reference, seed by seed; None for a single entry."""
-    names = results.group.names
-    rows = []
-    for entry in results.analysis.entries:
-        if entry.name == results.reference:
-            continue
-        against = results.against(entry.name)
-        interval = against.interval
-        rows.append(
-            {
-                "entry": names.index(entry.name),
-                "label": entry.name,
-                "differences": [list(item) for item in against.differences],
-                "mean": against.difference,
-                "low": interval.low if interval else None,
-                "high": interval.high if interval else None,
-            }
-        )
     group = results.group
+    rows = [
+        {
+            "entry": group.names.index(against.entry),
+            "label": against.entry,
+            "differences": [list(item) for item in against.differences],
+            "mean": against.difference,
+            "low": against.interval.low if against.interval else None,
+            "high": against.interval.high if against.interval else None,
+        }
+        for against in results.others
+    ]
     facts = {"metric": group.metric, "mode": group.mode, "margin": group.margin, "reference": results.reference}
     return {**facts, "level": 1 - group.alpha, "rows": rows} if rows else None
 
@@ -127,15 +104,6 @@ def sensitivity_data(group: Group) -> dict[str, Any] | None:
         return None
     first = sensitivity_rows(group)[0]
     return {"metric": first["metric"], "key": first["key"], "lines": lines}
-
-
-def _chosen_trials(group: Group, name: str) -> list[Any]:
-    entry = next(entry for entry in group.entries if entry["name"] == name)
-    tuning = entry.get("tuning") or {}
-    chosen = {
-        path for t in tuning.get("trials") or [] if t["value"] == tuning.get("chosen") for path in t.get("runs") or []
-    }
-    return [record for record in group.finished(name, "tune") if record.path in chosen]
 
 
 def _line(index: int, band: Band) -> dict[str, Any]:

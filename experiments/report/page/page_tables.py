@@ -2,61 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from .. import style
-from ..group import Group
-from ..results import Results
-from ..tables import tables
-from ..tables.entry_rows import comparison_rows
-from ..tables.table import Column, Row, Table
+from ..group import Group, Row
+from ..tables import comparison_tables
+from ..tables.table import Column, Table
+
+if TYPE_CHECKING:
+    from ..report import Report
 
 
-def page_result_table(results: Results) -> Table:
+def page_result_table(report: Report) -> Table:
     """Return the endpoint with its intervals and the verdict in words."""
-    rows = colored(comparison_rows(results), results.group.names)
-    columns = [
-        Column("Entry", lambda row: row["entry"], "entry", is_header=True),
-        Column("Rank", tables.rank_text, "rank_low"),
-        Column("Tie", lambda row: row["ties"], "ties"),
-        Column("Runs", lambda row: str(row["n"]), "n", right=True, sub=_diverged, css="right"),
-        _number("Mean", tables.mean_writer(rows), "mean", _range(rows, "mean")),
-        _number(
-            f"Difference to {results.reference}",
-            tables.difference_writer(rows),
-            "difference",
-            _range(rows, "difference", sign=True),
-        ),
-        _number("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted"),
-        _number("P(better)", tables.better_text, "better_share", _shares),
-        Column("Verdict", lambda row: row["verdict_text"], "verdict_text", css="words-cell"),
-    ]
-    if not any(row["ties"] for row in rows):
-        columns = [column for column in columns if column.key != "ties"]
-    return Table("result", f"Result on {results.group.metric}", columns, rows)
+    rows = report.entries
+    columns = {
+        "entry": {"title": "Entry"},
+        "rank_low": {"title": "Rank"},
+        "ties": {"title": "Tie"},
+        "n": {"title": "Runs", "text": lambda row: str(row["n"]), "sub": _diverged, "css": "right"},
+        "mean": {"title": "Mean", "sub": _range(rows, "mean")},
+        "difference": {
+            "title": f"Difference to {rows[0]['reference']}",
+            "sub": _range(rows, "difference", sign=True),
+        },
+        "p_adjusted": {},
+        "better_share": {"sub": _shares},
+        "verdict_text": {"title": "Verdict", "css": "words-cell"},
+    }
+    return page_table(comparison_tables.result_table(report, verdicts=True), report.group.names, columns)
 
 
-def page_cost_table(results: Results) -> Table:
+def page_cost_table(report: Report) -> Table:
     """Return what it took."""
-    rows = colored(comparison_rows(results), results.group.names)
-    key = next((row["tuned_key"] for row in rows if row["tuned_key"]), None) or "optimizer.lr"
-    columns = [
-        Column("Entry", lambda row: row["entry"], "entry", is_header=True),
-        _number(key, lambda row: style.number(row["setting"], missing="–"), "setting", _bracket),
-        _number("Trial runs", lambda row: style.number(row["trial_runs"], missing="–"), "trial_runs"),
+    target = report.group.target or {"metric": "", "value": None}
+    columns = {
+        "entry": {"title": "Entry"},
+        "setting": {"title": comparison_tables.tuned_key(report.entries), "text": _written("setting"), "sub": _bracket},
+        "trial_runs": {"title": "Trial runs", "text": _written("trial_runs")},
+        "epochs_median": {"title": f"Epochs to {target['metric']} {style.number(target['value'])}", "sub": _sooner},
+        "gradient_evaluations": {"title": "Gradient evaluations", "text": _written("gradient_evaluations", "")},
+        "examples": {"title": "Examples", "text": _written("examples", "")},
+        "cpu_secs": {"title": "CPU seconds"},
+    }
+    table = page_table(comparison_tables.cost_table(report), report.group.names, columns)
+    return replace(table, caption="Tuning, time to target, and the mean cost of one evaluation run.")
+
+
+def page_table(table: Table, names: list[str], columns: Mapping[str, dict[str, Any]] | None = None) -> Table:
+    """Return a table as pages have it: numbers to the right, each row in the colour of its entry.
+
+    Args:
+        table: as in text.
+        names: of the entries, in the order of their colours.
+        columns: changes of the columns, by their keys, in the order of the page; those that the table lacks are not
+            missed. By default the columns are those of the text.
+    """
+    found = {column.key: column for column in table.columns}
+    changes = {key: {} for key in found} if columns is None else {key: columns[key] for key in columns if key in found}
+    shown = [
+        replace(found[key], **{"css": "right number" if found[key].right else found[key].css, **changed})
+        for key, changed in changes.items()
     ]
-    if results.times:
-        target = results.group.target or {}
-        title = f"Epochs to {target['metric']} {style.number(target['value'])}"
-        columns.append(_number(title, tables.epochs_text, "epochs_median", _sooner))
-    columns += [
-        _number("Gradient evaluations", lambda row: style.number(row["gradient_evaluations"]), "gradient_evaluations"),
-        _number("Examples", lambda row: style.number(row["examples"]), "examples"),
-        _number("CPU seconds", lambda row: style.decimal(row["cpu_secs"], 2), "cpu_secs"),
-    ]
-    caption = "Tuning, time to target, and the mean cost of one evaluation run."
-    return Table("cost", "Tuning, time to target, and cost", columns, rows, caption)
+    rows = [{**row, "color": names.index(row["entry"]) % len(style.LIGHT)} for row in table.rows]
+    return replace(table, columns=shown, rows=rows)
 
 
 def pairing_tables(group: Group) -> dict[str, Any] | None:
@@ -90,11 +101,6 @@ def pairing_tables(group: Group) -> dict[str, Any] | None:
     }
 
 
-def colored(rows: list[Row], names: list[str]) -> list[Row]:
-    """Give each row the colour of its entry: its place in the group."""
-    return [{**row, "color": names.index(row["entry"]) % len(style.LIGHT)} for row in rows]
-
-
 def _seeds_table(seeds: dict[str, Any]) -> Table:
     rows = [{"color": None, "seed": seed, **facts} for seed, facts in seeds.items()]
     columns = [
@@ -108,13 +114,13 @@ def _seeds_table(seeds: dict[str, Any]) -> Table:
     return Table("seeds", "Fingerprints, seed by seed", columns, rows)
 
 
-def _number(title: str, text: Callable[[Row], str], key: str, sub: Callable[[Row], str] | None = None) -> Column:
-    return Column(title, text, key, right=True, sub=sub, css="right number")
+def _written(key: str, missing: str = "–") -> Callable[[Row], str]:
+    return lambda row: style.number(row[key], missing=missing)
 
 
 def _range(rows: list[Row], key: str, sign: bool = False) -> Callable[[Row], str]:
     """Write an interval with the decimals of its column: `0.9528 to 0.9630`."""
-    decimals = tables.decimals_of(rows, key)
+    decimals = comparison_tables.decimals_of(rows, key)
 
     def write(row: Row) -> str:
         low, high = row[f"{key}_low"], row[f"{key}_high"]

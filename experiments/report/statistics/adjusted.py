@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .equivalence import Equivalence, equivalence_of
+from .equivalence import Equivalence, equivalence
 from .multiplicity import holm, holm_levels
 from .paired_result import PairedResult
 from .samples import check_alpha, check_margin
@@ -69,7 +69,7 @@ def adjust(
 def _equivalences(results: Sequence[PairedResult], margin: float, alpha: float) -> list[Equivalence]:
     # Pairs of identical runs are no question, and a margin of 0 asks none: neither may cost the others their power.
     asked = [margin > 0 and not result.identical for result in results]
-    single = [equivalence_of(result.spread, margin, alpha) for result in results]
+    single = [equivalence(result.spread, margin, alpha) for result in results]
     family = [e.p if ask else None for e, ask in zip(single, asked, strict=True)]
     adjusted = []
     for e, result, p, rate in zip(single, results, holm(family), holm_levels(family, alpha), strict=True):

@@ -5,29 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...errors import UsageError, unknown_name
-from .adjusted import Adjusted, adjust
+from .adjusted import adjust
+from .paired import paired
 from .paired_result import PairedResult
-from .pairing import left_out, paired
 from .ranking import Rank
-from .records import entry_record, pair_record
 from .samples import Mode, Values, by_seed, check_alpha, check_margin, check_mode
-from .sign_flips import too_few_seeds
-from .standings import Entry, entries_of
-from .verdicts import Verdict, verdict
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two entries: the paired result (differences are a - b), its tests after correction, and the verdict."""
-
-    a: str
-    b: str
-    result: PairedResult
-    adjusted: Adjusted
-    verdict: Verdict
+from .standings import Standing, standings_of
+from .verdicts import Pair, judge
 
 
 @dataclass(frozen=True)
@@ -42,19 +28,17 @@ class Analysis:
         entries: best first; those with runs that diverged last.
         pairs: in the order in which the entries were given.
         other_p: the p-values of other questions, adjusted in the same family.
-        limits: what the number of seeds cannot show, in words.
     """
 
     mode: Mode
     margin: float
     alpha: float
     baseline: str | None
-    entries: tuple[Entry, ...]
+    entries: tuple[Standing, ...]
     pairs: tuple[Pair, ...]
     other_p: tuple[float | None, ...]
-    limits: tuple[str, ...]
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> Standing:
         """Return the entry called `name`.
 
         Raises:
@@ -84,35 +68,6 @@ class Analysis:
         """Return the entry that was shown to be better than each of the others, if there is one."""
         first = self.entries[0]
         return first.name if len(self.entries) > 1 and first.rank == Rank(1, 1) else None
-
-    @property
-    def sentence(self) -> str:
-        """Return the result in one sentence."""
-        if len(self.pairs) == 1:
-            return self.pairs[0].verdict.sentence
-        if len(self.entries) == 1:
-            return f"{self.entries[0].name} stands alone: there is nothing to compare it with"
-        if self.winner is not None:
-            return f"{self.winner} is better than each of the other {len(self.entries) - 1}"
-        first = [entry.name for entry in self.entries if entry.rank.best == 1]
-        said = f"no single winner: {_listed(first)} may each be the best"
-        behind = [entry.name for entry in self.entries if entry.rank.best > 1]
-        return f"{said}; {_listed(behind)} {'is' if len(behind) == 1 else 'are'} not" if behind else said
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain dicts, lists, numbers, texts and None, as JSON takes them."""
-        return {
-            "mode": self.mode,
-            "margin": self.margin,
-            "alpha": self.alpha,
-            "baseline": self.baseline,
-            "winner": self.winner,
-            "sentence": self.sentence,
-            "entries": [entry_record(entry) for entry in self.entries],
-            "pairs": [pair_record(pair) for pair in self.pairs],
-            "other_p": list(self.other_p),
-            "limits": list(self.limits),
-        }
 
 
 def compare_entries(
@@ -150,7 +105,7 @@ def compare_entries(
     results = [_paired(a, b, numbers, alpha, mode) for a, b in chosen]
     adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p)
     pairs = tuple(
-        Pair(a, b, result, tests, verdict(a, b, result, margin=margin, alpha=alpha, adjusted=tests))
+        judge(a, b, result, margin=margin, alpha=alpha, adjusted=tests)
         for (a, b), result, tests in zip(chosen, results, adjusted, strict=True)
     )
     shown = [(pair.verdict.winner, pair.verdict.loser) for pair in pairs]
@@ -160,10 +115,9 @@ def compare_entries(
         margin=margin,
         alpha=alpha,
         baseline=baseline,
-        entries=entries_of(numbers, mode, alpha, better, with_letters=baseline is None),
+        entries=standings_of(numbers, mode, alpha, better, with_letters=baseline is None),
         pairs=pairs,
         other_p=others,
-        limits=tuple(_limits(pairs, alpha)),
     )
 
 
@@ -180,14 +134,3 @@ def _paired(a: str, b: str, numbers: Mapping[str, Values], alpha: float, mode: M
         return paired(numbers[a], numbers[b], alpha=alpha, mode=mode)
     except UsageError as error:
         raise UsageError(f"'{a}' (a) against '{b}' (b): {error}") from None
-
-
-def _limits(pairs: Sequence[Pair], alpha: float) -> list[str]:
-    limits = [f"{pair.a} and {pair.b}: {left_out(pair.result.unmatched)}" for pair in pairs if pair.result.unmatched]
-    tested = [pair.result for pair in pairs if pair.result.sign_flip is not None]
-    few = too_few_seeds(min(result.n for result in tested), alpha, len(tested)) if tested else None
-    return [*limits, few] if few else limits
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

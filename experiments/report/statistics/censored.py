@@ -13,7 +13,6 @@ from ...errors import UsageError
 from .proportions import Proportion, clopper_pearson
 from .samples import check_alpha, finite
 from .student import Interval
-from .text import number_text
 
 
 @dataclass(frozen=True)
@@ -109,21 +108,17 @@ def restricted_mean(
     longest = max(spent)
     if longest < horizon and not all(hit for time, hit in zip(spent, hits, strict=True) if time == longest):
         raise UsageError(
-            f"horizon = {number_text(horizon)}: the last run was watched until {number_text(longest)} without reaching "
+            f"horizon = {horizon:.3g}: the last run was watched until {longest:.3g} without reaching "
             "the target; give a horizon of at most that"
         )
-    events = sorted({time for time, hit in zip(spent, hits, strict=True) if hit and time < horizon})
-    edges, share, shares, risks = [0.0, *events, horizon], 1.0, [1.0], []
-    for event in events:
-        at_risk = sum(time >= event for time in spent)
-        died = sum(hit and time == event for time, hit in zip(spent, hits, strict=True))
-        share *= 1 - died / at_risk
-        shares.append(share)
-        risks.append((at_risk, died))
+    events = [(time, at_risk, died) for time, at_risk, died in _risks(spent, hits) if died and time < horizon]
+    edges, shares = [0.0, *(time for time, *_ in events), horizon], [1.0]
+    for _, at_risk, died in events:
+        shares.append(shares[-1] * (1 - died / at_risk))
     areas = [s * (end - start) for s, start, end in zip(shares, edges, edges[1:], strict=False)]
     variance = math.fsum(
         math.fsum(areas[index + 1 :]) ** 2 * died / (at_risk * (at_risk - died))
-        for index, (at_risk, died) in enumerate(risks)
+        for index, (_, at_risk, died) in enumerate(events)
         if at_risk > died  # after the last run nothing is left whose area could vary
     )
     mean, error = math.fsum(areas), math.sqrt(variance)
@@ -162,10 +157,9 @@ def _survival(
 
     z = -float(ndtri((1 - level) / 2))
     share, greenwood = 1.0, 0.0
-    points, shares, low, high = sorted(set(spent)), [], [], []
-    for point in points:
-        at_risk = sum(time >= point for time in spent)
-        died = sum(hit and time == point for time, hit in zip(spent, hits, strict=True))
+    risks = _risks(spent, hits)
+    shares, low, high = [], [], []
+    for _, at_risk, died in risks:
         share = share * (at_risk - died) / at_risk
         greenwood += died / (at_risk * (at_risk - died)) if at_risk > died else math.inf
         shares.append(share)
@@ -176,7 +170,15 @@ def _survival(
         else:
             low.append(0.0 if share == 0 else math.nan)
             high.append(math.nan)
-    return points, shares, low, high
+    return [time for time, *_ in risks], shares, low, high
+
+
+def _risks(spent: list[float], hits: list[bool]) -> list[tuple[float, int, int]]:
+    """Return each time with the runs that were still under way, and those that reached the target then."""
+    return [
+        (point, sum(time >= point for time in spent), sum(h and t == point for t, h in zip(spent, hits, strict=True)))
+        for point in sorted(set(spent))
+    ]
 
 
 def _first_half(points: Sequence[float], shares: Sequence[float]) -> float | None:

@@ -1,4 +1,4 @@
-"""What the paired analysis of two entries finds."""
+"""The result of the paired analysis of two entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .student import Interval, Spread, t_interval
 
 @dataclass(frozen=True)
 class PairedResult:
-    """What the seeds say about two entries, a and b; differences are a - b, in the metric's unit.
+    """Two entries, a and b, on the seeds that they share; differences are a - b, in the metric's unit.
 
     Args:
         mode: whether more (`max`) or less (`min`) is better.
@@ -24,7 +24,6 @@ class PairedResult:
         differences: one per seed, None where a run diverged.
         outcomes: one per seed: 1 where a is better, -1 where b is, 0 for a tie; a run that diverged loses.
         spread: mean and sd of the differences, None when a run diverged.
-        interval: Student's t interval of the mean difference; withheld (None) when a run diverged, or for one seed.
         p: the p that decides, of `test`; None when there is nothing to test.
         test: `t`; `sign-flip` for differences that are all equal; `sign` when a run diverged; `none`.
         identical: every difference is exactly 0.
@@ -34,7 +33,6 @@ class PairedResult:
         better: P(a better than b on a new seed): pairs won, ties as one half, a run that diverged loses.
         success_a, success_b: runs that did not diverge.
         median_a, median_b: of the values, where diverged runs are the worst; None when the median itself diverged.
-        limits: what these data cannot show, in words.
     """
 
     mode: Mode
@@ -44,7 +42,6 @@ class PairedResult:
     differences: tuple[float | None, ...]
     outcomes: tuple[int, ...]
     spread: Spread | None
-    interval: Interval | None
     p: float | None
     test: str
     identical: bool
@@ -56,7 +53,6 @@ class PairedResult:
     success_b: Proportion
     median_a: float | None
     median_b: float | None
-    limits: tuple[str, ...]
 
     @property
     def n(self) -> int:
@@ -76,7 +72,7 @@ class PairedResult:
 
     @property
     def diverged(self) -> bool:
-        """Tell whether a run of either diverged."""
+        """Return True if a run of either diverged."""
         return self.num_diverged_a + self.num_diverged_b > 0
 
     @property
@@ -107,6 +103,11 @@ class PairedResult:
         won = [outcome * self.direction * math.inf if outcome else None for outcome in self.outcomes]
         differences = [w if d is None else d for d, w in zip(self.differences, won, strict=True)]
         return _median_with_infinities([d for d in differences if d is not None])
+
+    @property
+    def interval(self) -> Interval | None:
+        """Return Student's t interval of the mean difference; None when a run diverged, or for one seed."""
+        return self.interval_at(1 - self.alpha)
 
     def interval_at(self, level: float) -> Interval | None:
         """Return the t interval of the mean difference at another level."""

@@ -1,4 +1,4 @@
-"""How many times sooner one entry reaches a target than another."""
+"""The ratio of the times that two entries take to a target."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...errors import UsageError
-from .pairing import PairedResult, paired
+from .paired import paired
 from .student import Interval
-from .text import number_text, p_text
 
 
 @dataclass(frozen=True)
@@ -20,46 +19,13 @@ class TimeRatio:
         ratio: exp(mean over seeds of ln(b / a)), None when withheld.
         interval: of the ratio; None when withheld, or for one seed.
         p: paired t on the logarithms, not corrected; None when withheld or all times are equal.
-        n: pairs.
-        alpha: the interval has level 1 - alpha.
         withheld: why there is no ratio, or an empty text.
-        result: the paired analysis of the logarithms of the times, None when withheld.
     """
 
     ratio: float | None
     interval: Interval | None
     p: float | None
-    n: int
-    alpha: float
     withheld: str = ""
-    result: PairedResult | None = None
-
-    def sentence(self, a: str, b: str, unit: str = "steps", target: str = "the target", p: float | None = None) -> str:
-        """Say it in words: a ratio where one is sooner, else that no difference is shown.
-
-        Args:
-            a, b: the entries' names.
-            unit: of the times: `steps`, `epochs`, …
-            target: what was reached, e.g. `0.96`.
-            p: adjusted, where several are printed; that of this test alone without it.
-        """
-        if self.ratio is None:
-            return f"{a} and {b}: no ratio of {unit} to {target}, because {self.withheld}"
-        if self.result is not None and self.result.identical:
-            return f"{a} and {b} reached {target} in the same number of {unit}, in each of {self.n} seeds"
-        ratio, interval, fewer = self.ratio, self.interval, self.ratio > 1
-        p = self.p if p is None else p
-        shown = p is not None and p <= self.alpha
-        if shown and not fewer:
-            ratio = 1 / ratio
-            interval = None if interval is None else Interval(1 / interval.high, 1 / interval.low, interval.level)
-        numbers = [] if interval is None else [_interval_text(interval)]
-        numbers = ", ".join([*numbers, f"n = {self.n}" if p is None else p_text(p)])
-        if not shown:
-            what = f"{unit} of {b} over those of {a}: {_ratio_text(ratio)}"
-            return f"{a} and {b}: no difference shown in {unit} to {target} ({what}, {numbers})"
-        times = f"{_ratio_text(ratio)} times {'fewer' if fewer else 'more'} {unit}"
-        return f"{a} reached {target} in {times} than {b} ({numbers})"
 
 
 def time_ratio(
@@ -88,14 +54,14 @@ def time_ratio(
     num_a, num_b = (sum(not reached[seed] for seed in times) for times, reached in ((a, reached_a), (b, reached_b)))
     if num_a or num_b:
         why = f"{num_a} of {len(a)} and {num_b} of {len(b)} runs missed it"
-        return TimeRatio(None, None, None, len(a.keys() & b.keys()), alpha, withheld=why)
+        return TimeRatio(None, None, None, withheld=why)
     result = paired(_logarithms(b, "b"), _logarithms(a, "a"), alpha=alpha)
     if result.spread is None or result.mean is None:
         raise UsageError("a run that reached the target has no time")
     interval = None
     if result.interval is not None:
         interval = Interval(math.exp(result.interval.low), math.exp(result.interval.high), result.interval.level)
-    return TimeRatio(math.exp(result.mean), interval, result.p, result.n, alpha, result=result)
+    return TimeRatio(math.exp(result.mean), interval, result.p)
 
 
 def _logarithms(times: Mapping[int, float | None], name: str) -> dict[int, float | None]:
@@ -103,12 +69,3 @@ def _logarithms(times: Mapping[int, float | None], name: str) -> dict[int, float
         if time is not None and not time > 0:
             raise UsageError(f"{name}[{seed}] is {time}: a time to target is above 0 for a ratio to have a meaning")
     return {seed: None if time is None else math.log(time) for seed, time in times.items()}
-
-
-def _interval_text(interval: Interval) -> str:
-    level = number_text(100 * interval.level)
-    return f"{level} % CI {_ratio_text(interval.low)}-{_ratio_text(interval.high)}"
-
-
-def _ratio_text(ratio: float) -> str:
-    return number_text(ratio, 3 if 0.9 < ratio < 1.1 else 2)

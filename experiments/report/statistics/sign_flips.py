@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .samples import check_alpha, finite
-from .text import count_text
 
 if TYPE_CHECKING:
     import numpy
@@ -20,7 +19,7 @@ _CHUNK = 4096  # draws at a time
 
 @dataclass(frozen=True)
 class SignFlip:
-    """What the sign-flip test found.
+    """The result of the sign-flip test.
 
     Args:
         p: the two-sided p.
@@ -101,15 +100,3 @@ def min_seeds(alpha: float = 0.05, num_pairs: int = 1) -> int:
     while smallest_p(n) > alpha / max(1, num_pairs):
         n += 1
     return n
-
-
-def too_few_seeds(n: int, alpha: float, num_pairs: int = 1) -> str | None:
-    """Say that n seeds are too few for the sign-flip test ever to reach `alpha`, or return None."""
-    needed = min_seeds(alpha, num_pairs)
-    if n >= needed:
-        return None
-    over = f" over {num_pairs} pairs" if num_pairs > 1 else ""
-    return (
-        f"with {count_text(n, 'seed')} the smallest p of the sign-flip test is {smallest_p(n):.3g}: "
-        f"it needs {needed} seeds to reach {alpha:g}{over}"
-    )

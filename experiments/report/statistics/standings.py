@@ -13,8 +13,8 @@ from .student import Interval, Spread, spread_of, t_interval
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry of a comparison.
+class Standing:
+    """Where one entry of a comparison stands.
 
     Args:
         name: of the entry.
@@ -49,14 +49,14 @@ class Entry:
         return self.n - int(self.success.count)
 
 
-def entries_of(
+def standings_of(
     numbers: Mapping[str, Mapping[int, float | None]],
     mode: Mode,
     alpha: float,
     better: list[tuple[str, str]],
     with_letters: bool,
-) -> tuple[Entry, ...]:
-    """Return the entries in the order of the table, best first.
+) -> tuple[Standing, ...]:
+    """Return how each entry stands, in the order of the table, best first.
 
     Args:
         numbers: per entry, per seed; None for a run that diverged.
@@ -74,7 +74,7 @@ def entries_of(
         good = [value for value in runs if value is not None]
         spread = spread_of(good) if len(good) == len(runs) else None
         entries.append(
-            Entry(
+            Standing(
                 name=name,
                 n=len(runs),
                 spread=spread,

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .text import number_text
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -27,9 +25,6 @@ class Interval:
 
     def __neg__(self) -> Interval:
         return Interval(-self.high, -self.low, self.level)
-
-    def __str__(self) -> str:
-        return f"{number_text(100 * self.level)} % CI {number_text(self.low)} to {number_text(self.high)}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,9 @@ class Spread:
     def standard_error(self) -> float | None:
         """Return sd / √n."""
         return None if self.sd is None else self.sd / math.sqrt(self.n)
+
+    def __neg__(self) -> Spread:
+        return Spread(self.n, -self.mean, self.sd, self.constant)
 
 
 def spread_of(values: Sequence[float], scale: float | None = None) -> Spread:
@@ -96,7 +94,8 @@ def t_interval(spread: Spread, level: float) -> Interval | None:
     if spread.standard_error is None:
         return None
     if spread.constant:
-        return Interval(spread.mean, spread.mean, level) if _reaches(2.0 ** (1 - spread.n), 1 - level) else None
+        is_enough = 2.0 ** (1 - spread.n) <= (1 - level) * (1 + 1e-9)  # 1 - 0.95 counts as 0.05
+        return Interval(spread.mean, spread.mean, level) if is_enough else None
     half = -t_quantile((1 - level) / 2, spread.n - 1) * spread.standard_error
     return Interval(spread.mean - half, spread.mean + half, level)
 
@@ -147,8 +146,3 @@ def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
         return None
     cross = math.fsum((x - first.mean) * (y - second.mean) for x, y in zip(a, b, strict=True))
     return max(-1.0, min(1.0, cross / ((len(a) - 1) * first.sd * second.sd)))
-
-
-def _reaches(p: float, alpha: float) -> bool:
-    """Tell whether p <= alpha, where 1 - 0.95 must count as 0.05."""
-    return p <= alpha * (1 + 1e-9)

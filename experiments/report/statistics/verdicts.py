@@ -1,10 +1,9 @@
-"""What a comparison of two entries comes to: one word, one winner or none, one sentence."""
+"""The verdict on two entries: one kind, and one winner or none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import sentences
 from .adjusted import Adjusted, adjust
 from .paired_result import PairedResult
 from .power import seeds_needed
@@ -19,39 +18,58 @@ DIVERGED = "undecided: diverged"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is concluded about entries a and b.
+    """The conclusion about entries a and b.
 
     Args:
         a, b: their names.
         kind: `better`, `different, within the margin`, `equivalent`, `no difference shown`, `identical` or
             `undecided: diverged`.
-        winner: a or b, only where the kind is `better`.
+        ahead: a or b, whichever has the better mean; None where neither has.
         different: the adjusted p is at most alpha.
         equivalent: the difference is shown to be smaller than the margin; it may be different from 0 all the same.
         agrees: whether the sign-flip test, by its own adjusted p, comes to the same `different`; None without one.
         seeds_needed: about how many would show a difference of the margin; None where that is no question.
-        sentence: all of it in words, with the numbers.
     """
 
     a: str
     b: str
     kind: str
-    winner: str | None
+    ahead: str | None
     different: bool
     equivalent: bool
     agrees: bool | None
     seeds_needed: int | None
-    sentence: str
+
+    @property
+    def behind(self) -> str | None:
+        """Return the one that is not ahead, where one is."""
+        return None if self.ahead is None else self.b if self.ahead == self.a else self.a
+
+    @property
+    def winner(self) -> str | None:
+        """Return the one that was shown to be better, where one was."""
+        return self.ahead if self.kind == BETTER else None
 
     @property
     def loser(self) -> str | None:
         """Return the one that is not the winner, where there is one."""
-        return None if self.winner is None else self.b if self.winner == self.a else self.a
+        return self.behind if self.kind == BETTER else None
 
 
-def verdict(
+@dataclass(frozen=True)
+class Pair:
+    """Two entries: the paired result (differences are a - b), its tests after correction, and the verdict."""
+
+    a: str
+    b: str
+    result: PairedResult
+    adjusted: Adjusted
+    verdict: Verdict
+
+
+def judge(
     a: str, b: str, result: PairedResult, *, margin: float, alpha: float = 0.05, adjusted: Adjusted | None = None
-) -> Verdict:
+) -> Pair:
     """Decide about one pair, by the paired test and by a margin that was fixed before.
 
     `better` takes both an adjusted p of at most alpha and a mean difference larger than the margin. `equivalent` takes
@@ -74,35 +92,20 @@ def verdict(
     different = adjusted.p is not None and adjusted.p <= adjusted.alpha
     center = result.center or 0.0
     ahead = (a if center * result.direction > 0 else b) if center else None
-    needed = None
+    kind, needed = NO_DIFFERENCE, None
     if result.identical:
         kind = IDENTICAL
-        sentence = sentences.identical(a, b, result)
-    elif different and ahead is not None and abs(center) > margin:
+    elif different and abs(center) > margin:
         kind = BETTER
-        sentence = sentences.better(ahead, b if ahead == a else a, result, adjusted)
     elif result.diverged:
         kind = DIVERGED
-        sentence = sentences.diverged(a, b, result, adjusted)
     elif adjusted.equivalence.holds:
         kind = EQUIVALENT
-        sentence = sentences.equivalent(a, b, result, adjusted, different)
     elif different and ahead is not None:
         kind = WITHIN_MARGIN
-        sentence = sentences.within_margin(ahead, b if ahead == a else a, result, adjusted)
-    else:
-        kind = NO_DIFFERENCE
-        if margin > 0 and result.sd is not None:
-            needed = seeds_needed(result.sd, margin, alpha=adjusted.rate)
-        sentence = sentences.no_difference(a, b, result, adjusted, needed)
-    return Verdict(
-        a=a,
-        b=b,
-        kind=kind,
-        winner=ahead if kind == BETTER else None,
-        different=different,
-        equivalent=result.identical or adjusted.equivalence.holds,
-        agrees=None if adjusted.p is None or adjusted.flip_p is None else (adjusted.flip_p <= alpha) == different,
-        seeds_needed=needed,
-        sentence=sentence,
-    )
+    elif margin > 0 and result.sd is not None:
+        needed = seeds_needed(result.sd, margin, alpha=adjusted.rate)
+    agrees = None if adjusted.p is None or adjusted.flip_p is None else (adjusted.flip_p <= alpha) == different
+    is_equivalent = result.identical or adjusted.equivalence.holds
+    verdict = Verdict(a, b, kind, ahead, different, is_equivalent, agrees, needed)
+    return Pair(a, b, result, adjusted, verdict)

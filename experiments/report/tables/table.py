@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..group import Row
 from ..style import shortened
 
-Row = dict[str, Any]
 _MARKDOWN = str.maketrans({**{char: f"\\{char}" for char in "\\`*_[]|#~"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 
@@ -72,13 +72,24 @@ def text_table(table: Table, width: int = 80) -> list[str]:
     """Lay a table out in columns two spaces apart, at most `width` wide as far as cutting names goes."""
     header = [column.title for column in table.columns]
     body = table.cells()
+    gaps = 2 * (len(header) - 1)
     for index, column in enumerate(table.columns):
-        if column.shrinks and (over := _width([header, *body]) - width) > 0:
+        if column.shrinks and (over := sum(_widths([header, *body])) + gaps - width) > 0:
             longest = max(len(row[index]) for row in [header, *body])
             room = max(8, len(header[index]), longest - over)
             body = [[*row[:index], shortened(row[index], room), *row[index + 1 :]] for row in body]
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    return [_line(row, widths, table.columns) for row in [header, *body]]
+    return aligned([header, *body], [index for index, column in enumerate(table.columns) if column.right])
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lay rows out in columns two spaces apart, those of the indices in `right` aligned to the right."""
+    widths = _widths(rows)
+
+    def line(row: Sequence[str]) -> str:
+        cells = [cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)]
+        return "  ".join(cells).rstrip()
+
+    return [line(row) for row in rows]
 
 
 def markdown_table(table: Table) -> list[str]:
@@ -118,14 +129,5 @@ def _csv_value(value: Any) -> Any:
     return value
 
 
-def _width(rows: Sequence[Sequence[str]]) -> int:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return sum(widths) + 2 * (len(widths) - 1)
-
-
-def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
-    cells = [
-        cell.rjust(width) if column.right else cell.ljust(width)
-        for cell, width, column in zip(row, widths, columns, strict=True)
-    ]
-    return "  ".join(cells).rstrip()
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from optrun.experiments.report.statistics import compare_entries, paired
+from optrun.experiments.report.statistics.analysis import compare_entries
+from optrun.experiments.report.statistics.paired import paired
 from optrun.experiments.report.statistics.samples import Mode
 
 RECORDED = Path(__file__).parent / "recorded"

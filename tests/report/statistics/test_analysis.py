@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import compare_entries, holm, letters, paired, ranks
+from optrun.experiments.report.records import analysis_record
+from optrun.experiments.report.statistics.analysis import compare_entries
+from optrun.experiments.report.statistics.multiplicity import holm
+from optrun.experiments.report.statistics.paired import paired
+from optrun.experiments.report.statistics.ranking import letters, ranks
+from optrun.experiments.report.words.limits import overall_limits
+from optrun.experiments.report.words.verdicts import overall_sentence, pair_sentence
 
 RNG = np.random.default_rng(21)
 SEEDS = range(10)
@@ -45,7 +51,7 @@ def test_entries_are_in_order_with_places_and_letters():
     assert [entry.letters for entry in found.entries] == ["a", "a", "b"]
     assert found.entry("sgd").mean == pytest.approx(np.mean(list(SGD.values())))
     assert found.winner is None
-    assert found.sentence == "no single winner: adam and mom may each be the best; sgd is not"
+    assert overall_sentence(found) == "no single winner: adam and mom may each be the best; sgd is not"
 
 
 def test_places_and_letters_follow_from_the_verdicts():
@@ -60,12 +66,12 @@ def test_less_is_better():
     found = analyse(mode="min")
     assert [entry.name for entry in found.entries] == ["sgd", "mom", "adam"]
     assert found.winner == "sgd"
-    assert found.sentence == "sgd is better than each of the other 2"
+    assert overall_sentence(found) == "sgd is better than each of the other 2"
 
 
 def test_two_entries_have_one_sentence():
     found = compare_entries({"adam": ADAM, "sgd": SGD}, mode="max", margin=0.005)
-    assert found.sentence == found.pairs[0].verdict.sentence
+    assert overall_sentence(found) == pair_sentence(found.pairs[0])
     assert found.winner == "adam"
 
 
@@ -100,10 +106,10 @@ def test_identical_entries_cost_the_others_nothing():
     twin = compare_entries({"mom": MOM, "mom 2": dict(MOM)}, mode="max", margin=0.005)
     assert twin.pairs[0].verdict.kind == "identical"
     assert twin.pairs[0].adjusted.p is None
-    assert twin.sentence == "mom and mom 2 are identical: every difference over 10 seeds is exactly 0"
+    assert overall_sentence(twin) == "mom and mom 2 are identical: every difference over 10 seeds is exactly 0"
     three = compare_entries({"mom": MOM, "mom 2": dict(MOM), "adam": ADAM}, mode="max", margin=0.005)
     assert {pair.adjusted.num_tests for pair in three.pairs} == {2}
-    assert three.limits == ()
+    assert overall_limits(three) == []
 
 
 def test_diverged_runs_stay_and_rank_worst():
@@ -125,38 +131,40 @@ def test_all_diverged():
 
 def test_too_few_seeds_are_said():
     few = {name: {seed: row[seed] for seed in range(6)} for name, row in VALUES.items()}
-    assert compare_entries(few, mode="max", margin=0.005).limits == (
-        "with 6 seeds the smallest p of the sign-flip test is 0.0312: it needs 7 seeds to reach 0.05 over 3 pairs",
-    )
+    assert overall_limits(compare_entries(few, mode="max", margin=0.005)) == [
+        "with 6 seeds the smallest p of the sign-flip test is 0.0312: it needs 7 seeds to reach 0.05 over 3 pairs"
+    ]
 
 
 def test_seeds_without_a_partner_are_said():
     found = compare_entries({"a": ADAM, "b": {seed: SGD[seed] for seed in range(1, 10)}}, mode="max", margin=0.005)
-    assert found.limits == ("a and b: left out, because only one entry has them: 1 seed (0)",)
+    assert overall_limits(found) == [
+        "a and b: left out, because only one entry has them: 1 seed (0)",
+    ]
     assert found.pairs[0].result.n == 9
 
 
 def test_one_entry_alone():
     found = compare_entries({"adam": ADAM}, mode="max", margin=0.005)
     assert (found.pairs, found.winner) == ((), None)
-    assert found.sentence == "adam stands alone: there is nothing to compare it with"
+    assert overall_sentence(found) == "adam stands alone: there is nothing to compare it with"
 
 
 @pytest.mark.parametrize(
     "values", [VALUES, {"a": {0: 1.0}, "b": {0: 2.0}}, {"a": {0: None, 1: 1.0}, "b": {0: 1, 1: 2}}]
 )
 def test_as_dict_is_json(values):
-    found = compare_entries(values, mode="max", margin=0.005).as_dict()
+    found = analysis_record(compare_entries(values, mode="max", margin=0.005))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_as_dict_holds_what_is_printed():
     found = analyse()
-    pair, record = found.pairs[1], found.as_dict()["pairs"][1]
+    pair, record = found.pairs[1], analysis_record(found)["pairs"][1]
     assert (record["a"], record["b"], record["n"]) == ("sgd", "adam", 10)
     assert record["adjusted_p"] == pair.adjusted.p
     assert record["interval"]["low"] == pair.result.interval.low
-    assert record["sentence"] == pair.verdict.sentence
+    assert record["sentence"] == pair_sentence(pair)
     assert record["sign_flip"]["method"] == "exact"
     assert record["p_better"]["share"] == pair.result.better.share
 
@@ -181,7 +189,7 @@ def test_what_cannot_be_compared(values, changes, message):
 
 def test_the_import_is_cheap():
     code = (
-        "import sys, optrun.experiments.report.statistics; "
+        "import sys, optrun.experiments.report.statistics.analysis; "
         "print(sorted({'numpy', 'scipy', 'torch', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -190,7 +198,7 @@ def test_the_import_is_cheap():
 
 def test_an_analysis_needs_no_torch():
     code = (
-        "import sys; from optrun.experiments.report.statistics import compare_entries; "
+        "import sys; from optrun.experiments.report.statistics.analysis import compare_entries; "
         "compare_entries({'a': {0: 1.0, 1: 3.0}, 'b': {0: 2.0, 1: 2.5}}, mode='max', margin=0.1); "
         "print('torch' in sys.modules)"
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import expected_running_time, kaplan_meier, restricted_mean
+from optrun.experiments.report.statistics.censored import expected_running_time, kaplan_meier, restricted_mean
 
 # Remission times of leukaemia patients under 6-MP, in weeks (Freireich et al., Blood 21, 1963; Gehan, 1965).
 WEEKS = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import equivalent
+from optrun.experiments.report.statistics.equivalence import Equivalence, equivalence
+from optrun.experiments.report.statistics.samples import finite
+from optrun.experiments.report.statistics.student import spread_of
 
 DIFFERENCES = np.random.default_rng(8).normal(0.001, 0.003, size=12).tolist()
+
+
+def equivalent(differences, margin: float, alpha: float = 0.05) -> Equivalence:
+    return equivalence(spread_of(finite(differences, "differences")), margin, alpha)
 
 
 def test_p_is_the_larger_of_two_one_sided_tests_of_scipy():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import holm, holm_levels
+from optrun.experiments.report.statistics.multiplicity import holm, holm_levels
 
 P = st.integers(0, 1000).map(lambda n: n / 1000)
 FAMILIES = st.lists(st.none() | P, max_size=9)

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import min_seeds, power_of, seeds_needed
+from optrun.experiments.report.statistics.power import power_of, seeds_needed
+from optrun.experiments.report.statistics.sign_flips import min_seeds
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import clopper_pearson, sign_test, wilson
+from optrun.experiments.report.statistics.proportions import clopper_pearson, sign_test, wilson
 
 COUNTS = [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (22, 40)]
 

@@ -7,8 +7,10 @@ import math
 
 import pytest
 
-from optrun.experiments.report.statistics import compare_entries, paired
+from optrun.experiments.report.statistics.analysis import compare_entries
+from optrun.experiments.report.statistics.paired import paired
 from optrun.experiments.report.statistics.student import t_tail
+from optrun.experiments.report.words.verdicts import pair_sentence
 
 from .simulation import RECORDED
 
@@ -59,7 +61,7 @@ def test_its_figures():
     assert pair.result.p == pytest.approx(0.47, abs=0.005)
     assert [round(found.entry(name).mean or 0, 4) for name in ("momentum", "nesterov")] == [0.0422, 0.0419]
     assert [round(found.entry(name).sd or 0, 4) for name in ("momentum", "nesterov")] == [0.0036, 0.0022]
-    assert pair.verdict.sentence == (
+    assert pair_sentence(pair) == (
         "momentum and nesterov: no difference shown (mean difference 0.000343, 95 % CI -0.000612 to 0.0013, p = .47, "
         "n = 40); about 72 seeds would be needed to show one of 0.001"
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import Rank, letters, ranks
+from optrun.experiments.report.statistics.ranking import Rank, letters, ranks
 
 NAMES = list("pqrstuv")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import min_seeds, sign_flip, smallest_p
-from optrun.experiments.report.statistics.sign_flips import too_few_seeds
+from optrun.experiments.report.statistics.sign_flips import min_seeds, sign_flip, smallest_p
+from optrun.experiments.report.words.limits import too_few_seeds
 
 WHOLE = st.lists(st.integers(-6, 6), min_size=1, max_size=10)
 

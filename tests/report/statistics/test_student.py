@@ -18,6 +18,7 @@ from optrun.experiments.report.statistics.student import (
     t_two_sided,
     welch_p,
 )
+from optrun.experiments.report.words.verdicts import interval_text
 
 RNG = np.random.default_rng(5)
 SAMPLES = [RNG.normal(0.4, 2.0, size=n).tolist() for n in (2, 3, 5, 10, 40)]
@@ -93,5 +94,5 @@ def test_interval():
     assert 0.3 in interval
     assert 0.31 not in interval
     assert -interval == Interval(-0.3, 0.1, 0.95)
-    assert str(interval) == "95 % CI -0.1 to 0.3"
+    assert interval_text(interval) == "95 % CI -0.1 to 0.3"
     assert math.isclose(interval.level, 0.95)

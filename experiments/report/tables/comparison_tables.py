@@ -1,30 +1,29 @@
-"""The tables of a report: the columns in which people read the rows."""
+"""The tables of a comparison: the columns in which people read its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import style
-from ..group import Group
-from ..results import Results
-from ..sensitivity import sensitivity_rows
+from ..group import Row
 from ..statistics import verdicts as kinds
-from .entry_rows import comparison_rows, final_metrics, run_rows
-from .table import Column, Row, Table
+from .table import Column, Table
+
+if TYPE_CHECKING:
+    from ..report import Report
 
 
-def result_table(results: Results, verdicts: bool = False) -> Table:
+def result_table(report: Report, verdicts: bool = False) -> Table:
     """Return the endpoint: rank, entry, mean, difference, p; the verdict too where there is room for it."""
-    rows = comparison_rows(results)
-    metric = results.group.metric
+    rows, metric = report.entries, report.group.metric
     columns = [
         Column("rank", rank_text, "rank_low"),
         Column("tie", lambda row: row["ties"], "ties"),
         Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
         Column("n", n_text, "n", right=True),
         Column(metric, mean_writer(rows), "mean", right=True),
-        Column(f"vs {style.shortened(results.reference, 12)}", difference_writer(rows), "difference", right=True),
+        Column(f"vs {style.shortened(rows[0]['reference'], 12)}", difference_writer(rows), "difference", right=True),
         Column("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted", right=True),
         Column("P(better)", better_text, "better_share", right=True),
     ]
@@ -35,16 +34,15 @@ def result_table(results: Results, verdicts: bool = False) -> Table:
     return Table("result", f"Result on {metric}", columns, rows)
 
 
-def cost_table(results: Results) -> Table:
+def cost_table(report: Report) -> Table:
     """Return what it took: the tuned setting, trials, time to target, gradient evaluations, examples, CPU seconds."""
-    rows = comparison_rows(results)
+    rows, target = report.entries, report.group.target
     columns = [
         Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
-        Column(_setting_title(rows), setting_text, "setting", right=True),
+        Column("lr" if (key := tuned_key(rows)) == "optimizer.lr" else key, setting_text, "setting", right=True),
         Column("trial runs", lambda row: style.number(row["trial_runs"], missing="-"), "trial_runs", right=True),
     ]
-    if results.times:
-        target = results.group.target or {}
+    if target:
         title = f"epochs to {style.number(target['value'])}"
         columns.append(Column(title, epochs_text, "epochs_median", right=True))
     columns += [
@@ -52,13 +50,12 @@ def cost_table(results: Results) -> Table:
         Column("examples", lambda row: style.large(row["examples"]), "examples", right=True),
         Column("CPU s", lambda row: style.decimal(row["cpu_secs"], 2), "cpu_secs", right=True),
     ]
-    return Table("cost", "Tuning, time to target, and cost of a run", columns, rows)
+    return Table("cost", "Tuning, time to target, and cost", columns, rows)
 
 
-def sensitivity_table(group: Group) -> Table:
+def sensitivity_table(report: Report) -> Table:
     """Return every trial: the value tried, mean and single scores, runs that diverged, and which was chosen."""
-    rows = sensitivity_rows(group)
-    metric = str(group.protocol.get("select") or group.metric)
+    rows, metric = report.trials, report.group.select
     key = str(rows[0]["key"]) if rows else "setting"
     columns = [
         Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
@@ -73,11 +70,9 @@ def sensitivity_table(group: Group) -> Table:
     return Table("sensitivity", f"Sensitivity of {metric} to {key}", columns, rows)
 
 
-def runs_table(group: Group) -> Table:
+def runs_table(report: Report) -> Table:
     """Return every run of a group, tuning included."""
-    metrics = final_metrics(group)
-    rows = run_rows(group.records, metrics)
-    return Table("runs", "Every run", run_columns(rows, metrics), rows)
+    return Table("runs", "Every run", run_columns(report.runs, report.metrics), report.runs)
 
 
 def run_columns(rows: list[Row], metrics: list[str]) -> list[Column]:
@@ -128,11 +123,11 @@ def half_width(row: Row, key: str) -> float | None:
 def decimals_of(rows: list[Row], key: str) -> int:
     """Return how many decimals a column gets: two significant figures of its narrowest interval."""
     halves = [half for row in rows if (half := half_width(row, key))]
-    return style.figures_of(min(halves, default=None), max((abs(row[key] or 0) for row in rows), default=0))
+    return style.num_decimals(min(halves, default=None), max((abs(row[key] or 0) for row in rows), default=0))
 
 
 def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
-    """Return what writes `0.9642 ±0.0051`, all rows with the same decimals; a median where the mean is withheld."""
+    """Return a writer of `0.9642 ±0.0051`, all rows with the same decimals; a median where the mean is withheld."""
     decimals = decimals_of(rows, "mean")
 
     def write(row: Row) -> str:
@@ -146,7 +141,7 @@ def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
 
 
 def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
-    """Return what writes `-0.0031 ±0.0040`, all rows with the same decimals."""
+    """Return a writer of `-0.0031 ±0.0040`, all rows with the same decimals."""
     decimals = decimals_of(rows, "difference")
 
     def write(row: Row) -> str:
@@ -187,9 +182,9 @@ def epochs_text(row: Row) -> str:
     return f"mean {mean}{share}"
 
 
-def _setting_title(rows: list[Row]) -> str:
-    key = next((row["tuned_key"] for row in rows if row["tuned_key"]), None)
-    return "lr" if key in (None, "optimizer.lr") else str(key)
+def tuned_key(rows: list[Row]) -> str:
+    """Return the key of the setting that was tuned, or that would have been."""
+    return next((row["tuned_key"] for row in rows if row["tuned_key"]), "optimizer.lr")
 
 
 def _trial_mark(row: Row) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from optrun.experiments.report.group import Group
 from optrun.experiments.report.results import Results
-from optrun.experiments.report.words.protocol_text import protocol_sentences
-from optrun.experiments.report.words.sentence import say, say_sweep
+from optrun.experiments.report.words.headline import say, say_sweep
+from optrun.experiments.report.words.protocol import protocol_sentences
 
 A = [0.90, 0.92, 0.91, 0.93, 0.90, 0.94, 0.92, 0.91]
 SAME = [value + shift for value, shift in zip(A, (0.01, -0.01, 0.02, -0.02, 0.01, -0.01, 0.01, -0.01), strict=True)]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ...errors import UsageError
 from .paired_result import PairedResult, median_of
 from .proportions import clopper_pearson, sign_test, wilson
 from .samples import Mode, Values, by_seed, check_alpha, check_mode
-from .sign_flips import sign_flip, too_few_seeds
-from .student import Spread, correlation, spread_of, t_interval, t_two_sided, welch_p
-from .text import count_text
+from .sign_flips import sign_flip
+from .student import correlation, spread_of, t_two_sided, welch_p
 
 
 def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> PairedResult:
@@ -62,7 +61,6 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
         differences=differences,
         outcomes=outcomes,
         spread=spread,
-        interval=None if spread is None else t_interval(spread, 1 - alpha),
         p=p,
         test=test if p is not None else "none",
         identical=identical,
@@ -74,14 +72,7 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
         success_b=clopper_pearson(len(right), n, alpha=alpha),
         median_a=median_of(list(first.values()), mode),
         median_b=median_of(list(second.values()), mode),
-        limits=tuple(_limits(n, spread, identical, unmatched, n - len(left), n - len(right), alpha)),
     )
-
-
-def left_out(unmatched: Sequence[int]) -> str:
-    """Say which seeds take no part, and why."""
-    seeds = ", ".join(map(str, unmatched))
-    return f"left out, because only one entry has them: {count_text(len(unmatched), 'seed')} ({seeds})"
 
 
 def _align(a: Values, b: Values) -> tuple[dict[int, float | None], dict[int, float | None], tuple[int, ...]]:
@@ -101,33 +92,3 @@ def _outcome(a: float | None, b: float | None, sign: int) -> int:
     if a is None or b is None:
         return (a is not None) - (b is not None)
     return (sign * a > sign * b) - (sign * a < sign * b)
-
-
-def _limits(
-    n: int,
-    spread: Spread | None,
-    identical: bool,
-    unmatched: tuple[int, ...],
-    num_diverged_a: int,
-    num_diverged_b: int,
-    alpha: float,
-) -> list[str]:
-    limits = []
-    if unmatched:
-        limits.append(left_out(unmatched))
-    if spread is None:
-        limits.append(
-            f"runs diverged (a {num_diverged_a}/{n}, b {num_diverged_b}/{n}): the mean has no interval, "
-            "and the exact sign test decides, in which a run that diverged loses"
-        )
-    elif n == 1:
-        limits.append("one seed shows no spread: there is no interval and no p")
-    elif n == 2 and not spread.constant:
-        limits.append("two seeds leave one degree of freedom: the 95 % interval is 12.7 standard errors to each side")
-    if identical:
-        return limits
-    if spread is not None and spread.constant:
-        limits.append("all differences are equal: t has no spread to work with, so p is that of the sign-flip test")
-    if n > 1 and (few := too_few_seeds(n, alpha)):
-        limits.append(few)
-    return limits

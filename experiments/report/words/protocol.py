@@ -1,4 +1,4 @@
-"""What was done, in plain words made from the protocol."""
+"""The protocol of a comparison in plain words."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import compare_entries, evaluate_gate, parse_gate
-from optrun.experiments.report.statistics.gate import Gate
+from optrun.experiments.report.conditions import Condition, parse_condition
+from optrun.experiments.report.decisions import decide
+from optrun.experiments.report.statistics.analysis import compare_entries
 
 ENTRIES = ["adam", "sgd", "mom-2", "adam:optimizer.lr=3e-3", "./my.yaml", "two words"]
 METRICS = ["test/accuracy", "test/loss", "val/top-5"]
@@ -18,31 +19,31 @@ METRICS = ["test/accuracy", "test/loss", "val/top-5"]
 @pytest.mark.parametrize("operator", [">=", "<=", ">", "<"])
 def test_bounds(entry, operator):
     text = f"{entry}.test/accuracy {operator} 0.96"
-    assert parse_gate(text, ENTRIES, METRICS) == Gate(
+    assert parse_condition(text, ENTRIES, METRICS) == Condition(
         text, "bound", entry, metric="test/accuracy", operator=operator, number=0.96
     )
 
 
 @pytest.mark.parametrize("text", ["adam.test/loss<1e-3", "  adam.test/loss  <  1e-3  ", "adam.test/loss < +.001"])
 def test_spaces_and_numbers(text):
-    gate = parse_gate(text, ENTRIES, METRICS)
-    assert (gate.a, gate.metric, gate.operator, gate.number) == ("adam", "test/loss", "<", 0.001)
+    condition = parse_condition(text, ENTRIES, METRICS)
+    assert (condition.a, condition.metric, condition.operator, condition.number) == ("adam", "test/loss", "<", 0.001)
 
 
 @pytest.mark.parametrize("a", ENTRIES)
 def test_relations(a):
     b = "sgd" if a != "sgd" else "adam"
     for relation in ("better than", "not worse than", "equivalent to"):
-        gate = parse_gate(f"{a} {relation} {b}", ENTRIES, METRICS)
-        assert (gate.a, gate.relation, gate.b, gate.number) == (a, relation, b, None)
-    gate = parse_gate(f"{a}  not  worse than {b}  within  5e-3", ENTRIES)
-    assert (gate.a, gate.relation, gate.b, gate.number) == (a, "not worse than", b, 0.005)
+        condition = parse_condition(f"{a} {relation} {b}", ENTRIES, METRICS)
+        assert (condition.a, condition.relation, condition.b, condition.number) == (a, relation, b, None)
+    condition = parse_condition(f"{a}  not  worse than {b}  within  5e-3", ENTRIES)
+    assert (condition.a, condition.relation, condition.b, condition.number) == (a, "not worse than", b, 0.005)
 
 
 def test_the_longest_entry_counts():
-    gate = parse_gate("a.b.c > 1", ["a", "a.b"], ["c"])
-    assert (gate.a, gate.metric) == ("a.b", "c")
-    assert parse_gate("a.b.c > 1", ["a", "a.b"], ["b.c"]).a == "a"
+    condition = parse_condition("a.b.c > 1", ["a", "a.b"], ["c"])
+    assert (condition.a, condition.metric) == ("a.b", "c")
+    assert parse_condition("a.b.c > 1", ["a", "a.b"], ["b.c"]).a == "a"
 
 
 @pytest.mark.parametrize(
@@ -71,17 +72,17 @@ def test_the_longest_entry_counts():
 )
 def test_errors_name_the_place(text, column, message):
     with pytest.raises(UsageError, match=message) as caught:
-        parse_gate(text, ENTRIES, METRICS)
+        parse_condition(text, ENTRIES, METRICS)
     assert f"column {column}:" in str(caught.value)
 
 
 @given(st.text(alphabet="adm.sg/ <>=0123betrhnwoi-", max_size=40))
-def test_any_text_is_a_gate_or_a_usage_error(text):
+def test_any_text_is_a_condition_or_a_usage_error(text):
     try:
-        gate = parse_gate(text, ENTRIES, METRICS)
+        condition = parse_condition(text, ENTRIES, METRICS)
     except UsageError:
         return
-    assert gate.a in ENTRIES
+    assert condition.a in ENTRIES
 
 
 NOISE = np.random.default_rng(2).normal(0, 0.004, size=10)
@@ -96,7 +97,7 @@ def entries(lead: float, spread: float = 1.0, n: int = 10) -> dict[str, dict[int
 
 def ask(text: str, values, *, mode="max", margin=0.005):
     analysis = compare_entries(values, mode=mode, margin=margin)
-    return evaluate_gate(parse_gate(text, list(values), ["m"]), analysis, {"m": values})
+    return decide(parse_condition(text, list(values), ["m"]), analysis, {"m": values})
 
 
 @pytest.mark.parametrize(
@@ -227,13 +228,13 @@ def test_a_pair_that_was_not_compared():
     values = {**entries(0.01), "third": entries(0.0)["old"]}
     analysis = compare_entries(values, mode="max", margin=0.005, baseline="third")
     with pytest.raises(UsageError, match="compared with 'third' alone"):
-        evaluate_gate(parse_gate("new better than old", list(values)), analysis)
+        decide(parse_condition("new better than old", list(values)), analysis)
 
 
 def test_bounds_need_their_values():
     values = entries(0.01)
     analysis = compare_entries(values, mode="max", margin=0.005)
     with pytest.raises(UsageError, match="Did you mean 'test/accuracy'"):
-        evaluate_gate(parse_gate("new.test/acuracy > 0", values), analysis, {"test/accuracy": values})
+        decide(parse_condition("new.test/acuracy > 0", values), analysis, {"test/accuracy": values})
     with pytest.raises(UsageError, match="'new'"):
-        evaluate_gate(parse_gate("new.m > 0", values), analysis, {"m": {"old": values["old"]}})
+        decide(parse_condition("new.m > 0", values), analysis, {"m": {"old": values["old"]}})

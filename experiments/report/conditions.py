@@ -1,4 +1,4 @@
-"""Gates: conditions on a comparison, written as people say them.
+"""Conditions on a comparison, written as people say them: the option `--gate`.
 
     adam.test/accuracy >= 0.96              the mean over seeds; also <=, > and <
     adam better than sgd
@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ...errors import UsageError, unknown_name
+from ..errors import UsageError, unknown_name
 
 BOUND = "bound"
-RELATIONS = ("better than", "not worse than", "equivalent to")
 OPERATORS = (">=", "<=", ">", "<")
 _FORMS = "'ENTRY.METRIC >= NUMBER', 'A better than B', 'A not worse than B within NUMBER', 'A equivalent to B'"
 _RELATION = re.compile(r"(?:^|\s)\s*(not\s+worse\s+than|better\s+than|equivalent\s+to)(?:\s+|$)")
@@ -27,7 +26,7 @@ _OPERATOR = re.compile(r"[<>=!]=|[<>]")
 
 
 @dataclass(frozen=True)
-class Gate:
+class Condition:
     """One condition.
 
     Args:
@@ -49,8 +48,30 @@ class Gate:
     number: float | None = None
 
 
-def parse_gate(text: str, entries: Collection[str], metrics: Collection[str] = ()) -> Gate:
-    """Read a gate.
+def parse_conditions(
+    texts: Sequence[str], entries: Collection[str], metrics: Collection[str] = (), baseline: str | None = None
+) -> list[Condition]:
+    """Read conditions before the first run, so that a wrong one costs none.
+
+    Args:
+        texts: as they were written.
+        entries, metrics: the names that they may use, as in `parse_condition`.
+        baseline: the one entry that all others are compared with, if there is one.
+
+    Raises:
+        UsageError: one is no condition, names an entry that is not there, or a pair that will not be compared.
+    """
+    conditions = [parse_condition(text, entries, metrics) for text in texts]
+    for condition in conditions:
+        if condition.relation != BOUND and baseline is not None and baseline not in (condition.a, condition.b):
+            raise UsageError(
+                f"gate '{condition.text}': with --baseline {baseline} each entry is compared with {baseline} alone"
+            )
+    return conditions
+
+
+def parse_condition(text: str, entries: Collection[str], metrics: Collection[str] = ()) -> Condition:
+    """Read a condition.
 
     Args:
         text: the condition.
@@ -64,7 +85,7 @@ def parse_gate(text: str, entries: Collection[str], metrics: Collection[str] = (
     return _parse_relation(text, relation, entries) if relation else _parse_bound(text, entries, metrics)
 
 
-def _parse_relation(text: str, relation: re.Match[str], entries: Collection[str]) -> Gate:
+def _parse_relation(text: str, relation: re.Match[str], entries: Collection[str]) -> Condition:
     kind = " ".join(relation[1].split())
     within, end, margin = _WITHIN.search(text, relation.end()), len(text), None
     if within:
@@ -77,10 +98,10 @@ def _parse_relation(text: str, relation: re.Match[str], entries: Collection[str]
     b = _entry(text, relation.end(), end, entries)
     if a == b:
         raise _error(text, relation.end(), f"'{a}' is held against itself")
-    return Gate(text, kind, a, b=b, number=margin)
+    return Condition(text, kind, a, b=b, number=margin)
 
 
-def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) -> Gate:
+def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) -> Condition:
     operators = list(_OPERATOR.finditer(text))
     if not operators:
         raise _error(text, 0, f"no relation is in it: expected {_FORMS}")
@@ -94,7 +115,7 @@ def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) 
     for name in prefixes:
         metric = left[len(name) + 1 :]
         if metric and (metric in metrics or not metrics):
-            return Gate(text, BOUND, name, metric=metric, operator=operator[0], number=number)
+            return Condition(text, BOUND, name, metric=metric, operator=operator[0], number=number)
     if prefixes:
         place = start + len(prefixes[0]) + 1
         raise _error(text, place, unknown_name("metric", left[len(prefixes[0]) + 1 :], metrics))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.statistics import paired
+from optrun.experiments.report.statistics.paired import paired
+from optrun.experiments.report.words.limits import pair_limits
 
 NUMBERS = st.integers(-10_000, 10_000).map(lambda n: n / 1000)
 PAIRS = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=20)
@@ -73,7 +74,7 @@ def test_seeds_without_a_partner_are_named():
     found = paired({1: 1.0, 2: 2.0, 7: 3.0}, {1: 0.5, 2: 1.0, 3: 0.0})
     assert found.n == 2
     assert found.unmatched == (3, 7)
-    assert "left out, because only one entry has them: 2 seeds (3, 7)" in found.limits
+    assert "left out, because only one entry has them: 2 seeds (3, 7)" in pair_limits(found)
 
 
 def test_identical_runs_have_no_p():
@@ -86,7 +87,7 @@ def test_identical_runs_have_no_p():
 def test_one_seed():
     found = paired([0.5], [0.25])
     assert (found.n, found.mean, found.sd, found.interval, found.p) == (1, 0.25, None, None, None)
-    assert "one seed shows no spread: there is no interval and no p" in found.limits
+    assert "one seed shows no spread: there is no interval and no p" in pair_limits(found)
 
 
 def test_two_seeds():
@@ -94,8 +95,8 @@ def test_two_seeds():
     expected = stats.ttest_rel([0.5, 0.75], [0.25, 0.25])
     assert found.p == pytest.approx(expected.pvalue)
     assert found.correlation is None
-    assert any("one degree of freedom" in limit for limit in found.limits)
-    assert any("needs 6 seeds to reach 0.05" in limit for limit in found.limits)
+    assert any("one degree of freedom" in limit for limit in pair_limits(found))
+    assert any("needs 6 seeds to reach 0.05" in limit for limit in pair_limits(found))
 
 
 def test_equal_differences_are_not_a_proof():
@@ -105,7 +106,7 @@ def test_equal_differences_are_not_a_proof():
     assert many.p == 2.0**-7
     assert many.interval is not None
     assert (many.interval.low, many.interval.high) == (0.5, 0.5)
-    assert any("all differences are equal" in limit for limit in few.limits)
+    assert any("all differences are equal" in limit for limit in pair_limits(few))
 
 
 def test_equal_differences_in_steps_of_a_metric():
@@ -125,7 +126,7 @@ def test_a_diverged_run_loses_and_withholds_the_mean():
     assert found.better.share == 0.5
     assert found.success_a.share == 0.6
     assert found.differences == (pytest.approx(0.1), None, pytest.approx(-0.05), None, None)
-    assert any("the exact sign test decides" in limit for limit in found.limits)
+    assert any("the exact sign test decides" in limit for limit in pair_limits(found))
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

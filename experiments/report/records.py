@@ -1,20 +1,36 @@
-"""The analysis as plain records, for JSON and tables."""
+"""The analysis as plain records, for JSON."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .proportions import Proportion
-from .student import Interval
+from .statistics.analysis import Analysis
+from .statistics.proportions import Proportion
+from .statistics.standings import Standing
+from .statistics.student import Interval
+from .statistics.verdicts import Pair
+from .words.limits import overall_limits, pair_limits
+from .words.verdicts import overall_sentence, pair_sentence
 
-if TYPE_CHECKING:
-    from .analysis import Pair
-    from .standings import Entry
+
+def analysis_record(analysis: Analysis) -> dict[str, Any]:
+    """Return everything as plain dicts, lists, numbers, texts and None, as JSON takes them."""
+    return {
+        "mode": analysis.mode,
+        "margin": analysis.margin,
+        "alpha": analysis.alpha,
+        "baseline": analysis.baseline,
+        "winner": analysis.winner,
+        "sentence": overall_sentence(analysis),
+        "entries": [_entry(entry) for entry in analysis.entries],
+        "pairs": [_pair(pair) for pair in analysis.pairs],
+        "other_p": list(analysis.other_p),
+        "limits": overall_limits(analysis),
+    }
 
 
-def entry_record(entry: Entry) -> dict[str, Any]:
-    """Return one row of the table of entries."""
+def _entry(entry: Standing) -> dict[str, Any]:
     return {
         "name": entry.name,
         "n": entry.n,
@@ -29,7 +45,7 @@ def entry_record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def pair_record(pair: Pair) -> dict[str, Any]:
+def _pair(pair: Pair) -> dict[str, Any]:
     """Return one row of the table of pairs; differences are a - b."""
     result, tests, verdict = pair.result, pair.adjusted, pair.verdict
     flip = result.sign_flip
@@ -38,7 +54,7 @@ def pair_record(pair: Pair) -> dict[str, Any]:
         "b": pair.b,
         "verdict": verdict.kind,
         "winner": verdict.winner,
-        "sentence": verdict.sentence,
+        "sentence": pair_sentence(pair),
         "seeds_needed": verdict.seeds_needed,
         "n": result.n,
         "seeds": list(result.seeds),
@@ -70,7 +86,7 @@ def pair_record(pair: Pair) -> dict[str, Any]:
         "success_b": _proportion(result.success_b),
         "median_a": result.median_a,
         "median_b": result.median_b,
-        "limits": list(result.limits),
+        "limits": pair_limits(result),
     }
 
 

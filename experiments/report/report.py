@@ -1,0 +1,67 @@
+"""A comparison or sweep with everything that is shown of it, each part worked out once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from .group import Group, Row
+from .results import Results
+from .rows import comparison_rows, final_metrics, run_rows
+from .sensitivity import sensitivity_rows
+from .words.headline import Said, say, say_sweep
+from .words.protocol import protocol_sentences
+
+
+class Report:
+    """What pages, files, figures and terminals show of one comparison or sweep.
+
+    Args:
+        comparison: a `Group`, its folder, or an object that has the folder as `path`.
+
+    Raises:
+        NothingMatchedError: no comparison there.
+        DataError: it is damaged, or of a version that this program does not know.
+    """
+
+    def __init__(self, comparison: Any):
+        self.group = comparison if isinstance(comparison, Group) else Group(comparison)
+
+    @cached_property
+    def results(self) -> Results | None:
+        """Return the analysis of a comparison; None for a sweep.
+
+        Raises:
+            NothingMatchedError: an entry has no finished run yet; the message names it.
+        """
+        return Results(self.group) if self.group.kind == "compare" else None
+
+    @cached_property
+    def said(self) -> Said:
+        """Return the sentence, and what limits it."""
+        return say_sweep(self.group) if self.results is None else say(self.results)
+
+    @cached_property
+    def protocol(self) -> list[str]:
+        """Return what was done, as sentences."""
+        return protocol_sentences(self.group, self.results)
+
+    @cached_property
+    def entries(self) -> list[Row]:
+        """Return one row for each entry of a comparison, best first; none for a sweep."""
+        return [] if self.results is None else comparison_rows(self.results)
+
+    @cached_property
+    def trials(self) -> list[Row]:
+        """Return one row for each value that was tried while tuning."""
+        return sensitivity_rows(self.group)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Return the names of the final values that the runs have."""
+        return final_metrics(self.group)
+
+    @cached_property
+    def runs(self) -> list[Row]:
+        """Return one row for each run, tuning included."""
+        return run_rows(self.group.records, self.metrics)
