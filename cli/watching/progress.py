@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...experiments.components.hooks.hook import Evaluation, Every, Hook, RunArgs
+from ...experiments.components.hooks.session_view import BoundSession, SessionView, StepView
 from ..terminal.charts import bar, duration, short_number, sparkline
 from ..terminal.console import columns, say
 from ..terminal.live import LiveDisplay
@@ -41,18 +42,15 @@ class ProgressHook(Hook):
         self._value: float | None = None
         self._request = RunArgs(("loss", "lr", "examples", "skipped"))
 
-    def begin(self, session: Any) -> None:
-        session.on_evaluation(self._evaluated)
-
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self._first = (time.monotonic(), session.step, session.train_op.examples)
         if session.step:
             say(f"going on from step {session.step}{f' of {self._num_steps}' if self._num_steps else ''}")
 
-    def before_run(self, ctx: Any) -> RunArgs | None:
+    def before_run(self, ctx: StepView) -> RunArgs | None:
         return self._request
 
-    def _evaluated(self, evaluation: Evaluation) -> None:
+    def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
         self._value = evaluation.values.get(self._metric, self._value)
 
     def _rates(self, step: int, examples: int) -> tuple[float, float | None]:
@@ -80,11 +78,10 @@ class LiveProgressHook(ProgressHook):
         self._losses: deque[float] = deque(maxlen=200)
         self._unicode = is_utf8(sys.stderr)
 
-    def begin(self, session: Any) -> None:
-        super().begin(session)
+    def begin(self, session: SessionView) -> None:
         session.on_close(self._display.clear)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         from rich.text import Text
 
         self._losses.append(values["loss"])
@@ -126,7 +123,7 @@ class LineProgressHook(ProgressHook):
         self._pace = -(-self._num_steps // _LINES_PER_RUN) if self._num_steps else 0
         self._patience, self._said = _FIRST_SILENCE_SECS, time.monotonic()
 
-    def before_run(self, ctx: Any) -> RunArgs | None:
+    def before_run(self, ctx: StepView) -> RunArgs | None:
         if self._pace and (ctx.step + 1) % self._pace == 0:
             return self._request
         if time.monotonic() - self._said < self._patience:
@@ -134,7 +131,7 @@ class LineProgressHook(ProgressHook):
         self._patience = min(2 * self._patience, _LONGEST_SILENCE_SECS)
         return self._request
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         if not values:
             return
         self._said = time.monotonic()

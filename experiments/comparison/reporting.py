@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..components.hooks.hook import Every, Hook, RunArgs
+from ..components.hooks.session_view import StepView
 
 
 class ReportHook(Hook):
@@ -26,10 +27,10 @@ class ReportHook(Hook):
     def __init__(self, index: int, num_steps: int | None, events: Any, stop: Any):
         self._index, self._num_steps, self._events, self._stop = index, num_steps, events, stop
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         return RunArgs(("loss",))
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self._events.put((self._index, ctx.step, self._num_steps, values["loss"]))
         if self._stop.is_set():
             os.kill(os.getpid(), signal.SIGTERM)  # the session saves, as for any SIGTERM

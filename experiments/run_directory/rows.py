@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ class RowLog:
 
     def __init__(self, path: str | Path | None):
         self._file = _Memory() if path is None else storage.AppendFile(path)
-        self._subscribers: list[Callable[[Row], None]] = []
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -47,9 +45,9 @@ class RowLog:
         return self._hash.hexdigest()
 
     def append(self, row: Row) -> None:
-        """Write one row with one write, then tell the subscribers.
+        """Write one row with one write.
 
-        NaN and infinities are written as null, which JSON has in their place; subscribers get the row as given.
+        NaN and infinities are written as null, which JSON has in their place.
 
         Raises:
             TypeError: a value is neither number, text, list nor dict; the message names its key.
@@ -58,12 +56,6 @@ class RowLog:
         line = encode_json(row)
         self._file.append(line)
         self._hash.update(line)
-        for subscriber in self._subscribers:
-            subscriber(row)
-
-    def subscribe(self, subscriber: Callable[[Row], None]) -> None:
-        """Call `subscriber(row)` for each row from now on, after it is written."""
-        self._subscribers.append(subscriber)
 
     def sync(self) -> None:
         """Return when all rows are on the disk: before a checkpoint that counts on them."""

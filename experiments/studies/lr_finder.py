@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..components.hooks.hook import Hook, Phase, RunArgs
+from ..components.hooks.session_view import StepView
 from ..config import Config
 from ..errors import DivergedError, UsageError
 from ..training.build import build
@@ -138,11 +139,11 @@ class _RangeHook(Hook):
         self.has_blown_up = False
         self._beta, self._average = beta, 0.0
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         rate = self.rates[min(ctx.step, len(self.rates) - 1)]  # the last batch only tells what the last rate has led to
         return RunArgs(("loss",), {"lr": rate})
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self.losses.append(values["loss"])
         self._average = self._beta * self._average + (1 - self._beta) * values["loss"]
         self.smoothed.append(self._average / (1 - self._beta ** len(self.losses)))

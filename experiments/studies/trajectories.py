@@ -13,6 +13,7 @@ from torch import nn
 
 from .. import config as configuration
 from ..components.hooks.hook import Hook, RunArgs
+from ..components.hooks.session_view import BoundSession, StepView
 from ..components.models.pictures import PICTURES, Picture, View
 from ..components.registries import REGISTRIES
 from ..config import Config
@@ -104,13 +105,13 @@ class TrajectoryHook(Hook):
     def __init__(self):
         self.points: list[list[float]] = []
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self.points = [session.train_op.model.get_parameter("w").tolist()]
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         return RunArgs(fetches=("param:w",))
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self.points.append(values["param:w"].tolist())
 
 

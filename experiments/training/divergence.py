@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.hooks.hook import Hook, Phase
+from ..components.hooks.session_view import Refused, SessionView, StepView
 from ..errors import DivergedError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run_dir import RunDir
@@ -25,7 +26,6 @@ from ..run_directory.state_tree import flatten_state
 from ..system import storage
 from ..system.json_text import encode_json
 from .step.batch_source import num_examples
-from .step.finite_gate import Refused
 from .step.train_op import TrainOp
 
 log = logging.getLogger("optrun")
@@ -83,26 +83,25 @@ class DivergenceHook(Hook):
         self.facts: dict[str, Any] | None = None
         self._num_skipped = 0
 
-    def begin(self, session: Any) -> None:
-        self._session = session
-        session.on_skip(self._skipped)
-
-    def end(self, session: Any, outcome: str) -> None:
-        if outcome != "diverged" or session.train_op is None:
+    def end(self, session: SessionView, outcome: str) -> None:
+        train_op = session.train_op
+        if outcome != "diverged" or train_op is None:
             return
-        refused = session.train_op.refused
+        assert isinstance(train_op, TrainOp)
+        refused = train_op.refused
         if refused is None or refused.error is not session.error:  # weights that were not finite when they were saved
             refused = None
-        self.facts = investigate(session.train_op, refused)
+        self.facts = investigate(train_op, refused)
         if refused is not None:
-            self.facts["batch_file"] = self._keep(session.train_op, refused, self.facts)
+            self.facts["batch_file"] = self._keep(train_op, refused, self.facts)
         self.facts["checkpoint"] = self._save_aside(session)
 
-    def _skipped(self, refused: Refused) -> None:
+    def after_skip(self, ctx: StepView, refused: Refused) -> None:
         if self._num_skipped == MAX_SKIPPED:
             return
         self._num_skipped += 1
-        train_op = self._session.train_op
+        train_op = ctx.train_op
+        assert isinstance(train_op, TrainOp)
         facts = investigate(train_op, refused)
         name = self._keep(train_op, refused, facts)
         first = f"; first not finite: {facts['first_bad']}" if facts["first_bad"] else ""
@@ -119,9 +118,9 @@ class DivergenceHook(Hook):
         storage.write_atomic(path, safetensors.torch.save(tensors, {"optrun": encode_json(record).decode()}))
         return f"{self.folder.name}/{path.name}"
 
-    def _save_aside(self, session: Any) -> str | None:
+    def _save_aside(self, session: SessionView) -> str | None:
         """Save the state that met the batch, unless it is saved already or not good; return its file's name."""
-        if session.checkpoint_dir is None or not session.at_boundary or session.step == 0:
+        if session.checkpoint_dir is None or not session.is_whole or session.step == 0:
             return None
         for file in list_checkpoints(session.checkpoint_dir):
             if file.step == session.step:

@@ -46,13 +46,6 @@ def test_a_log_that_is_opened_again_goes_on(tmp_path):
     assert (log.offset, log.digest()) == (whole.offset, whole.digest())
 
 
-def test_subscribers_get_each_row_as_given_after_it_is_written(log):
-    seen = []
-    log.subscribe(lambda row: seen.append((row, log.rows())))
-    log.append({"step": 1, "loss": float("inf")})
-    assert seen == [({"step": 1, "loss": float("inf")}, [{"step": 1, "loss": None}])]
-
-
 def test_rewind_makes_the_log_what_it_was(log):
     states = []
     for row in ROWS:

@@ -14,7 +14,7 @@ from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.studies.plan import run_plan
 from optrun.experiments.studies.plan.costs import probe
 from optrun.experiments.studies.plan.firing import firing
-from optrun.experiments.training.session.due_hooks import Dispatch
+from optrun.experiments.training.session.due_hooks import DueHooks
 from optrun.experiments.training.step.penalty import Penalty
 from optrun.experiments.training.step.train_op import TrainOp
 
@@ -147,8 +147,8 @@ class Idle(Hook):
 )
 def test_hooks_fire_where_the_session_calls_them(trigger, num_steps):
     hook = Watching(trigger)
-    dispatch = Dispatch([hook], steps_per_epoch=6)
-    fired = [step for step in range(1, num_steps + 1) if dispatch.due(step).after_run]
+    due_hooks = DueHooks([hook], steps_per_epoch=6)
+    fired = [step for step in range(1, num_steps + 1) if due_hooks.at(step).after_run]
     told = firing("watching", hook, 6, num_steps)
     assert list(told.first) == fired[: len(told.first)]
     assert len(told.first) == min(3, len(fired))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,26 +11,46 @@ from ...errors import UsageError
 from ...registry.arguments import Positive
 from ...run_directory import checkpoints
 from . import register_hook
-from .hook import Every, Hook, Phase
+from .hook import Evaluation, Every, Hook, Phase
+from .session_view import BoundSession, SessionView, StepView
 
 
 class CheckpointListener:
-    """Something that is told of each checkpoint; define only what you need.
+    """Something that is told of each checkpoint; define only what you need. A hook has events of the same names.
 
     Source: tf.train.CheckpointSaverListener, TensorFlow 1.
     """
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         """Prepare; called once, before anything is restored."""
 
-    def before_save(self, session: Any, step: int) -> None:
+    def before_save(self, session: BoundSession, step: int) -> None:
         """See the session before its state of `step` completed updates is written."""
 
-    def after_save(self, session: Any, step: int, path: Path) -> bool | None:
+    def after_save(self, session: BoundSession, step: int, path: Path) -> bool | None:
         """See the file that was written; True ends the session."""
 
-    def end(self, session: Any, step: int) -> None:
+    def end(self, session: SessionView, step: int) -> None:
         """Finish; called after the last checkpoint, whatever the outcome."""
+
+
+class SaveFunctions(Hook):
+    """Functions around each checkpoint, for `session.on_checkpoint`.
+
+    Args:
+        before: is given the step.
+        after: is given the file, and ends the session if it returns True.
+    """
+
+    def __init__(self, before: Callable[[int], object] | None, after: Callable[[Path], object] | None):
+        self._before, self._after = before, after
+
+    def before_save(self, session: BoundSession, step: int) -> None:
+        if self._before is not None:
+            self._before(step)
+
+    def after_save(self, session: BoundSession, step: int, path: Path) -> bool:
+        return self._after is not None and self._after(path) is True
 
 
 @register_hook("checkpoint", source="tf.train.CheckpointSaverHook and tf.train.Saver (TensorFlow 1)")
@@ -74,42 +94,43 @@ class CheckpointHook(Hook):
         self._hours_kept = 0.0
         self._saved_step: int | None = None
 
-    def begin(self, session: Any) -> None:
-        self._session = session
-        session.on_evaluation(self._watch)
+    def begin(self, session: SessionView) -> None:
         for listener in self.listeners:
             listener.begin(session)
-            session.on_checkpoint(
-                lambda step, told=listener: told.before_save(session, step),
-                lambda path, told=listener: told.after_save(session, session.step, path),
-            )
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self._saved_step = session.restored_step
         others_wait = int(os.environ.get("WORLD_SIZE", 1)) > 1
         if session.restored_step is None and others_wait:
-            self._save()
+            self._save(session)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
-        self._save()
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
+        self._save(ctx.session)
 
-    def end(self, session: Any, outcome: str) -> None:
+    def before_save(self, session: BoundSession, step: int) -> None:
+        for listener in self.listeners:
+            listener.before_save(session, step)
+
+    def after_save(self, session: BoundSession, step: int, path: Path) -> bool:
+        answers = [listener.after_save(session, step, path) for listener in self.listeners]  # each is told
+        return any(answer is True for answer in answers)
+
+    def end(self, session: SessionView, outcome: str) -> None:
         # A session that failed in the middle of a step, or diverged, has nothing whole to save.
-        if session.train_op is not None and session.at_boundary and outcome != "diverged" and session.step > 0:
-            self._save()
+        if session.train_op is not None and session.is_whole and outcome != "diverged" and session.step > 0:
+            self._save(session)
         for listener in self.listeners:
             listener.end(session, session.step)
 
-    def _watch(self, evaluation: Any) -> None:
+    def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
         value = evaluation.values.get(self.best) if self.best else None
         if value is None or value != value:
             return
         if self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value):
             self.best_step, self.best_value = evaluation.step, value
-            self._session.after_step(self._save)
+            session.request_call(self)
 
-    def _save(self) -> None:
-        session = self._session
+    def _save(self, session: SessionView) -> None:
         if session.checkpoint_dir is None or self._saved_step == session.step:
             return
         if self.keep_every_hours and session.elapsed_secs / 3600 >= self._hours_kept + self.keep_every_hours:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...run_directory.rows import RowLog
 from ...system import storage
 from ...system.json_text import encode_json
 from . import register_hook
 from .hook import Hook
+from .session_view import BoundSession, SessionView
 
 
 @register_hook("csv", source="RFC 4180")
@@ -35,27 +37,28 @@ class CsvHook(Hook):
         self._columns: list[str] = []
         self._out: storage.AppendFile | None = None
 
-    def begin(self, session: Any) -> None:
-        if self.path is None and session.summary_dir is None:
+    def begin(self, session: SessionView) -> None:
+        if self.path is not None:
+            self._path = Path(self.path)
+        elif session.summary_dir is not None:
+            self._path = session.summary_dir / "metrics.csv"
+        else:
             raise UsageError("CsvHook needs a path in a session with neither summary_dir nor checkpoint_dir")
-        self._path = Path(self.path) if self.path is not None else session.summary_dir / "metrics.csv"
-        self._rows = session.rows
-        self._rows.subscribe(self._add)
         session.on_close(self._close)
 
-    def after_create_session(self, session: Any) -> None:
-        self._write_all()
+    def after_create_session(self, session: BoundSession) -> None:
+        self._write_all(session.rows)
 
-    def _add(self, row: dict[str, Any]) -> None:
+    def after_row(self, session: SessionView, row: dict[str, Any]) -> None:
         plain = json.loads(encode_json(row))  # what the log has, so that a row written now and one read back are alike
         if self._out is None or any(name not in self._columns for name in plain):
-            self._write_all()
+            self._write_all(session.rows)
         else:
             self._out.append(_text([self._cells(plain)]))
 
-    def _write_all(self) -> None:
+    def _write_all(self, log: RowLog) -> None:
         self._close()
-        rows = self._rows.rows()
+        rows = log.rows()
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         storage.make_dir(self._path.parent, exist_ok=True)
         header = [self._columns] if self._columns else []

@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import UsageError, unknown_name
 from . import register_hook
 from .hook import Evaluation, Every, Hook, Phase
+from .session_view import BoundSession, SessionView, StepView
 
 
 @register_hook("evaluation", source="tf.estimator.experimental.InMemoryEvaluatorHook (TensorFlow 1)")
@@ -42,21 +43,21 @@ class EvaluationHook(Hook):
         self.splits, self.final = tuple(splits), tuple(final)
         self._last_step = 0
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         for split in {*self.splits, *self.final}:
             if split not in session.evaluators:
                 raise UsageError(unknown_name("split", split, session.evaluators))
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         every = self._every.in_steps(getattr(session.train_op.data, "steps_per_epoch", None)).steps
         cut_short = session.step > self._last_step
         if cut_short and session.step % (every or 1) == 0:
             self._evaluate(session)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self._evaluate(ctx.session)
 
-    def end(self, session: Any, outcome: str) -> None:
+    def end(self, session: SessionView, outcome: str) -> None:
         if outcome not in ("done", "stopped") or session.train_op is None:
             return
         known = session.evaluation.values if session.evaluation and session.evaluation.step == session.step else {}
@@ -68,7 +69,7 @@ class EvaluationHook(Hook):
                 return
             session.final.update(measured)
 
-    def _evaluate(self, session: Any) -> None:
+    def _evaluate(self, session: BoundSession) -> None:
         if not self.splits:
             return
         values: dict[str, float] = {}

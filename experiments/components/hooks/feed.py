@@ -9,6 +9,7 @@ from ...errors import UsageError
 from ...registry.arguments import Nested
 from . import register_hook
 from .hook import Hook, Phase, RunArgs
+from .session_view import StepView
 
 
 @register_hook("feed", source="tf.train.FeedFnHook (TensorFlow 1)", example={"function": "./mine.py:values"})
@@ -28,7 +29,7 @@ class FeedHook(Hook):
     def __init__(self, function: Annotated[Callable[[int], Mapping[str, Any]], Nested("function")]):
         self.function = function
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         ctx.train_op.reseed()
         feed = self.function(ctx.step)
         if not isinstance(feed, Mapping):

@@ -10,6 +10,7 @@ from ...errors import SessionError, UsageError
 from ...registry.arguments import Nested
 from . import register_hook
 from .hook import Hook, Phase
+from .session_view import SessionView
 
 
 @register_hook(
@@ -38,7 +39,7 @@ class FinalOpsHook(Hook):
             raise UsageError("FinalOpsHook has no function to call")
         self.final_ops_values: dict[str, Any] = {}
 
-    def end(self, session: Any, outcome: str) -> None:
+    def end(self, session: SessionView, outcome: str) -> None:
         if outcome not in ("done", "stopped") or session.train_op is None:
             return
         for name, function in self.functions.items():

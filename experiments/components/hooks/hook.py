@@ -1,10 +1,4 @@
-"""The hook protocol: what a hook may define, when it is called, and what it may ask of a step.
-
-    begin -> after_create_session -> { before_run -> [forward, backward] -> after_gradients -> [update] -> after_run }
-          -> on_error, only after an exception -> end, always
-
-All events run by phase, then in the order of registration.
-"""
+"""The hook protocol: what a hook may define, when it is called, and what it may ask of a step."""
 
 from __future__ import annotations
 
@@ -13,13 +7,12 @@ import enum
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ...config.lengths import Length, RunLength
-
-if TYPE_CHECKING:
-    from ...training.session.session import MonitoredTrainingSession, RunContext
+from .session_view import BoundSession, Refused, SessionView, StepView
 
 
 class Phase(enum.IntEnum):
@@ -99,7 +92,7 @@ class Every:
         return self if first is None else replace(self, first=first)
 
     def is_due(self, step: int) -> bool:
-        """Tell whether a trigger in steps fires when `step` updates are complete."""
+        """Return True if a trigger in steps fires when `step` updates are complete."""
         return self.following(step - 1) == step
 
     def following(self, step: int) -> int:
@@ -138,8 +131,23 @@ class Evaluation:
 class Hook:
     """Something that watches or steers a session; define only what you need, the rest costs nothing.
 
-    A hook without a trigger is called at every step, one with a trigger only at the steps where it is due. A skipped
-    batch completes no step: it triggers nothing and calls no `after_run`.
+        begin(session)                            # once, before anything is restored
+        after_create_session(session)             # the state to start from is there; again after each recovery
+        while not session.should_stop():
+            before_run(ctx) -> RunArgs            # ctx.step updates are complete
+            # forward, backward, gate: a batch that it refuses ends here, with after_skip(ctx, refused)
+            after_gradients(ctx)                  # the gradients are finite, the weights have not moved
+            # clip, optimizer, extra updates, ctx.step += 1
+            after_run(ctx, values)                # of which some lead to more:
+                # a metrics row                     after_row(session, row)
+                # an evaluation                     after_evaluation(session, evaluation)
+                # a checkpoint                      before_save(session, step), after_save(session, step, path)
+        on_error(ctx, error)                      # only after an exception
+        end(session, outcome)                     # always
+
+    Each event is called by phase, then in the order of registration. A hook without a trigger is called at every step,
+    one with a trigger only at the steps where it is due: this concerns `before_run`, `after_gradients` and `after_run`
+    alone. A skipped batch completes no step: it triggers nothing and calls no `after_run`.
     """
 
     trigger: Every | None = None
@@ -161,25 +169,40 @@ class Hook:
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Hook")).lower()
 
-    def begin(self, session: MonitoredTrainingSession) -> None:
-        """Prepare; called once, before anything is restored. `session.on_close(f)` undoes it at the very end."""
+    def begin(self, session: SessionView) -> None:
+        """Prepare. What is opened here is released by `session.on_close(f)`, also when a later `begin` fails."""
 
-    def after_create_session(self, session: MonitoredTrainingSession) -> None:
-        """See the state that training starts from; called again after each recovery."""
+    def after_create_session(self, session: BoundSession) -> None:
+        """See the state that training starts from."""
 
-    def before_run(self, ctx: RunContext) -> RunArgs | None:
-        """Ask for values and feed values; `ctx.step` updates are complete. Keep it cheap."""
+    def before_run(self, ctx: StepView) -> RunArgs | None:
+        """Ask for values and feed values. Keep it cheap."""
 
-    def after_gradients(self, ctx: RunContext) -> None:
-        """See or change the gradients, which are finite; the weights have not moved."""
+    def after_gradients(self, ctx: StepView) -> None:
+        """See or change the gradients."""
 
-    def after_run(self, ctx: RunContext, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         """See the step's result: `values` holds what this hook's `before_run` fetched; `ctx.step` has advanced."""
 
-    def on_error(self, ctx: RunContext, error: BaseException) -> None:
+    def after_skip(self, ctx: StepView, refused: Refused) -> None:
+        """See the batch that the gate has skipped; the weights are as before it."""
+
+    def after_row(self, session: SessionView, row: dict[str, Any]) -> None:
+        """See a row that was written to the metrics log, as it was given: infinities are null in the log."""
+
+    def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
+        """See what was measured on held-out data."""
+
+    def before_save(self, session: BoundSession, step: int) -> None:
+        """See the session before its state of `step` completed updates is written."""
+
+    def after_save(self, session: BoundSession, step: int, path: Path) -> bool | None:
+        """See the file that was written; True ends the session."""
+
+    def on_error(self, ctx: StepView, error: BaseException) -> None:
         """Learn that the session is failing; it fails all the same."""
 
-    def end(self, session: MonitoredTrainingSession, outcome: str) -> None:
+    def end(self, session: SessionView, outcome: str) -> None:
         """Finish; called for every hook whatever happened.
 
         Args:
@@ -207,5 +230,5 @@ def noting(name: str, event: str, step: int | None = None) -> Iterator[None]:
 
 
 def defines(hook: Hook, event: str) -> bool:
-    """Tell whether a hook's class defines `event` itself."""
+    """Return True if a hook's class defines `event` itself."""
     return getattr(type(hook), event) is not getattr(Hook, event)

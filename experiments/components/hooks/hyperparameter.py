@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...errors import UsageError
 from ..schedules import Schedule
 from . import register_hook
 from .hook import RunArgs
 from .scheduled import ScheduledHook
+from .session_view import BoundSession, StepView
 
 
 @register_hook(
@@ -43,7 +42,7 @@ class HyperparameterHook(ScheduledHook):
         self.absolute = absolute or getattr(schedule, "absolute", False)
         self._base: float | None = None  # what absolute values stand beside, where groups differ
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         own = session.train_op.hyperparameter(self.of)
         if wrong := [value for value in own if isinstance(value, bool) or not isinstance(value, int | float)]:
             hint = f": name one of them, as in {self.of}.0" if isinstance(wrong[0], tuple | list) else ""
@@ -52,7 +51,7 @@ class HyperparameterHook(ScheduledHook):
             raise UsageError(f"{self.of} is 0, and so are its multiples: set optimizer.{self.of}, or `absolute: true`")
         self._base = max(own, key=abs) if len(set(own)) > 1 else None
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         value = self.schedule(ctx.step)
         if self.absolute and self._base is None:
             return RunArgs(feed={self.of: value})

@@ -10,6 +10,7 @@ from ...errors import UsageError
 from ...registry.arguments import Count
 from . import register_hook
 from .hook import Every, Hook, RunArgs
+from .session_view import StepView
 
 log = logging.getLogger("optrun")
 
@@ -48,10 +49,10 @@ class LoggingHook(Hook):
             raise UsageError("LoggingHook has nothing to write: rows need a trigger in steps or epochs")
         self._request = RunArgs(tuple(fetches))
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         return self._request
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         if self._rows:
             ctx.session.write_row(**values)
         if self._lines and log.isEnabledFor(logging.INFO):

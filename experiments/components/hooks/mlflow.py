@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import UsageError
 from . import register_hook
 from .remote import Params, RemoteHook
+from .session_view import BoundSession
 
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's own limits
 _STATUS = {"done": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
@@ -42,7 +43,7 @@ class MlflowHook(RemoteHook):
         self._there: dict[str, set[tuple[int, float]]] = {}  # points of the run that was gone on with
         self._last: dict[str, tuple[int, float]] = {}  # sent: rows of one step share their epoch, final values repeat
 
-    def _open(self, session: Any) -> bool:
+    def _open(self, session: BoundSession) -> bool:
         uri, place = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             if session.summary_dir is None:

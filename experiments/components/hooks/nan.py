@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...config.sections import Policy
 from ...errors import SessionError
 from . import register_hook
 from .hook import Hook, Phase
+from .session_view import BoundSession, SessionView
 
 
 @register_hook("nan", source="tf.train.NanTensorHook (TensorFlow 1)")
@@ -29,17 +28,17 @@ class NanHook(Hook):
     def __init__(self, policy: Policy = "raise"):
         self.policy: Policy = policy
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         policies = {hook.policy for hook in session.hooks if isinstance(hook, NanHook)}
         if len(policies) > 1:
             raise SessionError(f"several NanHooks disagree: {', '.join(sorted(policies))}; keep one")
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         train_op = session.train_op
         gate = train_op.gate
         if gate is None:
             raise SessionError("NanHook sets the policy of the gate, but the train op has none (on_nan=None)")
         if self.policy == "skip" and gate.deferred:  # to skip a batch, the host must know before the next one
-            train_op.settle()
+            train_op.ask_gate()
             gate.answer_at_once(train_op.optimizer)
         gate.policy = self.policy

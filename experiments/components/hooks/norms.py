@@ -13,6 +13,7 @@ from ...errors import UsageError
 from ..optimizers.shared.parameter_groups import selected, trainable
 from . import register_hook
 from .hook import Every, Hook
+from .session_view import BoundSession, GateView, StepView
 
 
 @register_hook("norms", source="LARS (You et al., 2017, arXiv:1708.03888), whose trust ratio is built from these norms")
@@ -49,28 +50,29 @@ class NormsHook(Hook):
         self.match = tuple(match)
         self._before: list[Tensor] = []
         self._norms: list[Tensor] = []
-        self._defer = False
+        self._gate: GateView | None = None  # that is to leave its answers on the device again after the step
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         named = trainable(session.train_op.model)
         self._parameters = {str(each.name): each.parameter for each in named}
         chosen = selected(self.match, named, "norms")
         self._shown = [name for position, name in enumerate(self._parameters) if position in chosen]
 
-    def before_run(self, ctx: Any) -> None:
+    def before_run(self, ctx: StepView) -> None:
         gate = ctx.train_op.gate
-        self._defer = gate is not None and gate.deferred
+        self._gate = gate if gate is not None and gate.deferred else None
 
-    def after_gradients(self, ctx: Any) -> None:
+    def after_gradients(self, ctx: StepView) -> None:
         parameters = [parameter.detach() for parameter in self._parameters.values()]
         gradients = [parameter.grad for parameter in self._parameters.values()]
         self._has_gradient = [gradient is not None for gradient in gradients]
         self._norms = _norms([_dense(gradient) for gradient in gradients if gradient is not None]) + _norms(parameters)
         self._before = [parameter.clone() for parameter in parameters]
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
-        if self._defer:  # looking at gradients has ended the gate's late answers; nobody has to look until the next row
-            ctx.train_op.gate.defer(ctx.train_op.optimizer)
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
+        if self._gate is not None:
+            # Looking at the gradients has made it answer at once; nobody looks at them until the next row.
+            self._gate.defer(ctx.train_op.optimizer)
         after = [parameter.detach() for parameter in self._parameters.values()]
         updates = [now - before for now, before in zip(after, self._before, strict=True)]
         norms = self._norms + _norms(updates)

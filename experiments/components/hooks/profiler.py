@@ -16,6 +16,7 @@ from ...registry.arguments import Count
 from ...system import storage
 from . import register_hook
 from .hook import Every, Hook
+from .session_view import BoundSession, SessionView, StepView
 
 log = logging.getLogger("optrun")
 
@@ -56,28 +57,31 @@ class ProfilerHook(Hook):
         self._profiler: Any = None
         self._steps: list[int] = []  # completed while recording
 
-    def begin(self, session: Any) -> None:
-        if self.output_dir is None and session.summary_dir is None:
+    def begin(self, session: SessionView) -> None:
+        if self.output_dir is not None:
+            self._folder = Path(self.output_dir)
+        elif session.summary_dir is not None:
+            self._folder = session.summary_dir / "traces"
+        else:
             raise UsageError("ProfilerHook needs output_dir in a session with neither summary_dir nor checkpoint_dir")
-        self._folder = Path(self.output_dir) if self.output_dir is not None else session.summary_dir / "traces"
         session.on_close(self._discard)
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self._discard()  # a recovery has undone the steps of a trace that was under way
         self._due = self.every.in_steps(getattr(session.train_op.data, "steps_per_epoch", None))
         self._began = time.monotonic()
 
-    def before_run(self, ctx: Any) -> None:
+    def before_run(self, ctx: StepView) -> None:
         if self._profiler is None and self._is_due(ctx.step + 1):
             self._start(ctx.train_op.device)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         if self._profiler is not None:
             self._steps.append(ctx.step)
             if len(self._steps) == self.num_steps:
                 self._finish(ctx.train_op.device)
 
-    def end(self, session: Any, outcome: str) -> None:
+    def end(self, session: SessionView, outcome: str) -> None:
         if self._steps and session.train_op is not None:
             self._finish(session.train_op.device)
 

@@ -12,6 +12,7 @@ from ...config.yaml_text import flow
 from ...errors import OptrunError, StorageError, UsageError
 from ...system.json_text import encode_json
 from .hook import Hook, Phase
+from .session_view import BoundSession, SessionView
 
 log = logging.getLogger("optrun")
 
@@ -51,7 +52,7 @@ class RemoteHook(Hook):
 
     # ---- what a tracker does its own way ---------------------------------------------------------------------------
 
-    def _open(self, session: Any) -> bool:
+    def _open(self, session: BoundSession) -> bool:
         """Begin the remote run, or go on with `run_id`; return whether it is new."""
         raise NotImplementedError
 
@@ -74,10 +75,7 @@ class RemoteHook(Hook):
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
-    def begin(self, session: Any) -> None:
-        session.rows.subscribe(self._add)
-
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         if not self._is_open:
             self._connect(session)
         else:  # a recovery has taken rows back; _send_pending finds out what the tracker lacks
@@ -86,7 +84,12 @@ class RemoteHook(Hook):
         if not self._failed:
             self._send_pending()
 
-    def _connect(self, session: Any) -> None:
+    def after_row(self, session: SessionView, row: dict[str, Any]) -> None:
+        self._pending.append(_numbers(row))
+        if not self._failed:
+            self._send_pending()
+
+    def _connect(self, session: BoundSession) -> None:
         rows = [_numbers(row) for row in session.rows.rows()]
         try:
             self._pending = rows if self._open(session) else self._missing(rows, [])
@@ -99,7 +102,7 @@ class RemoteHook(Hook):
             ) from error
         self._is_open, self._rows = True, session.rows
 
-    def end(self, session: Any, outcome: str) -> None:
+    def end(self, session: SessionView, outcome: str) -> None:
         if not self._is_open:
             return
         self._is_open = False
@@ -118,11 +121,6 @@ class RemoteHook(Hook):
         self.run_id = state["run_id"] or self.run_id  # a checkpoint of step 0 may be older than the remote run
 
     # ---- rows ------------------------------------------------------------------------------------------------------
-
-    def _add(self, row: dict[str, Any]) -> None:
-        self._pending.append(_numbers(row))
-        if not self._failed:
-            self._send_pending()
 
     def _send_pending(self, otherwise: str = "rows that wait for the end of the run") -> bool:
         """Send what there is; return whether that went well."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import UsageError, unknown_name
 from ..schedules import watching
 from .hook import Evaluation, Hook, Phase
+from .session_view import BoundSession, SessionView
 
 
 class ScheduledHook(Hook):
@@ -29,15 +30,15 @@ class ScheduledHook(Hook):
         self._watching = watching(schedule)
         self._evaluations: list[tuple[int, dict[str, float]]] = []
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         self._go_by([])
-        if self._watching:
-            for part in self._watching:
-                _check_metric(part.metric, session.evaluators)
-            session.on_evaluation(self._record)
+        for part in self._watching:
+            _check_metric(part.metric, session.evaluators)
 
-    def _record(self, evaluation: Evaluation) -> None:
+    def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
         """Note an evaluation; splits that are measured separately at one step make one."""
+        if not self._watching:
+            return
         last, known = self._evaluations[-1] if self._evaluations else (-1, {})
         if evaluation.step == last:
             self._go_by([*self._evaluations[:-1], (last, {**known, **evaluation.values})])
@@ -56,7 +57,7 @@ class ScheduledHook(Hook):
         self._go_by([(step, values) for step, values in state.get("evaluations", [])])
 
 
-def _check_metric(metric: str, evaluators: dict[str, Any]) -> None:
+def _check_metric(metric: str, evaluators: Mapping[str, Any]) -> None:
     split = metric.partition("/")[0]
     if split not in evaluators:
         have = f"it has {', '.join(evaluators)}" if evaluators else "it has none"

@@ -10,6 +10,7 @@ from typing import Any
 from ...registry.arguments import Count
 from . import register_hook
 from .hook import Every, Hook
+from .session_view import BoundSession, SessionView, StepView
 from .summary import SummaryHook
 
 log = logging.getLogger("optrun")
@@ -49,7 +50,7 @@ class StepCounterHook(Hook):
         self._writer: Any = None
         self._seen_step, self._observations, self._warned = -1, 0, False
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         folder = self.log_dir
         summaries = next((hook for hook in session.hooks if isinstance(hook, SummaryHook)), None)
         if folder is None and summaries is not None:
@@ -57,7 +58,7 @@ class StepCounterHook(Hook):
         self._folder = Path(folder) / "rates" if folder is not None else None
         session.on_close(self._close)
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self._since = None
         self._close()
         if self._folder is not None:
@@ -66,7 +67,7 @@ class StepCounterHook(Hook):
             # TensorBoard forgets what a lost process wrote after its last checkpoint.
             self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1)
 
-    def before_run(self, ctx: Any) -> None:
+    def before_run(self, ctx: StepView) -> None:
         """Watch whether the step advances: a skipped batch leaves this hook due."""
         self._observations = self._observations + 1 if ctx.step == self._seen_step else 1
         self._seen_step = ctx.step
@@ -74,7 +75,7 @@ class StepCounterHook(Hook):
             self._warned = True
             log.warning("the global step has stayed at %d for %d batches: all are skipped", ctx.step, _PATIENCE)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         here = ctx.step, ctx.train_op.examples, ctx.session.elapsed_secs
         before, self._since = self._since, here
         if before is None or here[2] <= before[2]:

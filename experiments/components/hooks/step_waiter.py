@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from pathlib import Path
 
 from ...errors import SessionError, UsageError, WaitTimeoutError
 from ...registry.arguments import Natural, Positive
 from ...run_directory.checkpoint_files import list_checkpoints
 from . import register_hook
 from .hook import Hook, Phase
+from .session_view import SessionView
 
 log = logging.getLogger("optrun")
 
@@ -38,13 +39,13 @@ class StepWaiterHook(Hook):
     def __init__(self, wait_until_step: Natural = 0, poll_secs: Positive = 0.5, max_wait_secs: Positive = 7200.0):
         self.wait_until_step, self.poll_secs, self.max_wait_secs = wait_until_step, poll_secs, max_wait_secs
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         if self.wait_until_step == 0:
             return
         if session.checkpoint_dir is None:
             raise UsageError("StepWaiterHook looks at the chief's checkpoints: give the session its checkpoint_dir")
         deadline = time.monotonic() + self.max_wait_secs
-        reached = self._reached(session)
+        reached = self._reached(session.checkpoint_dir)
         if reached < self.wait_until_step and session.is_chief:
             raise SessionError(
                 f"the chief would wait for itself to reach step {self.wait_until_step}: use StepWaiterHook on other "
@@ -60,7 +61,7 @@ class StepWaiterHook(Hook):
                     f"{session.checkpoint_dir} is of step {reached}: does the chief run, with the same checkpoint_dir?"
                 )
             time.sleep(min(left, self.poll_secs))
-            reached = self._reached(session)
+            reached = self._reached(session.checkpoint_dir)
 
-    def _reached(self, session: Any) -> int:
-        return max((file.step for file in list_checkpoints(session.checkpoint_dir)), default=0)
+    def _reached(self, folder: Path) -> int:
+        return max((file.step for file in list_checkpoints(folder)), default=0)

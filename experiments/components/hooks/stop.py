@@ -8,7 +8,8 @@ from typing import Any, Literal
 from ...errors import UsageError
 from ...registry.arguments import Count, Natural, Positive
 from . import register_hook
-from .hook import Hook, Phase
+from .hook import Evaluation, Hook, Phase
+from .session_view import BoundSession, StepView
 
 
 @register_hook("stop_at_step", source="tf.train.StopAtStepHook (TensorFlow 1)")
@@ -32,17 +33,18 @@ class StopAtStepHook(Hook):
         self.last_step = last_step
         self.num_steps = num_steps
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         if self.last_step is None:
+            assert self.num_steps is not None
             self.last_step = session.step + self.num_steps
         self._stop_if_there(session)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
-        if ctx.step >= self.last_step:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
+        if self.last_step is not None and ctx.step >= self.last_step:
             self._stop_if_there(ctx.session)
 
-    def _stop_if_there(self, session: Any) -> None:
-        if session.step >= self.last_step:
+    def _stop_if_there(self, session: BoundSession) -> None:
+        if self.last_step is not None and session.step >= self.last_step:
             session.request_stop(f"step {session.step} is the last", "done")
 
 
@@ -60,13 +62,13 @@ class StopAfterHook(Hook):
     def __init__(self, secs: Positive):
         self.secs = secs
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self._stop_if_spent(session)
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self._stop_if_spent(ctx.session)
 
-    def _stop_if_spent(self, session: Any) -> None:
+    def _stop_if_spent(self, session: BoundSession) -> None:
         if session.elapsed_secs >= self.secs:
             session.request_stop(f"the time budget of {self.secs:g} s is spent")
 
@@ -103,15 +105,11 @@ class EarlyStoppingHook(Hook):
         self._last_step = -1
         self._reason = ""  # for which it has asked for the end
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         if self._reason:  # the process ended between asking and stopping
             session.request_stop(self._reason)
 
-    def begin(self, session: Any) -> None:
-        self._session = session
-        session.on_evaluation(self._watch)
-
-    def _watch(self, evaluation: Any) -> None:
+    def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
         if self.metric not in evaluation.values or evaluation.step <= self._last_step:
             return
         if evaluation.step < self.min_steps:
@@ -127,7 +125,7 @@ class EarlyStoppingHook(Hook):
         elif self.patience is not None and self._since_best >= self.patience:
             self._reason = f"{self.metric} has not improved in {self.patience} evaluations"
         if self._reason:
-            self._session.request_stop(self._reason)
+            session.request_stop(self._reason)
 
     def _rule(self) -> list[Any]:
         return [self.metric, self.mode, self.patience, self.target, self.min_steps]

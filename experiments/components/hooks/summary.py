@@ -12,7 +12,8 @@ from ...errors import UsageError
 from ...registry.arguments import Count
 from ...system import storage
 from . import register_hook
-from .hook import Every, Hook, RunArgs
+from .hook import Evaluation, Every, Hook, RunArgs
+from .session_view import BoundSession, SessionView, StepView
 
 _OURS = ".optrun"  # at the end of the files that this hook may delete
 _WHERE = ("step", "batch", "examples", "epoch", "time")
@@ -48,19 +49,17 @@ class SummaryHook(Hook):
         self._request = RunArgs(tuple(fetches))
         self._writer: Any = None
 
-    def begin(self, session: Any) -> None:
+    def begin(self, session: SessionView) -> None:
         self._folder = Path(self.log_dir) if self.log_dir is not None else _folder_of(session)
-        self._session = session
-        session.on_evaluation(lambda evaluation: self._write(evaluation.step, evaluation.values))
         session.on_close(_keep_writers_quiet())
         session.on_close(self._close)
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         self._close()
         with storage.explain("write", self._folder):
             self._open(session)
 
-    def _open(self, session: Any) -> None:
+    def _open(self, session: BoundSession) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         rows = session.rows.rows()
@@ -74,13 +73,16 @@ class SummaryHook(Hook):
             values = {name: value for name, value in row.items() if name not in _WHERE and value is not None}
             self._write(row["step"], values)
 
-    def before_run(self, ctx: Any) -> RunArgs:
+    def before_run(self, ctx: StepView) -> RunArgs:
         return self._request
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self._write(ctx.step, values)
 
-    def end(self, session: Any, outcome: str) -> None:
+    def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
+        self._write(evaluation.step, evaluation.values)
+
+    def end(self, session: SessionView, outcome: str) -> None:
         if self._writer is not None:
             with storage.explain("write", self._folder):
                 self._writer.flush()
@@ -117,7 +119,7 @@ def _keep_writers_quiet() -> Callable[[], None]:
     return undo
 
 
-def _folder_of(session: Any) -> Path:
+def _folder_of(session: SessionView) -> Path:
     if session.summary_dir is None:
         raise UsageError("SummaryHook needs log_dir in a session with neither summary_dir nor checkpoint_dir")
     return session.summary_dir

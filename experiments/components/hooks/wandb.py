@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from . import register_hook
 from .remote import Params, RemoteHook
+from .session_view import BoundSession
 
 log = logging.getLogger("optrun")
 
@@ -46,7 +47,7 @@ class WandbHook(RemoteHook):
         self.project, self.run_name, self.mode = project, run_name, mode
         self._run: Any = None
 
-    def _open(self, session: Any) -> bool:
+    def _open(self, session: BoundSession) -> bool:
         is_new = self.run_id is None
         run_id = self.run_id or secrets.token_hex(4)
         folder = session.summary_dir

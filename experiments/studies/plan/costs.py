@@ -6,12 +6,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...components.hooks.checkpoint import CheckpointHook, CheckpointListener
 from ...components.hooks.hook import Every
 from ...components.hooks.learning_rate import LearningRateSetterHook
 from ...components.hooks.logging import LoggingHook
+from ...components.hooks.session_view import BoundSession
 from ...components.hooks.stop import StopAfterHook, StopAtStepHook
 from ...errors import DivergedError
 from ...run_directory.state_tree import flatten_state
@@ -88,10 +88,10 @@ class _Stopwatch(CheckpointListener):
     def __init__(self) -> None:
         self.secs, self.num_bytes = 0.0, 0
 
-    def before_save(self, session: Any, step: int) -> None:
+    def before_save(self, session: BoundSession, step: int) -> None:
         self.secs = -time.perf_counter()
 
-    def after_save(self, session: Any, step: int, path: Path) -> None:
+    def after_save(self, session: BoundSession, step: int, path: Path) -> None:
         self.secs += time.perf_counter()
         self.num_bytes = path.stat().st_size
 

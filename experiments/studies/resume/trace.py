@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...components.hooks.checkpoint import CheckpointHook
 from ...components.hooks.hook import Hook, Phase
+from ...components.hooks.session_view import BoundSession, StepView
 from ...run_directory import checkpoints
 from ...run_directory.state_tree import flatten_state, unflatten_state
 from ...training.session.saved_state import whole_state
@@ -103,7 +104,7 @@ class Recorder(Hook):
         self._last_equal: int | None = None
         self._stage: Stage = "repeated"
 
-    def after_create_session(self, session: Any) -> None:
+    def after_create_session(self, session: BoundSession) -> None:
         if not isinstance(session.train_op.data, _Watched):  # else the session has gone back to a checkpoint
             session.train_op.data = _Watched(session.train_op.data)
         self.step = session.step
@@ -114,10 +115,10 @@ class Recorder(Hook):
             if self.difference is not None:
                 self._stop()
 
-    def after_run(self, ctx: Any, values: Mapping[str, Any]) -> None:
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self.step = ctx.step
         if ctx.step in self._steps:
-            ctx.train_op.settle()
+            ctx.train_op.ask_gate()
             self._look(ctx.session, ctx.step)
         if ctx.step == self._until or self.difference is not None:
             self._stop()
@@ -126,7 +127,7 @@ class Recorder(Hook):
         self.asked = True
         signal.raise_signal(signal.SIGTERM)
 
-    def _look(self, session: Any, step: int) -> None:
+    def _look(self, session: BoundSession, step: int) -> None:
         content = self._content(session, step)
         self.digests = {section: digest(section, part) for section, part in content.items()}
         if self._save_point is None:
@@ -135,7 +136,7 @@ class Recorder(Hook):
             self.difference = self._compare(self._save_point, step, content)
             self._last_equal = step
 
-    def _content(self, session: Any, step: int) -> dict[str, Any]:
+    def _content(self, session: BoundSession, step: int) -> dict[str, Any]:
         train_op = session.train_op
         content: dict[str, Any] = {}
         if self._stage != "restored":  # a step was taken: what it was made of

@@ -1,8 +1,8 @@
-"""What a session settles before it starts: the order and the names of its hooks, and that something will end it."""
+"""What is decided before a session starts: the order and the names of its hooks, and that something will end it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ def _every(secs: float | None, steps: int | None) -> Every | None:
     return Every(steps=steps) if steps is not None else None
 
 
-def check_that_it_ends(hooks: Sequence[Hook], train_op: TrainOp | None) -> None:
+def check_that_it_ends(hooks: Iterable[Hook], train_op: TrainOp | None) -> None:
     """Refuse a session that would never end.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...components.hooks.hook import Hook, defines, noting
+from ...components.hooks.session_view import TrainOpView
 from ...errors import CheckpointError
 from ...run_directory import checkpoints
 from ...run_directory.rows import RowLog
@@ -85,7 +86,7 @@ class SavedState:
         _set_random_states(self.sections["rng"])
 
 
-def whole_state(train_op: TrainOp, hooks: Mapping[str, Hook]) -> dict[str, Any]:
+def whole_state(train_op: TrainOpView, hooks: Mapping[str, Hook]) -> dict[str, Any]:
     """Return all that the steps to come depend on, by section: model, optimizer, updates, counters, hooks, rng."""
     hook_states = {}
     for name, hook in hooks.items():

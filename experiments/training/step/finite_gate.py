@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Iterable, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,43 +14,12 @@ from ...errors import DivergedError, SessionError
 _LARGE = 1 << 16  # entries of a buffer that is worth a look before it is copied
 
 
-@dataclass(frozen=True)
-class Refused:
-    """A batch that the gate kept from the weights.
-
-    Args:
-        error: what is said about it.
-        reason: what was wrong, in words: `loss is nan`.
-        position: the batch's number.
-        step: completed updates.
-        batch: its inputs and targets; None when a hook fed them and the gate answered late.
-        feed: the hyperparameters that were fed for it.
-        rates: of the optimizer's groups.
-        is_fed: whether a hook gave the batch, instead of the data.
-        by_hook: whether the gradients were good until hooks had seen them.
-        num_late: steps that ran, without effect on the weights, before the gate answered.
-        is_whole: whether weights, buffers, optimizer and updates are all those of `step`.
-    """
-
-    error: DivergedError
-    reason: str
-    position: int
-    step: int
-    batch: Any
-    feed: Mapping[str, Any]
-    rates: tuple[float, ...]
-    is_fed: bool = False
-    by_hook: bool = False
-    num_late: int = 0
-    is_whole: bool = True
-
-
 class Gate:
     """Checks the loss and every gradient before the update.
 
     On a GPU, where asking for the answer would make the host wait at every step, the answer stays on the device: a
     fused optimizer reads it there and leaves the weights alone from the first bad batch on, and the host asks when a
-    hook is due (`settle`).
+    hook is due (`num_good_steps`).
 
     The model's buffers are copied before each forward pass and put back when the batch is refused, because torch's
     batch norm has by then mixed the bad batch into its running statistics. Where the answer stays on the device, they
@@ -94,13 +62,13 @@ class Gate:
         return True
 
     def answer_at_once(self, optimizer: torch.optim.Optimizer) -> None:
-        """End what `defer` began; to be called when nothing is unsettled."""
+        """End what `defer` began; to be called when no answer is owed."""
         self._good_steps = None
         optimizer.found_inf = None  # type: ignore[attr-defined]
 
     @property
     def deferred(self) -> bool:
-        """Whether answers stay on the device until `settle`."""
+        """Whether answers stay on the device until `num_good_steps` asks for them."""
         return self._good_steps is not None
 
     def forget(self) -> None:
@@ -109,7 +77,7 @@ class Gate:
             self._flags(self._good_steps.device)[0].zero_()
             self._good_steps.zero_()
 
-    def settle(self) -> int | None:
+    def num_good_steps(self) -> int | None:
         """Return how many steps passed before the first bad one since the host last asked; None if all passed."""
         if self._good_steps is None:
             return None

@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ...components.hooks.session_view import Refused
 from ...components.updates import Update, make_update
 from ...config.sections import Policy
 from ...errors import CheckpointError, SessionError, nearest
 from ...system import rng
 from .batch_source import BatchSource, EndOfData, as_source, num_examples, on_device
-from .finite_gate import Gate, Refused
+from .finite_gate import Gate
 from .hyperparameters import Hyperparameters
 from .optimizer_state import OptimizerState
 from .parts import Part, parts_of
@@ -74,7 +75,9 @@ class TrainOp:
         self._note_infinite_buffers()
         self._batch_size = 0
         self.refused: Refused | None = None  # the last batch that the gate kept from the weights
-        self._unsettled: list[tuple[int, Mapping[str, Any]]] = []  # size and feed where a deferred gate owes its answer
+        self._unanswered: list[
+            tuple[int, Mapping[str, Any]]
+        ] = []  # size and feed where a deferred gate owes its answer
         self._loss = torch.full((), float("nan"), device=device)
         self._grad_norm: Tensor | None = None
 
@@ -95,7 +98,7 @@ class TrainOp:
         batch = self._draw(feed)
         if self.gate is not None:
             if after_gradients is not None and self.gate.deferred:  # who looks at gradients must see finite ones
-                self.settle()
+                self.ask_gate()
                 self.gate.answer_at_once(self.optimizer)
             self.gate.before_forward()
         try:
@@ -123,7 +126,7 @@ class TrainOp:
         self.examples += self._batch_size
         self._skipped_in_row = 0
         if self.gate is not None and self.gate.deferred:
-            self._unsettled.append((self._batch_size, _kept_feed(feed)))
+            self._unanswered.append((self._batch_size, _kept_feed(feed)))
         return True
 
     def initialise(self, init_fn: Callable[[nn.Module], object]) -> None:
@@ -138,7 +141,7 @@ class TrainOp:
             for update in self.updates:
                 update.start()
 
-    def settle(self) -> None:
+    def ask_gate(self) -> None:
         """Learn whether the steps since the last call were all good, where the gate's answers stay on the device.
 
         Raises:
@@ -146,12 +149,12 @@ class TrainOp:
         """
         if self.gate is None or not self.gate.deferred:
             return
-        unsettled, self._unsettled = self._unsettled, []
-        good_steps = self.gate.settle()
-        if good_steps is None:
+        unanswered, self._unanswered = self._unanswered, []
+        num_good = self.gate.num_good_steps()
+        if num_good is None:
             return
         self.gate.forget()
-        bad = unsettled[good_steps:]
+        bad = unanswered[num_good:]
         self.global_step -= len(bad)
         self.batch -= len(bad)
         self.examples -= sum(size for size, _ in bad)
@@ -481,7 +484,7 @@ class TrainOp:
                 raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
-        self._unsettled.clear()
+        self._unanswered.clear()
         if self.gate is not None:
             self.gate.forget()
 

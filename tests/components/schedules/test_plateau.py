@@ -108,7 +108,7 @@ def test_a_session_that_measures_nothing_is_refused(evaluators: dict[str, Any], 
 def test_splits_that_are_measured_one_by_one_make_one_evaluation() -> None:
     hook = LearningRateSetterHook(make_schedule("plateau", metric="test/loss"), base=1.0)
     for step, values in [(1, {"val/loss": 1.0}), (1, {"test/loss": 2.0}), (3, {"val/loss": 0.5}), (2, {"val/loss": 9})]:
-        hook._record(Evaluation(step, values))
+        hook.after_evaluation(None, Evaluation(step, values))
     assert hook.state_dict() == {"evaluations": [(1, {"val/loss": 1.0, "test/loss": 2.0}), (3, {"val/loss": 0.5})]}
     assert LearningRateSetterHook(make_schedule("cosine", end=3)).state_dict() == {}
 

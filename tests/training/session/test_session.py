@@ -94,18 +94,18 @@ def test_a_resumed_session_fires_at_the_same_steps(tmp_path):
 
 
 def test_a_trigger_in_seconds_reads_the_clock(monkeypatch):
-    from optrun.experiments.training.session.due_hooks import Dispatch
+    from optrun.experiments.training.session.due_hooks import DueHooks
 
     now = [0.0]
     recorder = Recorder(trigger=Every(secs=10.0))
-    dispatch = Dispatch([recorder], None, clock=lambda: now[0])
+    due_hooks = DueHooks([recorder], None, clock=lambda: now[0])
     fired = []
     for step in range(1, 8):
         now[0] += 4.0
-        table = dispatch.due(step)
-        if table.after_run:
+        due = due_hooks.at(step)
+        if due.after_run:
             fired.append(step)
-        dispatch.completed(table)
+        due_hooks.completed(due)
     assert fired == [3, 6]  # at 12 s and at 24 s
 
 

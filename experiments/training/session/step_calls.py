@@ -1,0 +1,143 @@
+"""One step under hooks: what they ask, the train op, what they see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from ...components.hooks.hook import Hook, RunArgs, defines, noting
+from ...components.hooks.session_view import BoundSession, SessionView
+from ...errors import SessionError
+from ..step.train_op import TrainOp
+from .due_hooks import DueCalls, DueHooks
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class RunContext:
+    """What a hook sees of the session during a step."""
+
+    def __init__(self, session: SessionView, train_op: TrainOp):
+        self.session = cast(BoundSession, session)
+        self.train_op = train_op
+
+    @property
+    def step(self) -> int:
+        """Completed updates: k in before_run, k + 1 in after_run."""
+        return self.train_op.global_step
+
+    @property
+    def batch(self) -> int:
+        """Drawn batches, applied or skipped."""
+        return self.train_op.batch
+
+    def request_stop(self, reason: str = "") -> None:
+        """Stop the session when every hook has seen this step."""
+        self.session.request_stop(reason)
+
+
+class StepCalls:
+    """Runs the train op, with the calls of the hooks that are due around it.
+
+    Args:
+        ctx: what hooks are given.
+        hooks: in the order in which they are called.
+        after_skip: called with the context and the batch when the gate has skipped one.
+    """
+
+    def __init__(self, ctx: RunContext, hooks: Sequence[Hook], after_skip: Callable[..., object]):
+        self._ctx, self._train_op, self._after_skip = ctx, ctx.train_op, after_skip
+        self._due_hooks = DueHooks(hooks, getattr(ctx.train_op.data, "steps_per_epoch", None))
+        self._known_fetches: set[tuple[str, ...]] = set()
+        self.requested: list[Hook] = []  # to be called when all others have seen the step
+
+    def run(self) -> None:
+        """Take one step."""
+        train_op = self._train_op
+        due = self._due_hooks.at(train_op.global_step + 1)
+        requests = self._before_run(due)
+        after_gradients = self._after_gradients(due) if due.after_gradients else None
+        if not train_op.run(_merged_feed(requests), after_gradients):
+            self._after_skip(self._ctx, train_op.refused)
+            train_op.refused = None  # its batch may be large
+            return  # a skipped batch completes no step
+        if due.triggered:
+            train_op.ask_gate()  # what is logged, measured or saved must be of a good step
+        self._after_run(due, _fetched(train_op, requests))
+        self._due_hooks.completed(due)
+        while self.requested:
+            hook = self.requested.pop(0)
+            with noting(hook.name, "after_run", train_op.global_step):
+                hook.after_run(self._ctx, _NOTHING)
+
+    def restart(self) -> None:
+        """Forget what was due: the session has gone back to a checkpoint."""
+        self.requested.clear()
+        self._due_hooks.restart()
+
+    def has_state_of_late_steps(self) -> bool:
+        """Return True if a hook that sees every step has a state: then it has seen steps whose gate answered late."""
+        return any(defines(hook, "state_dict") for hook, _ in self._due_hooks.of_every_step.after_run)
+
+    # The next two are called at every step: `noting` in their loops would cost more than most hooks do.
+
+    def _before_run(self, due: DueCalls) -> list[tuple[Hook, RunArgs]]:
+        if due.may_draw:
+            self._train_op.reseed()
+        requests: list[tuple[Hook, RunArgs]] = []
+        hook = None
+        try:
+            for hook, before_run in due.before_run:
+                request = before_run(self._ctx)
+                if request is not None:
+                    if request.fetches and request.fetches not in self._known_fetches:
+                        self._train_op.check_fetches(request.fetches)
+                        self._known_fetches.add(request.fetches)
+                    requests.append((hook, request))
+        except Exception as error:
+            self._note(error, "before_run", hook)
+            raise
+        return requests
+
+    def _after_run(self, due: DueCalls, values: Mapping[int, Mapping[str, Any]]) -> None:
+        hook = None
+        try:
+            for hook, after_run in due.after_run:
+                after_run(self._ctx, values.get(id(hook), _NOTHING))
+        except Exception as error:
+            self._note(error, "after_run", hook)
+            raise
+
+    def _after_gradients(self, due: DueCalls) -> Callable[[], None]:
+        def call_hooks() -> None:
+            for hook, after_gradients in due.after_gradients:
+                with noting(hook.name, "after_gradients", self._ctx.step):
+                    after_gradients(self._ctx)
+
+        return call_hooks
+
+    def _note(self, error: Exception, event: str, hook: Hook | None) -> None:
+        assert hook is not None
+        error.add_note(f"in {event} of hook '{hook.name}', at step {self._ctx.step}")
+
+
+def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> Mapping[str, Any]:
+    if len(requests) == 1:
+        return requests[0][1].feed
+    feed: dict[str, Any] = {}
+    for hook, request in requests:
+        for name, value in request.feed.items():
+            if name in feed:
+                first = next(h for h, r in requests if name in r.feed)
+                raise SessionError(f"hooks '{first.name}' and '{hook.name}' both feed '{name}'")
+            feed[name] = value
+    return feed
+
+
+def _fetched(train_op: TrainOp, requests: Sequence[tuple[Hook, RunArgs]]) -> dict[int, dict[str, Any]]:
+    """Read what the hooks asked for, each value once; return it by the id of the hook."""
+    if not any(request.fetches for _, request in requests):
+        return {}
+    names = list(dict.fromkeys(name for _, request in requests for name in request.fetches))
+    values = train_op.fetch(names)
+    return {id(hook): {name: values[name] for name in request.fetches} for hook, request in requests}
