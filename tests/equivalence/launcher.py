@@ -6,6 +6,7 @@ imported beforehand; optrun itself is imported anew by each command, through `py
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -15,6 +16,7 @@ import runpy
 import signal
 import sys
 import time
+import traceback
 from typing import Any
 
 # For speed alone: what is missing here is imported by the commands that need it.
@@ -40,6 +42,18 @@ _PRELOADED = (
     "logging.handlers",
     "concurrent.futures.process",
 )
+
+
+_exit_code: int | None = None
+
+
+@atexit.register  # before anything else is, and so carried out last
+def _leave() -> None:
+    """End a child without taking apart what its parent imported, which takes longer than most commands."""
+    if _exit_code is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_exit_code)
 
 
 def main() -> dict[str, Any] | None:
@@ -98,11 +112,23 @@ def become(request: dict[str, Any]) -> None:
         raise RuntimeError(f"{name} was imported before the command")
 
 
+def carry_out(request: dict[str, Any]) -> int:
+    """Run a command to its end, and return its exit code."""
+    try:
+        if request["script"]:
+            runpy.run_path(request["script"], run_name="__main__")
+        else:
+            runpy.run_module("optrun.cli", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 (what Python does with an error that nobody caught)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     work = main()
     if work is not None:
         become(work)
-        if work["script"]:
-            runpy.run_path(work["script"], run_name="__main__")
-        else:
-            runpy.run_module("optrun.cli", run_name="__main__", alter_sys=True)
+        _exit_code = carry_out(work)
