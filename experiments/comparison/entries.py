@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.changes import changed_keys
-from ..config.plain import read_plain
+from ..config.overrides import split_by_name
 from ..errors import UsageError, nearest
-from ..run_directory.comparison_file import is_group, read_group
+from ..run_directory.comparison_file import is_group, outcome, read_group
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..training.load import load_config
+from .identity import later_defaults, look_up
 
 LEARNING_RATE = "optimizer.lr"
+_IRRELEVANT = ("name", "seed", "checkpoint", "log")  # sections in which the runs of one entry may differ
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset
 
 
@@ -60,6 +61,11 @@ class Entry:
             f"{self.name}:{LEARNING_RATE}=…, or use --no-tune"
         )
 
+    def with_target(self, target: float) -> Entry:
+        """Return the same entry, its runs timed to a value of their validation metric."""
+        changed = replace(self.config, eval=replace(self.config.eval, target=target))
+        return replace(self, config=changed)
+
 
 def make_entries(targets: Sequence[str], overrides: Sequence[str], root: Path) -> list[Entry]:
     """Turn targets and overrides into entries.
@@ -73,7 +79,7 @@ def make_entries(targets: Sequence[str], overrides: Sequence[str], root: Path) -
         UsageError: nothing to compare, or a target means nothing.
         ConfigError: what an entry names is not a valid configuration.
     """
-    shared, own = _split_overrides(overrides)
+    shared, own = split_by_name(overrides)
     wanted = [*targets, *(name for name in own if name not in _names(targets))]
     names = _names(wanted)
     for name in own:
@@ -83,36 +89,9 @@ def make_entries(targets: Sequence[str], overrides: Sequence[str], root: Path) -
                 f"no entry '{name}'.{f' Did you mean {guess}?' if guess else ''} Entries: {', '.join(names)}"
             )
     return [
-        _make_entry(name, target, (*shared, *own.get(name, ())), root)
+        make_entry(name, target, (*shared, *own.get(name, ())), root)
         for name, target in zip(names, wanted, strict=True)
     ]
-
-
-def entries_from_file(values: Mapping[str, Any], folder: Path, overrides: Sequence[str], root: Path) -> list[Entry]:
-    """Make the entries of a comparison file: `entries: {NAME: target or values}`, over an optional `base`."""
-    base, listed = values.get("base"), values.get("entries")
-    if not isinstance(listed, Mapping) or not listed:
-        raise UsageError("a comparison file needs `entries:`, a mapping of names to targets or values")
-    shared, own = _split_overrides(overrides)
-    made = []
-    for name, wanted in listed.items():
-        extra = (*shared, *own.get(name, ()))
-        if wanted is None or isinstance(wanted, str):
-            target = str(folder / wanted) if wanted and wanted.endswith((".yaml", ".yml")) else wanted or name
-            made.append(_make_entry(str(name), target, extra, root))
-            continue
-        if not isinstance(wanted, Mapping):
-            raise UsageError(f"entry '{name}': expected a target or a mapping of values, got {wanted!r}")
-        extends = wanted.get("extends", base)
-        mapping = {
-            **({"extends": _beside(extends, folder)} if extends is not None else {}),
-            **wanted,
-            "name": str(name),
-        }
-        if extends is not None:
-            mapping["extends"] = _beside(extends, folder)
-        made.append(Entry(str(name), f"entry of {folder.name or '.'}", load_config(mapping, list(extra)), extra))
-    return made
 
 
 def differences(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -122,26 +101,11 @@ def differences(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     keys: dict[str, None] = {}
     for entry in entries[1:]:
         keys |= dict.fromkeys(change.key for change in changed_keys(plain[first], plain[entry.name]))
-    return [{"key": key, "values": {name: _lookup(values, key) for name, values in plain.items()}} for key in keys]
+    return [{"key": key, "values": {name: look_up(values, key) for name, values in plain.items()}} for key in keys]
 
 
-def read_comparison_file(path: Path) -> dict[str, Any] | None:
-    """Return a comparison file's content, or None when it is an ordinary configuration."""
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        return None
-    values = read_plain(path)
-    if "entries" not in values:
-        return None
-    known = ["base", "entries", "seeds", "tune", "metric", "target", "baseline", "margin", "alpha", "gate"]
-    for key in values:
-        if key not in known:
-            guess = nearest(key, known)
-            hint = f" Did you mean '{guess}'?" if guess else ""
-            raise UsageError(f"{path}: a comparison has no key '{key}'.{hint} Keys: {', '.join(known)}")
-    return values
-
-
-def _make_entry(name: str, target: str, overrides: tuple[str, ...], root: Path) -> Entry:
+def make_entry(name: str, target: str, overrides: tuple[str, ...], root: Path) -> Entry:
+    """Turn one target into an entry; the arguments are those of `make_entries`."""
     if target.startswith("run:") or is_run(target):
         return _entry_of_run(name, Run(find_run(target, root)), overrides)
     try:
@@ -161,37 +125,27 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
     if overrides:
         raise UsageError(f"{name} is made of finished runs: overrides ({', '.join(overrides)}) cannot change them")
     config = load_config(run.dir.config_path)
-    wanted = _without_seed(config.to_dict())
     group = run.path.parent
     planned = read_group(group)["runs"] if is_group(group) else []
     tuned = {record["path"] for record in planned if record["role"] == "tune"}
     runs: dict[int, Path] = {}
     for path in sorted(group.iterdir()):
-        if (
-            not is_run(path) or f"{path.parent.name}/{path.name}" in tuned
-        ):  # these chose the rate, and must not judge it
+        if not is_run(path) or f"{group.name}/{path.name}" in tuned:  # these chose the rate, and must not judge it
             continue
         other = Run(path)
-        if other.state in ("done", "stopped", "diverged") and _without_seed(other.config) == wanted:
+        if outcome(other) and _is_alike(other.config, config):
             runs.setdefault(int(other.config["seed"]), path)
     return Entry(name.removeprefix("run:"), f"{len(runs)} finished runs like {run.name}", config, (), runs)
 
 
-def _without_seed(config: Mapping[str, Any]) -> str:
-    ignored = ("name", "seed", "checkpoint", "log")
-    return json.dumps({key: value for key, value in config.items() if key not in ignored}, sort_keys=True)
-
-
-def _split_overrides(overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, list[str]]]:
-    shared, own = [], {}
-    for override in overrides:
-        key = override.partition("=")[0]
-        name, colon, rest = key.rpartition(":")
-        if colon:
-            own.setdefault(name, []).append(f"{rest}={override.partition('=')[2]}")
-        else:
-            shared.append(override)
-    return tuple(shared), own
+def _is_alike(stored: Mapping[str, Any], config: Config) -> bool:
+    """Return True if a run's configuration differs in nothing that matters, be it of a version with fewer options."""
+    later = later_defaults(config)
+    return all(
+        change.key.partition(".")[0] in _IRRELEVANT
+        or (change.before is None and any(f"{change.key}.".startswith(f"{path}.") for path in later))
+        for change in changed_keys(stored, config.to_dict())
+    )
 
 
 def _names(targets: Sequence[str]) -> list[str]:
@@ -207,24 +161,6 @@ def _names(targets: Sequence[str]) -> list[str]:
     return names
 
 
-def _beside(extends: Any, folder: Path) -> Any:
-    if isinstance(extends, list):
-        return [_beside(one, folder) for one in extends]
-    beside = folder / str(extends)
-    return str(beside.resolve()) if beside.is_file() else extends
-
-
 def _where(config: Config) -> str:
     target = config.target
     return f"preset {target.name}" if target.kind == "preset" else str(target.path or target.name)
-
-
-def _lookup(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        if isinstance(values, Mapping):
-            values = values.get(part)
-        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-        else:
-            return None
-    return values

@@ -64,7 +64,6 @@ def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Seque
         for name, found in fingerprints.items():
             if found[what] != first[what]:
                 values = f"{first[what]!s:.12} and {found[what]!s:.12}"
-                values = f"{first[what]!s:.12} and {found[what]!s:.12}"
                 raise PairingError(
                     f"the comparison is not fair: with seed {seed}, {first_name} and {name} differ in their "
                     f"{WHAT[what]} ({values}), though nothing in their configurations asks for it. Does a model, data "

@@ -1,30 +1,39 @@
-"""comparison.json: everything that is known about a comparison, written whenever something changes."""
+"""The keeper of comparison.json: everything that is known of a group, written whenever something changes."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..run_directory.comparison_file import FILE_NAME, SCHEMA, is_group, read_group
 from ..system import storage
 from ..system.json_text import encode_json
-
-if TYPE_CHECKING:
-    from .tasks import Task
+from .tasks import Task
 
 
 class Ledger:
-    """Keeps a comparison's file.
+    """Keeps a group's file.
 
     Args:
         path: the group's folder, made if missing.
         kind: `compare` or `sweep`.
         protocol: what was decided before the first run.
         entries: one mapping for each contender.
+        pairing: `same` and `differences`: what the entries have in common, and in what they differ.
+
+    Raises:
+        DataError: the file that is there cannot be read.
     """
 
-    def __init__(self, path: Path, kind: str, protocol: dict[str, Any], entries: list[dict[str, Any]]):
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        protocol: dict[str, Any],
+        entries: list[dict[str, Any]],
+        pairing: dict[str, Any],
+    ):
         self.path = path
         before = read_group(path) if is_group(path) else {}
         self.data: dict[str, Any] = {
@@ -37,17 +46,22 @@ class Ledger:
             "protocol": protocol,
             "entries": entries,
             "runs": [],
-            "pairing": {"checked": False, "seeds": {}, "same": [], "differences": []},
+            "pairing": {"checked": False, "seeds": {}, **pairing},
             "looks": before.get("looks", []),
             "estimate_secs": None,
             "wall_secs": None,
         }
         self.tasks: list[Task] = []
 
-    def add(self, task: Task) -> int:
-        """Take a task in; return its number."""
-        self.tasks.append(task)
-        return len(self.tasks) - 1
+    def add(self, tasks: list[Task]) -> None:
+        """Take tasks in, and number them."""
+        for task in tasks:
+            task.number = len(self.tasks)
+            self.tasks.append(task)
+
+    def of(self, role: str, entry: str) -> list[Task]:
+        """Return the tasks of one entry in one role."""
+        return [task for task in self.tasks if (task.role, task.entry) == (role, entry)]
 
     def entry(self, name: str) -> dict[str, Any]:
         """Return the mapping of one contender, to be changed in place."""

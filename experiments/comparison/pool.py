@@ -16,10 +16,9 @@ from typing import Any, ClassVar
 
 from ..errors import Interrupted
 from ..system import signals
-from . import worker
+from . import events, worker
 from .tasks import Task
 
-OnEvent = Callable[[dict[str, Any]], None]
 _POLL_SECS = 0.1
 
 
@@ -38,7 +37,7 @@ class Pool:
 
     start_method: ClassVar[str] = "spawn"
 
-    def __init__(self, root: Path, jobs: int, on_event: OnEvent, on_finished: Callable[[Task], None]):
+    def __init__(self, root: Path, jobs: int, on_event: events.OnEvent, on_finished: Callable[[Task], None]):
         self._root, self._jobs, self._on_event, self._on_finished = root, jobs, on_event, on_finished
         self._context: Any = multiprocessing.get_context(self.start_method)
         self._events = self._context.Queue()
@@ -54,43 +53,39 @@ class Pool:
             self._executor.shutdown(wait=True, cancel_futures=True)
         self._events.close()
 
-    def run(self, tasks: Sequence[tuple[int, Task]]) -> None:
-        """Run the tasks that are not done yet, in this order.
-
-        Args:
-            tasks: each with its number in the comparison.
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Run tasks in this order.
 
         Raises:
             Interrupted: a signal came; runs in progress were saved, and go on when the comparison is repeated.
         """
-        todo = [(index, task) for index, task in tasks if task.state == "planned"]
-        if not todo:
+        if not tasks:
             return
         with signals.graceful() as stop:
             try:
-                self._run(todo, stop)
+                self._run(tasks, stop)
             except BrokenProcessPool as broken:
                 self._executor = None
                 if stop.signum is not None:
                     raise Interrupted(stop.signum) from broken
-                for _, task in todo:
+                for task in tasks:
                     if task.state in ("planned", "running"):
                         task.state, task.message = "failed", "a worker process died (killed, or out of memory?)"
                         self._on_finished(task)
 
-    def _run(self, todo: list[tuple[int, Task]], stop: signals.Stop) -> None:
+    def _run(self, tasks: Sequence[Task], stop: signals.Stop) -> None:
         executor = self._start()
-        futures: dict[Future[tuple[str, str]], tuple[int, Task]] = {}
-        waiting = list(todo)
+        futures: dict[Future[tuple[str, str]], Task] = {}
+        waiting, numbered = list(tasks), {task.number: task for task in tasks}
         while futures or waiting:
             while waiting and len(futures) < self._jobs and stop.signum is None:
-                index, task = waiting.pop(0)
+                task = waiting.pop(0)
                 task.state = "running"
-                futures[executor.submit(worker.run, index, task.config, str(self._root / task.path))] = (index, task)
+                futures[executor.submit(worker.run, task.number, task.config, str(self._root / task.path))] = task
             done, _ = wait(futures, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
-            self._hand_on_events(dict(todo))
+            self._hand_on_progress(numbered)
             for future in done:
-                index, task = futures.pop(future)
+                task = futures.pop(future)
                 task.state, task.message = future.result()
                 if task.state == "interrupted":
                     task.state = "planned"
@@ -113,16 +108,12 @@ class Pool:
                     self._executor.submit(os.getpid)
         return self._executor
 
-    def _hand_on_events(self, tasks: dict[int, Task]) -> None:
+    def _hand_on_progress(self, tasks: dict[int, Task]) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                index, step, num_steps, loss = self._events.get_nowait()
-                task = tasks.get(index)
-                if task is not None:
-                    where = {"entry": task.entry, "seed": task.seed, "role": task.role}
-                    self._on_event(
-                        {"kind": "progress", "run": index, **where, "step": step, "num_steps": num_steps, "loss": loss}
-                    )
+                number, step, num_steps, loss = self._events.get_nowait()
+                if number in tasks:  # not of a phase that is over
+                    self._on_event(events.progress(tasks[number], step, num_steps, loss))
 
 
 @contextlib.contextmanager

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from ..config.goal import Mode
 from ..errors import UsageError
+from ..run_directory.comparison_file import Record
 
 FACTOR = math.sqrt(10.0)
 MAX_EXTENSIONS = 3
+_NUM_TRIALS = 9  # values of a range that a sweep tries
 
-Scores = dict[float, list[float | None]]
+Scores = dict[Any, list[float | None]]
 
 
 @dataclass
@@ -20,51 +25,60 @@ class Tuning:
     """The search of one entry.
 
     Args:
-        centre: the rate that the grid is centred on.
-        source: where that comes from.
+        key: what is tuned.
+        values: that were or will be tried, from the smallest to the largest; those of a sweep as they were given.
         mode: whether `max` or `min` of the score is better.
-        values: the rates that were or will be tried, in the order of trial.
-        scores: by rate, one for each tuning seed; None for a diverged run.
+        centre: the value that a grid is centred on; None in a sweep, which has no centre and is not extended.
+        source: where the centre comes from.
+        scores: by value, one for each tuning seed; None for a run that diverged or failed.
     """
 
-    centre: float
-    source: str
-    mode: Literal["max", "min"]
-    values: list[float] = field(default_factory=list)
+    key: str
+    values: list[Any]
+    mode: Mode
+    centre: float | None = None
+    source: str = "swept"
     scores: Scores = field(default_factory=dict)
 
-    def mean(self, value: float) -> float | None:
+    def mean(self, value: Any) -> float | None:
         """Return the mean score of a rate; None when a run with it diverged, or none has ended."""
         scores = self.scores.get(value, [])
         return None if not scores or None in scores else math.fsum(s for s in scores if s is not None) / len(scores)
 
-    def best(self) -> float | None:
-        """Return the rate with the best mean score, the smaller one of two equal; None if every one diverged."""
-        known = [(value, mean) for value in sorted(self.values) if (mean := self.mean(value)) is not None]
+    def best(self) -> Any:
+        """Return the value with the best mean score, the first of equal ones; None if every one diverged."""
+        known = [(value, mean) for value in self.values if (mean := self.mean(value)) is not None]
         if not known:
             return None
         better = max if self.mode == "max" else min
         return better(known, key=lambda pair: pair[1])[0]
 
     def at_edge(self) -> int:
-        """Return -1 or 1 if the best rate is the smallest or largest of those tried, else 0."""
+        """Return -1 or 1 if the best value is the first or last of those tried, else 0."""
         best = self.best()
         if best is None:
             return -1  # all diverged: the good rates are below
-        return -1 if best == min(self.values) else 1 if best == max(self.values) else 0
+        return -1 if best == self.values[0] else 1 if best == self.values[-1] else 0
+
+    def extend(self) -> float | None:
+        """Add one more value and return it; None where the grid is as fine as three figures go."""
+        value = self.next_value()
+        if value in self.values:
+            return None
+        bisect.insort(self.values, value)
+        return value
 
     def next_value(self) -> float:
         """Return one more rate to try: beyond the edge, or between the best and the better of its neighbours."""
+        assert self.centre is not None
         edge = self.at_edge()
-        ordered = sorted(self.values)
         if edge:
-            outermost = ordered[0] if edge < 0 else ordered[-1]
+            outermost = self.values[0] if edge < 0 else self.values[-1]
             power = round(math.log(outermost / self.centre) / math.log(FACTOR)) + edge
             return tidy(self.centre * FACTOR**power)  # on the grid, without the rounding of its neighbour
         best = self.best()
-        assert best is not None
-        position = ordered.index(best)
-        below, above = ordered[position - 1], ordered[position + 1]
+        position = self.values.index(best)
+        below, above = self.values[position - 1], self.values[position + 1]
         worst = -math.inf if self.mode == "max" else math.inf
 
         def rank(value: float) -> float:
@@ -73,6 +87,32 @@ class Tuning:
 
         better = rank(below) >= rank(above) if self.mode == "max" else rank(below) <= rank(above)
         return tidy(math.sqrt(best * (below if better else above)))
+
+    def as_dict(self, trials: Sequence[Record], num_planned: int) -> dict[str, Any]:
+        """Return what comparison.json keeps.
+
+        Args:
+            trials: the runs, extensions included.
+            num_planned: values that were to be tried at first.
+        """
+        return {
+            "key": self.key,
+            "centre": self.centre,
+            "centre_source": self.source,
+            "trials": [
+                {
+                    "value": value,
+                    "scores": self.scores.get(value, []),
+                    "mean": self.mean(value),
+                    "runs": [trial.path for trial in trials if trial.settings[self.key] == value],
+                }
+                for value in self.values
+            ],
+            "chosen": self.best(),
+            "bracketed": self.at_edge() == 0,
+            "extended": len(self.values) - num_planned,
+            "spent": len(trials),
+        }
 
 
 def grid(centre: float, trials: int) -> list[float]:
@@ -112,7 +152,7 @@ def parse_spec(key: str, spec: str, trials: int | None, method: str, seed: int) 
         raise UsageError(f"{key}={spec}: expected {kind}:LOW:HIGH, two numbers") from None
     if not low < high or (kind == "log" and low <= 0):
         raise UsageError(f"{key}={spec}: LOW must be below HIGH{', and above 0' if kind == 'log' else ''}")
-    number = trials or 9
+    number = _NUM_TRIALS if trials is None else trials
     if number < 2:
         raise UsageError(f"--trials {number}: a sweep has at least 2")
     draw = random.Random(seed)

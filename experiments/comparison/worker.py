@@ -10,10 +10,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..components.hooks.hook import Every, Hook, RunArgs
+from ..components.hooks.session_view import StepView
+from ..errors import DivergedError, Interrupted, RunInUseError
+from ..training.train import train
+from .fingerprints import fingerprint
+
 _events: Any = None  # the queue to the parent
 _stop: Any = None  # set by the parent when a signal came
 _parent: int | None = None
 _PATIENCE_SECS = 10.0  # longer than the workers of a killed comparison need to notice, and to save their runs
+
+
+class ReportHook(Hook):
+    """Send step and loss to the parent a few times a second, and end the run when the parent wants to stop.
+
+    Args:
+        index: of the task.
+        num_steps: in the whole run.
+    """
+
+    name = "report"
+    trigger = Every(secs=0.25)
+
+    def __init__(self, index: int, num_steps: int | None):
+        self._index, self._num_steps = index, num_steps
+
+    def before_run(self, ctx: StepView) -> RunArgs:
+        return RunArgs(("loss",))
+
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
+        _events.put((self._index, ctx.step, self._num_steps, values["loss"]))
+        if _stop.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)  # the session saves, as for any SIGTERM
 
 
 def start(events: Any, stop: Any, parent: int) -> None:
@@ -32,17 +61,12 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
         config: as plain data.
         folder: the run directory.
     """
-    from ..errors import DivergedError, Interrupted
-
     path = Path(folder)
 
     def on_start(experiment: Any, run_dir: Any) -> list[Any]:
-        from .fingerprints import fingerprint
-        from .reporting import ReportHook
-
         if not (run_dir.path / "pairing.json").exists():  # a resumed run has its first weights no more
             run_dir.write_json("pairing.json", fingerprint(experiment))
-        return [ReportHook(index, experiment.length.num_steps, _events, _stop)]
+        return [ReportHook(index, experiment.length.num_steps)]
 
     try:
         finished = _train({**config, "name": path.name}, name=path.name, root=path.parent, on_start=on_start)
@@ -60,9 +84,6 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
 
 def _train(*args: Any, **options: Any) -> Any:
     """Train, once the workers of a comparison that was killed a moment ago have let the run go."""
-    from ..errors import RunInUseError
-    from ..training.train import train
-
     deadline = time.monotonic() + _PATIENCE_SECS
     while True:
         try:

@@ -27,8 +27,8 @@ from .sections import (
 from .values import check
 from .yaml_text import to_yaml
 
-_SECTIONS = ("data", "model", "init", "loss", "metrics", "optimizer", "schedule", "updates")
-_SECTIONS += ("train", "eval", "stop", "checkpoint", "log", "hooks")
+SECTIONS = ("data", "model", "init", "loss", "metrics", "optimizer", "schedule", "updates")
+SECTIONS += ("train", "eval", "stop", "checkpoint", "log", "hooks")
 _SKIPPED = {"args", "path", "component", "given"}
 
 
@@ -76,7 +76,7 @@ class Config:
         return {
             "name": self.name,
             "seed": self.seed,
-            **{section: _plain(getattr(self, section)) for section in _SECTIONS},
+            **{section: _plain(getattr(self, section)) for section in SECTIONS},
         }
 
     def to_yaml(self) -> str:

@@ -84,7 +84,7 @@ class Filler:
                 self._miss(argument, node, owner)
             elif name not in owner.left_out:
                 self.origins[join(owner.path, name)] = node.origin if node is not None else DEFAULT
-                values[name] = self._default(argument, join(owner.path, name))
+                values[name] = self.default(argument, join(owner.path, name))
         for name, node in nodes.items():
             if name in known:
                 continue
@@ -111,7 +111,7 @@ class Filler:
         if len(self.problems) == before:
             values[argument.name] = value
 
-    def _default(self, argument: Argument, path: str) -> Any:
+    def default(self, argument: Argument, path: str) -> Any:
         """Return a default in the form that a given value would have."""
         default = argument.default
         if default is None:

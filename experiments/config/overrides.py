@@ -30,6 +30,21 @@ class _Override:
     readable: bool
 
 
+def split_by_name(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Split the overrides of several configurations: `key=value` is for all, `NAME:key=value` for the one of that name.
+
+    Returns:
+        Those for all, and those for one by its name, without it.
+    """
+    shared: list[str] = []
+    own: dict[str, list[str]] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        name, colon, key = key.rpartition(":")
+        (own.setdefault(name, []) if colon else shared).append(f"{key}{equals}{value}")
+    return shared, own
+
+
 def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: list[Problem]) -> tuple[Node, bool]:
     """Lay the overrides over `root`; also return whether every value could be read."""
     if isinstance(overrides, Mapping):

@@ -59,6 +59,12 @@ class Record:
         return {name: getattr(self, name) for name in _WRITTEN}
 
 
+def outcome(run: Run) -> str | None:
+    """Return the state that a run gives its record: one of `FINISHED`, or None while the run has no result."""
+    state = run.state
+    return "done" if state == "stopped" else state if state in FINISHED else None
+
+
 def read_group(folder: Path) -> dict[str, Any]:
     """Return the content of a group's file.
 

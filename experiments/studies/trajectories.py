@@ -18,6 +18,7 @@ from ..components.models.pictures import PICTURES, Picture, View
 from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.located import located
+from ..config.overrides import split_by_name
 from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
 from ..training.build import build
@@ -261,15 +262,15 @@ def _label(name: str, optimizer: str, settings: Sequence[str]) -> str:
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Split overrides into those of all and those of one, by its name; arguments of the optimizer are written out."""
-    shared: list[str] = []
-    own: dict[str, list[str]] = {}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        name, colon, key = key.rpartition(":")
-        if key.isidentifier() and key not in _SECTIONS:
-            key = f"optimizer.{key}"
-        (own.setdefault(name, []) if colon else shared).append(f"{key}={value}")
-    return shared, own
+    shared, own = split_by_name(overrides)
+    return _written_out(shared), {name: _written_out(settings) for name, settings in own.items()}
+
+
+def _written_out(overrides: Sequence[str]) -> list[str]:
+    def is_argument(key: str) -> bool:
+        return key.isidentifier() and key not in _SECTIONS
+
+    return [f"optimizer.{text}" if is_argument(text.partition("=")[0]) else text for text in overrides]
 
 
 def _with_those_of(own: Mapping[str, Any], optimizers: Sequence[str]) -> list[str]:

@@ -17,23 +17,6 @@ from optrun.experiments.comparison.sweep import sweep
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import NothingMatchedError, UsageError
 
-SMALL = """
-data: {name: digits, batch_size: 64, subset: 128}
-model: {name: mlp, hidden: [16]}
-loss: cross_entropy
-metrics: [accuracy]
-train: {epochs: 2}
-"""
-
-
-@pytest.fixture
-def base(tmp_path):
-    (tmp_path / "configs").mkdir()
-    for name, lr in (("sgd", 0.5), ("mom", 0.1), ("adam", 0.01)):
-        (tmp_path / "configs" / f"{name}.yaml").write_text(f"{SMALL}optimizer: {{name: {name}, lr: {lr}}}\n")
-    return tmp_path
-
-
 # ---- entries ---------------------------------------------------------------------------------------------------------
 
 
@@ -81,7 +64,12 @@ def test_what_is_no_target_says_so(base):
         ({"metric": "test/acuracy"}, "Did you mean 'test/accuracy'"),
         ({"metric": "test/loss"}, "no registered margin"),
         ({"seeds": -1}, "seeds must be at least 1"),
+        ({"seeds": 0}, "seeds must be at least 1 .* got 0"),
         ({"alpha": 1.5}, "alpha between 0 and 1"),
+        ({"alpha": 0.0}, "alpha between 0 and 1, got 10 and 0"),
+        ({"margin": -0.1}, "margin must be at least 0, got -0.1"),
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+        ({"tune": 0}, "at least 3 trials"),
         ({"tune": 2}, "at least 3 trials"),
     ],
 )
@@ -203,6 +191,32 @@ def test_a_file_with_entries(base):
     (base / "bad.yaml").write_text("entries: {a: mom, b: sgd}\nseed: 3\n")
     with pytest.raises(UsageError, match=r"has no key 'seed'\. Did you mean 'seeds'"):
         compare(["bad.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seeds: 0", r"study.yaml:2:8: seeds: expected an int >= 1, got 0"),
+        ("alpha: 0", r"study.yaml:2:8: alpha: expected a number > 0, < 1, got 0"),
+        ("tune: 0", r"study.yaml:2:7: tune: expected .*, got 0"),
+        ("margin: -1", r"study.yaml:2:9: margin: expected a number >= 0, got -1"),
+        ("metric: [a]", r"study.yaml:2:9: metric: expected text, got"),
+    ],
+)
+def test_a_wrong_value_in_a_file_is_refused_with_its_place(base, line, message):
+    (base / "study.yaml").write_text(f"entries: {{sgd: sgd, mom: mom}}\n{line}\n")
+    with pytest.raises(ConfigError, match=message):
+        compare(["study.yaml"])
+
+
+def test_a_sweep_refuses_what_would_be_no_sweep(base):
+    for options, message in (
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"trials": 0}, "--trials 0: a sweep has at least 2"),
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            sweep("sgd", "optimizer.lr", "log:1e-2:1", **options)
 
 
 def test_finished_runs_can_be_entries(base):

@@ -13,10 +13,8 @@ from optrun.experiments.report.sensitivity import good_range
 
 
 def tuned(scores, mode="max", centre=0.1):
-    tuning = Tuning(centre, "test", mode)
-    tuning.values = list(scores)
-    tuning.scores = {value: [score] if not isinstance(score, list) else score for value, score in scores.items()}
-    return tuning
+    listed = {value: [score] if not isinstance(score, list) else score for value, score in scores.items()}
+    return Tuning("optimizer.lr", list(scores), mode, centre, "test", listed)
 
 
 def test_the_grid_is_symmetric_around_its_centre_in_steps_of_root_ten():

@@ -1,0 +1,69 @@
+"""What a comparison tells while it works: one mapping for each event, `kind` first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .ledger import Ledger
+from .tasks import Task
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> dict[str, Any]:
+    """Return the event before the first run: what will be done.
+
+    Args:
+        ledger: with entries, protocol and, if known, the time that it will take.
+        num_runs: planned, extensions of the grid apart.
+        num_cached: of them, there already.
+        metrics: final values that every entry's runs will have.
+    """
+    data = ledger.data
+    planned = {
+        "name": ledger.path.name,
+        "path": str(ledger.path),
+        "entries": [{"name": entry["name"], "target": entry["target"]} for entry in data["entries"]],
+        "protocol": data["protocol"],
+        "runs": num_runs,
+        "cached": num_cached,
+        "metrics": metrics,
+        "estimate_secs": data["estimate_secs"],
+        "differences": data["pairing"]["differences"],
+    }
+    return {"kind": "plan", "plan": planned}
+
+
+def phase(name: str, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return the event at the beginning of a phase: `tune`, `extend` or `evaluate`."""
+    todo = sum(task.state == "planned" for task in tasks)
+    return {"kind": "phase", "phase": name, "total": len(tasks), "todo": todo}
+
+
+def progress(task: Task, step: int, num_steps: int | None, loss: float | None) -> dict[str, Any]:
+    """Return the event of a run in progress; `num_steps` is None where a clock ends the run."""
+    return {"kind": "progress", **_run(task), "step": step, "num_steps": num_steps, "loss": loss}
+
+
+def finished(task: Task, metric: str) -> dict[str, Any]:
+    """Return the event of a run that ended, now or before.
+
+    Args:
+        task: in its last state.
+        metric: whose final value is told.
+    """
+    return {
+        "kind": "finished",
+        **_run(task),
+        "settings": task.settings,
+        "state": task.state,
+        "value": task.value(metric),
+        "cached": task.cached,
+        "secs": task.summary.get("train_secs"),
+        "message": task.message,
+    }
+
+
+def _run(task: Task) -> dict[str, Any]:
+    return {"run": task.number, "entry": task.entry, "seed": task.seed, "role": task.role}

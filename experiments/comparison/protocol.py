@@ -1,0 +1,213 @@
+"""What is decided before the first run of a comparison, and the name that the same decisions always get."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.goal import Mode, metric_facts
+from ..errors import UsageError, nearest, unknown_name
+from .entries import Entry
+from .identity import counted, group_digest
+
+FIRST_TUNING_SEED = 1000  # far from those of the evaluation: a rate is never judged on the runs that chose it
+NUM_TUNING_SEEDS = 2
+_IDENTIFYING = ("tune_trials", "tuned", "metric", "select", "method", "margin", "alpha")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that a verdict depends on, fixed before the first run.
+
+    Args:
+        seeds: of the evaluation; none in a sweep.
+        tune_trials: values tried for each entry at first.
+        tune_seeds: with which each is tried.
+        tuned: whether any are tried.
+        method: `grid` or `random`.
+        factor: between neighbours of the grid.
+        metric: the primary endpoint.
+        select: the metric that trials are chosen by.
+        mode: whether `max` or `min` of both is better.
+        margin: the smallest difference that matters, in the metric's unit.
+        margin_source: where that comes from.
+        alpha: of all tests together.
+        target: metric and value whose first reaching is timed.
+        baseline: the entry that the others are compared with; None compares all pairs.
+        jobs: runs at a time.
+        gates: conditions on the result that the comparison's file has.
+        spec: what a sweep tries, as written.
+    """
+
+    seeds: list[int]
+    tune_trials: int
+    tune_seeds: list[int]
+    tuned: bool
+    method: str
+    factor: float | None
+    metric: str
+    select: str
+    mode: Mode
+    margin: float | None
+    margin_source: str
+    alpha: float
+    target: dict[str, Any] | None
+    baseline: str | None
+    jobs: int
+    gates: str | list[str]
+    spec: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what comparison.json keeps."""
+        kept = dataclasses.asdict(self)
+        return kept if self.spec is not None else {key: value for key, value in kept.items() if key != "spec"}
+
+
+def compare_protocol(
+    entries: Sequence[Entry],
+    *,
+    seeds: int = 10,
+    tune: int | None = 5,
+    metric: str | None = None,
+    baseline: str | None = None,
+    margin: float | None = None,
+    alpha: float = 0.05,
+    gate: str | Sequence[str] = (),
+    jobs: int | None = None,
+) -> Protocol:
+    """Fix the protocol of a comparison; the arguments are those of `compare`.
+
+    Raises:
+        UsageError: what is asked for cannot be compared.
+    """
+    if len(entries) < 2:
+        raise UsageError("a comparison needs at least two entries: name two presets, files or optimizers")
+    if seeds < 1 or not 0 < alpha < 1:
+        raise UsageError(f"seeds must be at least 1 and alpha between 0 and 1, got {seeds} and {alpha}")
+    if margin is not None and not margin >= 0:
+        raise UsageError(f"margin must be at least 0, got {margin}")
+    names = [entry.name for entry in entries]
+    if baseline is not None and baseline not in names:
+        raise UsageError(unknown_name("entry", baseline, names))
+    config = entries[0].config
+    select = config.eval.metric
+    metric = metric or f"{'test' if config.data.test else 'val'}/{select.partition('/')[2]}"
+    for entry in entries:
+        _check_measured(entry, metric)
+    mode, own_margin = metric_facts(config, metric)
+    if margin is None and own_margin is None:
+        raise UsageError(f"{metric} has no registered margin: say with --margin what difference matters")
+    tuned = tune is not None and not all(entry.runs for entry in entries)
+    return Protocol(
+        seeds=list(range(seeds)),
+        tune_trials=tune if tuned and tune is not None else 0,
+        tune_seeds=tuning_seeds(NUM_TUNING_SEEDS) if tuned else [],
+        tuned=tuned,
+        method="grid",
+        factor=round(10**0.5, 4),
+        metric=metric,
+        select=select,
+        mode=mode,
+        margin=own_margin if margin is None else margin,
+        margin_source="given" if margin is not None else f"registered with metric {metric.partition('/')[2]}",
+        alpha=alpha,
+        target=None if config.eval.target is None else {"metric": select, "value": config.eval.target},
+        baseline=baseline,
+        jobs=num_jobs(jobs),
+        gates=gate if isinstance(gate, str) else list(gate),
+    )
+
+
+def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, method: str, jobs: int | None) -> Protocol:
+    """Fix the protocol of a sweep; the arguments are those of `sweep`.
+
+    Raises:
+        UsageError: there is no seed, or no run at a time.
+    """
+    if seeds < 1:
+        raise UsageError(f"seeds must be at least 1, got {seeds}")
+    select = entry.config.eval.metric
+    mode, margin = metric_facts(entry.config, select)
+    return Protocol(
+        seeds=[],
+        tune_trials=num_values,
+        tune_seeds=tuning_seeds(seeds),
+        tuned=True,
+        method=method,
+        factor=None,
+        metric=select,
+        select=select,
+        mode=mode,
+        margin=margin,
+        margin_source="registered with the metric" if margin is not None else "none registered",
+        alpha=0.05,
+        target=None,
+        baseline=None,
+        jobs=num_jobs(jobs),
+        gates=[],
+        spec=spec,
+    )
+
+
+def compare_name(entries: Sequence[Entry], protocol: Protocol) -> str:
+    """Return a name that the same comparison always gets; more seeds do not make it another one."""
+    identity = [
+        [[entry.name, counted(entry.config)] for entry in entries],
+        {key: getattr(protocol, key) for key in _IDENTIFYING},
+    ]
+    return f"compare-{'-'.join(entry.name for entry in entries)[:40].strip('-.')}-{group_digest(identity)}"
+
+
+def sweep_name(entry: Entry, key: str, values: Sequence[Any], num_seeds: int) -> str:
+    """Return a name that the same sweep always gets."""
+    digest = group_digest([counted(entry.config), key, list(values), num_seeds])
+    return f"sweep-{entry.name[:24]}-{key.rpartition('.')[2]}-{digest}"
+
+
+def tuning_seeds(number: int) -> list[int]:
+    """Return the seeds that trials are run with."""
+    return [FIRST_TUNING_SEED + index for index in range(number)]
+
+
+def num_jobs(jobs: int | None) -> int:
+    """Return how many runs are done at a time: by default one for each core."""
+    if jobs is None:
+        return os.cpu_count() or 1
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1, got {jobs}")
+    return jobs
+
+
+def measured(entries: Sequence[Entry]) -> list[str]:
+    """Return the final values that every entry's runs will have, such as `test/accuracy`."""
+    return [name for name in _measured(entries[0]) if all(name in _measured(entry) for entry in entries)]
+
+
+def describe_entry(entry: Entry) -> dict[str, Any]:
+    """Return what comparison.json keeps of an entry, before it is tuned."""
+    return {
+        "name": entry.name,
+        "target": entry.target,
+        "optimizer": entry.config.optimizer.label,
+        "config": entry.config.to_dict(),
+        "overrides": {key: value for key, _, value in (override.partition("=") for override in entry.overrides)},
+        "tuning": None,
+        "settings": {},
+    }
+
+
+def _measured(entry: Entry) -> list[str]:
+    known = ["loss", *(part.label for part in entry.config.metrics)]
+    splits = ["val"] * bool(entry.config.data.val) + ["test"] * bool(entry.config.data.test)
+    return [f"{split}/{name}" for split in splits for name in known]
+
+
+def _check_measured(entry: Entry, metric: str) -> None:
+    every = _measured(entry)
+    if metric not in every:
+        guess = nearest(metric, every)
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        raise UsageError(f"{entry.name} does not measure '{metric}'.{hint} It measures {', '.join(every)}")

@@ -1,0 +1,208 @@
+"""Carries out what a comparison or a sweep has planned: trials, more of them at the edges, evaluation, the pairs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import config as configuration
+from ..components.registries import REGISTRIES
+from ..errors import DivergedError, NothingMatchedError
+from ..run_directory.comparison_file import FINISHED
+from ..run_directory.run_dir import trash
+from ..training.build import build
+from ..training.step_timing import mean_secs, time_steps
+from . import events
+from .entries import Entry, differences
+from .fingerprints import WHAT, check_pairing, expected_equal
+from .ledger import Ledger
+from .pool import Pool
+from .protocol import Protocol, describe_entry, measured
+from .result import Comparison
+from .tasks import Task, TaskMaker
+from .tuning import MAX_EXTENSIONS, Tuning
+
+_PROBE_SECS = 0.2  # that the plan spends on timing steps
+_START_UP_SECS = 5.0  # of the worker processes
+_UNKNOWN_STEPS = 1000  # of a run that a clock ends
+
+
+class Runner:
+    """One comparison or sweep on its way; a sweep has no seeds to evaluate, and ends with its trials.
+
+    Args:
+        kind: `compare` or `sweep`.
+        path: the group's folder, in the folder of runs.
+        entries: the contenders.
+        protocol: what was decided.
+        tunings: of the entries that are tuned, by name.
+        fresh: repeat runs that are there already.
+        train: False reads what is there, and refuses if something is missing.
+        on_event: is told of the plan and of progress; see `events`.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        path: Path,
+        entries: Sequence[Entry],
+        protocol: Protocol,
+        tunings: Mapping[str, Tuning],
+        *,
+        fresh: bool = False,
+        train: bool = True,
+        on_event: events.OnEvent | None = None,
+    ):
+        self._entries, self._protocol, self._tunings = entries, protocol, tunings
+        self._fresh, self._train, self._tell = fresh, train, on_event or (lambda event: None)
+        self._root = path.parent
+        self._maker = TaskMaker(self._root, path.name, use_cache=not fresh)
+        self._expected = expected_equal([entry.config.to_dict() for entry in entries]) if protocol.seeds else []
+        self._ledger = Ledger(
+            path,
+            kind,
+            protocol.as_dict(),
+            [describe_entry(entry) for entry in entries],
+            {"same": [WHAT[what] for what in self._expected], "differences": differences(entries)},
+        )
+
+    def run(self) -> Comparison:
+        """Do what is left to do, and return what was found.
+
+        Raises:
+            NothingMatchedError: runs are missing, and none may be made.
+            PairingError: runs that should have started alike did not.
+            Interrupted: a signal came; repeated, the rest is done.
+        """
+        started = time.monotonic()
+        ledger, seeds = self._ledger, self._protocol.seeds
+        tuned = [entry for entry in self._entries if entry.name in self._tunings]
+        trials = [task for tasks in zip(*map(self._first_trials, tuned), strict=True) for task in tasks]
+        fixed = [entry for entry in self._entries if entry.name not in self._tunings]
+        evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
+        self._announce(trials, evaluation, later=len(tuned) * len(seeds))
+        if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
+            trash(ledger.path)
+            ledger.data["looks"] = []
+        if self._train:
+            self._maker.tidy()
+        with Pool(self._root, self._protocol.jobs, self._tell, self._finished) as pool:
+            if trials:
+                self._phase(pool, "tune", trials)
+                self._extend(pool, tuned)
+            for entry in tuned:
+                evaluation += self._evaluations(entry, self._choose(entry))
+            if seeds:
+                self._phase(pool, "evaluate", sorted(evaluation, key=lambda task: task.seed))
+                self._check_pairs()
+        ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
+        ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
+        if seeds:
+            ledger.look(len(seeds))
+        ledger.write()
+        return Comparison(ledger.path)
+
+    # ---- the phases ----------------------------------------------------------------------------------------------
+
+    def _first_trials(self, entry: Entry) -> list[Task]:
+        values = self._tunings[entry.name].values
+        return [self._trial(entry, value, seed) for seed in self._protocol.tune_seeds for value in values]
+
+    def _trial(self, entry: Entry, value: Any, seed: int) -> Task:
+        return self._maker.make(entry, "tune", seed, {self._tunings[entry.name].key: value})
+
+    def _evaluations(self, entry: Entry, settings: dict[str, Any]) -> list[Task]:
+        if entry.runs:
+            return self._maker.made_before(entry)
+        return [self._maker.make(entry, "evaluate", seed, settings) for seed in self._protocol.seeds]
+
+    def _extend(self, pool: Pool, tuned: list[Entry]) -> None:
+        """While some entry's best rate is at the edge of what it tried, give every entry one more trial."""
+        for _ in range(MAX_EXTENSIONS):
+            self._score()
+            if not any(tuning.centre is not None and tuning.at_edge() for tuning in self._tunings.values()):
+                return
+            more = [(entry, value) for entry in tuned if (value := self._tunings[entry.name].extend()) is not None]
+            seeds = self._protocol.tune_seeds
+            self._phase(pool, "extend", [self._trial(*each, seed) for each in more for seed in seeds])
+        self._score()
+
+    def _score(self) -> None:
+        for name, tuning in self._tunings.items():
+            tuning.scores = {}
+            for task in self._ledger.of("tune", name):
+                tuning.scores.setdefault(task.settings[tuning.key], []).append(task.value(self._protocol.select))
+
+    def _choose(self, entry: Entry) -> dict[str, Any]:
+        """Record an entry's trials, and return the settings that its evaluation has."""
+        tuning, kept = self._tunings[entry.name], self._ledger.entry(entry.name)
+        kept["tuning"] = tuning.as_dict(self._ledger.of("tune", entry.name), self._protocol.tune_trials)
+        if self._protocol.seeds and tuning.best() is not None:
+            kept["settings"] = {tuning.key: tuning.best()}
+        return kept["settings"]
+
+    def _phase(self, pool: Pool, name: str, tasks: list[Task]) -> None:
+        self._ledger.add(tasks)
+        self._tell(events.phase(name, tasks))
+        missing = [task for task in tasks if task.state == "planned"]
+        if missing and not self._train:
+            raise NothingMatchedError(
+                f"{len(missing)} of {len(tasks)} runs are missing, the first is {missing[0].path}: leave out --no-train"
+            )
+        self._ledger.write()
+        for task in tasks:
+            if task.state != "planned":
+                self._tell(events.finished(task, self._protocol.select))
+        pool.run(missing)
+
+    def _finished(self, task: Task) -> None:
+        if task.state in FINISHED:
+            self._maker.note(task)
+        self._tell(events.finished(task, self._protocol.select))
+        self._ledger.write()
+
+    def _check_pairs(self) -> None:
+        """Hold the fingerprints of each seed's runs against each other."""
+        seeds: dict[int, dict[str, Any]] = {}
+        for task in self._ledger.tasks:
+            if task.role == "evaluate" and task.run is not None:
+                found = task.run.dir.read_json("pairing.json")
+                if found is not None:  # a run that was not made by a comparison has none
+                    seeds.setdefault(task.seed, {})[task.entry] = found
+        pairing = self._ledger.data["pairing"]
+        for seed, fingerprints in seeds.items():
+            pairing["seeds"][str(seed)] = check_pairing(fingerprints, self._expected, seed)
+        pairing["checked"] = bool(seeds) and not any(entry.runs for entry in self._entries)
+
+    # ---- the plan ------------------------------------------------------------------------------------------------
+
+    def _announce(self, trials: list[Task], evaluation: list[Task], later: int) -> None:
+        """Tell what will be done, and about how long it will take; `later` runs depend on the trials."""
+        known = [*trials, *evaluation]
+        todo = [task for task in known if task.state == "planned"]
+        if self._protocol.seeds:
+            num_todo = len(todo) + (later if todo or not trials else 0)
+            self._ledger.data["estimate_secs"] = self._estimate(todo[0], num_todo) if todo and self._train else 0.0
+        cached = len(known) - len(todo)
+        self._tell(events.plan(self._ledger, len(known) + later, cached, measured(self._entries)))
+
+    def _estimate(self, task: Task, num_runs: int) -> float:
+        """Time a few steps of one run, and return the seconds that all will take."""
+        experiment = build(configuration.load(task.config, registries=REGISTRIES))
+        op, num_steps = experiment.train_op, experiment.length.num_steps
+        num_steps = _UNKNOWN_STEPS if num_steps is None else num_steps
+
+        def take(size: int) -> int:
+            for taken in range(size):
+                try:
+                    op.run()
+                except DivergedError:
+                    return taken
+            return size
+
+        take(1)  # which sets things up
+        blocks = time_steps(take, experiment.device, _PROBE_SECS)
+        per_run = mean_secs(blocks) * num_steps * 1.1 + 0.1 if blocks else 0.0
+        return round(_START_UP_SECS + num_runs * per_run / min(self._protocol.jobs, num_runs), 1)

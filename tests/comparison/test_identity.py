@@ -1,0 +1,119 @@
+"""Digests: what they stand for is found again by later versions, and told apart when its bits differ."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from optrun.experiments.comparison import identity
+from optrun.experiments.comparison.entries import _is_alike, make_entries
+from optrun.experiments.comparison.protocol import compare_name, compare_protocol, sweep_name
+from optrun.experiments.comparison.tasks import with_settings
+from optrun.experiments.components.registries import REGISTRIES
+
+NEW_OPTION = {"train": "compile", "data": "drop_last"}  # as if these had come after 0.1.0
+
+
+@pytest.fixture
+def entries(base):
+    return make_entries(["sgd", "mom"], [], Path("runs"))
+
+
+@pytest.fixture
+def as_if_later(monkeypatch):
+    known = copy.deepcopy(identity._known_to_0_1())
+    for section, name in NEW_OPTION.items():
+        known["sections"][section].remove(name)
+    known["keys"].remove("init")
+    del known["loss"]["cross_entropy"]
+    monkeypatch.setattr(identity, "_known_to_0_1", lambda: known)
+
+
+@pytest.fixture
+def with_new_argument(monkeypatch):
+    """A loss that has got an argument since."""
+    component = REGISTRIES["loss"].get("cross_entropy")
+
+    def cross_entropy(outputs, targets, label_smoothing: float = 0.0, temperature: float = 1.0):
+        return component.build(outputs / temperature, targets, label_smoothing)
+
+    cross_entropy.__module__ = component.build.__module__
+    changed = dataclasses.replace(component, build=cross_entropy)
+    monkeypatch.setitem(REGISTRIES["loss"]._components, "cross_entropy", changed)
+
+
+def key(entry, **settings):
+    return identity.RunKeys().key(entry.config, with_settings(entry.config, 0, settings))
+
+
+def test_groups_have_the_names_that_version_0_1_gave_them(entries):
+    too_fast = make_entries(["sgd", "mom"], ["mom:optimizer.lr=1e6", "stop.loss_above=1e3"], Path("runs"))
+    timed = [entry.with_target(0.2) for entry in entries]
+    (swept,) = make_entries(["sgd"], ["optimizer.lr=0.01"], Path("runs"))
+    assert compare_name(too_fast, compare_protocol(too_fast, seeds=2, tune=None)) == "compare-sgd-mom-748566"
+    assert compare_name(timed, compare_protocol(timed, seeds=3, tune=3)) == "compare-sgd-mom-95c129"
+    assert sweep_name(swept, "optimizer.lr", [0.01, 0.1, 1.0], 2) == "sweep-sgd-lr-ee17e9"
+
+
+def test_the_programs_version_is_in_no_digest(entries, monkeypatch):
+    before = key(entries[0])
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9.9")
+    assert key(entries[0]) == before
+
+
+def test_a_new_argument_at_its_default_changes_no_digest(entries, with_new_argument):
+    (later,) = make_entries(["sgd"], [], Path("runs"))
+    assert later.config.to_dict()["loss"]["temperature"] == 1.0
+    assert identity.counted(later.config) == identity.counted(entries[0].config)
+    assert key(later) == key(entries[0])
+
+
+@pytest.mark.parametrize("given", ["loss.temperature=1.0", "loss={name: cross_entropy, temperature: 1}"])
+def test_a_default_that_is_written_out_is_a_default(entries, with_new_argument, given):
+    (later,) = make_entries(["sgd"], [given], Path("runs"))
+    assert key(later) == key(entries[0])
+
+
+def test_a_new_argument_with_another_value_does(entries, with_new_argument):
+    (later,) = make_entries(["sgd"], ["loss.temperature=2"], Path("runs"))
+    assert key(later) != key(entries[0])
+    assert key(entries[0], **{"loss.temperature": 2.0}) == key(later)
+
+
+def test_new_options_of_sections_count_where_they_are_not_the_default(entries, as_if_later):
+    counted = identity.counted(entries[0].config)
+    assert "compile" not in counted["train"]
+    assert "drop_last" not in counted["data"]
+    assert "init" not in counted
+    (other,) = make_entries(["sgd"], ["data.drop_last=true"], Path("runs"))
+    assert identity.counted(other.config)["data"]["drop_last"] is True
+    swept = with_settings(entries[0].config, 0, {"data.drop_last": True})
+    assert identity.counted(entries[0].config, swept)["data"]["drop_last"] is True
+
+
+def test_a_component_of_the_users_own_counts_whole(base):
+    (base / "mine.py").write_text("def loss(outputs, targets, scale: float = 1.0): ...\n")
+    (entry,) = make_entries(["sgd"], ["loss=./mine.py:loss"], Path("runs"))
+    assert identity.counted(entry.config)["loss"]["scale"] == 1.0
+
+
+def test_other_bits_are_other_runs_and_other_groups(entries, monkeypatch):
+    protocol = compare_protocol(entries)
+    before = key(entries[0]), compare_name(entries, protocol)
+    monkeypatch.setattr(identity, "NUMERICS", 2)
+    assert key(entries[0]) != before[0]
+    assert compare_name(entries, protocol) != before[1]
+
+
+def test_a_stored_run_that_lacks_a_new_option_is_like_one_that_leaves_it_out(entries, with_new_argument):
+    stored = entries[0].config.to_dict()
+    (later,) = make_entries(["sgd"], [], Path("runs"))
+    (other,) = make_entries(["sgd"], ["loss.temperature=2"], Path("runs"))
+    assert _is_alike(stored, later.config)
+    assert not _is_alike(stored, other.config)
+    assert _is_alike({**stored, "seed": 7, "name": "other"}, later.config)
+    assert not _is_alike({**stored, "train": {**stored["train"], "epochs": 3}}, later.config)
