@@ -139,7 +139,7 @@ def sensitivity_lines(entry: Mapping[str, Any], group: Any, room: int) -> list[s
     low, high = min(scored), max(scored)
     if group.mode == "min":
         low, high = high, low
-    labels = [style.number(trial["value"]) if _is_number(trial["value"]) else str(trial["value"]) for trial in trials]
+    labels = [style.cell(trial["value"]) for trial in trials]
     margin = max(map(len, labels))
     span = good_range(dict(entry), group.margin, group.mode) if group.margin > 0 else None
     room = max(10, room - margin - 26)
@@ -163,10 +163,6 @@ def _mark(trial: Mapping[str, Any], tuning: Mapping[str, Any], span: Any) -> str
 def _block(share: float, room: int) -> str:
     full = "━" if is_utf8(sys.stdout) else "#"
     return full * (1 + round(share * (room - 1)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def group_reference(path: Path) -> str:

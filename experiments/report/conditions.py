@@ -79,7 +79,7 @@ def parse_condition(text: str, entries: Collection[str], metrics: Collection[str
         metrics: the metrics that a bound may use; any, when there are none.
 
     Raises:
-        UsageError: not a gate, an unknown entry or metric, a number that is none; with the column and the nearest name.
+        UsageError: no condition, an unknown entry or metric, or no number; with the column and the nearest name.
     """
     relation = _RELATION.search(text)
     return _parse_relation(text, relation, entries) if relation else _parse_bound(text, entries, metrics)

@@ -13,15 +13,14 @@ from .statistics.verdicts import Pair
 from .words.limits import overall_limits, pair_limits
 from .words.verdicts import overall_sentence, pair_sentence
 
+_RESULT = ("n", "seeds", "unmatched", "differences", "mean", "sd", "standard_error", "interval", "test", "p")
+_BESIDE = ("num_ties", "correlation", "welch_p", "identical", "success_a", "success_b", "median_a", "median_b")
+
 
 def analysis_record(analysis: Analysis) -> dict[str, Any]:
     """Return everything as plain dicts, lists, numbers, texts and None, as JSON takes them."""
     return {
-        "mode": analysis.mode,
-        "margin": analysis.margin,
-        "alpha": analysis.alpha,
-        "baseline": analysis.baseline,
-        "winner": analysis.winner,
+        **_fields(analysis, "mode", "margin", "alpha", "baseline", "winner"),
         "sentence": overall_sentence(analysis),
         "entries": [_entry(entry) for entry in analysis.entries],
         "pairs": [_pair(pair) for pair in analysis.pairs],
@@ -32,14 +31,7 @@ def analysis_record(analysis: Analysis) -> dict[str, Any]:
 
 def _entry(entry: Standing) -> dict[str, Any]:
     return {
-        "name": entry.name,
-        "n": entry.n,
-        "num_diverged": entry.num_diverged,
-        "mean": entry.mean,
-        "sd": entry.sd,
-        "interval": _interval(entry.interval),
-        "median": entry.median,
-        "success": _proportion(entry.success),
+        **_fields(entry, "name", "n", "num_diverged", "mean", "sd", "interval", "median", "success"),
         "rank": [entry.rank.best, entry.rank.worst],
         "letters": entry.letters,
     }
@@ -47,66 +39,39 @@ def _entry(entry: Standing) -> dict[str, Any]:
 
 def _pair(pair: Pair) -> dict[str, Any]:
     """Return one row of the table of pairs; differences are a - b."""
-    result, tests, verdict = pair.result, pair.adjusted, pair.verdict
-    flip = result.sign_flip
+    result, tests, verdict, flip = pair.result, pair.adjusted, pair.verdict, pair.result.sign_flip
     return {
-        "a": pair.a,
-        "b": pair.b,
+        **_fields(pair, "a", "b"),
         "verdict": verdict.kind,
         "winner": verdict.winner,
         "sentence": pair_sentence(pair),
         "seeds_needed": verdict.seeds_needed,
-        "n": result.n,
-        "seeds": list(result.seeds),
-        "unmatched": list(result.unmatched),
-        "differences": list(result.differences),
-        "mean": result.mean,
-        "sd": result.sd,
-        "standard_error": result.standard_error,
-        "interval": _interval(result.interval),
-        "test": result.test,
-        "p": result.p,
+        **_fields(result, *_RESULT),
         "adjusted_p": tests.p,
-        "adjusted_interval": _interval(tests.interval),
+        "adjusted_interval": _plain(tests.interval),
         "num_tests": tests.num_tests,
         "sign_flip": None if flip is None else {"p": flip.p, "adjusted_p": tests.flip_p, "method": flip.method},
         "agrees": verdict.agrees,
         "equivalence": {
-            "holds": tests.equivalence.holds,
-            "margin": tests.equivalence.margin,
+            **_fields(tests.equivalence, "holds", "margin"),
             "adjusted_p": tests.equivalence.p,
-            "interval": _interval(tests.equivalence.interval),
+            "interval": _plain(tests.equivalence.interval),
         },
-        "p_better": _proportion(result.better),
-        "num_ties": result.num_ties,
-        "correlation": result.correlation,
-        "welch_p": result.welch_p,
-        "identical": result.identical,
-        "success_a": _proportion(result.success_a),
-        "success_b": _proportion(result.success_b),
-        "median_a": result.median_a,
-        "median_b": result.median_b,
+        "p_better": _plain(result.better),
+        **_fields(result, *_BESIDE),
         "limits": pair_limits(result),
     }
 
 
-def _interval(interval: Interval | None) -> dict[str, float | None] | None:
-    if interval is None:
-        return None
-    return {"low": _number(interval.low), "high": _number(interval.high), "level": interval.level}
+def _fields(thing: Any, *names: str) -> dict[str, Any]:
+    return {name: _plain(getattr(thing, name)) for name in names}
 
 
-def _proportion(proportion: Proportion) -> dict[str, Any]:
-    interval = proportion.interval
-    return {
-        "count": proportion.count,
-        "n": proportion.n,
-        "share": proportion.share,
-        "low": interval.low,
-        "high": interval.high,
-        "level": interval.level,
-    }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _plain(value: Any) -> Any:
+    """Return a value as JSON takes it; an end of an interval without bound is None."""
+    if isinstance(value, Interval):
+        low, high = (end if math.isfinite(end) else None for end in (value.low, value.high))
+        return {"low": low, "high": high, "level": value.level}
+    if isinstance(value, Proportion):
+        return {**_fields(value, "count", "n", "share"), **_plain(value.interval)}
+    return list(value) if isinstance(value, tuple) else value

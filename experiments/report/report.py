@@ -14,7 +14,7 @@ from .words.protocol import protocol_sentences
 
 
 class Report:
-    """What pages, files, figures and terminals show of one comparison or sweep.
+    """One comparison or sweep, as pages, files, figures and terminals show it.
 
     Args:
         comparison: a `Group`, its folder, or an object that has the folder as `path`.

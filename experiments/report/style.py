@@ -33,6 +33,18 @@ def number(value: Any, digits: int = 4, missing: str = "") -> str:
     return f"{value:.{digits}g}"
 
 
+def is_number(value: Any) -> bool:
+    """Return True for a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def cell(value: Any, missing: str = "") -> str:
+    """Write a value of any kind: numbers as `number` does, the rest as text."""
+    if value is None:
+        return missing
+    return number(value) if is_number(value) else str(value)
+
+
 def decimal(value: float | None, decimals: int, sign: bool = False) -> str:
     """Write a value with so many decimals, an explicit sign if wanted; very large and very small ones as powers."""
     if value is None:

@@ -1,4 +1,4 @@
-"""What the runs of a comparison say: differences either way round, times to target, what is corrected together."""
+"""The finished runs of a comparison, analysed: differences either way round, times to target, one Holm family."""
 
 from __future__ import annotations
 

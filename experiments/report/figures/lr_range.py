@@ -11,19 +11,17 @@ import numpy as np
 
 from .. import style
 from .figure_file import COLUMN, save
-from .terminal import Canvas, columns_for, framed
+from .terminal import Canvas, columns_for, framed, line_marks, scaled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MARKS = "●◆▲■"
-_ASCII_MARKS = "ox+*"
 _MARKERS = "oD^s"
 
 
 @dataclass(frozen=True)
 class RangeCurve:
-    """What is drawn.
+    """The curve of a test, to be drawn.
 
     Args:
         rates: increasing.
@@ -51,21 +49,17 @@ def range_text(curve: RangeCurve, *, width: int = 80, height: int = 12, unicode:
     low, high = _levels(values)
     labels = [style.number(value, 3) for value in (high, (low + high) / 2, low)]
     canvas = Canvas(columns_for(labels, width), height, unicode)
-
-    def levels(smoothed: Sequence[float] | np.ndarray) -> np.ndarray:
-        return np.clip((np.asarray(smoothed) - low) / ((high - low) or 1.0), 0, 1)
-
-    canvas.line(_places(curve, curve.rates), levels(values), "." if not unicode else " ")
+    canvas.line(_places(curve, curve.rates), scaled(values, low, high), "." if not unicode else " ")
     marks = range_marks(unicode)
     for index, rate in enumerate(curve.suggestions.values()):
-        place, level = _places(curve, [rate])[0], levels([_smoothed_at(curve, rate)])[0]
+        place, level = _places(curve, [rate])[0], scaled(np.array([_smoothed_at(curve, rate)]), low, high)[0]
         canvas.mark(place, level, marks[index % len(marks)])
     return framed(canvas, labels, (f"{curve.rates[0]:.3g}", f"rate {curve.rates[-1]:.3g}"), unicode)
 
 
 def range_marks(unicode: bool) -> str:
     """Return the marks of the suggestions, in their order."""
-    return _MARKS if unicode else _ASCII_MARKS
+    return line_marks(unicode)[: len(_MARKERS)]
 
 
 def range_figure(curve: RangeCurve, path: str | Path) -> Path:
@@ -107,8 +101,7 @@ def _levels(smoothed: np.ndarray) -> tuple[float, float]:
 
 
 def _places(curve: RangeCurve, rates: Sequence[float]) -> np.ndarray:
-    left, right = np.log10(curve.rates[0]), np.log10(curve.rates[-1])
-    return np.clip((np.log10(rates) - left) / (right - left), 0, 1)
+    return scaled(np.log10(rates), np.log10(curve.rates[0]), np.log10(curve.rates[-1]))
 
 
 def _smoothed_at(curve: RangeCurve, rate: float) -> float:

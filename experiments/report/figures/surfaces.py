@@ -66,7 +66,7 @@ class Scene:
         return max(len(track.points) - 1 for track in self.tracks)
 
     def holds(self, point: np.ndarray) -> bool:
-        """Tell whether a point is in the picture."""
+        """Return True if a point is in the picture."""
         return bool(self.x[0] <= point[0] <= self.x[-1] and self.y[0] <= point[1] <= self.y[-1])
 
     def name(self, track: Track) -> str:

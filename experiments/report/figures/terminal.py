@@ -48,13 +48,13 @@ def curves_text(
     canvas = Canvas(columns_for(labels, width), height, unicode)
     start = min(0.0, float(places.min()))
     for index, (xs, ys) in enumerate(drawn):
-        canvas.line(_scaled(xs, start, right), _scaled(ys, low, high), _marks(unicode)[index % len(_MARKS)])
+        canvas.line(scaled(xs, start, right), scaled(ys, low, high), line_marks(unicode)[index % len(_MARKS)])
     for band in bands:
         for end in band.endings:
             at, value = end.x.get(x), end.value
             if at is not None and value is not None and (value > 0 or not log):
                 value = math.log10(value) if log else value
-                place, level = _scaled(np.array([at]), start, right)[0], _scaled(np.array([value]), low, high)[0]
+                place, level = scaled(np.array([at]), start, right)[0], scaled(np.array([value]), low, high)[0]
                 canvas.mark(place, level, _CROSS[not unicode])
     ends = f"{AXES[x]} {style.number(right)}"
     lines = framed(canvas, labels, (style.number(start), ends), unicode)
@@ -100,7 +100,8 @@ def _span(values: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return where values lie between the ends of an axis, from 0 to 1; what lies beyond is at its end."""
     return np.clip((values - low) / ((high - low) or 1.0), 0, 1)
 
 
@@ -108,7 +109,8 @@ def _axis_number(value: float, log: bool) -> str:
     return style.number(10**value if log else value, 3)
 
 
-def _marks(unicode: bool) -> str:
+def line_marks(unicode: bool) -> str:
+    """Return the marks of lines, in their order."""
     return _LINES if unicode else _MARKS
 
 
@@ -121,7 +123,7 @@ def _legend(bands: Sequence[Band], width: int, unicode: bool, log: bool) -> list
         lost = f", {len(band.endings)} of {band.num_runs} diverged" if band.endings else ""
         name = style.shortened(band.label, max(8, width - 6 - len(last) - len(lost)))
         name = name if unicode else name.replace("…", "~")
-        lines.append(f"  {_marks(unicode)[index % len(_MARKS)]} {name}{last}{lost}"[:width])
+        lines.append(f"  {line_marks(unicode)[index % len(_MARKS)]} {name}{last}{lost}"[:width])
     return [*lines, "  (log scale)"] if log else lines
 
 

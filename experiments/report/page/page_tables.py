@@ -10,6 +10,7 @@ from .. import style
 from ..group import Group, Row
 from ..tables import comparison_tables
 from ..tables.table import Column, Table
+from ..words.protocol import pairing_sentences
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -75,27 +76,20 @@ def pairing_tables(group: Group) -> dict[str, Any] | None:
     pairing = group.data.get("pairing") or {}
     if not pairing:
         return None
-    same = style.listing([str(item) for item in pairing.get("same") or []])
-    seeds = pairing.get("seeds") or {}
-    if pairing.get("checked"):
-        words = f"For each of {style.many(len(seeds), 'seed')} all entries were shown to have the same {same}."
-    else:
-        words = "The pairing was not checked: nothing proves that entries saw the same data from the same start."
-    differences = pairing.get("differences") or []
-    words += (
-        " Between the entries only these settings differ:"
-        if differences
-        else " No setting differs between the entries."
-    )
+    seeds, differences = pairing.get("seeds") or {}, pairing.get("differences") or []
     names = group.names
     rows = [
-        {"key": item["key"], "color": None, **{f"entry {n}": _text(item["values"].get(n)) for n in names}}
+        {
+            "key": item["key"],
+            "color": None,
+            **{f"entry {n}": style.cell(item["values"].get(n), missing="–") for n in names},
+        }
         for item in differences
     ]
     columns = [Column("Setting", lambda row: row["key"], "key", is_header=True)]
-    columns += [Column(name, _cell(f"entry {name}"), f"entry {name}") for name in names]
+    columns += [Column(name, _named(f"entry {name}"), f"entry {name}") for name in names]
     return {
-        "words": words,
+        "words": pairing_sentences(pairing),
         "differences": Table("differences", "Settings that differ", columns, rows),
         "seeds": _seeds_table(seeds),
     }
@@ -158,11 +152,5 @@ def _sooner(row: Row) -> str:
     return f"{ratio:.2f} × {words}{interval}{'' if p is None else f', p {style.p_value(p)}'}"
 
 
-def _cell(key: str) -> Callable[[Row], str]:
+def _named(key: str) -> Callable[[Row], str]:
     return lambda row: row[key]
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    return style.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""How many seeds a comparison needs."""
+"""The power of the paired t test, and the number of seeds that a comparison needs."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import style
 from ..group import Row
@@ -95,12 +95,7 @@ def run_columns(rows: list[Row], metrics: list[str]) -> list[Column]:
 
 
 def _plain(key: str, title: str = "") -> Column:
-    return Column(title or key, lambda row: _cell(row.get(key)), key, right=True)
-
-
-def _cell(value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return style.number(value) if is_number or value is None else str(value)
+    return Column(title or key, lambda row: style.cell(row.get(key)), key, right=True)
 
 
 def rank_text(row: Row) -> str:
@@ -133,9 +128,7 @@ def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
     def write(row: Row) -> str:
         if row["mean"] is None:
             return "diverged" if row["median"] is None else f"median {style.decimal(row['median'], decimals)}"
-        half = half_width(row, "mean")
-        spread = "" if half is None else f" ±{style.decimal(half, decimals)}"
-        return style.decimal(row["mean"], decimals) + spread
+        return style.decimal(row["mean"], decimals) + _plus_minus(row, "mean", decimals)
 
     return write
 
@@ -151,11 +144,14 @@ def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
             return "withheld"
         if row["verdict"] == kinds.IDENTICAL:
             return "0"
-        half = half_width(row, "difference")
-        spread = "" if half is None else f" ±{style.decimal(half, decimals)}"
-        return style.decimal(row["difference"], decimals, sign=True) + spread
+        return style.decimal(row["difference"], decimals, sign=True) + _plus_minus(row, "difference", decimals)
 
     return write
+
+
+def _plus_minus(row: Row, key: str, decimals: int) -> str:
+    half = half_width(row, key)
+    return "" if half is None else f" ±{style.decimal(half, decimals)}"
 
 
 def better_text(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""What differs between two runs: settings, results, environment."""
+"""The differences between two runs: settings, results, environment."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def diff_table(a: Run, b: Run) -> Table:
 
 
 def _row(section: str, key: str, a: Any, b: Any) -> Row:
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
-    return {"section": section, "key": key, "a": a, "b": b, "difference": b - a if numbers else None}
+    difference = b - a if style.is_number(a) and style.is_number(b) else None
+    return {"section": section, "key": key, "a": a, "b": b, "difference": difference}
 
 
 def _results(run: Run) -> Row:
@@ -62,11 +62,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return style.number(value) if isinstance(value, int | float) else str(value)
+    return str(value).lower() if isinstance(value, bool) else style.cell(value, missing="-")
 
 
 def _difference(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What the seeds of a comparison cannot show, in words."""
+"""The limits of a comparison in words: what its seeds cannot show."""
 
 from __future__ import annotations
 

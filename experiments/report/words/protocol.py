@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import style
 from ..group import Group
 from ..results import Results
@@ -15,6 +17,18 @@ def protocol_sentences(group: Group, results: Results | None = None) -> list[str
         lines += [_target(group), _withheld(group, results), _costs(group), _looks(group)]
     lines.append(_time(group))
     return [line for line in lines if line]
+
+
+def pairing_sentences(pairing: dict[str, Any]) -> str:
+    """Return what was shown to be the same for all entries, and whether settings differ between them."""
+    same = style.listing([str(item) for item in pairing.get("same") or []])
+    said = "The pairing was not checked: nothing proves that entries saw the same data from the same start."
+    if pairing.get("checked"):
+        seeds = style.many(len(pairing.get("seeds") or {}), "seed")
+        said = f"For each of {seeds} all entries were shown to have the same {same}."
+    if pairing.get("differences"):
+        return f"{said} Between the entries only these settings differ:"
+    return f"{said} No setting differs between the entries."
 
 
 def _entries(group: Group) -> str:
