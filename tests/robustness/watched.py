@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,21 @@ def _place(problem: Any) -> list[Any]:
     return [problem.origin.kind, problem.file, problem.line, problem.column, problem.headline[:200]]
 
 
-def cli(args: list[str], may_write: list[Path]) -> dict[str, Any]:
-    """Run a command line; tell its exit code, its words, and what it did outside of the folders in `may_write`."""
-    with _words() as words, Watch(may_write) as watch:
-        from optrun.cli.app import run
+def cli(lines: list[Sequence[str]], may_write: list[Path]) -> list[dict[str, Any]]:
+    """Run command lines; of each tell its exit code, its words, and what it did outside of the folders `may_write`."""
+    from optrun.cli.app import run
 
-        code = run(args)
-    return {"code": code, "out": words[1](), "err": words[2](), "deeds": watch.deeds}
+    found = []
+    with Watch(may_write) as watch:
+        for args in lines:
+            watch.pause()
+            with _words() as words:
+                watch.go_on()
+                code = run(args)
+                watch.pause()
+            found.append({"code": code, "out": words[1](), "err": words[2](), "deeds": list(watch.deeds)})
+            watch.deeds.clear()
+    return found
 
 
 def checkpoint_files(files: list[Path], may_write: list[Path]) -> list[dict[str, Any]]:
