@@ -46,9 +46,12 @@ def _sigint_is_heard():
 @pytest.fixture(autouse=True, scope="session")
 def _workers_are_forked():
     """Fork the workers of comparisons: new interpreters take seconds, and what they are like the command line tests."""
+    import torch
+
     from optrun.experiments.comparison.pool import Pool
 
-    Pool.start_method = "fork"
+    if not torch.cuda.is_available():  # no GPU outlives a fork
+        Pool.start_method = "fork"
 
 
 @pytest.fixture(scope="session")

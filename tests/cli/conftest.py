@@ -79,7 +79,7 @@ def shell(server: ForkServer) -> Iterator[Callable[..., Child]]:
     with contextlib.ExitStack() as stack:
 
         def start(*args: str, env: dict[str, str] | None = None, **streams: int) -> Child:
-            process = server.optrun(*args, folder=Path.cwd(), variables=env, **streams)
+            process = server.optrun(*args, variables=env, **streams)
             stack.callback(process.close)
             stack.callback(process.kill)
             return process
@@ -118,7 +118,8 @@ def compared_folder(server: ForkServer, tmp_path_factory: pytest.TempPathFactory
     place = tmp_path_factory.mktemp("compared")
     (place / "tiny.yaml").write_text(TINY)
     (place / "other.yaml").write_text(OTHER)
-    done = server.optrun("compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3", folder=place)
+    with contextlib.chdir(place):
+        done = server.optrun("compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3")
     out, err = (stream.decode() for stream in done.communicate())
     assert done.returncode == 0, err
     return place, Result(done.returncode, out, err)

@@ -6,10 +6,12 @@ README.md.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from ..robustness.processes import ForkServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,9 +45,12 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
     return [block for block in found if language in (None, block.language)]
 
 
+_SHOWN = {"COLUMNS": "80", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def optrun(arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command line as a pipe of 80 columns shows it on a machine without GPU, stdout and stderr in one."""
-    shown = {"COLUMNS": "80", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
+    shown = {**_SHOWN, **variables}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPTRUN_")}
     return subprocess.run(
         ["bash", "-c", f'optrun() {{ "{sys.executable}" -m optrun.cli "$@"; }}; {arguments}'],
@@ -117,7 +124,16 @@ def masked(output: str) -> list[str]:
     return [re.sub(r" +", " ", line).rstrip() for line in text.splitlines()]
 
 
-def tour_of(text: str, folder: Path) -> str:
+def forked_optrun(server: ForkServer, arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Do the same in a fork, which takes no seconds to import torch."""
+    with contextlib.chdir(folder), tempfile.TemporaryFile() as out:
+        done = server.optrun(*shlex.split(arguments)[1:], variables=_SHOWN, stdout=out.fileno(), stderr=out.fileno())
+        code = done.wait()
+        out.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out.read().decode())
+
+
+def tour_of(server: ForkServer, text: str, folder: Path) -> str:
     """Run the commands of all console blocks, one after another in one folder, and put in what they print."""
     shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__*"))
 
@@ -125,7 +141,8 @@ def tour_of(text: str, folder: Path) -> str:
         shown = []
         for line in found[1].splitlines():
             if line.startswith("$ "):
-                done = optrun(line.removeprefix("$ "), folder)
+                command = line.removeprefix("$ ")
+                done = optrun(command, folder) if "|" in command else forked_optrun(server, command, folder)
                 assert done.returncode in (0, 2), done.stdout
                 shown += [line, *shortened(done.stdout).splitlines()]
         return "\n".join(["```console", *shown, "```"])
@@ -133,10 +150,10 @@ def tour_of(text: str, folder: Path) -> str:
     return CONSOLE.sub(run, text)
 
 
-def test_the_readme_shows_what_the_commands_print(tmp_path):
+def test_the_readme_shows_what_the_commands_print(tmp_path, server):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count("```console") >= 2
-    assert masked(tour_of(text, tmp_path)) == masked(text), "run `python tests/project/test_docs.py`"
+    assert masked(tour_of(server, text, tmp_path)) == masked(text), "run `python tests/project/test_docs.py`"
 
 
 def test_shown_output_fits_80_columns():
@@ -212,11 +229,13 @@ def test_an_entry_point_gives_a_component_its_name(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (tmp_path / "entry_points.txt").rename(info / "entry_points.txt")
-    described = optrun("optrun describe optimizer/sign_momentum", tmp_path, PYTHONPATH=str(tmp_path))
-    assert described.returncode == 0, described.stdout
-    assert "w = w - lr * sign(a)" in described.stdout
-    listed = optrun("optrun list optimizers", tmp_path, PYTHONPATH=str(tmp_path))
-    assert "sign_momentum" in listed.stdout
+    code = "from optrun.cli.app import run; assert not run(sys.argv[1:3]); print('----'); assert not run(sys.argv[3:])"
+    code = f"'{sys.executable}' -c \"import sys; {code}\""
+    done = optrun(f"{code} describe optimizer/sign_momentum list optimizers", tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    described, listed = done.stdout.split("----")
+    assert "w = w - lr * sign(a)" in described
+    assert "sign_momentum" in listed
 
 
 def test_commands_named_in_the_text_exist():
@@ -280,7 +299,7 @@ def test_the_page_of_the_configuration_has_every_key_and_its_default():
     assert {key: row[0].strip("`") for key, row in table("configuration.md", "Keys").items()} == expected
 
 
-def test_the_page_of_the_run_directory_has_every_file():
+def test_the_page_of_the_run_directory_has_every_file(server):
     from optrun.experiments import train
 
     run = train("mom", {"train.epochs": 1, "train.max_time": "60s"})
@@ -292,7 +311,7 @@ def test_the_page_of_the_run_directory_has_every_file():
     assert keys <= set(table("run-directory.md", "Metric rows"))
     assert set(table("run-directory.md", "Metric rows")) == {"step", "batch", "examples", "epoch", "time"}
 
-    again = optrun(f"optrun train {run.path}/config.yaml --dry-run", Path.cwd())
+    again = forked_optrun(server, f"optrun train {run.path}/config.yaml --dry-run", Path.cwd())
     assert again.returncode == 0, again.stdout
 
 
@@ -370,8 +389,10 @@ def write() -> None:
     """Bring the generated parts of the documents up to date."""
     readme, page = ROOT / "README.md", ROOT / "docs" / "commands.md"
     page.write_text(with_help(page.read_text(encoding="utf-8")), encoding="utf-8")
+    server = ForkServer()
     with tempfile.TemporaryDirectory() as folder:
-        readme.write_text(tour_of(readme.read_text(encoding="utf-8"), Path(folder)), encoding="utf-8")
+        readme.write_text(tour_of(server, readme.read_text(encoding="utf-8"), Path(folder)), encoding="utf-8")
+    server.close()
 
 
 if __name__ == "__main__":

@@ -92,6 +92,13 @@ def main_life(arguments: list[str]) -> None:
     main()
 
 
+def code_life(code: str, arguments: list[str]) -> None:
+    """Do what `python -c CODE ARGUMENTS` does."""
+    _fork_workers()
+    sys.argv[1:] = arguments
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+
+
 def _fork_workers() -> None:
     """Let comparisons fork their workers: a new interpreter takes seconds."""
     pool.Pool.start_method = "fork"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import pickle
 import resource
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +74,7 @@ class Outcome:
     """How a child ended.
 
     Attributes:
-        code: its exit code, or minus the signal that killed it; 99 after an exception.
+        code: its exit code, or minus the signal that killed it; 1 after an exception.
         result: what it returned.
         error: what it raised.
         output: what it said on stdout and stderr.
@@ -133,14 +135,16 @@ def fork(case: Case, began: Callable[[int], None] = lambda pid: None) -> Outcome
 
 
 def _child(case: Case, result: IO[bytes], streams: Sequence[int]) -> None:
-    code = 99
+    code = 1
     try:
         os.setsid()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         for stream in {*streams} - {0, 1, 2}:
             os.close(stream)
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (closed with the process)
+        unbuffered = "PYTHONUNBUFFERED" in case.variables
+        out = open(1, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115 (closed with the process)
+        sys.stdout = io.TextIOWrapper(out, write_through=unbuffered)
         sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
         os.environ.update(case.variables)
         if case.folder is not None:
@@ -282,7 +286,7 @@ class ForkServer:
             self._process = start(
                 [sys.executable, "-m", f"{__package__}.forkserver", str(theirs.fileno())],
                 ROOT,
-                env={**environment(), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
+                env=environment(PYTHONHASHSEED="0", PYTHONUTF8="1", CUDA_VISIBLE_DEVICES=""),  # no GPU outlives a fork
                 stdout=None,
                 stderr=None,
                 pass_fds=[theirs.fileno()],
@@ -322,16 +326,29 @@ class ForkServer:
         assert not late, f"{function.__name__}: no end after {case.timeout} s: {outcome.output}"
         return outcome
 
-    def optrun(self, *args: str, folder: Path, variables: Mapping[str, str] | None = None, **streams: int) -> Child:
-        """Start what `optrun ARGS` does from the first line of `main()`, imports done.
+    def optrun(self, *args: str, **options: Any) -> Child:
+        """Start what `optrun ARGS` does from the first line of `main()`, imports done; see `popen`."""
+        from . import lives
+
+        return self.popen(lives.main_life, list(args), **options)
+
+    def python(self, code: str, *args: str, **options: Any) -> Child:
+        """Start what `python -c CODE ARGS` does, optrun and torch imported; see `popen`."""
+        from . import lives
+
+        return self.popen(lives.code_life, textwrap.dedent(code), list(args), **options)
+
+    def popen(
+        self, function: Callable[..., Any], *args: Any, variables: Mapping[str, str] | None = None, **streams: int
+    ) -> Child:
+        """Start a function in this folder, with streams as `subprocess.Popen` gives them.
 
         Args:
-            folder: where it runs.
+            function: of a module that can be imported.
+            args: its arguments.
             variables: of the environment.
             streams: descriptors for `stdout` and `stderr` in place of pipes.
         """
-        from . import lives
-
         pipes, numbers = {}, dict(streams)
         with contextlib.ExitStack() as stack:
             for name in ("stdout", "stderr"):
@@ -340,14 +357,8 @@ class ForkServer:
                     stack.callback(os.close, numbers[name])
                     pipes[name] = os.fdopen(reader, "rb")
             nothing = stack.enter_context(open(os.devnull))
-            case = Case(
-                lives.main_life,
-                (list(args),),
-                folder=folder,
-                variables=variables or {},
-                timeout=WAIT_SECS,
-                streams=(nothing.fileno(), numbers["stdout"], numbers["stderr"]),
-            )
+            ends = (nothing.fileno(), numbers["stdout"], numbers["stderr"])
+            case = Case(function, args, {}, Path.cwd(), variables or {}, timeout=WAIT_SECS, streams=ends)
             return self.begin(case, pipes)
 
     def close(self) -> None:

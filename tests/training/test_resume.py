@@ -6,9 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -258,8 +255,8 @@ def test_a_run_in_use_is_refused(config, tmp_path):
     assert caught.value.exit_code == 73
 
 
-def test_killed_and_resumed_is_bit_identical(config, tmp_path):
-    """SIGKILL a real process between two checkpoints, and resume it in another."""
+def test_killed_and_resumed_is_bit_identical(config, tmp_path, server):
+    """SIGKILL a process between two checkpoints, and resume it in another."""
     made = config()
     made["stop"] = {}
     made["checkpoint"] = {"every": "2 steps"}
@@ -276,13 +273,14 @@ def test_killed_and_resumed_is_bit_identical(config, tmp_path):
     """
 
     def start(name, kill):
-        command = [sys.executable, "-c", textwrap.dedent(code), name, "kill" if kill else "live"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        process = server.python(code, name, "kill" if kill else "live")
+        process.communicate()
+        return process.returncode
 
-    assert start("straight", kill=False).returncode == 0
-    assert start("killed", kill=True).returncode == -signal.SIGKILL
+    assert start("straight", kill=False) == 0
+    assert start("killed", kill=True) == -signal.SIGKILL
     assert RunDir.named(Path("runs"), "killed").status()["state"] == "interrupted"
-    assert start("killed", kill=False).returncode == 0
+    assert start("killed", kill=False) == 0
     runs = [RunDir.named(Path("runs"), name) for name in ("straight", "killed")]
     assert rows(runs[0].path) == rows(runs[1].path)
     from optrun.experiments import Run

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
@@ -502,24 +499,23 @@ WORKER = """
 """
 
 
-def start_rank(rank, folder, wait):
+def start_rank(server, rank, folder, wait):
     from pathlib import Path
 
-    code = textwrap.dedent(WORKER.format(tests=str(Path(__file__).parents[2]), folder=str(folder), wait=wait))
-    import os
-
-    environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    code = WORKER.format(tests=str(Path(__file__).parents[2]), folder=str(folder), wait=wait)
+    return server.python(code, variables={"RANK": str(rank), "WORLD_SIZE": "2"})
 
 
-def test_two_processes_the_second_waits_for_the_chiefs_checkpoint(tmp_path):
-    worker = start_rank(1, tmp_path, wait=60)
-    assert worker.stdout.readline() == "savers 0\n"
-    chief = start_rank(0, tmp_path, wait=60)
-    chief_out, chief_err = chief.communicate(timeout=120)
-    worker_out, worker_err = worker.communicate(timeout=120)
+def words(process):
+    return [stream.decode() for stream in process.communicate(timeout=120)]
+
+
+def test_two_processes_the_second_waits_for_the_chiefs_checkpoint(tmp_path, server):
+    worker = start_rank(server, 1, tmp_path, wait=60)
+    assert worker.stdout.readline() == b"savers 0\n"
+    chief = start_rank(server, 0, tmp_path, wait=60)
+    chief_out, chief_err = words(chief)
+    worker_out, worker_err = words(worker)
     assert chief.returncode == 0, chief_err
     assert worker.returncode == 0, worker_err
     assert chief_out == "savers 1\n"
@@ -527,9 +523,9 @@ def test_two_processes_the_second_waits_for_the_chiefs_checkpoint(tmp_path):
     assert 0 in saved_steps(tmp_path), "the chief saves step 0 where others wait"
 
 
-def test_a_worker_without_a_chief_times_out_and_says_what_it_waited_for(tmp_path):
-    worker = start_rank(1, tmp_path, wait=0.3)
-    _, err = worker.communicate(timeout=120)
+def test_a_worker_without_a_chief_times_out_and_says_what_it_waited_for(tmp_path, server):
+    worker = start_rank(server, 1, tmp_path, wait=0.3)
+    _, err = words(worker)
     assert worker.returncode == 1
     assert f"rank 1 waited 0.3 s for the chief's first checkpoint in {tmp_path}" in err
     assert "is the chief (RANK=0) running" in err
