@@ -18,15 +18,6 @@ _GIVEN = {  # what optrun gives to a function of the user's own tells its kind
     ("step",): "schedule",
     ("outputs", "targets"): "loss",
 }
-_EXAMPLES: dict[str, dict[str, Any]] = {  # values for arguments that have no default which makes sense alone
-    "schedule/piecewise": {"boundaries": ["50%", "75%"], "factors": [1, 0.1, 0.01]},
-    "schedule/sequence": {"schedules": ["constant", "cosine"], "at": ["50%"]},
-    "schedule/warmup": {"length": "5%", "then": "cosine"},
-    "data/arrays": {"path": "data.npz"},
-    "hook/early_stopping": {"metric": "val/loss", "mode": "min", "patience": 5},
-    "hook/stop_after": {"secs": 600},
-    "hook/stop_at_step": {"last_step": 1000},
-}
 
 
 def entries(wanted: str | None) -> dict[str, list[dict[str, str]]]:
@@ -97,7 +88,7 @@ def paste_ready(component: Any) -> str:
     """Return YAML for a configuration: every argument with its default, or with an example where it has none."""
     from ...experiments.config.yaml_text import flow, to_yaml
 
-    examples = component.facts.get("example") or _EXAMPLES.get(f"{component.kind}/{component.name}", {})
+    examples = component.facts.get("example", {})
     shown = [a for a in component.signature.arguments if a.name not in {*_FILLED_BY_DATA, "flavor"}]
     values = {a.name: examples.get(a.name, _example(a) if a.required else _plain(a.default)) for a in shown}
     values = {name: value for name, value in values.items() if value is not None}

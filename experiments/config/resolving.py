@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from ..errors import OptrunError, UsageError
 from ..registry import Component, Registry
@@ -14,7 +15,7 @@ from .filling import Filler, Owner
 from .limits import MAX_COMPONENTS
 from .nodes import Node, join
 from .problems import DEFAULT, Problem, shorten
-from .sections import ComponentConfig, GroupConfig, arguments_of, left_to_build
+from .sections import ComponentConfig, GroupConfig, LogConfig, arguments_of, left_to_build
 from .values import value_text
 
 #: Functions of the user's own, for hooks that call one; optrun has none to name.
@@ -40,7 +41,11 @@ class Resolver(Filler):
     def section(self, cls: type[Any], node: Node | None, path: str) -> Any:
         """Return a section without a component, or None when something in it is wrong."""
         before = len(self.problems)
-        owner = Owner(f"section '{path}'", path, signature_of(cls, 0).arguments, "key")
+        arguments = signature_of(cls, 0).arguments
+        if cls is LogConfig and node is not None and isinstance(node.value, dict) and "to" in node.value:
+            places = self._row_places(node.value["to"])
+            arguments = tuple(replace(each, annotation=places) if each.name == "to" else each for each in arguments)
+        owner = Owner(f"section '{path}'", path, arguments, "key")
         if node is not None and node.value is not None and not isinstance(node.value, dict):
             known = ", ".join(argument.name for argument in owner.arguments)
             message = f"expected a mapping of {known}, got {value_text(node.plain)}"
@@ -107,6 +112,18 @@ class Resolver(Filler):
         names = self.registries[kind].names() if kind in self.registries else []
         return f"known: {shorten(', '.join(names), 200) or 'none'}"
 
+    def _row_places(self, node: Node) -> Any:
+        """Return the type of `log.to`: a list of the places that hooks write rows to."""
+        wanted = [name for name in node.plain if isinstance(name, str)] if isinstance(node.value, list) else []
+        try:
+            hooks = self.registries["hook"].offering("log_to", wanted)
+        except UsageError as error:
+            self.note(node.origin, "log.to", "unknown-name", str(error))
+            hooks = {}
+        # those with a trigger of their own first
+        names = sorted(hooks, key=lambda name: ("every" not in hooks[name].signature.names(), name))
+        return tuple[Literal[("jsonl", *names)], ...]  # type: ignore[valid-type]
+
     def _mapping_of(self, node: Node, kind: str, path: str) -> dict[str, Node] | None:
         """Return the keys of a component, `name` certainly among them."""
         if isinstance(node.value, str):
@@ -156,7 +173,7 @@ class Resolver(Filler):
         section = Owner(f"section '{owner.path}'", owner.path, arguments, "key")
         values = self.fill(section, common)
         if groups is not None and groups.value is not None:
-            values["groups"] = self._groups(groups, dataclasses.replace(owner, path=join(owner.path, "groups")))
+            values["groups"] = self._groups(groups, replace(owner, path=join(owner.path, "groups")))
         return values
 
     def _groups(self, node: Node, owner: Owner) -> tuple[GroupConfig, ...]:
@@ -167,7 +184,7 @@ class Resolver(Filler):
             self.note(node.origin, owner.path, "invalid-value", message)
             return ()
         items = enumerate(node.value)
-        found = [self._group(item, dataclasses.replace(owner, path=join(owner.path, at))) for at, item in items]
+        found = [self._group(item, replace(owner, path=join(owner.path, at))) for at, item in items]
         return tuple(group for group in found if group is not None)
 
     def _group(self, node: Node, owner: Owner) -> GroupConfig | None:
@@ -187,7 +204,7 @@ class Resolver(Filler):
             return None
         nodes = {name: child for name, child in node.value.items() if name != "match" and child.value is not None}
         not_given = frozenset(argument.name for argument in owner.arguments if argument.name not in nodes)
-        return GroupConfig(tuple(patterns), self.fill(dataclasses.replace(owner, left_out=not_given), nodes))
+        return GroupConfig(tuple(patterns), self.fill(replace(owner, left_out=not_given), nodes))
 
     def _ask(self, component: Component, args: dict[str, Any], nodes: Mapping[str, Node], owner: Owner) -> None:
         """Let the component say what no single range can: that two arguments do not fit together."""

@@ -175,8 +175,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """How often to write a row and a line, and where rows go."""
+    """How often to write a row and a line, and where rows go: `jsonl`, and the `log_to` of any hook that has one."""
 
     every: Length = _TEN_STEPS
     lines: Interval = _TEN_SECS
-    to: tuple[Literal["jsonl", "tensorboard", "csv", "mlflow", "wandb"], ...] = ("jsonl",)
+    to: tuple[str, ...] = ("jsonl",)

@@ -13,7 +13,7 @@ import keyword
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
@@ -185,6 +185,27 @@ class Registry:
             raise UsageError(self.missing(name) or unknown_name(self.kind, name, self.names()))
         component = self._components[name]
         return self._with_variants(component) if name in self._flavors else component
+
+    def offering(self, attribute: str, wanted: Collection[str]) -> dict[str, Component]:
+        """Return the components whose class has a name of its own for another place, by that name.
+
+        Args:
+            attribute: of the class, which holds the name: a hook's `log_to`.
+            wanted: names that are asked for; entry points called so are loaded, others are not.
+
+        Raises:
+            UsageError: two components have the same name there, or an entry point cannot be loaded.
+        """
+        self._scan()
+        for name in self._entry_points.keys() & set(wanted):
+            self._load_entry_points(name)
+        found: dict[str, Component] = {}
+        for component in self._components.values():
+            name = getattr(component.build, "__dict__", {}).get(attribute)
+            if name is not None and found.setdefault(name, component) is not component:
+                places = f"{_place(found[name].build)} and {_place(component.build)}"
+                raise UsageError(f"two {self.kind}s have the {attribute} '{name}': {places}")
+        return found
 
     def missing(self, name: str) -> str | None:
         """Say where a component would come from whose name begins as those of an extra do, none of which is here."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ..components.hooks import registry
 from ..components.hooks.checkpoint import CheckpointHook
-from ..components.hooks.csv import CsvHook
 from ..components.hooks.evaluation import EvaluationHook
 from ..components.hooks.hook import Every, Hook
 from ..components.hooks.learning_rate import LearningRateSetterHook
 from ..components.hooks.logging import LoggingHook
-from ..components.hooks.mlflow import MlflowHook
 from ..components.hooks.stop import EarlyStoppingHook, StopAfterHook, StopAtStepHook
-from ..components.hooks.summary import SummaryHook
-from ..components.hooks.wandb import WandbHook
 from ..components.schedules.resolve import configured_schedule
 from ..config import ComponentConfig, Config
 from ..config.goal import eval_metric
@@ -72,13 +69,9 @@ def configured_hooks(
 
 def _writers(config: Config, every: Every) -> list[Hook]:
     """Return the hooks that write rows to places other than the metrics log."""
-    makers: dict[str, Callable[[], Hook]] = {
-        "tensorboard": lambda: SummaryHook(every=every),
-        "csv": CsvHook,
-        "mlflow": lambda: MlflowHook(params=config.to_dict()),
-        "wandb": lambda: WandbHook(params=config.to_dict()),
-    }
-    return [makers[place]() for place in dict.fromkeys(config.log.to) if place in makers]
+    known, given = registry.offering("log_to", config.log.to), {"every": every, "params": config.to_dict()}
+    chosen = [known[place] for place in dict.fromkeys(config.log.to) if place != "jsonl"]
+    return [hook.make(**{name: given[name] for name in hook.signature.names() if name in given}) for hook in chosen]
 
 
 def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook:

@@ -13,10 +13,7 @@ import torch
 from torch import nn
 
 from ..components.data import Dataset, Splits
-from ..components.hooks.csv import CsvHook
 from ..components.hooks.hook import Hook
-from ..components.hooks.remote import RemoteHook
-from ..components.hooks.summary import SummaryHook
 from ..config import Config, goal
 from ..config.lengths import RunLength
 from ..config.located import located
@@ -85,7 +82,7 @@ class Experiment:
         own = self.hooks
         rows = None
         if folder is None:  # then there is no place for them to write
-            own = [hook for hook in own if not isinstance(hook, SummaryHook | CsvHook | RemoteHook)]
+            own = [hook for hook in own if hook.log_to is None]
         elif os.environ.get("RANK", "0") == "0":
             storage.make_dir(folder, exist_ok=True)
             rows = RowLog(folder / "metrics.jsonl")

@@ -25,7 +25,7 @@ _NAMES = {
 }
 
 
-@register_data("arrays", source="numpy.savez and numpy.save")
+@register_data("arrays", source="numpy.savez and numpy.save", example={"path": "data.npz"})
 def arrays(path: str, task: Task | None = None, num_classes: Count | None = None) -> Dataset:
     """Arrays from an .npz file, or a folder of .npy files: `inputs` and `targets`, or `x` and `y`.
 

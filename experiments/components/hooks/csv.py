@@ -31,6 +31,7 @@ class CsvHook(Hook):
     """
 
     chief_only = True
+    log_to = "csv"
 
     def __init__(self, path: str | None = None):
         self.path = path

@@ -159,6 +159,11 @@ class Hook:
     #: subclass of a hook that draws nothing may draw.
     may_draw: ClassVar[bool] = True
 
+    #: The place that `log.to` names it by, for a hook that writes rows elsewhere. It is then made with those of `every`
+    #: (the trigger of `log.every`) and `params` (the configuration) that it takes, and a session that keeps nothing
+    #: leaves it out.
+    log_to: ClassVar[str | None] = None
+
     #: Under which its state is saved and its errors are reported; by default the class's name in snake case.
     name: str = "hook"
 

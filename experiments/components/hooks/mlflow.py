@@ -36,6 +36,7 @@ class MlflowHook(RemoteHook):
     """
 
     package = "mlflow"
+    log_to = "mlflow"
 
     def __init__(self, experiment: str | None = None, run_name: str | None = None, params: Params | None = None):
         super().__init__(params)

@@ -12,7 +12,7 @@ from .hook import Evaluation, Hook, Phase
 from .session_view import BoundSession, StepView
 
 
-@register_hook("stop_at_step", source="tf.train.StopAtStepHook (TensorFlow 1)")
+@register_hook("stop_at_step", source="tf.train.StopAtStepHook (TensorFlow 1)", example={"last_step": 1000})
 class StopAtStepHook(Hook):
     """Stop after a number of steps.
 
@@ -48,7 +48,9 @@ class StopAtStepHook(Hook):
             session.request_stop(f"step {session.step} is the last", "done")
 
 
-@register_hook("stop_after", source="AlgoPerf (Dahl et al., 2023), which ends runs by a time budget")
+@register_hook(
+    "stop_after", source="AlgoPerf (Dahl et al., 2023), which ends runs by a time budget", example={"secs": 600}
+)
 class StopAfterHook(Hook):
     """Stop when so much time was spent in the run, earlier processes included.
 
@@ -76,6 +78,7 @@ class StopAfterHook(Hook):
 @register_hook(
     "early_stopping",
     source="Prechelt, 1998; stop_if_higher_hook and stop_if_no_decrease_hook (TensorFlow Estimator)",
+    example={"metric": "val/loss", "mode": "min", "patience": 5},
 )
 class EarlyStoppingHook(Hook):
     """Stop at a target, or when a metric has not improved for some evaluations.

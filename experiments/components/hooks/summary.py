@@ -35,6 +35,7 @@ class SummaryHook(Hook):
     """
 
     chief_only = True
+    log_to = "tensorboard"
     may_draw = False
 
     def __init__(

@@ -35,6 +35,7 @@ class WandbHook(RemoteHook):
     """
 
     package = "wandb"
+    log_to = "wandb"
 
     def __init__(
         self,

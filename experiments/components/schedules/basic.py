@@ -63,6 +63,7 @@ def _piece_starts(args: Mapping[str, Any]) -> list[int]:
     check=check_piecewise,
     changes=_piece_starts,
     absolute=lambda args: args["values"] is not None,
+    example={"boundaries": ["50%", "75%"], "factors": [1, 0.1, 0.01]},
 )
 def piecewise(
     step: int,

@@ -30,7 +30,11 @@ def _boundaries(schedule: Any) -> tuple[int, ...]:
 
 
 @register_schedule(
-    "warmup", source="Goyal et al., 2017, arXiv:1706.02677", spans=_after_warmup, changes=_warmup_changes
+    "warmup",
+    source="Goyal et al., 2017, arXiv:1706.02677",
+    spans=_after_warmup,
+    changes=_warmup_changes,
+    example={"length": "5%", "then": "cosine"},
 )
 def warmup(step: int, *, length: Steps, then: Schedule, start: Fraction = 0.0) -> float:
     """Rise in a straight line to the value at which `then` takes over.
@@ -95,6 +99,7 @@ def _sequence_changes(args: Mapping[str, Any]) -> list[int]:
     check=check_sequence,
     spans=_pieces,
     changes=_sequence_changes,
+    example={"schedules": ["constant", "cosine"], "at": ["50%"]},
 )
 def sequence(step: int, *, schedules: tuple[Schedule, ...], at: tuple[Steps, ...]) -> float:
     """Run schedules one after another.
