@@ -86,6 +86,9 @@ def grad_norm(every: Interval | None = None): ...
 def snapshot(path: str, every=None): ...
 
 
+snapshot.log_to = "tensorboard"
+
+
 def flip(images: Any, share: Decay = 0.5): ...
 
 

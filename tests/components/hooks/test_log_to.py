@@ -29,7 +29,10 @@ class DiaryHook(Hook):
     def begin(self, session):
         self.file = Path(session.summary_dir, "diary.jsonl")
         self.file.write_text(json.dumps({"rate": self.params["optimizer"]["lr"]}) + "\\n")
-        session.rows.subscribe(lambda row: self.file.open("a").write(json.dumps(row) + "\\n"))
+        session.rows.subscribe(self.add)
+
+    def add(self, row):
+        self.file.write_text(self.file.read_text() + json.dumps(row) + "\\n")
 """
 
 
