@@ -29,9 +29,8 @@ class DiaryHook(Hook):
     def begin(self, session):
         self.file = Path(session.summary_dir, "diary.jsonl")
         self.file.write_text(json.dumps({"rate": self.params["optimizer"]["lr"]}) + "\\n")
-        session.rows.subscribe(self.add)
 
-    def add(self, row):
+    def after_row(self, session, row):
         self.file.write_text(self.file.read_text() + json.dumps(row) + "\\n")
 """
 
