@@ -9,7 +9,8 @@ from typing import Any
 
 from ..components.registries import REGISTRIES
 from ..config import Config
-from ..config.changes import changed_keys
+from ..config.changes import changed_keys, look_up
+from ..config.defaults import changes_since
 from ..config.overrides import split_by_name
 from ..errors import UsageError, nearest
 from ..run_directory.comparison_file import is_group, outcome, read_group
@@ -17,7 +18,6 @@ from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..training.load import load_config
-from .identity import later_defaults, look_up
 
 LEARNING_RATE = "optimizer.lr"
 _IRRELEVANT = ("name", "seed", "checkpoint", "log")  # sections in which the runs of one entry may differ
@@ -133,19 +133,10 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
         if not is_run(path) or f"{group.name}/{path.name}" in tuned:  # these chose the rate, and must not judge it
             continue
         other = Run(path)
-        if outcome(other) and _is_alike(other.config, config):
+        changes = changes_since(other.config, config, REGISTRIES)
+        if outcome(other) and all(change.key.partition(".")[0] in _IRRELEVANT for change in changes):
             runs.setdefault(int(other.config["seed"]), path)
     return Entry(name.removeprefix("run:"), f"{len(runs)} finished runs like {run.name}", config, (), runs)
-
-
-def _is_alike(stored: Mapping[str, Any], config: Config) -> bool:
-    """Return True if a run's configuration differs in nothing that matters, be it of a version with fewer options."""
-    later = later_defaults(config)
-    return all(
-        change.key.partition(".")[0] in _IRRELEVANT
-        or (change.before is None and any(f"{change.key}.".startswith(f"{path}.") for path in later))
-        for change in changed_keys(stored, config.to_dict())
-    )
 
 
 def _names(targets: Sequence[str]) -> list[str]:

@@ -17,8 +17,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -27,10 +26,8 @@ import torch
 from ..components.data import make_data
 from ..components.registries import REGISTRIES
 from ..config import ComponentConfig, Config
-from ..config.configuration import SECTIONS
-from ..config.resolving import Resolver
-from ..config.sections import arguments_of
-from ..registry.arguments import Argument, signature_of
+from ..config.changes import look_up
+from ..config.defaults import owners
 
 #: Raised by one when, and only when, the same configuration gives other bits than before, for whatever reason: another
 #: order of operations, another draw, a changed default of an option that is younger than 0.1.0. All runs are then done
@@ -40,7 +37,6 @@ NUMERICS = 1
 
 _PACKAGE = __name__.partition(".")[0]
 _IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
-_COMMON = {field.name for field in fields(ComponentConfig)}
 
 
 def group_digest(facts: list[Any]) -> str:
@@ -89,40 +85,25 @@ def counted(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str,
     """
     whole = config.to_dict()
     kept = copy.deepcopy(whole if plain is None else dict(plain))
-    for path in later_defaults(config):
-        owner, _, name = path.rpartition(".")
-        place = look_up(kept, owner)
-        if isinstance(place, dict) and look_up(kept, path) == look_up(whole, path):
-            place.pop(name, None)
+    for path, name in _later_defaults(config):
+        place = look_up(kept, path)  # nothing where it is inside of what has gone already
+        if place and name in place and place[name] == look_up(whole, f"{path}.{name}"):
+            del place[name]
     known = _known_to_0_1()["keys"]
     return {key: value for key, value in kept.items() if key in known or value not in (None, [], {})}
 
 
-def later_defaults(config: Config) -> list[str]:
-    """List the key paths of values that no configuration of version 0.1.0 had, and that are the defaults."""
-    default = Resolver(REGISTRIES, None, []).default
-    return [
-        f"{path}.{each.name}"
-        for path, arguments, values, known in _owners(config)
-        for each in arguments
-        if each.name in values and each.name not in known and not each.required
-        if _same(values[each.name], default(each, path))
-    ]
-
-
-def _owners(config: Config) -> Iterator[tuple[str, Iterable[Argument], Mapping[str, Any], Collection[str]]]:
-    """Yield each section and component: its path, its arguments, their values, and the names that 0.1.0 had."""
+def _later_defaults(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield path and name of each value that no configuration of version 0.1.0 had, and that is the default."""
     known = _known_to_0_1()
-    for section in SECTIONS:
-        holder = getattr(config, section)
-        if is_dataclass(holder):
-            arguments = [each for each in signature_of(type(holder), 0).arguments if each.name not in _COMMON]
-            yield section, arguments, vars(holder), known["sections"].get(section, ())
-    for part in config.components():
-        listed = known.get(part.component.kind, {}).get(part.name)
-        if listed is None:  # a later one of ours has no older digests; one from elsewhere always counted whole
-            listed = () if _is_ours(part) else part.args
-        yield part.path, arguments_of(part.component), part.args, listed
+    for owner in owners(config):
+        if owner.part is None:
+            listed: Collection[str] = known["sections"].get(owner.path, ())
+        else:  # a later component of ours has no older digests; one from elsewhere always counted whole
+            whole = () if _is_ours(owner.part) else owner.values
+            listed = known.get(owner.part.component.kind, {}).get(owner.part.name, whole)
+        if not all(each.name in listed for each in owner.arguments):
+            yield from ((owner.path, name) for name in owner.defaults(REGISTRIES) if name not in listed)
 
 
 def _is_ours(part: ComponentConfig) -> bool:
@@ -130,16 +111,6 @@ def _is_ours(part: ComponentConfig) -> bool:
     if registry is None or part.name.startswith(tuple(registry.extras)):
         return False
     return module.startswith(f"{_PACKAGE}.")
-
-
-def _same(value: Any, default: Any) -> bool:
-    if isinstance(value, ComponentConfig) and isinstance(default, ComponentConfig):
-        return value.name == default.name and _same(dict(value.args), dict(default.args))
-    if isinstance(value, dict) and isinstance(default, dict):
-        return value.keys() == default.keys() and all(_same(value[key], default[key]) for key in value)
-    if isinstance(value, tuple) and isinstance(default, tuple):
-        return len(value) == len(default) and all(map(_same, value, default))
-    return value == default
 
 
 @functools.cache
@@ -157,15 +128,3 @@ def _init_hash(config: Config) -> str | None:
 
 def _digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def look_up(values: Any, key: str) -> Any:
-    """Return what stands at a key path in plain data; None where nothing does."""
-    for part in filter(None, key.split(".")):
-        if isinstance(values, Mapping):
-            values = values.get(part)
-        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-        else:
-            return None
-    return values

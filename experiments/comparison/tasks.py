@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import Config
+from ..config.changes import look_up
 from ..run_directory.comparison_file import Record, outcome
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..system import storage
 from .entries import LEARNING_RATE, Entry
-from .identity import RunKeys, look_up
+from .identity import RunKeys
 
 Role = Literal["tune", "evaluate"]
 _STALE_SECS = 60.0  # nobody takes as long to write one of the small files that comparisons share

@@ -27,6 +27,18 @@ def describe_changes(changes: list[Change]) -> str:
     return "\n".join(f"  {change.text}" for change in changes)
 
 
+def look_up(values: Any, key: str) -> Any:
+    """Return what stands at a key path in plain data; None where nothing does."""
+    for part in filter(None, key.split(".")):
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return None
+    return values
+
+
 def _differences(was: Any, now: Any, path: str) -> Iterator[Change]:
     """Yield what differs, key by key; where one side has no such mapping or list, each key of the other."""
     old, new = _inside(was), _inside(now)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..components.hooks.hook import Hook
+from ..components.registries import REGISTRIES
 from ..config import Config
-from ..config.changes import changed_keys, describe_changes
+from ..config.changes import describe_changes
+from ..config.defaults import changes_since
 from ..config.plain import read_plain
 from ..errors import OptrunError, UsageError
 from ..run_directory.run import Run
@@ -116,7 +118,7 @@ def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]
 def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool, on_start: OnStart | None) -> Run:
     """Resume a run that exists, or hand it back when nothing is left to do."""
     with run_dir.lock():
-        changes = changed_keys(read_plain(run_dir.config_path), config.to_dict())
+        changes = changes_since(read_plain(run_dir.config_path), config, REGISTRIES)
         if changes and not allow_change:
             raise UsageError(
                 f"{run_dir.name} was begun with another configuration:\n{describe_changes(changes)}\n"

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from optrun.experiments import resume, train
 from optrun.experiments.comparison import identity
-from optrun.experiments.comparison.entries import _is_alike, make_entries
+from optrun.experiments.comparison.entries import make_entries
 from optrun.experiments.comparison.protocol import compare_name, compare_protocol, sweep_name
 from optrun.experiments.comparison.tasks import with_settings
 from optrun.experiments.components.registries import REGISTRIES
+from optrun.experiments.config.defaults import changes_since
+from optrun.experiments.errors import UsageError
 
 NEW_OPTION = {"train": "compile", "data": "drop_last"}  # as if these had come after 0.1.0
 
@@ -109,11 +112,29 @@ def test_other_bits_are_other_runs_and_other_groups(entries, monkeypatch):
     assert compare_name(entries, protocol) != before[1]
 
 
-def test_a_stored_run_that_lacks_a_new_option_is_like_one_that_leaves_it_out(entries, with_new_argument):
-    stored = entries[0].config.to_dict()
+def test_an_option_that_a_stored_run_does_not_know_is_no_change_at_its_default(entries, with_new_argument):
     (later,) = make_entries(["sgd"], [], Path("runs"))
     (other,) = make_entries(["sgd"], ["loss.temperature=2"], Path("runs"))
-    assert _is_alike(stored, later.config)
-    assert not _is_alike(stored, other.config)
-    assert _is_alike({**stored, "seed": 7, "name": "other"}, later.config)
-    assert not _is_alike({**stored, "train": {**stored["train"], "epochs": 3}}, later.config)
+    stored = entries[0].config.to_dict()
+    assert "temperature" not in stored["loss"]
+    assert changes_since(stored, later.config, REGISTRIES) == []
+    assert [change.key for change in changes_since(stored, other.config, REGISTRIES)] == ["loss.temperature"]
+    shorter = {**stored, "train": {**stored["train"], "epochs": 1}}
+    assert [change.key for change in changes_since(shorter, later.config, REGISTRIES)] == ["train.epochs"]
+
+
+def test_a_section_that_a_stored_run_does_not_know_is_no_change_at_its_defaults(entries):
+    config = entries[0].config
+    stored = {key: value for key, value in config.to_dict().items() if key not in ("stop", "init", "updates")}
+    assert changes_since(stored, config, REGISTRIES) == []
+    (other,) = make_entries(["sgd"], ["stop.patience=3"], Path("runs"))
+    assert [change.key for change in changes_since(stored, other.config, REGISTRIES)] == ["stop.patience"]
+
+
+def test_a_run_that_was_begun_before_an_option_came_goes_on(base, request):
+    first = train("sgd", ["train.epochs=1"], name="sgd")
+    request.getfixturevalue("with_new_argument")
+    assert train("sgd", ["train.epochs=1"], name="sgd").path == first.path
+    assert resume("sgd").path == first.path
+    with pytest.raises(UsageError, match=r"loss.temperature: \(not set\) -> 2"):
+        train("sgd", ["train.epochs=1", "loss.temperature=2"], name="sgd")
