@@ -11,7 +11,7 @@ from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.changes import changed_keys, look_up
 from ..config.defaults import changes_since
-from ..config.overrides import split_by_name
+from ..config.overrides import numbered, split_by_name
 from ..errors import UsageError, nearest
 from ..run_directory.comparison_file import is_group, outcome, read_group
 from ..run_directory.lookup import find_run
@@ -140,16 +140,12 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
 
 
 def _names(targets: Sequence[str]) -> list[str]:
-    names: list[str] = []
-    for target in targets:
-        stem = target.removeprefix("preset:")
-        stem = Path(stem).stem if stem.endswith((".yaml", ".yml")) else stem.rstrip("/").rpartition("/")[2]
-        name, number = stem, 1
-        while name in names:
-            number += 1
-            name = f"{stem}-{number}"
-        names.append(name)
-    return names
+    return numbered(map(_name, targets))
+
+
+def _name(target: str) -> str:
+    bare = target.removeprefix("preset:")
+    return Path(bare).stem if bare.endswith((".yaml", ".yml")) else bare.rstrip("/").rpartition("/")[2]
 
 
 def _where(config: Config) -> str:

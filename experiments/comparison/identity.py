@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-from ..components.data import make_data
 from ..components.registries import REGISTRIES
 from ..config import ComponentConfig, Config
 from ..config.changes import look_up
@@ -44,36 +43,24 @@ def group_digest(facts: list[Any]) -> str:
     return _digest(facts if NUMERICS == 1 else [*facts, NUMERICS])[:6]
 
 
-class RunKeys:
-    """Makes the keys of runs, and remembers what it read of data for that."""
+def run_key(config: Config, plain: Mapping[str, Any], data_sha256: str) -> str:
+    """Return the SHA-256 of all that determines the result of a run.
 
-    def __init__(self) -> None:
-        self._data: dict[str, str] = {}
-
-    def key(self, config: Config, plain: Mapping[str, Any]) -> str:
-        """Return the SHA-256 of all that determines the result of a run.
-
-        Args:
-            config: of the entry.
-            plain: the run's own configuration, which differs from it in seed and settings.
-        """
-        facts = {
-            "config": {name: value for name, value in counted(config, plain).items() if name not in _IRRELEVANT},
-            "code": config.code_files,
-            "data": self._data_hash(config),
-            "init": _init_hash(config),
-            "optrun": "0.1.0" if NUMERICS == 1 else NUMERICS,  # which hashed its version there
-            "torch": torch.__version__,
-            "threads": [os.environ.get("OPTRUN_THREADS"), os.cpu_count()],
-        }
-        return _digest(facts)
-
-    def _data_hash(self, config: Config) -> str:
-        """Return a hash of the examples themselves: a file of the user's may change under the same name."""
-        described = json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
-        if described not in self._data:
-            self._data[described] = make_data(config.data.component, **config.data.args).sha256()
-        return self._data[described]
+    Args:
+        config: of the entry.
+        plain: the run's own configuration, which differs from it in seed and settings.
+        data_sha256: of the examples.
+    """
+    facts = {
+        "config": {name: value for name, value in counted(config, plain).items() if name not in _IRRELEVANT},
+        "code": config.code_files,
+        "data": data_sha256,
+        "init": _init_hash(config),
+        "optrun": "0.1.0" if NUMERICS == 1 else NUMERICS,  # 0.1.0 had its version there
+        "torch": torch.__version__,
+        "threads": [os.environ.get("OPTRUN_THREADS"), os.cpu_count()],
+    }
+    return _digest(facts)
 
 
 def counted(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str, Any]:

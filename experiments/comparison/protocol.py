@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.goal import Mode, metric_facts
@@ -18,7 +18,7 @@ NUM_TUNING_SEEDS = 2
 _IDENTIFYING = ("tune_trials", "tuned", "metric", "select", "method", "margin", "alpha")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """Everything that a verdict depends on, fixed before the first run.
 
@@ -42,22 +42,22 @@ class Protocol:
         spec: what a sweep tries, as written.
     """
 
-    seeds: list[int]
+    seeds: list[int] = field(default_factory=list)
     tune_trials: int
     tune_seeds: list[int]
     tuned: bool
-    method: str
-    factor: float | None
+    method: str = "grid"
+    factor: float | None = None
     metric: str
     select: str
     mode: Mode
     margin: float | None
     margin_source: str
-    alpha: float
-    target: dict[str, Any] | None
-    baseline: str | None
+    alpha: float = 0.05
+    target: dict[str, Any] | None = None
+    baseline: str | None = None
     jobs: int
-    gates: str | list[str]
+    gates: str | list[str] = field(default_factory=list)
     spec: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,7 +106,6 @@ def compare_protocol(
         tune_trials=tune if tuned and tune is not None else 0,
         tune_seeds=tuning_seeds(NUM_TUNING_SEEDS) if tuned else [],
         tuned=tuned,
-        method="grid",
         factor=round(10**0.5, 4),
         metric=metric,
         select=select,
@@ -132,22 +131,16 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
     select = entry.config.eval.metric
     mode, margin = metric_facts(entry.config, select)
     return Protocol(
-        seeds=[],
         tune_trials=num_values,
         tune_seeds=tuning_seeds(seeds),
         tuned=True,
         method=method,
-        factor=None,
         metric=select,
         select=select,
         mode=mode,
         margin=margin,
         margin_source="registered with the metric" if margin is not None else "none registered",
-        alpha=0.05,
-        target=None,
-        baseline=None,
         jobs=num_jobs(jobs),
-        gates=[],
         spec=spec,
     )
 

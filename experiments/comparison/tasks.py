@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..components.data import make_data
 from ..config import Config
 from ..config.changes import look_up
 from ..run_directory.comparison_file import Record, outcome
@@ -17,7 +19,7 @@ from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..system import storage
 from .entries import LEARNING_RATE, Entry
-from .identity import RunKeys
+from .identity import run_key
 
 Role = Literal["tune", "evaluate"]
 _STALE_SECS = 60.0  # nobody takes as long to write one of the small files that comparisons share
@@ -54,12 +56,13 @@ class TaskMaker:
 
     def __init__(self, root: Path, group: str, use_cache: bool = True):
         self._root, self._group, self._use_cache = root, group, use_cache
-        self._cache, self._keys = root / ".cache", RunKeys()
+        self._cache = root / ".cache"
+        self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
         """Make the task of one run, done already if its run is found."""
         config = with_settings(entry.config, seed, settings)
-        key = self._keys.key(entry.config, config)
+        key = run_key(entry.config, config, self._data_sha256(entry.config))
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
         path = f"{self._group}/{stem}-s{seed}-{key[:8]}"
@@ -89,6 +92,13 @@ class TaskMaker:
         task.run = Run(self._root / task.path)
         storage.make_dir(self._cache, exist_ok=True)
         storage.write_atomic(self._cache / task.key, task.path.encode())
+
+    def _data_sha256(self, config: Config) -> str:
+        """Return the hash of the examples themselves: a file of the user's may change under the same name."""
+        described = json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
+        if described not in self._data:
+            self._data[described] = make_data(config.data.component, **config.data.args).sha256()
+        return self._data[described]
 
     def _find(self, key: str) -> Run | None:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.goal import Mode
+from ..config.scalars import resolve
 from ..errors import UsageError
 from ..run_directory.comparison_file import Record
 
@@ -142,7 +143,7 @@ def parse_spec(key: str, spec: str, trials: int | None, method: str, seed: int) 
     """
     kind, _, rest = spec.partition(":")
     if kind not in ("log", "lin"):
-        values = [_scalar(part) for part in spec.split(",") if part]
+        values = [resolve(part.strip()) for part in spec.split(",") if part]
         if len(values) < 2:
             raise UsageError(f"{key}={spec}: give a range (log:1e-3:1, lin:0:1) or at least two values (a,b,c)")
         return values
@@ -169,12 +170,3 @@ def parse_spec(key: str, spec: str, trials: int | None, method: str, seed: int) 
 def tidy(value: float) -> float:
     """Round to three figures: rates are meant to be read and typed."""
     return float(f"{value:.3g}")
-
-
-def _scalar(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False, "null": None}.get(text, text)

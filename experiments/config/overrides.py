@@ -6,7 +6,7 @@ All overrides together form the layer, so their order does not matter unless two
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,18 @@ def split_by_name(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[s
         name, colon, key = key.rpartition(":")
         (own.setdefault(name, []) if colon else shared).append(f"{key}{equals}{value}")
     return shared, own
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return names of which none stands twice: the second `mom` is `mom-2`."""
+    found: list[str] = []
+    for stem in names:
+        name, number = stem, 1
+        while name in found:
+            number += 1
+            name = f"{stem}-{number}"
+        found.append(name)
+    return found
 
 
 def apply(root: Node, overrides: Sequence[str] | Mapping[str, Any], problems: list[Problem]) -> tuple[Node, bool]:

@@ -18,7 +18,7 @@ from ..components.models.pictures import PICTURES, Picture, View
 from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.located import located
-from ..config.overrides import split_by_name
+from ..config.overrides import numbered, split_by_name
 from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
 from ..training.build import build
@@ -141,7 +141,7 @@ def race(
     picture = _picture(function)
     shared, own = _split(overrides)
     optimizers = _with_those_of(own, optimizers)
-    names = _numbered(optimizers)
+    names = numbered(map(_short, optimizers))
     wanted = picture.model if start is None else {**picture.model, "start": [float(number) for number in start]}
     model: nn.Module | None = None
     trajectories = []
@@ -237,17 +237,6 @@ def _centre(optimizer: str) -> float | None:
     return REGISTRIES["optimizer"].get(optimizer).facts.get("centre_lr")
 
 
-def _numbered(optimizers: Sequence[str]) -> list[str]:
-    names: list[str] = []
-    for optimizer in optimizers:
-        name, number = _short(optimizer), 1
-        while name in names:
-            number += 1
-            name = f"{_short(optimizer)}-{number}"
-        names.append(name)
-    return names
-
-
 def _short(optimizer: str) -> str:
     return optimizer.rpartition(":")[2]  # of ./file.py:Mine
 
@@ -275,7 +264,7 @@ def _written_out(overrides: Sequence[str]) -> list[str]:
 
 def _with_those_of(own: Mapping[str, Any], optimizers: Sequence[str]) -> list[str]:
     """Return the optimizers, and those that only their own overrides name."""
-    names, known = _numbered(optimizers), REGISTRIES["optimizer"].names()
+    names, known = numbered(map(_short, optimizers)), REGISTRIES["optimizer"].names()
     for name in own:
         if name not in known and name not in names:
             guess = nearest(name, [*names, *known])

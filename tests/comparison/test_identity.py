@@ -50,7 +50,7 @@ def with_new_argument(monkeypatch):
 
 
 def key(entry, **settings):
-    return identity.RunKeys().key(entry.config, with_settings(entry.config, 0, settings))
+    return identity.run_key(entry.config, with_settings(entry.config, 0, settings), "data")
 
 
 def test_groups_have_the_names_that_version_0_1_gave_them(entries):
