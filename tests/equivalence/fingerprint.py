@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -48,6 +49,10 @@ def _read(path: Path, folder: Path) -> Iterator[tuple[str, str]]:
     elif path.name == "metrics.jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         yield "rows", "\n".join(json.dumps({**row, "time": None}) for row in rows)
+    elif path.name == "metrics.csv":
+        with path.open(newline="") as file:
+            table = [{**row, "time": None} for row in csv.DictReader(file)]
+        yield "rows", "\n".join(json.dumps(row) for row in table)
     elif path.name == "env.json":
         env = json.loads(path.read_text())
         kept = {name: env.get(name) for name in _ENVIRONMENT} | {"arguments": env["command"][1:], "keys": list(env)}

@@ -152,15 +152,16 @@ def _run(launcher: _Launcher, case: Case, place: Path) -> dict[str, Any]:
         out, err = (streams.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
         if code != command.code:
             wrong.append(f"{case.name}: exit code {code}, not {command.code}: {shown(command)}\n{err[-1000:]}")
-        words = [f"exit code {code}", _output(command, out, folder)]
-        if command.talk or code:
+        talk = command.talk or code != 0
+        words = [f"exit code {code}", _output(command, out, folder, talk=talk)]
+        if talk:
             words.append(scrubbing.text(err, folder, talk=True))
         parts[f"[{number}] {shown(command)}"] = "\n".join(words)
     definition = hashlib.sha256(json.dumps(asdict(case), sort_keys=True).encode()).hexdigest()
     return {"definition": definition, "parts": {**parts, **fingerprint(folder)}, "wrong": wrong}
 
 
-def _output(command: Command, out: str, folder: Path) -> str:
+def _output(command: Command, out: str, folder: Path, *, talk: bool) -> str:
     """Return stdout without times; JSON by its keys, one document or one a line."""
     if "--json" in command.args:
         try:
@@ -170,4 +171,4 @@ def _output(command: Command, out: str, folder: Path) -> str:
         out = "".join(
             f"{json.dumps(scrubbing.document(document), indent=1, ensure_ascii=False)}\n" for document in documents
         )
-    return scrubbing.text(out, folder, talk=command.talk)
+    return scrubbing.text(out, folder, talk=talk)

@@ -1,5 +1,9 @@
 """The recipe in Python: a train op in a monitored session, stopped and gone on with."""
 
+import random
+
+import numpy as np
+import torch
 from torch.nn.functional import cross_entropy
 
 from optrun.experiments import (
@@ -16,6 +20,9 @@ from optrun.experiments import (
     make_schedule,
 )
 
+random.seed(0)
+np.random.seed(0)
+torch.manual_seed(0)
 digits = make_data("digits", scaling="unit")
 model = make_model("convnet", input_shape=digits.input_shape, num_outputs=10, channels=(3,))
 optimizer = make_optimizer(model, "mom", flavor="tf1", lr=0.1, momentum=0.9)
