@@ -25,7 +25,7 @@ _PATTERNS = [
 ]
 _TALK = [
     (re.compile(r"^.* (ex/s|eta)=.*\n", re.MULTILINE), ""),  # also said after a silence, which a slow machine makes
-    (re.compile(r"\b(in|about) [\d:.]+( s)?\b"), r"\1 <time>"),
+    (re.compile(r"\b(in|about) (\d+\.\d+ s|\d+:\d\d)\b"), r"\1 <time>"),
     (re.compile(r" \d+\.\ds$", re.MULTILINE), " <time>"),
 ]
 

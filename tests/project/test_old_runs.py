@@ -67,11 +67,11 @@ def optrun(old: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Resul
     return call
 
 
-@pytest.fixture
-def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that torch and the cores are those of the machine that made the runs: keys of runs depend on them.
+@pytest.fixture(params=["0.1.0", "0.2.0"])
+def same_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that torch and the cores are those of the machine that made the runs, which their keys depend on.
 
-    The version of optrun is pretended too; keys that leave it out do not look at it.
+    They do not depend on the version of optrun, which is pretended as well.
     """
     import torch
 
@@ -80,7 +80,7 @@ def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     version = importlib.metadata.version
     monkeypatch.setattr(
-        importlib.metadata, "version", lambda name: env["optrun"] if name == "optrun" else version(name)
+        importlib.metadata, "version", lambda name: request.param if name == "optrun" else version(name)
     )
 
 
