@@ -1,4 +1,4 @@
-"""What can go wrong, as types: each error knows the exit code that the command line gives for it."""
+"""Errors, as types: each error knows the exit code that the command line gives for it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Say that no `kind` is called `name`, with the nearest name and all names."""
+    """Return the message that no `kind` is called `name`, with the nearest name and all names."""
     known = sorted(known)
     guess = nearest(name, known)
     hint = f" Did you mean '{guess}'?" if guess else ""

@@ -1,4 +1,4 @@
-"""What differs between two configurations."""
+"""The differences between two configurations."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _inside(value: Any) -> Mapping[Any, Any] | None:
 
 
 def _same(was: Any, now: Any) -> bool:
-    """Tell equal values, where `true` is not 1."""
+    """Return True if two values are equal, where `true` is not 1."""
     if isinstance(was, list) and isinstance(now, list):
         return len(was) == len(now) and all(map(_same, was, now))
     return was == now and isinstance(was, bool) == isinstance(now, bool)

@@ -34,7 +34,7 @@ _SKIPPED = {"args", "path", "component", "given"}
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """What a target turned out to be.
+    """The place of a configuration that a target named.
 
     Args:
         kind: `path`, `config`, `preset` or `python`.

@@ -1,4 +1,4 @@
-"""What a run is judged by: its metric, which way is better, and what difference in it matters."""
+"""The metric that a run is judged by, which way is better, and what difference in it matters."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _PATTERN = re.compile(r"\s*(\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})\s*([a-z%]*)\s
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is: what percentages and epochs are measured against.
+    """The length of a run: what percentages and epochs are measured against.
 
     Args:
         num_steps: applied updates in the whole run, or None when only a clock ends it.

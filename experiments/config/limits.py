@@ -1,4 +1,4 @@
-"""How large a configuration may be, and which characters it may hold."""
+"""Limits: the size of a configuration, and the characters that it may hold."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ FORBIDDEN = re.compile(
 
 
 def refusal(text: str) -> str | None:
-    """Say which character of `text` is not allowed, or return None."""
+    """Return which character of `text` is not allowed, in words, or None."""
     bad = FORBIDDEN.search(text)
     return f"the character U+{ord(bad[0]):04X} is not allowed in a config" if bad else None

@@ -1,4 +1,4 @@
-"""Where each value comes from, what is wrong with it, and how to say so."""
+"""Problems of a configuration, with the places of the values that are wrong."""
 
 from __future__ import annotations
 

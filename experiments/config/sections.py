@@ -119,7 +119,7 @@ class ScheduleConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how to train; exactly one of `epochs` and `steps`, or `max_time` alone."""
+    """The length of training and its options; exactly one of `epochs` and `steps`, or `max_time` alone."""
 
     epochs: Count | None = None
     steps: Count | None = None
@@ -155,7 +155,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class StopConfig:
-    """What ends a run early; `patience` counts evaluations."""
+    """Reasons to end a run early; `patience` counts evaluations."""
 
     on_nan: Policy = "raise"
     loss_above: Positive | None = None
@@ -175,7 +175,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """How often to write a row and a line, and where rows go: `jsonl`, and the `log_to` of any hook that has one."""
+    """The intervals of rows and lines, and where rows go: `jsonl`, and the `log_to` of any hook that has one."""
 
     every: Length = _TEN_STEPS
     lines: Interval = _TEN_SECS

@@ -76,7 +76,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is such a file; a name that no file can have is none."""
+    """Return True if there is such a file; a name that no file can have is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):

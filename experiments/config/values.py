@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from ..errors import nearest
+from ..registry.adapters import SEQUENCES, adapter_of
 from ..registry.arguments import type_text
-from .adapters import SEQUENCES, adapter_of
 from .limits import MAX_PROBLEMS
 from .problems import shorten
 
@@ -21,7 +21,7 @@ _BOOLEAN_WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false"}
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong with a value, and where inside it."""
+    """One thing that is wrong with a value, and its place inside."""
 
     path: tuple[int | str, ...]
     message: str
@@ -70,7 +70,7 @@ def value_text(value: Any) -> str:
 
 
 def expected_text(annotation: Any) -> str:
-    """Say what an annotation accepts, with an article: `a number > 0`."""
+    """Return in words what an annotation accepts, with an article: `a number > 0`."""
     text = type_text(_readable(_without_none(annotation)))
     article = _ARTICLES.get(text.split(" ")[0])
     return f"{article} {text}" if article else text

@@ -1,25 +1,15 @@
-"""What the `make_…` functions share: a component is looked up, and its arguments are checked, before it is called."""
+"""Components looked up, and their arguments checked, before they are called: what all `make_…` functions do."""
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-from annotated_types import Ge, Gt, Le, Lt
+from typing import Any
 
 from ..errors import UsageError, nearest
 from . import Component, Registry
-from .arguments import type_text
-
-_HOLDS = {
-    Gt: lambda mark, value: value > mark.gt,
-    Ge: lambda mark, value: value >= mark.ge,
-    Lt: lambda mark, value: value < mark.lt,
-    Le: lambda mark, value: value <= mark.le,
-}
+from .adapters import adapter_of
+from .arguments import Argument, type_text
 
 
 def component_of(registry: Registry, name: str | Component, base: Path = Path()) -> Component:
@@ -28,7 +18,9 @@ def component_of(registry: Registry, name: str | Component, base: Path = Path())
 
 
 def check_arguments(component: Component, args: Mapping[str, Any], also: Collection[str] = ()) -> None:
-    """Refuse unknown names, missing arguments and numbers outside their range.
+    """Refuse unknown names, missing arguments, and values that the annotations do not allow.
+
+    What no configuration file can hold (a tensor, a function, an object) is left to the component.
 
     Args:
         component: what is about to be called.
@@ -43,8 +35,7 @@ def check_arguments(component: Component, args: Mapping[str, Any], also: Collect
     by_name = {argument.name: argument for argument in signature.arguments}
     for name, value in args.items():
         if name in by_name:
-            if not _in_range(by_name[name].annotation, value):
-                raise UsageError(f"{label}: {name} must be {type_text(by_name[name].annotation)}, got {value!r}")
+            _check_value(label, by_name[name], value)
         elif not signature.open:
             known = [*by_name, *also]
             guess = nearest(name, known)
@@ -66,32 +57,27 @@ def bound_component(registry: Registry, name: str | Component, base: Path, args:
     return component.bind(**args)
 
 
-def _in_range(annotation: Any, value: Any) -> bool:
-    """Check the ranges that an annotation states for a number, a tuple of numbers, or one of several kinds."""
-    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        if _is_number(value):
-            return all(_HOLDS[type(mark)](mark, value) for mark in annotation.__metadata__ if type(mark) in _HOLDS)
-        return _in_range(members[0], value)
-    if origin in (tuple, list) and isinstance(value, tuple | list):
-        kinds = members if origin is tuple and Ellipsis not in members else (members[0],) * len(value)
-        return len(kinds) == len(value) and all(map(_in_range, kinds, value))
-    if annotation is type(None):
-        return value is None
-    if origin is typing.Literal:
-        return value in members
-    if origin in (typing.Union, types.UnionType):
-        # A number is for the members that numbers can be: next to these, a mapping's own ranges do not apply to it.
-        fitting = [member for member in members if _is_numeric(member)] if _is_number(value) else members
-        return any(_in_range(member, value) for member in fitting or members)
-    return True
+def _check_value(label: str, argument: Argument, value: Any) -> None:
+    adapter = adapter_of(argument.annotation) if argument.nested is None and _is_plain(value) else None
+    if adapter is None:
+        return
+    from pydantic import ValidationError
+
+    try:
+        adapter.validate_python(value)
+    except (ValidationError, OverflowError) as error:
+        found = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+        own = found[0].get("ctx", {}).get("error") if len(found) == 1 else None  # of a type of ours, such as Length
+        if own is not None:
+            raise UsageError(f"{label}: {argument.name}: {own}") from error
+        expected = type_text(argument.annotation)
+        raise UsageError(f"{label}: {argument.name} must be {expected}, got {value!r}") from error
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_numeric(annotation: Any) -> bool:
-    return annotation in (int, float) or (
-        typing.get_origin(annotation) is Annotated and typing.get_args(annotation)[0] in (int, float)
-    )
+def _is_plain(value: Any) -> bool:
+    """Return True for what a configuration file can hold."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -58,7 +58,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a component accepts.
+    """The arguments that a component accepts.
 
     Args:
         arguments: in the order of the signature, without those that optrun gives.
@@ -167,7 +167,7 @@ _LITERALS = {"True": "true", "False": "false", "None": "null"}
 
 
 def type_text(annotation: Any) -> str:
-    """Say in words what an annotation accepts, ranges included: `number > 0`, `list of int >= 1`, `relu or tanh`."""
+    """Return in words what an annotation accepts, ranges included: `number > 0`, `list of int >= 1`, `relu or tanh`."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         bounds = [text for mark in annotation.__metadata__ if (text := _bound_text(mark))]

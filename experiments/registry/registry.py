@@ -208,7 +208,7 @@ class Registry:
         return found
 
     def missing(self, name: str) -> str | None:
-        """Say where a component would come from whose name begins as those of an extra do, none of which is here."""
+        """Return a hint for a name that begins as those of an extra do, none of which is here; None for any other."""
         for prefix, origin in self.extras.items():
             if name.startswith(prefix) and not any(known.startswith(prefix) for known in self.names()):
                 return f"{self.kind} '{name}' comes with {origin}"

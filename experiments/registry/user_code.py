@@ -26,7 +26,7 @@ class CodeFile:
 
 
 def is_code_reference(name: str) -> bool:
-    """Tell `pkg.mod:Class` and `./file.py:Class` from a registered name."""
+    """Return True for `pkg.mod:Class` and `./file.py:Class`, False for a registered name."""
     return ":" in name
 
 

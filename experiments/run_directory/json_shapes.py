@@ -1,4 +1,4 @@
-"""What the JSON files of a run look like: checked when they are read, so that those who use them need not doubt."""
+"""The shapes of the JSON files of a run: checked when they are read, so that those who use them need not doubt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_int(text: str) -> int:
 
 
 def misfit(name: str, content: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with the content of the file called `name`, or return None.
+    """Return what is wrong with the content of the file called `name`, in words, or None.
 
     Keys that are not listed here may have any value, and a key may be missing.
     """
@@ -29,7 +29,7 @@ def misfit(name: str, content: Mapping[str, Any]) -> str | None:
 
 
 def row_misfit(row: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with a metric row, or return None."""
+    """Return what is wrong with a metric row, in words, or None."""
     for key in ("step", "epoch", "batch", "examples", "time"):
         value = row.get(key)
         may_be_missing = value is None and (key != "step" or key not in row)

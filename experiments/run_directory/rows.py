@@ -122,7 +122,7 @@ def _parse(content: bytes, path: str | Path) -> list[Row]:
 
 
 class _Memory:
-    """What `storage.AppendFile` is on a disk, in memory."""
+    """In memory, what `storage.AppendFile` is on a disk."""
 
     path = Path("<rows in memory>")
 

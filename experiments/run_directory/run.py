@@ -1,4 +1,4 @@
-"""What a run left behind, for notebooks and reports: read from its directory, finished or still running, no torch."""
+"""Runs for notebooks and reports: read from their directories, finished or still running, without torch."""
 
 from __future__ import annotations
 

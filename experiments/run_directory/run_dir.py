@@ -102,7 +102,7 @@ class RunDir:
         return self.path / "diverged"
 
     def exists(self) -> bool:
-        """Tell whether a run was ever started here."""
+        """Return True if a run was ever started here."""
         return is_run(self.path)
 
     @contextmanager
@@ -245,7 +245,7 @@ def default_root() -> Path:
 
 
 def is_run(path: str | Path) -> bool:
-    """Tell whether a folder is a run: it has a `status.json`."""
+    """Return True if a folder is a run: it has a `status.json`."""
     return os.path.isfile(os.path.join(path, "status.json"))
 
 

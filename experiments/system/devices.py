@@ -1,4 +1,4 @@
-"""Where a run computes: device, soft placement, number of threads."""
+"""The hardware that a run computes on: device, soft placement, number of threads."""
 
 from __future__ import annotations
 

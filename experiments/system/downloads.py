@@ -52,7 +52,7 @@ def data_dir() -> Path:
 
 
 def is_offline() -> bool:
-    """Tell whether OPTRUN_OFFLINE forbids the network."""
+    """Return True if OPTRUN_OFFLINE forbids the network."""
     return os.environ.get("OPTRUN_OFFLINE", "") not in ("", "0")
 
 
@@ -72,7 +72,7 @@ def path_of(file: PublicFile) -> Path:
 
 
 def state_of(file: PublicFile) -> State:
-    """Tell what there is of a file, by its size: its content is for `check`."""
+    """Return the state of a file by its size alone: its content is for `check`."""
     path = path_of(file)
     if path.is_file():
         return "present" if path.stat().st_size == file.size else "damaged"
@@ -225,7 +225,7 @@ def _open(file: PublicFile, url: str, offset: int) -> Any:
 
 
 def _continues(response: Any, offset: int) -> bool:
-    """Tell whether the answer is the rest that was asked for; a server may send the whole instead."""
+    """Return True if the answer is the rest that was asked for; a server may send the whole instead."""
     given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return response.status == http.client.PARTIAL_CONTENT and given is not None and int(given[1]) == offset
 
@@ -254,7 +254,7 @@ def _sha256(path: Path) -> str:
 
 
 def _has_no_address(error: BaseException) -> bool:
-    """Tell whether the name of the server means nothing here: there is no network, and waiting will not bring it."""
+    """Return True if nothing here knows the name of the server: there is no network, and waiting will not bring it."""
     reason = getattr(error, "reason", None)
     return isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
 

@@ -1,4 +1,4 @@
-"""What a run was made with: everything outside the configuration that may change its bits."""
+"""The circumstances of a run: everything outside the configuration that may change its bits."""
 
 from __future__ import annotations
 

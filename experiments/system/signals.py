@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether a signal has asked for the end.
+    """The flag that a signal sets to ask for the end.
 
     Attributes:
         signum: the first signal's number, or None.

@@ -283,7 +283,7 @@ def sweep_temporaries(folder: str | Path, min_age_secs: float = 0.0) -> list[str
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine has the number `pid`."""
+    """Return True if a process of this machine has the number `pid`."""
     if os.name == "nt":
         return True  # os.kill(pid, 0) would end it there
     try:
@@ -296,7 +296,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Tell whether a process has ended and nobody asks for its exit code, as in a container without an init."""
+    """Return True if a process has ended and nobody asks for its exit code, as in a container without an init."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:  # another system, or gone at this moment
