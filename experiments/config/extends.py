@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import nearest
 from .limits import MAX_BYTES
 from .merge import merge
 from .nodes import Node, Source
-from .problems import Problem, shorten
+from .problems import Problem, shorten, suggestion
 from .python_data import from_python
 from .reading import Reading
 from .targets import find_extended, names_in
@@ -91,9 +90,8 @@ class Tree:
             return None
         base = find_extended(named.value, source, self.presets)
         if base is None:
-            guess = nearest(Path(named.value).stem, [*names_in(source.folder), *names_in(self.presets)])
             message = f"no file '{shorten(named.value)}' beside this one, and no preset of that name"
-            hint = f"did you mean '{guess}'?" if guess else None
+            hint = suggestion(Path(named.value).stem, [*names_in(source.folder), *names_in(self.presets)])
             self._fail(Problem(named.origin, key, "extends", message, hint))
             return None
         circle = [link.file for link in chain if link.path == base.path]

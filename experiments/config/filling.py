@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import nearest
 from ..registry.arguments import Argument
 from .limits import MAX_PROBLEMS
 from .nodes import Node, join
-from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
+from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten, suggestion
 from .values import check, expected_text
 
 _HINTS = {
@@ -68,9 +67,9 @@ class Filler:
         if len(self.problems) >= MAX_PROBLEMS:
             raise ConfigError(self.problems)
 
-    def nearest(self, name: str, known: Iterable[str]) -> str | None:
-        """Return the known name that was probably meant, unless there are more problems than are shown."""
-        return nearest(name, known) if len(self.problems) < SHOWN else None
+    def suggestion(self, name: str, known: Iterable[str], otherwise: str) -> str:
+        """Return a hint at the known name that was probably meant, unless there are more problems than are shown."""
+        return suggestion(name, known if len(self.problems) < SHOWN else (), otherwise) or otherwise
 
     def fill(self, owner: Owner, nodes: Mapping[str, Node]) -> dict[str, Any]:
         """Return all arguments, those that are wrong left out; null stands for the default."""
@@ -134,8 +133,7 @@ class Filler:
 
     def _refuse(self, name: str, node: Node, owner: Owner) -> None:
         known = [argument.name for argument in owner.arguments]
-        guess = self.nearest(name, known)
-        hint = f"did you mean '{guess}'?" if guess else f"known: {shorten(', '.join(known), 200) or 'none'}"
+        hint = self.suggestion(name, known, f"known: {shorten(', '.join(known), 200) or 'none'}")
         message = f"{owner.label} has no {owner.noun} '{shorten(name)}'"
         self.note(node.key or node.origin, join(owner.path, shorten(name)), f"unknown-{owner.noun}", message, hint)
 

@@ -10,17 +10,17 @@ from typing import Any
 from ..errors import nearest
 from ..registry import Registry
 from ..registry.arguments import Natural
-from .checks import Checks
 from .configuration import Config, TargetInfo
+from .cross_checks import CrossChecks
 from .extends import Tree
 from .nodes import Node, Source
 from .overrides import apply
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
 from .resolving import Resolver
 from .sections import (
+    COMPONENT_SECTIONS,
     CheckpointConfig,
     ComponentConfig,
-    DataConfig,
     EvalConfig,
     LogConfig,
     OptimizerConfig,
@@ -31,14 +31,6 @@ from .sections import (
 from .targets import NAME, find_target, preset_folder
 from .values import check, value_text
 
-_COMPONENTS: dict[str, type[ComponentConfig]] = {
-    "data": DataConfig,
-    "model": ComponentConfig,
-    "init": ComponentConfig,
-    "loss": ComponentConfig,
-    "optimizer": OptimizerConfig,
-    "schedule": ScheduleConfig,
-}
 _LISTS = {"metrics": "metric", "updates": "update", "hooks": "hook"}
 _SECTIONS: dict[str, type[Any]] = {
     "train": TrainConfig,
@@ -48,7 +40,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "log": LogConfig,
 }
 _OPTIONAL: dict[str, str | None] = {"schedule": "constant", "init": None}  # what stands for one that is not given
-_KEYS = ("name", "seed", *_COMPONENTS, *_LISTS, *_SECTIONS)
+_KEYS = ("name", "seed", *COMPONENT_SECTIONS, *_LISTS, *_SECTIONS)
 _SEED_LIMIT = 1 << 63
 
 
@@ -92,7 +84,7 @@ class _Assembly:
 
     def config(self) -> Config:
         parts: dict[str, Any] = {"name": self._name(), "seed": self._seed()}
-        for name, cls in _COMPONENTS.items():
+        for name, cls in COMPONENT_SECTIONS.items():
             parts[name] = self._component(name, cls)
         for name, kind in _LISTS.items():
             before = len(self.problems)
@@ -104,7 +96,7 @@ class _Assembly:
             parts[name] = self._section(name, cls)
         self._unknown_keys(parts)
         self._default_metric(parts)
-        Checks(parts, self.resolver.origins, self.place, self.problems).run()
+        CrossChecks(parts, self.resolver.origins, self.place, self.problems).run()
         if self.problems:
             raise ConfigError(self.problems)
         del parts["metrics_wrong"]

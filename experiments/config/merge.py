@@ -9,32 +9,24 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from .nodes import Node
-from .sections import ComponentConfig, DataConfig, OptimizerConfig, ScheduleConfig
+from .sections import COMPONENT_SECTIONS, ComponentConfig
 
-COMPONENTS = ("data", "model", "init", "loss", "optimizer", "schedule")
-
-
-def common_keys(section: type[ComponentConfig]) -> frozenset[str]:
-    """Return the keys of a component's section that do not depend on its name."""
-    return frozenset(field.name for field in fields(section)) - {field.name for field in fields(ComponentConfig)}
-
-
-_COMMON: dict[tuple[str, ...], frozenset[str]] = {
-    ("data",): common_keys(DataConfig),
-    ("optimizer",): common_keys(OptimizerConfig),
-    ("schedule",): common_keys(ScheduleConfig),
+#: The keys of each section that do not depend on the name of its component.
+_COMMON = {
+    name: {field.name for field in fields(section)} - {field.name for field in fields(ComponentConfig)}
+    for name, section in COMPONENT_SECTIONS.items()
 }
 
 
 def merge(base: Node, over: Node, path: tuple[str, ...] = ()) -> Node:
     """Lay `over` over `base`; each value that is replaced stays behind as its successor's `origin.was`."""
-    if len(path) > 1 or (len(path) == 1 and path[0] in COMPONENTS):
+    if len(path) > 1 or (len(path) == 1 and path[0] in COMPONENT_SECTIONS):
         base, over = _as_components(base, over, certain=len(path) == 1)
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return Node(over.value, replace(over.origin, was=base.origin), over.key or base.key)
     children = dict(base.value)
     if path and _name(over) and _name(base) and _name(over) != _name(base):
-        kept = {"name", *_COMMON.get(path, ())}
+        kept = {"name", *(_COMMON.get(path[0], ()) if len(path) == 1 else ())}
         children = {key: node for key, node in children.items() if key in kept}
     for key, node in over.value.items():
         children[key] = merge(children[key], node, (*path, key)) if key in children else node

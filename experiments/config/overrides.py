@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .limits import MAX_DEPTH, MAX_OVERRIDES
-from .merge import COMPONENTS, merge, named
+from .merge import merge, named
 from .nodes import Node, Source
 from .problems import Origin, Problem, shorten
 from .python_data import from_python
 from .reading import Reading
+from .sections import COMPONENT_SECTIONS
 
 _INDEX = re.compile(r"[0-9]{1,5}")
 _FORM = re.compile(r"([^=\s]+)=(.*)", re.DOTALL)
@@ -148,7 +149,7 @@ def _replace(node: Node, override: _Override, depth: int, problems: list[Problem
     if depth == len(override.path):
         return merge(node, override.node, override.path)
     part, key = override.path[depth], override.keys[depth]
-    if isinstance(node.value, str) and (depth > 1 or override.path[0] in COMPONENTS):
+    if isinstance(node.value, str) and (depth > 1 or override.path[0] in COMPONENT_SECTIONS):
         node = named(node)
     if isinstance(node.value, dict):
         child = node.value.get(part)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 
 SHOWN = 100  # problems written out in one message; the rest is counted
 _OUTSIDE = {"command line": "on the command line", "overrides": "in the overrides"}
@@ -155,6 +155,12 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
         return is_override, files[problem.file], origin.index, origin.line or 0, origin.column or 0
 
     return tuple(dict.fromkeys(sorted(problems, key=rank)))
+
+
+def suggestion(name: str, known: Iterable[str], otherwise: str | None = None) -> str | None:
+    """Return the hint that the nearest known name was meant; `otherwise` where none is near."""
+    guess = nearest(name, known)
+    return f"did you mean '{guess}'?" if guess else otherwise
 
 
 def shorten(text: str, length: int = 60) -> str:

@@ -160,8 +160,7 @@ class Resolver(Filler):
         if (origin := registry.missing(node.value)) is not None:
             self.note(node.origin, path, "unknown-name", origin)
             return None
-        guess = self.nearest(node.value, registry.names())
-        hint = f"did you mean '{guess}'?" if guess else self.known(kind)
+        hint = self.suggestion(node.value, registry.names(), self.known(kind))
         self.note(node.origin, path, "unknown-name", f"no {kind} named '{shorten(node.value)}'", hint)
         return None
 

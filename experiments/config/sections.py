@@ -117,6 +117,17 @@ class ScheduleConfig(ComponentConfig):
     warmup: Length | None = None
 
 
+#: The sections that hold one component each.
+COMPONENT_SECTIONS: dict[str, type[ComponentConfig]] = {
+    "data": DataConfig,
+    "model": ComponentConfig,
+    "init": ComponentConfig,
+    "loss": ComponentConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The length of training and its options; exactly one of `epochs` and `steps`, or `max_time` alone."""

@@ -9,11 +9,10 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from ..errors import nearest
 from ..registry.adapters import SEQUENCES, adapter_of
 from ..registry.arguments import type_text
 from .limits import MAX_PROBLEMS
-from .problems import shorten
+from .problems import shorten, suggestion
 
 _ARTICLES = {"number": "a", "int": "an", "list": "a", "mapping": "a", "length": "a", "interval": "an"}
 _BOOLEAN_WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false"}
@@ -109,8 +108,7 @@ def _mistake(annotation: Any, value: Any, path: tuple[int | str, ...], details: 
         annotation, value = _item_annotation(annotation, step), operator.getitem(value, step)
     if details[0]["type"] == "extra_forbidden":
         known = [key for member in _members(around) for key in _keys(member)]
-        guess = nearest(str(path[-1]), known)
-        hint = f"did you mean '{guess}'?" if guess else f"known: {', '.join(known)}"
+        hint = suggestion(str(path[-1]), known, f"known: {', '.join(known)}")
         return Mistake(path, f"there is no key '{shorten(str(path[-1]))}' here", hint)
     missing = [detail["loc"][-1] for detail in details if detail["type"] == "missing"]
     if missing and isinstance(value, dict):
@@ -126,8 +124,8 @@ def _hint(annotation: Any, value: Any) -> str | None:
         return None
     annotation = _without_none(annotation)
     choices = [choice for member in _members(annotation) for choice in _choices(member)]
-    if guess := nearest(value, [choice for choice in choices if isinstance(choice, str)]):
-        return f"did you mean '{guess}'?"
+    if hint := suggestion(value, [choice for choice in choices if isinstance(choice, str)]):
+        return hint
     if annotation is bool and value.lower() in _BOOLEAN_WORDS:
         return "write true or false, without quotes"
     if "," in value and typing.get_origin(_bare(annotation)) in (list, tuple):

@@ -1,4 +1,4 @@
-"""What no section can see alone: keys that exclude each other, names that must exist elsewhere, lengths of what."""
+"""Checks across sections: keys that exclude each other, names that must exist elsewhere, lengths of what."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ..errors import nearest
 from .lengths import Length
-from .problems import DEFAULT, Origin, Problem
+from .problems import DEFAULT, Origin, Problem, suggestion
 from .sections import ComponentConfig, DataConfig, EvalConfig, OptimizerConfig, ScheduleConfig, StopConfig, TrainConfig
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
-class Checks:
-    """The checks across sections.
+class CrossChecks:
+    """Finds what no section can see alone.
 
     Args:
         parts: the sections by name; None for one that is wrong in itself.
@@ -61,9 +60,8 @@ class Checks:
         if train.max_time is not None and train.max_time.unit != "secs":
             self.note("train.max_time", f"expected a time such as `10m`, got '{train.max_time}'", code="invalid-value")
         if not _DEVICE.fullmatch(train.device):
-            guess = nearest(train.device, ["auto", "cpu", "cuda", "mps"])
-            hint = f"did you mean '{guess}'?" if guess else None
             message = f"expected auto, cpu, cuda, cuda:N or mps, got '{train.device}'"
+            hint = suggestion(train.device, ["auto", "cpu", "cuda", "mps"])
             self.note("train.device", message, hint, "invalid-value")
 
     def _split(self, data: DataConfig) -> None:
@@ -93,20 +91,19 @@ class Checks:
             return
         computed = ["val/loss", *(f"val/{label}" for label in seen)]
         if evaluation.metric not in computed:
-            guess = nearest(evaluation.metric, computed) or next(
-                (name for name in computed if name.endswith(f"/{evaluation.metric}")), None
-            )
-            hint = f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}"
-            self.note("eval.metric", f"'{evaluation.metric}' is not computed in this run", hint, "unknown-name")
+            split = next((name for name in computed if name.endswith(f"/{evaluation.metric}")), None)
+            self._not_computed("eval.metric", evaluation.metric, computed, split)
 
     def _watched(self, metrics: tuple[ComponentConfig, ...], parts: list[ComponentConfig | None]) -> None:
         computed = ["val/loss", *(f"val/{metric.label}" for metric in metrics)]
         for part in [inner for each in parts if each is not None for inner in each.nested()]:
             watched = part.args.get(part.component.facts.get("watches", ""))
             if watched is not None and watched not in computed:
-                guess = nearest(watched, computed)
-                hint = f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}"
-                self.note(f"{part.path}.metric", f"'{watched}' is not computed in this run", hint, "unknown-name")
+                self._not_computed(f"{part.path}.metric", watched, computed)
+
+    def _not_computed(self, path: str, metric: str, computed: list[str], guess: str | None = None) -> None:
+        hint = suggestion(metric, computed, f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}")
+        self.note(path, f"'{metric}' is not computed in this run", hint, "unknown-name")
 
     def _evaluation(
         self, evaluation: EvalConfig, updates: tuple[ComponentConfig, ...], stop: StopConfig | None
