@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from .training.experiment import Experiment as Experiment
     from .training.load import load_config as load_config
     from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
-    from .training.step.train_op import build_train_op as build_train_op
+    from .training.step.build_train_op import build_train_op as build_train_op
     from .training.train import resume as resume
     from .training.train import train as train
 
@@ -123,7 +123,7 @@ _HOMES = {
     "Update": "components.updates",
     "WandbHook": "components.hooks.wandb",
     "build": "training.build",
-    "build_train_op": "training.step.train_op",
+    "build_train_op": "training.step.build_train_op",
     "checkpoints_iterator": "run_directory.checkpoint_files",
     "compare": "comparison.compare",
     "evaluate": "training.evaluate",

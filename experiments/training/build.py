@@ -26,8 +26,9 @@ from . import compatibility
 from .configured_hooks import configured_hooks
 from .evaluator import Evaluator
 from .experiment import Experiment
+from .step.build_train_op import build_train_op
 from .step.penalty import Penalty
-from .step.train_op import TrainOp, build_train_op
+from .step.train_op import TrainOp
 
 
 def build(config: Config) -> Experiment:
@@ -63,7 +64,7 @@ def build(config: Config) -> Experiment:
         schedule = configured_schedule(config.schedule, length, config.seed, config.schedule.warmup)
 
     with located(config, "train.l2"):
-        penalty = Penalty.of(config.train.l2, model) if config.train.l2 is not None else None
+        penalty = Penalty.of(config.train.l2, model)
     train_op = build_train_op(
         model,
         loss,

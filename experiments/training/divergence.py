@@ -26,6 +26,7 @@ from ..run_directory.state_tree import flatten_state
 from ..system import storage
 from ..system.json_text import encode_json
 from .step.batch_source import num_examples
+from .step.replay import evaluate_again
 from .step.train_op import TrainOp
 
 log = logging.getLogger("optrun")
@@ -252,11 +253,11 @@ def _repeated(train_op: TrainOp, refused: Refused) -> list[BadTensor]:
     """Evaluate the batch with an eye on every module's output, the loss, and every gradient."""
     if refused.batch is None:
         return []
-    watch = _Watch(min(train_op.accumulate, num_examples(refused.batch[1])))
+    watch = _Watch(min(train_op.options.accumulate, num_examples(refused.batch[1])))
     with contextlib.ExitStack() as watching:
         for handle in watch.attach(train_op.model):
             watching.callback(handle.remove)
-        train_op.repeat(refused, watch.see)
+        evaluate_again(train_op, refused, watch.see)
     return watch.trail
 
 
@@ -286,7 +287,7 @@ class _Watch:
                 )
 
     def see(self, name: str, value: Any) -> None:
-        """Look at a tensor; this is what `TrainOp.repeat` calls as well."""
+        """Look at a tensor; `evaluate_again` calls this as well."""
         if name in self._seen or value is None:
             return
         evaluation, micro_batch = divmod(max(self._num_forward - 1, 0), self._num_parts)

@@ -84,7 +84,7 @@ def main(mode: str, steps: int, warm: int = 0, leak: bool = False, width: int = 
             self.losses: list[Any] = []
 
         def after_run(self, ctx: Any, values: Any) -> None:
-            self.losses.append(ctx.train_op._loss)
+            self.losses.append(ctx.train_op.last_loss)
 
     watch = Watch()
     model = {"name": "mlp", "hidden": [width, width]}

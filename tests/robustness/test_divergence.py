@@ -22,6 +22,7 @@ from optrun.experiments.comparison.compare import compare
 from optrun.experiments.errors import DivergedError, StorageError
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.system.rng import Stream
+from optrun.experiments.training import train as training
 from optrun.experiments.training.session.saved_state import load_state
 from optrun.experiments.training.step.finite_gate import Gate
 from optrun.experiments.training.step.train_op import TrainOp
@@ -248,11 +249,13 @@ BUGS = {
     "buffers are not put back": (Gate, "restore", lambda gate: None, ("norm", "loss", NAN, 5, "raise")),
     "gradients are not looked at": (Gate, "passes", blind, ("plain", "gradient", NAN, 5, "raise")),
     "noise is consumed, not keyed": (Stream, "key", lambda *_: next(COUNT), ("norm", "loss", NAN, 5, "stop")),
-    "the kept state is not used": (train, "choose_start", elsewhere, ("plain", "loss", NAN, 5, "stop")),
+    "the kept state is not used": (training, "choose_start", elsewhere, ("plain", "loss", NAN, 5, "stop")),
     "the update is not called off": (
         TrainOp, "_check_finite", lambda op, by_hook=False: None, ("plain", "loss", NAN, 5, "raise")
     ),
-    "averages see the refused batch": (TrainOp, "_discard", lambda op, gate: None, ("norm", "inputs", NAN, 5, "raise")),
+    "averages see the refused batch": (
+        TrainOp, "discard_evaluation", lambda op: None, ("norm", "inputs", NAN, 5, "raise")
+    ),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from optrun.experiments.studies.plan import run_plan
 from optrun.experiments.studies.plan.costs import probe
 from optrun.experiments.studies.plan.firing import firing
 from optrun.experiments.training.session.due_hooks import DueHooks
+from optrun.experiments.training.step.parts import parts_of
 from optrun.experiments.training.step.penalty import Penalty
 from optrun.experiments.training.step.train_op import TrainOp
 
@@ -51,7 +52,7 @@ class Traced:
         self.op = op
         note = self.noting
         monkeypatch.setattr(op.data, "batch", note("batch", op.data.batch))
-        monkeypatch.setattr(op, "_forward", note("forward", op._forward))
+        monkeypatch.setattr(op, "forward", note("forward", op.forward))
         monkeypatch.setattr(op, "loss", note("loss", op.loss))
         monkeypatch.setattr(Penalty, "__call__", note("l2", Penalty.__call__))
         monkeypatch.setattr(torch.Tensor, "backward", note("backward", torch.Tensor.backward))
@@ -91,7 +92,7 @@ def test_the_parts_are_what_a_step_does_in_that_order(options, looks, monkeypatc
     op = small_train_op(**options)
     traced = Traced(op, monkeypatch)
     op.run(None, traced.noting("after_gradients", lambda: None) if looks else None)
-    expected = [part.name for part in op.parts(after_gradients=looks)]
+    expected = [part.name for part in parts_of(op, after_gradients=looks)]
     if op.gate is None and looks:
         assert "gate" not in expected
     assert traced.events == expected
@@ -101,9 +102,9 @@ def test_micro_batches_repeat_the_parts_from_forward_to_backward(monkeypatch):
     op = small_train_op(accumulate=4, l2=0.1)
     traced = Traced(op, monkeypatch)
     op.run()
-    names = [part.name for part in op.parts()]
+    names = [part.name for part in parts_of(op)]
     first, last = names.index("forward"), names.index("backward")
-    assert "4 micro-batches" in op.parts()[last].what
+    assert "4 micro-batches" in parts_of(op)[last].what
     assert traced.events == [*names[:first], *names[first : last + 1] * 4, *names[last + 1 :]]
 
 
@@ -112,10 +113,10 @@ def test_an_optimizer_that_evaluates_the_batch_holds_the_parts_of_an_evaluation(
     op = build(tiny(optimizer={"name": "sam"}, updates=["ema"], train__clip_norm=1.0)).train_op
     traced = Traced(op, monkeypatch)
     op.run(None, traced.noting("after_gradients", lambda: None) if looks else None)
-    parts = op.parts(after_gradients=looks)
+    parts = parts_of(op, after_gradients=looks)
     outside = [part.name for part in parts if not part.within]
     inside = [part.name for part in parts if part.within == "optimizer"]
-    again = [part.name for part in op.parts() if part.within]  # hooks look at the gradients of the first alone
+    again = [part.name for part in parts_of(op) if part.within]  # hooks look at the gradients of the first alone
     at = outside.index("optimizer") + 1
     assert traced.events == [*outside[:at], *inside, *again, *outside[at:]]
 

@@ -280,7 +280,7 @@ def test_neither_refusal_nor_replay_leaves_a_trace(policy):
             op.run(feed)
     else:
         assert not op.run(feed)
-        good.batch, good.skipped, good._skipped_in_row = 4, 1, 1
+        good.batch, good.skipped, good.skipped_in_row = 4, 1, 1
     counters = op.gradient_evaluations
     investigate(op, op.refused)
     assert op.gradient_evaluations == counters
@@ -306,7 +306,7 @@ def test_an_answer_that_comes_late_is_explained_as_well(tmp_path):
     bad[order[2 * 16 + 5]] = NAN  # in batch 2
     op.data = Batches(bad, targets, batch_size=16)
     op.optimizer = torch.optim.SGD(op.model.parameters(), lr=0.1, momentum=0.9, fused=True)
-    op._hyperparameters = Hyperparameters(op.optimizer)
+    op.hyperparameters = Hyperparameters(op.optimizer)
     assert op.gate.defer(op.optimizer)
     for step in range(4):
         op.run({"lr": 0.1 / (step + 1)})

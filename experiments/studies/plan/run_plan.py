@@ -17,7 +17,7 @@ from ...system import downloads
 from ...training.build import build
 from ...training.experiment import Experiment
 from ...training.session.hook_order import arrange_hooks
-from ...training.step.parts import Part
+from ...training.step.parts import Part, parts_of
 from .costs import Probe, probe
 from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
@@ -161,7 +161,7 @@ def _parts(experiment: Experiment) -> list[Part]:
     }
     updates = iter(config.updates)
     parts = []
-    for part in experiment.train_op.parts(after_gradients=looks):
+    for part in parts_of(experiment.train_op, after_gradients=looks):
         what = next(updates).label if part.name == "update" else names.get(part.name, part.what)
         parts.append(part._replace(what=what))
     return parts

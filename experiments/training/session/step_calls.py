@@ -8,6 +8,7 @@ from typing import Any, cast
 from ...components.hooks.hook import Hook, RunArgs, defines, noting
 from ...components.hooks.session_view import BoundSession, SessionView
 from ...errors import SessionError
+from ..step.fetches import check_fetches
 from ..step.train_op import TrainOp
 from .due_hooks import DueCalls, DueHooks
 
@@ -91,7 +92,7 @@ class StepCalls:
                 request = before_run(self._ctx)
                 if request is not None:
                     if request.fetches and request.fetches not in self._known_fetches:
-                        self._train_op.check_fetches(request.fetches)
+                        check_fetches(self._train_op, request.fetches)
                         self._known_fetches.add(request.fetches)
                     requests.append((hook, request))
         except Exception as error:

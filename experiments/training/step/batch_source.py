@@ -55,6 +55,21 @@ def as_source(data: Any) -> BatchSource:
     )
 
 
+def draw_batch(data: BatchSource, position: int) -> Any:
+    """Return the batch at a position.
+
+    Raises:
+        EndOfData: finite data has none there.
+    """
+    try:
+        return data.batch(position)
+    except IndexError:
+        ends = getattr(data, "num_batches", None)
+        if ends is None or position < ends:
+            raise
+        raise EndOfData(f"the data ends after {position} batches") from None
+
+
 def on_device(value: Any, device: torch.device) -> Any:
     """Move tensors, in tuples, lists and dicts too; what is there already is handed on as it is."""
     if isinstance(value, Tensor):

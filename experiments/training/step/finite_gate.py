@@ -14,16 +14,27 @@ from ...errors import DivergedError, SessionError
 _LARGE = 1 << 16  # entries of a buffer that is worth a look before it is copied
 
 
+class NotFinite(Exception):
+    """The loss or a gradient of a batch is not finite; the train op catches it and does what the policy says.
+
+    Args:
+        by_hook: whether the gradients were good until hooks had seen them.
+    """
+
+    def __init__(self, by_hook: bool):
+        super().__init__()
+        self.by_hook = by_hook
+
+
 class Gate:
     """Checks the loss and every gradient before the update.
 
-    On a GPU, where asking for the answer would make the host wait at every step, the answer stays on the device: a
-    fused optimizer reads it there and leaves the weights alone from the first bad batch on, and the host asks when a
-    hook is due (`num_good_steps`).
+    It answers at once, for which the host reads a flag from the device at every step; or late (`defer`), on a GPU,
+    where reading would make the host wait. Then the flag stays on the device: a fused optimizer reads it there and
+    leaves the weights alone from the first bad batch on, and the host asks when a hook is due (`num_good_steps`).
 
     The model's buffers are copied before each forward pass and put back when the batch is refused, because torch's
-    batch norm has by then mixed the bad batch into its running statistics. Where the answer stays on the device, they
-    are not.
+    batch norm has by then mixed the bad batch into its running statistics. Where the answer is late, they are not.
 
     Args:
         model: whose gradients and buffers are guarded.
@@ -114,7 +125,7 @@ class Gate:
             self._note_large(self._buffers())
 
     def passes(self, loss: Tensor, gradients: Sequence[Tensor]) -> bool:
-        """Tell whether the loss and all gradients are finite, and the loss is within its bound.
+        """Return True if loss and gradients are finite, and the loss within its bound; a late answer is always True.
 
         Args:
             loss: scalar.
@@ -137,7 +148,7 @@ class Gate:
         return self._finite_in_one_pass(tensors)
 
     def reason(self, loss: Tensor | None) -> str:
-        """Say what was not finite; without a loss, the gradients are gone too."""
+        """Return what was not finite, in words; without a loss, the gradients are gone too."""
         if loss is None:
             return "its loss or a gradient is not finite"
         if not _all_finite(loss):
@@ -182,7 +193,7 @@ class Gate:
         self._large = {index: (buffers[index], buffers[index]._version) for index in self._large}
 
     def _is_unmoved(self, index: int, buffer: Tensor) -> bool:
-        """Tell whether a large buffer is the tensor that was copied, and nobody has written to it since."""
+        """Return True if a large buffer is the tensor that was copied, and nobody has written to it since."""
         noted = self._large.get(index)
         return noted is not None and noted[0] is buffer and noted[1] == buffer._version
 

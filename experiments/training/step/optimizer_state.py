@@ -99,7 +99,7 @@ class OptimizerState:
         return restored
 
     def _stays_on_host(self, key: str) -> bool:
-        """Tell whether torch keeps this on the CPU: the step counts of optimizers that are not fused or capturable."""
+        """Return True if torch keeps this on the CPU: step counts of optimizers that are not fused or capturable."""
         groups = self._optimizer.param_groups
         return key == "step" and not any(group.get("fused") or group.get("capturable") for group in groups)
 

@@ -25,19 +25,20 @@ class Part(NamedTuple):
     within: str = ""
 
 
-def parts_of(op: TrainOp, after_gradients: bool) -> list[Part]:
+def parts_of(op: TrainOp, after_gradients: bool = False) -> list[Part]:
     """List what a step does, in order.
 
     Args:
         op: the train op.
         after_gradients: whether it is a step at which hooks look at the gradients.
     """
+    options = op.options
     gate = [Part("gate", f"{op.gate.policy} unless loss and gradients are finite")] if op.gate else []
     looking = [Part("after_gradients", "hooks look at the gradients, or change them"), *gate]
-    micro = f"of {op.accumulate} micro-batches in turn, from forward on" if op.accumulate > 1 else ""
-    clips = {"clip_norm": op.clip_norm, "clip_value": op.clip_value}
+    micro = f"of {options.accumulate} micro-batches in turn, from forward on" if options.accumulate > 1 else ""
+    clips = {"clip_norm": options.clip_norm, "clip_value": options.clip_value}
     evaluation = [
-        Part("forward", f"{type(op.model).__name__}, {op.precision}{', compiled' * op.is_compiled}"),
+        Part("forward", f"{type(op.model).__name__}, {options.precision}{', compiled' * options.compile}"),
         Part("loss", _name_of(op.loss)),
         *([Part("l2", str(op.l2))] if op.l2 is not None else []),
         Part("backward", micro),

@@ -30,12 +30,14 @@ class Penalty:
         self.weights, self.rate = list(weights), rate
 
     @classmethod
-    def of(cls, l2: float | Mapping[str, Any], model: nn.Module) -> Penalty:
-        """Make the penalty of a rate for all trainable parameters, or of `{rate, include, exclude}`.
+    def of(cls, l2: float | Mapping[str, Any] | Penalty | None, model: nn.Module) -> Penalty | None:
+        """Make the penalty of a rate for all trainable parameters, or of `{rate, include, exclude}`; None makes none.
 
         Raises:
             UsageError: a selector matches nothing, or nothing is left to keep small.
         """
+        if l2 is None or isinstance(l2, Penalty):
+            return l2
         named = trainable(model)
         if not isinstance(l2, Mapping):
             return cls([each.parameter for each in named], l2)

@@ -9,6 +9,7 @@ from torch import nn
 from optrun.experiments import Batches, build_train_op
 from optrun.experiments.errors import CheckpointError, DivergedError, SessionError
 from optrun.experiments.training.step.batch_source import EndOfData
+from optrun.experiments.training.step.parts import parts_of
 
 from ...helpers import linear_problem, small_train_op
 
@@ -338,7 +339,7 @@ def test_values_that_cannot_work_are_refused(options, message):
 
 def test_parts_say_what_they_are():
     op = small_train_op(clip_norm=1.0, accumulate=2, updates=["ema"], on_nan="skip", l2=0.1)
-    assert [tuple(part) for part in op.parts()] == [
+    assert [tuple(part) for part in parts_of(op)] == [
         ("batch", "Batches", ""),
         ("forward", "Linear, fp32", ""),
         ("loss", "mse_loss", ""),

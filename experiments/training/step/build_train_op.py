@@ -1,0 +1,69 @@
+"""Building a train op from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...components.updates import Update, make_update
+from ...config.sections import Policy
+from .batch_source import BatchSource, as_source
+from .finite_gate import Gate
+from .penalty import Penalty
+from .step_options import Precision, StepOptions
+from .train_op import TrainOp
+
+
+def build_train_op(
+    model: nn.Module,
+    loss: Callable[[Any, Any], Tensor],
+    optimizer: torch.optim.Optimizer,
+    data: BatchSource | Sequence[Any],
+    updates: Sequence[Update | str | Callable[..., Any]] = (),
+    *,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    l2: float | Mapping[str, Any] | Penalty | None = None,
+    on_nan: Policy | None = "raise",
+    loss_above: float | None = None,
+    precision: Precision = "fp32",
+    compile: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+) -> TrainOp:
+    """Group gradients, gate, clipping, the optimizer and extra updates into one train op.
+
+    Args:
+        model: called on a batch's inputs.
+        loss: (outputs, targets) -> scalar, the mean over the examples.
+        optimizer: over the model's trainable parameters.
+        data: an object with `batch(position)`, or a finite sequence of (inputs, targets).
+        updates: extra updates, made or by name: `["tf_batch_norm", "ema"]`.
+        accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
+        clip_norm: largest global L2 norm of the gradients, or None.
+        clip_value: largest absolute value of a gradient's entry, or None.
+        l2: a penalty that is part of the loss, rate * Σ w² / 2: a rate for all trainable parameters, or
+            `{rate, include, exclude}` with selectors as in an optimizer's weight decay. Unlike weight decay it shows in
+            the loss.
+        on_nan: the gate's policy, `raise`, `stop` or `skip`; None leaves the gate out.
+        loss_above: the gate also stops a finite loss above this.
+        precision: `bf16` runs forward and loss under autocast; weights stay float32.
+        compile: run the forward pass through torch.compile.
+        seed: of dropout and other noise inside the model, together with the batch's number.
+        rank: of this process; other ranks draw other noise.
+
+    Raises:
+        SessionError: a value that cannot work.
+    """
+    options = StepOptions(accumulate, clip_norm, clip_value, l2, on_nan, loss_above, precision, compile, seed, rank)
+    gate = Gate(model, on_nan, loss_above) if on_nan is not None else None
+    made = [make_update(update, model) for update in updates]
+    op = TrainOp(model, loss, optimizer, as_source(data), made, gate, options)
+    # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.
+    if gate is not None and op.device.type == "cuda" and not op.updates and not op.needs_closure:
+        gate.defer(optimizer)
+    return op

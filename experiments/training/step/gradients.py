@@ -1,0 +1,66 @@
+"""Gradients of a step: those that are there, their norm, their clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import SessionError
+from .step_options import StepOptions
+
+
+def present(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of those parameters that have one.
+
+    Raises:
+        SessionError: none has.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        raise SessionError("no trainable parameter of the optimizer has a gradient: does the loss depend on them?")
+    return gradients
+
+
+def clip(parameters: Sequence[Tensor], options: StepOptions) -> Tensor | None:
+    """Clip gradients by norm, then by value; return their norm before, if it was worked out.
+
+    Raises:
+        SessionError: a gradient is sparse.
+    """
+    norm = None
+    if options.clip_norm is not None:
+        norm = _dense_only(nn.utils.clip_grad_norm_, parameters, options.clip_norm)
+    if options.clip_value is not None:
+        _dense_only(nn.utils.clip_grad_value_, parameters, options.clip_value)
+    return norm
+
+
+def norm(parameters: Sequence[Tensor]) -> Tensor:
+    """Return the global L2 norm of the gradients, a scalar.
+
+    Raises:
+        SessionError: a gradient is sparse, or there is none.
+    """
+    return _dense_only(nn.utils.get_total_norm, present(parameters))
+
+
+def explain_sparse(error: RuntimeError, optimizer: Any, parameters: Sequence[Tensor]) -> None:
+    """Raise an error of a step as one that says what to do, if it is about sparse gradients.
+
+    Raises:
+        SessionError: it is.
+    """
+    if "sparse" in str(error) and any(p.grad is not None and p.grad.is_sparse for p in parameters):
+        raise SessionError(
+            f"{type(optimizer).__name__} does not take this model's sparse gradients: use sparse_adam, or "
+            f"build the embedding with sparse=False ({error})"
+        ) from error
+
+
+def _dense_only(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except NotImplementedError as error:
+        raise SessionError(f"{function.__name__} cannot work on sparse gradients: leave clipping out") from error

@@ -1,0 +1,61 @@
+"""The state of a train op: all that its next step depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ...errors import CheckpointError
+
+if TYPE_CHECKING:
+    from .train_op import TrainOp
+
+#: The counters of a train op.
+COUNTERS = ("global_step", "batch", "examples", "skipped", "gradient_evaluations", "skipped_in_row")
+_SAVED_AS = {"skipped_in_row": "_skipped_in_row"}  # else under their own names
+
+
+def state_dict(op: TrainOp) -> dict[str, Any]:
+    """Return weights, buffers, optimizer, updates and counters."""
+    op.set_hyperparameters({})
+    return {
+        "model": dict(op.model.state_dict()),
+        "optimizer": op.optimizer_state.state_dict(),
+        "updates": [{"kind": type(update).__name__, "state": update.state_dict()} for update in op.updates],
+        "counters": {_SAVED_AS.get(name, name): getattr(op, name) for name in COUNTERS},
+    }
+
+
+def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
+    """Take over what `state_dict` returned.
+
+    Raises:
+        CheckpointError: the state belongs to another model, optimizer or set of updates.
+    """
+    op.set_hyperparameters({})
+    try:
+        op.model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint is of another model: {error}") from error
+    op.optimizer_state.load_state_dict(state["optimizer"])
+    saved = [update["kind"] for update in state["updates"]]
+    here = [type(update).__name__ for update in op.updates]
+    if saved != here:
+        raise CheckpointError(f"the checkpoint has the extra updates {saved}, the train op has {here}")
+    for update, saved_update in zip(op.updates, state["updates"], strict=True):
+        update.discard()
+        try:
+            update.load_state_dict(saved_update["state"])
+        except (KeyError, RuntimeError) as error:
+            kind = saved_update["kind"]
+            raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error
+    for name in COUNTERS:
+        setattr(op, name, state["counters"][_SAVED_AS.get(name, name)])
+
+
+def infinite_buffers(model: nn.Module) -> set[str]:
+    """Return the buffers that are infinite already, such as masks of attention, by their names in a checkpoint."""
+    return {f"model/{name}" for name, buffer in model.named_buffers() if not torch.isfinite(buffer).all()}
