@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import pkgutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from ..experiments.errors import Interrupted, OptrunError, StorageError, nearest
-from .command import ARGUMENTS, SECTIONS, Command, write_examples
+from ..experiments.errors import ExitCode, Interrupted, OptrunError, nearest
+from .command import SECTIONS, Command, write_examples
 from .terminal import github
-from .terminal.console import paint, result_json, say
+from .terminal.console import ARGUMENTS, result_json, say, say_error
 from .terminal.streams import silence_stdout
-
-BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
-BUG = 70
 
 _COMPLETE = "_OPTRUN_COMPLETE"  # set by the shell while it completes a word
 
@@ -27,13 +26,6 @@ optrun train  # train the preset `mom` on digits
 optrun train configs/mom.yaml optimizer.lr=0.05
 optrun runs  # what has been run here
 optrun describe optimizer/adam  # formula, arguments, YAML to paste"""
-
-_EXIT_CODES = """\
-  0 done, 1 the answer is no, 2 usage or configuration, 3 diverged,
-  4 data missing or corrupt, 5 nothing matched, 6 part of a set failed,
-  70 a bug, 73 run directory in use, 74 I/O error,
-  130 SIGINT, 143 SIGTERM (state saved), 141 nobody reads the output
-"""
 
 
 class CommandFolder(click.Group):
@@ -70,7 +62,7 @@ class CommandFolder(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
-            formatter.write(_EXIT_CODES)
+            formatter.write(_exit_codes())
         write_examples(formatter, _EXAMPLES)
 
 
@@ -96,19 +88,27 @@ def cli(ctx: click.Context, color: str, style: str) -> None:
     ctx.obj = {"color": color, "style": style}
 
 
+def _exit_codes() -> str:
+    """Return all exit codes for the help; those of errors and those of signals begin lines of their own."""
+    lines = []
+    for _, codes in itertools.groupby(ExitCode, lambda code: (code >= ExitCode.BUG, code > 128)):
+        items = [f"{code} {code.meaning}".replace(" ", "\N{NO-BREAK SPACE}") for code in codes]
+        lines += textwrap.wrap(", ".join(items), 80, initial_indent="  ", subsequent_indent="  ")
+    return ",\n".join(line.rstrip(",") for line in lines).replace("\N{NO-BREAK SPACE}", " ") + "\n"
+
+
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
         return _run(args)
     except BrokenPipeError:
         silence_stdout()
-        return BROKEN_PIPE
+        return ExitCode.BROKEN_PIPE
     except OSError as error:  # stdout cannot be written: a full disk
-        say(f"{_error()} {error}")
-        if os.environ.get("OPTRUN_DEBUG"):
-            _say_traceback(error)
+        say_error(error)
+        _say_traceback(error)
         silence_stdout()
-        return StorageError.exit_code
+        return ExitCode.STORAGE
 
 
 def _run(args: Sequence[str]) -> int:
@@ -147,7 +147,7 @@ def _report_usage(error: click.ClickException, as_json: bool) -> int:
         error.show()
     else:
         ctx = getattr(error, "ctx", None)
-        say(f"{_error()} {error.format_message()}")
+        say_error(error.format_message())
         say(f"usage: {ctx.get_usage().removeprefix('Usage: ')}; see --help" if ctx else "see `optrun --help`")
     if as_json:
         _json_error(error, error.format_message(), error.exit_code)
@@ -157,10 +157,9 @@ def _report_usage(error: click.ClickException, as_json: bool) -> int:
 def _report(error: OptrunError, as_json: bool) -> int:
     problems = getattr(error, "problems", ())
     github.annotate(problems, str(error))
-    say(str(error) if problems else f"{_error()} {error}")
+    (say if problems else say_error)(str(error))
     _say_notes(error)
-    if os.environ.get("OPTRUN_DEBUG"):
-        _say_traceback(error)
+    _say_traceback(error)
     if as_json:
         _json_error(error, str(error), error.exit_code, problems=[problem.as_dict() for problem in problems])
     return error.exit_code
@@ -170,16 +169,14 @@ def _report_bug(error: Exception, as_json: bool) -> int:
     import traceback
 
     github.annotate((), f"{type(error).__name__}: {error}")
-    if os.environ.get("OPTRUN_DEBUG"):
-        _say_traceback(error)
-    else:
+    if not _say_traceback(error):
         where = traceback.extract_tb(error.__traceback__)[-1]
-        say(f"{_error()} {type(error).__name__}: {error}")
+        say_error(f"{type(error).__name__}: {error}")
         _say_notes(error)
         say(f"  at {where.filename}:{where.lineno}; OPTRUN_DEBUG=1 shows the whole way there")
     if as_json:
-        _json_error(error, str(error), BUG)
-    return BUG
+        _json_error(error, str(error), ExitCode.BUG)
+    return ExitCode.BUG
 
 
 def _json_error(error: Exception, message: str, exit_code: int, **more: Any) -> None:
@@ -191,11 +188,11 @@ def _say_notes(error: BaseException) -> None:
         say(f"  {note}")
 
 
-def _say_traceback(error: BaseException) -> None:
+def _say_traceback(error: BaseException) -> bool:
+    """Say how it came to an error if OPTRUN_DEBUG is set, and return whether it is."""
+    if not os.environ.get("OPTRUN_DEBUG"):
+        return False
     import traceback
 
     say("".join(traceback.format_exception(error)).rstrip())
-
-
-def _error() -> str:
-    return paint(sys.stderr, "error:", fg="red")
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import textwrap
@@ -11,9 +12,12 @@ from typing import Any
 import click
 
 from . import completion
+from .terminal.console import Output
 
 SECTIONS = ("Run", "Read", "Configure")
-ARGUMENTS = "optrun.arguments"  # the key under which click's context keeps the command line, to be repeated
+
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
 
 
 class Command(click.Command):
@@ -42,7 +46,7 @@ def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
             formatter.write(f"  {command_line:<{longest}}  {' '.join(remark)}".rstrip() + "\n")
 
 
-def command(name: str, section: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+def command(name: str, section: str, examples: str) -> Callable[[Function], click.Command]:
     """Return a decorator that makes a function a command of optrun."""
     return click.command(name, cls=Command, section=section, examples=examples)
 
@@ -50,7 +54,6 @@ def command(name: str, section: str, examples: str) -> Callable[[Callable[..., A
 run_argument = click.argument("run", shell_complete=completion.runs)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result.")
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more: values, restores, every save.")
 allow_change_option = click.option(
     "--allow-change", is_flag=True, help="Go on although the configuration is not the one that the run began with."
 )
@@ -68,26 +71,54 @@ allow_code_option = click.option(
 )
 
 
-def target_argument(metavar: str) -> Callable[[Any], Any]:
-    """Return the decorator for a target and its overrides; `split_target` takes them apart."""
-    return click.argument("arguments", nargs=-1, metavar=metavar, shell_complete=completion.targets)
+def output_options(function: Function) -> Function:
+    """Add the options --json, -q and -v to a command, which gets them as one `output`."""
+
+    @functools.wraps(function)
+    def call(as_json: bool, quiet: bool, verbose: bool, **others: Any) -> Any:
+        return function(output=Output(as_json, quiet, verbose), **others)
+
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Say more: values, restores, every save.")
+    return json_option(quiet_option(verbose(call)))
 
 
-def split_targets(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Split a command's arguments into its targets and its key=value overrides, in any order."""
-    overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
-    return [argument for argument in arguments if argument not in overrides], overrides
+def targets_argument(metavar: str, **options: Any) -> Decorator:
+    """Return the decorator that gives a command its `targets` and its key=value `overrides`, in any order."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(arguments: tuple[str, ...], **others: Any) -> Any:
+            overrides = [each for each in arguments if "=" in each and not os.path.isfile(each)]
+            targets = [each for each in arguments if each not in overrides]
+            return function(targets=targets, overrides=overrides, **others)
+
+        complete = {"shell_complete": completion.targets, **options}
+        return click.argument("arguments", nargs=-1, metavar=metavar, **complete)(call)
+
+    return decorate
 
 
-def split_target(arguments: tuple[str, ...], default: str | None) -> tuple[str, list[str]]:
-    """Split a command's arguments into its target and its key=value overrides, in any order.
+def target_argument(metavar: str, default: str | None = None) -> Decorator:
+    """Return the decorator that gives a command its one `target` and its key=value `overrides`, in any order.
 
-    Raises:
-        click.UsageError: there are two targets, or none and no default.
+    Two targets, or none where there is no default, end the command with a `click.UsageError`.
     """
-    targets, overrides = split_targets(arguments)
-    if len(targets) > 1:
-        raise click.UsageError(f"one target at a time: got {' and '.join(targets)} (overrides have the form key=value)")
-    if not targets and default is None:
-        raise click.UsageError("which one? Give a target: `optrun list presets` shows what there is")
-    return (targets[0] if targets else str(default)), overrides
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(targets: list[str], **others: Any) -> Any:
+            if len(targets) > 1:
+                several = " and ".join(targets)
+                raise click.UsageError(f"one target at a time: got {several} (overrides have the form key=value)")
+            if not targets and default is None:
+                raise no_target()
+            return function(target=targets[0] if targets else default, **others)
+
+        return targets_argument(metavar)(call)
+
+    return decorate
+
+
+def no_target() -> click.UsageError:
+    """Return the error of a command line that names no target."""
+    return click.UsageError("which one? Give a target: `optrun list presets` shows what there is")

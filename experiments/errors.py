@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import difflib
+import enum
 from collections.abc import Iterable
+
+
+class ExitCode(enum.IntEnum):
+    """How a process ends: the number that a shell sees, and its meaning."""
+
+    def __new__(cls, number: int, meaning: str) -> ExitCode:
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning = meaning
+        return code
+
+    meaning: str
+    DONE = 0, "done"
+    NO = 1, "the answer is no"
+    USAGE = 2, "usage or configuration"
+    DIVERGED = 3, "diverged"
+    DATA = 4, "data missing or corrupt"
+    NOTHING_MATCHED = 5, "nothing matched"
+    PART_FAILED = 6, "part of a set failed"
+    BUG = 70, "a bug"
+    IN_USE = 73, "run directory in use"
+    STORAGE = 74, "I/O error"
+    SIGINT = 130, "SIGINT"
+    SIGTERM = 143, "SIGTERM (state saved)"
+    BROKEN_PIPE = 141, "nobody reads the output"
 
 
 class OptrunError(Exception):
     """The root of every error that optrun raises on purpose; its message is meant for users."""
 
-    exit_code = 70
+    exit_code: int = ExitCode.BUG
 
 
 class UsageError(OptrunError):
     """The request itself cannot be met: a wrong option, an unknown name, two options that exclude each other."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class CodeNotAllowedError(UsageError):
@@ -25,13 +51,13 @@ class CodeNotAllowedError(UsageError):
 class DivergedError(OptrunError):
     """The loss or a gradient became infinite or not a number."""
 
-    exit_code = 3
+    exit_code = ExitCode.DIVERGED
 
 
 class DataError(OptrunError):
     """Data or a checkpoint is missing, damaged, or not what its description says."""
 
-    exit_code = 4
+    exit_code = ExitCode.DATA
 
 
 class CheckpointError(DataError):
@@ -41,19 +67,19 @@ class CheckpointError(DataError):
 class NothingMatchedError(OptrunError):
     """A selection matched nothing."""
 
-    exit_code = 5
+    exit_code = ExitCode.NOTHING_MATCHED
 
 
 class RunInUseError(OptrunError):
     """Another process holds the run directory."""
 
-    exit_code = 73
+    exit_code = ExitCode.IN_USE
 
 
 class StorageError(OptrunError):
     """Writing or reading durable state failed: disk full, read-only, gone."""
 
-    exit_code = 74
+    exit_code = ExitCode.STORAGE
 
 
 class SessionError(OptrunError, RuntimeError):
@@ -63,7 +89,7 @@ class SessionError(OptrunError, RuntimeError):
 class TransientError(OptrunError):
     """A passing fault: the session goes back to its last good checkpoint and tries again."""
 
-    exit_code = 74
+    exit_code = ExitCode.STORAGE
 
 
 class WaitTimeoutError(TransientError):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .. import command as shared
+from ..terminal.console import Output
 
 
 @shared.command(
@@ -20,7 +21,7 @@ from .. import command as shared
     optrun compare study.yaml --export result.md --export result.svg
     """,
 )
-@shared.target_argument("TARGET... [KEY=VALUE]...")
+@shared.targets_argument("TARGET... [KEY=VALUE]...")
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds of the evaluation.  [default: 10]")
 @click.option("--tune", type=click.IntRange(min=1), help="Rates tried for each entry, on 2 seeds each.  [default: 5]")
 @click.option("--no-tune", is_flag=True, help="Compare the entries with their settings as given.")
@@ -38,27 +39,17 @@ from .. import command as shared
 @click.option(
     "--gate", "gates", multiple=True, metavar="EXPR", help="A condition; exit with 1 unless it holds. Repeatable."
 )
-@shared.json_option
-@shared.quiet_option
-@shared.verbose_option
+@shared.output_options
 def command(
-    arguments: tuple[str, ...],
-    seeds: int | None,
+    targets: list[str],
+    overrides: list[str],
     tune: int | None,
     no_tune: bool,
-    metric: str | None,
-    target: float | None,
-    baseline: str | None,
-    margin: float | None,
-    alpha: float | None,
-    jobs: int | None,
-    fresh: bool,
     no_train: bool,
     exports: tuple[str, ...],
     gates: tuple[str, ...],
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    output: Output,
+    **options: Any,  # seeds, metric, target, baseline, margin, alpha, jobs, fresh: as `compare` takes them
 ) -> int:
     """Compare optimizers: tuned alike, paired by seed.
 
@@ -73,35 +64,17 @@ def command(
       A not worse than B within NUMBER
       A equivalent to B within NUMBER
     """
-    targets, overrides = shared.split_targets(arguments)
     if not targets:
         raise click.UsageError("compare what? Name two presets, files or optimizers: optrun compare mom adam")
     if tune is not None and no_tune:
         raise click.UsageError("--tune and --no-tune exclude each other")
-    if fresh and no_train:
+    if options["fresh"] and no_train:
         raise click.UsageError("--fresh repeats runs, and --no-train makes none: leave one out")
+    if no_tune or tune is not None:
+        options["tune"] = tune
 
     from ...experiments.comparison.compare import compare
-    from ..terminal.console import show_log
     from ..watching.comparing import CompareWatch
 
-    show_log(verbose)
-    watch = CompareWatch("compare", quiet, as_json, gates, exports)
-    tuning: dict[str, Any] = {"tune": None} if no_tune else {} if tune is None else {"tune": tune}
-    return watch.follow(
-        lambda: compare(
-            targets,
-            overrides,
-            seeds=seeds,
-            metric=metric,
-            target=target,
-            baseline=baseline,
-            margin=margin,
-            alpha=alpha,
-            jobs=jobs,
-            fresh=fresh,
-            train=not no_train,
-            on_event=watch.on_event,
-            **tuning,
-        )
-    )
+    watch = CompareWatch("compare", output, gates, exports)
+    return watch.follow(lambda: compare(targets, overrides, **options, train=not no_train, on_event=watch.on_event))

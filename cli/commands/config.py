@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import command as shared
+from ..terminal.console import result, result_json
 
 
 @shared.command(
@@ -19,15 +20,13 @@ from .. import command as shared
 @shared.target_argument("TARGET [KEY=VALUE]...")
 @click.option("--origins", is_flag=True, help="Show where each value comes from.")
 @shared.json_option
-def command(arguments: tuple[str, ...], origins: bool, as_json: bool) -> None:
+def command(target: str, overrides: list[str], origins: bool, as_json: bool) -> None:
     """Print the configuration of TARGET, everything resolved.
 
     TARGET is a YAML file, the name of one in ./configs, or a preset.
     """
-    target, overrides = shared.split_target(arguments, default=None)
     from ...experiments.config import origins_text
     from ...experiments.training.load import load_config
-    from ..terminal.console import result, result_json
 
     config = load_config(target, overrides)
     if as_json:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ...experiments.errors import ExitCode
 from .. import command as shared
+from ..terminal.console import result, result_json, say_error
 
 
 @shared.command(
@@ -27,10 +29,7 @@ def command(action: str, names: tuple[str, ...], as_json: bool) -> int:
     OPTRUN_DATA_DIR, by default ~/.cache/optrun/data; OPTRUN_OFFLINE=1
     forbids the network.
     """
-    import sys
-
-    from ...experiments.errors import DataError
-    from ..terminal.console import paint, result, result_json, say, show_log
+    from ..terminal.logs import show_log
     from ..texts.data_sets import get, listed, table_of, verify
 
     show_log()
@@ -40,7 +39,7 @@ def command(action: str, names: tuple[str, ...], as_json: bool) -> int:
             result_json("optrun/data@1", action=action, data=found)
         else:
             result(table_of(found))
-        return 0
+        return ExitCode.DONE
     done = get(names) if action == "get" else verify(names)
     if as_json:
         result_json("optrun/data@1", action=action, data=done)
@@ -48,5 +47,5 @@ def command(action: str, names: tuple[str, ...], as_json: bool) -> int:
         result([f"{file['path']}  {file['state']}" for entry in done for file in entry["files"]])
     problems = [file["problem"] for entry in done for file in entry["files"] if "problem" in file]
     for problem in problems:
-        say(f"{paint(sys.stderr, 'error:', fg='red')} {problem}")
-    return DataError.exit_code if problems else 0
+        say_error(problem)
+    return ExitCode.DATA if problems else ExitCode.DONE

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from ...experiments.errors import ExitCode
 from .. import command as shared
 from .. import completion
+from ..terminal.console import result, result_json
+from ..terminal.screen import width
 
 _NEVER_THE_SAME = ("train_secs", "cpu_secs")  # of two runs, however equal
 
@@ -28,13 +33,10 @@ def command(run_a: str, run_b: str, exit_code: bool, as_json: bool) -> int:
 
     That is settings, results and environment. A and B are names, beginnings of names, paths, or @1 for the latest.
     """
-    import sys
-
     from ...experiments.report.tables.diff import diff_table
     from ...experiments.report.tables.table import text_table
     from ...experiments.run_directory.lookup import find_run
     from ...experiments.run_directory.run import Run
-    from ..terminal.console import result, result_json, width
 
     a, b = Run(find_run(run_a)), Run(find_run(run_b))
     table = diff_table(a, b)
@@ -45,4 +47,4 @@ def command(run_a: str, run_b: str, exit_code: bool, as_json: bool) -> int:
         result(text_table(table, width(sys.stdout)))
     else:
         result(f"{a.name} and {b.name}: no difference")
-    return int(exit_code and differs)
+    return ExitCode.NO if exit_code and differs else ExitCode.DONE

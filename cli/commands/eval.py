@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from .. import command as shared
+from ..terminal.charts import figure
+from ..terminal.console import result, result_json
 
 
 @shared.command(
@@ -35,60 +37,49 @@ def command(
     run: str,
     checkpoint: str,
     split: str | None,
-    weights: str | None,
     watch: bool,
     timeout: str | None,
     min_interval: str | None,
-    allow_code: bool,
     as_json: bool,
+    **options: Any,  # weights, allow_code: as `evaluate` takes them
 ) -> None:
     """Measure a checkpoint of RUN on one split.
 
     RUN is a name, the beginning of one, a path, or @1 for the latest. With --watch --json each line is a document.
     """
     from ...experiments.training.evaluate import evaluate, evaluate_each
-    from ..terminal.console import result_json, show_log
+    from ..terminal.logs import show_log
 
     show_log()
     if not watch:
         if timeout or min_interval:
             raise click.UsageError("--timeout and --min-interval belong to --watch")
-        measured = evaluate(run, checkpoint=checkpoint, split=split or "test", weights=weights, allow_code=allow_code)
-        if as_json:
-            result_json("optrun/eval@1", **measured)
-        else:
-            _say(measured)
+        _show(evaluate(run, checkpoint=checkpoint, split=split or "test", **options), as_json, indent=2)
         return
     if checkpoint != "last":
         raise click.UsageError("--watch measures each new checkpoint: leave --checkpoint out")
     for measured in evaluate_each(
         run,
         split=split or "val",
-        weights=weights,
-        allow_code=allow_code,
-        timeout_secs=_secs("--timeout", timeout),
-        min_interval_secs=_secs("--min-interval", min_interval) or 0.0,
+        timeout_secs=None if timeout is None else _secs("--timeout", timeout),
+        min_interval_secs=0.0 if min_interval is None else _secs("--min-interval", min_interval),
+        **options,
     ):
-        if as_json:
-            result_json("optrun/eval@1", indent=None, **measured)
-        else:
-            _say(measured)
+        _show(measured, as_json, indent=None)
 
 
-def _say(measured: Mapping[str, Any]) -> None:
-    from ..terminal.charts import figure
-    from ..terminal.console import result
-
+def _show(measured: Mapping[str, Any], as_json: bool, indent: int | None) -> None:
+    if as_json:
+        result_json("optrun/eval@1", indent=indent, **measured)
+        return
     values = [f"{name} {figure(value)}" for name, value in measured.items() if "/" in name]
     result(f"{measured['run']} at step {measured['step']}: {', '.join(values)}")
 
 
-def _secs(option: str, text: str | None) -> float | None:
+def _secs(option: str, text: str) -> float:
     """Return a time in seconds."""
     from ...experiments.config.lengths import Interval
 
-    if text is None:
-        return None
     try:
         interval = Interval.parse(text)
     except ValueError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from .. import command as shared
+from ..terminal.console import result, result_json
+from ..terminal.screen import columns
 
 
 @shared.command(
@@ -24,9 +28,6 @@ def command(kind: str | None, as_json: bool) -> None:
 
     KIND is one of the kinds, singular or plural, or a file of your own.
     """
-    import sys
-
-    from ..terminal.console import columns, result, result_json
     from ..texts.catalogue import entries
 
     found = entries(kind)

@@ -37,34 +37,32 @@ _CAVEAT = (
 @shared.json_option
 @shared.quiet_option
 def command(
-    arguments: tuple[str, ...],
-    low: float,
-    high: float,
+    target: str,
+    overrides: list[str],
     steps: int,
-    beta: float,
     output: str | None,
     as_json: bool,
     quiet: bool,
+    **options: Any,  # low, high, beta: as `find_lr` takes them
 ) -> int:
     """Raise the rate step by step until the loss blows up.
 
     TARGET is as in `optrun train`. No run is made, and nothing is kept. Exit
     code 1: no rate among those that were tried lowered the loss.
     """
-    target, overrides = shared.split_target(arguments, default=None)
-
     from ...experiments.errors import UsageError
     from ...experiments.report.figures.figure_file import SUFFIXES
     from ...experiments.report.figures.lr_range import range_figure
     from ...experiments.studies.lr_finder import find_lr
     from ...experiments.training.load import load_config
-    from ..terminal.console import result, result_json, say, show_log
+    from ..terminal.console import result, result_json, say
+    from ..terminal.logs import show_log
 
     if output is not None and not output.endswith(SUFFIXES):
         raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")
     show_log()
     config = load_config(target, overrides)
-    found = find_lr(config, low=low, high=high, num_steps=steps, beta=beta)
+    found = find_lr(config, num_steps=steps, **options)
     if output is not None:
         range_figure(_curve(found), output)
     if as_json:
@@ -90,7 +88,7 @@ def _lines(config: Any, found: LrRange) -> list[str]:
 
     from ...experiments.report.figures.lr_range import range_text
     from ..terminal.charts import count
-    from ..terminal.console import width
+    from ..terminal.screen import width
     from ..terminal.streams import is_utf8
 
     tried = f"{count(len(found.rates), 'step')} of {found.batch_size} examples"
@@ -129,7 +127,7 @@ def _filled(text: str) -> list[str]:
     import sys
     import textwrap
 
-    from ..terminal.console import width
+    from ..terminal.screen import width
 
     return textwrap.wrap(text, width(sys.stdout), break_on_hyphens=False)
 

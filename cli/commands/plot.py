@@ -78,7 +78,8 @@ def command(
     from ...experiments.report.learning_curves import group_bands, run_bands, smooth_bands
     from ...experiments.run_directory.lookup import find_run_or_group
     from ...experiments.run_directory.run import Run
-    from ..terminal.console import result, result_json, width
+    from ..terminal.console import result, result_json
+    from ..terminal.screen import width
     from ..terminal.streams import is_utf8
 
     if output is not None and not output.endswith(SUFFIXES):

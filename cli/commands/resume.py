@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .. import command as shared
+from ..terminal.console import Output
 
 
 @shared.command(
@@ -20,28 +23,14 @@ from .. import command as shared
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @shared.allow_change_option
 @shared.allow_code_option
-@shared.json_option
-@shared.quiet_option
-@shared.verbose_option
-def command(
-    run: str,
-    overrides: tuple[str, ...],
-    allow_change: bool,
-    allow_code: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> int:
+@shared.output_options
+def command(run: str, overrides: tuple[str, ...], output: Output, **allowed: Any) -> int:
     """Go on with RUN from its latest checkpoint.
 
     RUN is a name, the beginning of one, a path, or @1 for the latest.
     """
     from ...experiments.training.train import resume
-    from ..terminal.console import show_log
     from ..watching.watch import Watch
 
-    show_log(verbose)
-    watch = Watch("resume", quiet, as_json)
-    return watch.follow(
-        lambda: resume(run, overrides, allow_change=allow_change, allow_code=allow_code, on_start=watch.start)
-    )
+    watch = Watch("resume", output)
+    return watch.follow(lambda: resume(run, overrides, **allowed, on_start=watch.start))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...experiments.errors import ExitCode, RunInUseError
 from .. import command as shared
 from .. import completion
+from ..terminal.charts import count
+from ..terminal.console import result, result_json, say
 
 
 @shared.command(
@@ -29,10 +34,7 @@ def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> i
 
     RUN is a name, the beginning of one, a path, or @1 for the latest.
     """
-    import shlex
-
     from ...experiments.run_directory.run_dir import trash
-    from ..terminal.console import result, result_json, say
 
     folders = _folders(runs)
     if dry_run:
@@ -40,10 +42,10 @@ def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> i
             result_json("optrun/rm@1", dry_run=True, moved=[{"from": str(path), "to": None} for path in folders])
         else:
             result([f"would be moved: {_described(path)}" for path in folders])
-        return 0
+        return ExitCode.DONE
     if not yes and not _agreed(folders):
         say("nothing was moved")
-        return 1
+        return ExitCode.NO
     moved = []
     for path in folders:
         moved.append({"from": str(path), "to": str(_short(trash(path)))})
@@ -52,12 +54,11 @@ def command(runs: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> i
             say(f"to get it back: mv {shlex.quote(moved[-1]['to'])} {shlex.quote(str(path))}")
     if as_json:
         result_json("optrun/rm@1", dry_run=False, moved=moved)
-    return 0
+    return ExitCode.DONE
 
 
 def _folders(runs: tuple[str, ...]) -> list[Path]:
     """Return what the names mean, each once; refuse all of them when one is in use."""
-    from ...experiments.errors import RunInUseError
     from ...experiments.run_directory.lookup import find_run_or_group
 
     found: dict[Path, list[Any]] = {}
@@ -86,15 +87,12 @@ def _runs_in(thing: Any) -> list[Any]:
 
 def _described(path: Path) -> str:
     from ...experiments.run_directory.run_dir import is_run
-    from ..terminal.charts import count
 
     return str(path) if is_run(path) else f"{path} ({count(len(_runs_in(path)), 'run')})"
 
 
 def _agreed(folders: list[Path]) -> bool:
     """Ask whoever sits at the terminal."""
-    import sys
-
     if not sys.stdin.isatty():
         raise click.UsageError("nobody is there to ask: add -y to move without asking, or --dry-run to look first")
     names = ", ".join(_described(path) for path in folders)

@@ -117,7 +117,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     """Lay the runs out, without what there is no room for."""
     import sys
 
-    from ..terminal.console import columns
+    from ..terminal.screen import columns
 
     cells, kept = [_HEADER, *(_cells(row) for row in rows)], list(_HEADER)
     lines = _laid_out(cells, kept)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import click
 
 from .. import command as shared
+from ..terminal.console import Output
 
 _RANGE = re.compile(r"(?:log|lin):")
 
@@ -29,20 +31,13 @@ _RANGE = re.compile(r"(?:log|lin):")
 @shared.jobs_option
 @shared.fresh_runs_option
 @shared.export_option
-@shared.json_option
-@shared.quiet_option
-@shared.verbose_option
+@shared.output_options
 def command(
-    arguments: tuple[str, ...],
-    trials: int | None,
-    seeds: int,
-    method: str,
-    jobs: int | None,
-    fresh: bool,
+    target: str,
+    overrides: list[str],
     exports: tuple[str, ...],
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    output: Output,
+    **options: Any,  # trials, seeds, method, jobs, fresh: as `sweep` takes them
 ) -> int:
     """Try values of one setting, and see how much depends on it.
 
@@ -54,7 +49,6 @@ def command(
       lin:0:1      a range
       a,b,c        the values themselves
     """
-    target, overrides = shared.split_target(arguments, default=None)
     specs = [override for override in overrides if is_spec(override.partition("=")[2])]
     overrides = [override for override in overrides if override not in specs]
     if not specs:
@@ -62,35 +56,20 @@ def command(
     if len(specs) > 1:
         raise click.UsageError(f"one setting at a time: got {' and '.join(specs)}")
     key, _, spec = specs[0].partition("=")
-    if trials is not None and not _RANGE.match(spec):
+    if options["trials"] is not None and not _RANGE.match(spec):
         raise click.UsageError(f"--trials is for ranges; {specs[0]} lists its values")
     if not _RANGE.match(spec) and not all(_is_number(value) for value in spec.split(",") if value):
         raise click.UsageError(f"{specs[0]}: a sweep is over numbers; `optrun compare` is for things with names")
 
     from ...experiments.comparison.sweep import sweep
-    from ..terminal.console import show_log
     from ..watching.comparing import CompareWatch
 
-    show_log(verbose)
-    watch = CompareWatch("sweep", quiet, as_json, exports=exports, train=["optrun", "train", target, *overrides])
-    return watch.follow(
-        lambda: sweep(
-            target,
-            key,
-            spec,
-            overrides,
-            trials=trials,
-            seeds=seeds,
-            method=method,
-            jobs=jobs,
-            fresh=fresh,
-            on_event=watch.on_event,
-        )
-    )
+    watch = CompareWatch("sweep", output, exports=exports, train=["optrun", "train", target, *overrides])
+    return watch.follow(lambda: sweep(target, key, spec, overrides, **options, on_event=watch.on_event))
 
 
 def is_spec(text: str) -> bool:
-    """Tell whether a value names several: a range, or a list with commas that stand in no bracket or quote."""
+    """Return True if a value names several: a range, or a list with commas that stand in no bracket or quote."""
     outside = re.sub(r"\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'", "", text)
     return bool(_RANGE.match(text)) or "," in outside
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .. import command as shared
+from ..terminal.console import Output
 
 
 @shared.command(
@@ -18,7 +21,7 @@ from .. import command as shared
     optrun train mom --json | jq '.final["test/accuracy"]'
     """,
 )
-@shared.target_argument("[TARGET] [KEY=VALUE]...")
+@shared.target_argument("[TARGET] [KEY=VALUE]...", default="mom")
 @click.option("--name", help="Name of the run directory; makes the command repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), help="Short for seed=N.")
 @click.option("--device", help="Short for train.device=...: auto, cpu, cuda:N, mps.")
@@ -27,51 +30,32 @@ from .. import command as shared
 @click.option("--fresh", is_flag=True, help="With --name: move what is there into the trash and start anew.")
 @shared.allow_change_option
 @shared.allow_code_option
-@shared.json_option
-@shared.quiet_option
-@shared.verbose_option
+@shared.output_options
 def command(
-    arguments: tuple[str, ...],
-    name: str | None,
+    target: str,
+    overrides: list[str],
     seed: int | None,
     device: str | None,
     precision: str | None,
     dry_run: bool,
-    fresh: bool,
-    allow_change: bool,
-    allow_code: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    output: Output,
+    **options: Any,  # name, fresh, allow_change, allow_code: as `train` takes them
 ) -> int:
     """Train one model.
 
     TARGET is a YAML file, the name of one in ./configs, or a preset (default:
     mom). KEY=VALUE changes a value of it.
     """
-    target, overrides = shared.split_target(arguments, default="mom")
     short = {"seed": seed, "train.device": device, "train.precision": precision}
     overrides = [f"{key}={value}" for key, value in short.items() if value is not None] + overrides
-    if (fresh or allow_change or allow_code) and name is None:
+    if options["name"] is None and any(options.values()):
         raise click.UsageError("--fresh, --allow-change and --allow-code speak of an existing run: add --name")
 
     from ...experiments.training.load import load_config
     from ...experiments.training.train import train
-    from ..terminal.console import show_log
     from ..watching.watch import Watch
 
-    show_log(verbose)
-    watch = Watch("train", quiet, as_json)
+    watch = Watch("train", output)
     if dry_run:
         return watch.dry_run(load_config(target, overrides))
-    return watch.follow(
-        lambda: train(
-            target,
-            overrides,
-            name=name,
-            fresh=fresh,
-            allow_change=allow_change,
-            allow_code=allow_code,
-            on_start=watch.start,
-        )
-    )
+    return watch.follow(lambda: train(target, overrides, **options, on_start=watch.start))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     optrun trajectories ./mine.py:Bowl mom nag --start -1 2
     """,
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="FUNCTION [OPTIMIZER]... [KEY=VALUE]...")
+@shared.targets_argument("FUNCTION [OPTIMIZER]... [KEY=VALUE]...", required=True, shell_complete=None)
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the runs.  [default: the function's]")
 @click.option("--start", type=float, nargs=2, metavar="X Y", help="Where they begin.  [default: the function's]")
 @click.option("--view", type=float, nargs=4, metavar="X0 X1 Y0 Y1", help="The part of the plane that is drawn.")
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 @shared.json_option
 @shared.quiet_option
 def command(
-    arguments: tuple[str, ...],
-    steps: int | None,
-    start: tuple[float, float] | None,
+    targets: list[str],
+    overrides: list[str],
     view: tuple[float, float, float, float] | None,
     output: str | None,
     frames: int | None,
     as_json: bool,
     quiet: bool,
+    **options: Any,  # steps, start: as `race` takes them
 ) -> None:
     """Race optimizers over a function, and draw their ways.
 
@@ -54,7 +54,6 @@ def command(
     from ...experiments.errors import UsageError
     from ..terminal.console import result, result_json, say
 
-    targets, overrides = shared.split_targets(arguments)
     if not targets:
         raise click.UsageError("over which function? Name one: optrun trajectories beale")
     if frames is not None and output is None:
@@ -64,10 +63,10 @@ def command(
     draw = _drawing(output, frames) if output is not None else None
 
     from ...experiments.studies.trajectories import DEFAULT_RULES, race
-    from ..terminal.console import show_log
+    from ..terminal.logs import show_log
 
     show_log()
-    done = race(targets[0], targets[1:] or DEFAULT_RULES, overrides, steps=steps, start=start)
+    done = race(targets[0], targets[1:] or DEFAULT_RULES, overrides, **options)
     files = draw(_scene(done, view or done.view())) if draw is not None else []
     if as_json:
         result_json("optrun/trajectories@1", **_document(done, view), files=files)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from ...experiments.errors import DataError, ExitCode, UsageError
 from .. import command as shared
+from ..terminal import github
+from ..terminal.console import result, result_json
 
 
 @shared.command(
@@ -21,15 +24,12 @@ from .. import command as shared
 def command(files: tuple[str, ...], static: bool, as_json: bool) -> int:
     """Check configurations: all problems, each at its place."""
     from ...experiments.config import ConfigError
-    from ...experiments.errors import DataError, UsageError
     from ...experiments.training.build import build
     from ...experiments.training.load import load_config
-    from ..terminal import github
-    from ..terminal.console import result, result_json
 
     problems: list[dict] = []
     words: list[str] = []
-    code = 0
+    code: int = ExitCode.DONE
     for file in files:
         try:
             config = load_config(file)

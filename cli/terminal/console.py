@@ -1,79 +1,53 @@
-"""Where words go: results to stdout, talk to stderr; live only where a person is watching."""
+"""Where words go: results to stdout, talk to stderr, above the live display if there is one."""
 
 from __future__ import annotations
 
-import logging
-import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import IO
 
 import click
 
-_WIDEST = 80  # of what is laid out for reading; a terminal may be narrower
-_NARROWEST = 40
+from .live import clear_current
+from .screen import paint, width
+
+ARGUMENTS = "optrun.arguments"  # the key under which click's context keeps the command line
+_NOT_REPEATED = {"--fresh"}  # it would begin anew what is to go on
 
 
-def is_live() -> bool:
-    """Tell whether to draw a live display on stderr: --style, then whether a person watches a terminal there.
+@dataclass(frozen=True)
+class Output:
+    """The options of a command on what it prints.
 
-    FORCE_COLOR and its like have no say: cursor codes in a log file help nobody.
+    Args:
+        as_json: the result is one JSON document.
+        quiet: nothing is said but the result.
+        verbose: more is said: values, restores, every save.
     """
-    style = _settings().get("style", "auto")
-    if style != "auto":
-        return style == "full"
-    return _is_terminal(sys.stderr) and not os.environ.get("CI")
 
-
-def has_color(stream: IO[str]) -> bool:
-    """Tell whether `stream` gets colours: --color, then NO_COLOR and CI, then whether it is a terminal."""
-    wanted = _settings().get("color", "auto")
-    if wanted != "auto":
-        return wanted == "always"
-    return _is_terminal(stream) and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
-
-
-def paint(stream: IO[str], text: str, **style: Any) -> str:
-    """Return `text` in colour, if `stream` gets any; `style` is click's: fg, bold, dim."""
-    return click.style(text, **style) if has_color(stream) else text
-
-
-def columns(stream: IO[str]) -> int:
-    """Return how wide `stream` is: COLUMNS, then its terminal, then 80."""
-    if (wanted := os.environ.get("COLUMNS", "")).isdecimal() and int(wanted) > 0:
-        return int(wanted)
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or _WIDEST
-    except (OSError, ValueError):  # no terminal
-        return _WIDEST
-
-
-def width(stream: IO[str]) -> int:
-    """Return the width to lay text out for: at most 80, and never so narrow that nothing fits."""
-    return max(_NARROWEST, min(_WIDEST, columns(stream)))
-
-
-def filled(text: str, indent: int = 0, head: str = "", break_on_hyphens: bool = False) -> list[str]:
-    """Fill a paragraph to the width of stdout, after `head`, with further lines indented; words stay whole."""
-    lines = textwrap.wrap(
-        text,
-        width(sys.stdout),
-        initial_indent=head,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=break_on_hyphens,
-        break_long_words=False,
-    )
-    return lines or [head.rstrip()]
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
 
 def say(text: str = "") -> None:
-    """Write a line of talk to stderr, above the live display if there is one."""
-    from .live import clear_current
-
+    """Write a line of talk to stderr."""
     clear_current()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def say_error(text: object) -> None:
+    """Write a line that begins with `error:`, in red, to stderr."""
+    say(f"{paint(sys.stderr, 'error:', fg='red')} {text}")
+
+
+def say_warning(text: object) -> None:
+    """Write a line that begins with `warning:`, in yellow, to stderr."""
+    say(f"{paint(sys.stderr, 'warning:', fg='yellow')} {text}")
 
 
 def result(lines: str | Iterable[str]) -> None:
@@ -83,7 +57,7 @@ def result(lines: str | Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def result_json(schema: str, *, indent: int | None = 2, **content: Any) -> None:
+def result_json(schema: str, *, indent: int | None = 2, **content: object) -> None:
     """Write a JSON document to stdout, in UTF-8 whatever the locale.
 
     Args:
@@ -98,17 +72,33 @@ def result_json(schema: str, *, indent: int | None = 2, **content: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def show_log(verbose: bool = False) -> None:
-    """Show what the library says on stderr: warnings and downloads always, the rest when asked for."""
-    from ...experiments.system import downloads
-    from .downloading import DownloadProgress
+def filled(
+    text: str,
+    head: str = "",
+    indent: int | None = None,
+    stream: IO[str] | None = None,
+    break_on_hyphens: bool = False,
+    break_long_words: bool = False,
+) -> list[str]:
+    """Fill a paragraph to the width of a stream.
 
-    handler = _SayHandler(logging.INFO if verbose else logging.WARNING)
-    logger = logging.getLogger("optrun")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(handler.level)
-    downloads.reporter = DownloadProgress()
+    Args:
+        text: the paragraph.
+        head: what stands before it, on the first line.
+        indent: of the further lines; by default they begin below the text.
+        stream: where it goes; stdout by default.
+        break_on_hyphens: lines may end within `warm-up`.
+        break_long_words: what is longer than a line is cut; else it stays whole, to be copied.
+    """
+    lines = textwrap.wrap(
+        text,
+        width(stream or sys.stdout),
+        initial_indent=head,
+        subsequent_indent=" " * (len(head) if indent is None else indent),
+        break_on_hyphens=break_on_hyphens,
+        break_long_words=break_long_words,
+    )
+    return lines or ([head.rstrip()] if head else [])
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -123,22 +113,8 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
     return [line(row) for row in rows]
 
 
-class _SayHandler(logging.Handler):
-    """Says what is logged, except errors: they arrive as exceptions, and are reported at the very end."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.ERROR:
-            return
-        text = record.getMessage()
-        if record.levelno == logging.WARNING:
-            text = f"{paint(sys.stderr, record.levelname.lower() + ':', fg='yellow')} {text}"
-        say(text)
-
-
-def _is_terminal(stream: IO[str]) -> bool:
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _settings() -> dict[str, str]:
+def same_command() -> str:
+    """Return the command line that is being run, as it can be pasted into a shell."""
     ctx = click.get_current_context(silent=True)
-    return (ctx.find_root().obj or {}) if ctx else {}
+    arguments = [] if ctx is None else ctx.meta.get(ARGUMENTS, [])
+    return shlex.join(["optrun", *(argument for argument in arguments if argument not in _NOT_REPEATED)])

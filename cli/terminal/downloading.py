@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .charts import bar, short_number
-from .console import is_live, say
+from .console import say
+from .live import LiveDisplay, Silence
+from .screen import is_live
 from .streams import is_utf8
 
 if TYPE_CHECKING:
     from ...experiments.system.public_files import PublicFile
 
-_LIVE_SECS, _LINE_SECS = 0.1, 5.0
+_SILENCE_SECS = 5.0
 _BAR = 24  # characters
 
 
@@ -21,32 +22,32 @@ class DownloadProgress:
     """Shows what `experiments.downloads` reports."""
 
     def __init__(self) -> None:
-        self._display: Any = None
-        self._last, self._file = 0.0, ""
+        self._display: LiveDisplay | None = None
+        self._silence, self._file = Silence(_SILENCE_SECS, _SILENCE_SECS), ""
 
     def __call__(self, file: PublicFile, received: int) -> None:
         """Show that so many bytes of a file are there; calls that come too soon after the last are passed over."""
-        now, live = time.monotonic(), is_live()
-        is_done = received == file.size
+        live, is_done = is_live(), received == file.size
         if file.name != self._file:
             self._file = file.name
             say(f"downloading {file.name} ({size_text(file.size)}) from {file.urls[0]}")
-        elif not is_done and now - self._last < (_LIVE_SECS if live else _LINE_SECS):
+        elif not is_done and not self._is_due(live):
             return
-        self._last = now
         text = f"{received / file.size:.0%}  {size_text(received)} of {size_text(file.size)}"
         if not live:
             say(f"  {text}")
+            self._silence.broken()
         elif not is_done:
             self._draw(f"  {bar(received / file.size, _BAR, is_utf8(sys.stderr))} {text}")
         elif self._display is not None:
             self._display.clear()
             self._display = None
 
+    def _is_due(self, live: bool) -> bool:
+        return (self._display is None or self._display.is_due()) if live else self._silence.is_over()
+
     def _draw(self, text: str) -> None:
         from rich.text import Text
-
-        from .live import LiveDisplay
 
         self._display = self._display or LiveDisplay(sys.stderr)
         self._display.draw(Text(text, no_wrap=True, overflow="crop"))

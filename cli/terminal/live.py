@@ -1,15 +1,43 @@
-"""A live display at the end of a terminal: one line or a board, laid out and drawn by rich, in place."""
+"""What is shown while something runs: a live display in place where a person watches, lines of talk elsewhere."""
 
 from __future__ import annotations
 
+import time
 from typing import IO, TYPE_CHECKING
 
-from .console import columns, has_color
+from .screen import columns, has_color
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
+
+LIVE_SECS = 0.1  # between two drawings
 
 _current: LiveDisplay | None = None  # what is on the screen, if anything
+
+
+class Silence:
+    """The time since the last line: more may be said after a while, which doubles each time.
+
+    Args:
+        first_secs: the first while.
+        longest_secs: the longest one.
+    """
+
+    def __init__(self, first_secs: float, longest_secs: float):
+        self._patience, self._longest = first_secs, longest_secs
+        self.broken()
+
+    def broken(self) -> None:
+        """Begin anew: a line was said."""
+        self._began = time.monotonic()
+
+    def is_over(self) -> bool:
+        """Return True if it lasted long enough; the next one then lasts twice as long."""
+        if time.monotonic() - self._began < self._patience:
+            return False
+        self._patience = min(2 * self._patience, self._longest)
+        return True
 
 
 class LiveDisplay:
@@ -39,11 +67,16 @@ class LiveDisplay:
         )
         self._blank = lambda: LiveRender("", vertical_overflow="crop")
         self._drawn = self._blank()
+        self._drawn_at = -LIVE_SECS
+
+    def is_due(self) -> bool:
+        """Return True if the last drawing is old enough to be replaced."""
+        return time.monotonic() - self._drawn_at >= LIVE_SECS
 
     def draw(self, renderable: RenderableType) -> None:
         """Show a text, table or group of them in place of what was shown."""
         global _current
-        _current = self
+        _current, self._drawn_at = self, time.monotonic()
         self._console.control(self._drawn.position_cursor())
         self._drawn.set_renderable(renderable)
         self._console.print(self._drawn, end="")
@@ -60,3 +93,13 @@ def clear_current() -> None:
     """Make room for a line of talk."""
     if _current is not None:
         _current.clear()
+
+
+def with_bars(text: str) -> Text:
+    """Return a line with the bars in it coloured, to be cut where the screen ends."""
+    from rich.text import Text
+
+    line = Text(text, no_wrap=True, overflow="crop")
+    line.highlight_regex("━+|#+", "cyan")
+    line.highlight_regex("─+", "dim")
+    return line

@@ -19,7 +19,7 @@ from ...experiments.report.tables.table import text_table
 from ...experiments.report.words.headline import Said, range_notes
 from ...experiments.run_directory.run_dir import default_root
 from ..terminal.charts import count, duration
-from ..terminal.console import paint, width
+from ..terminal.screen import paint, width
 from ..terminal.streams import is_utf8
 
 _CURVE_HEIGHT = 10

@@ -10,8 +10,9 @@ from typing import Any
 from ...experiments.errors import DataError, NothingMatchedError, UsageError, unknown_name
 from ...experiments.system import downloads
 from ...experiments.system.public_files import PUBLIC_SETS, PublicFile
-from ..terminal.console import columns, table
+from ..terminal.console import table
 from ..terminal.downloading import size_text
+from ..terminal.screen import columns
 
 
 def listed(names: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from ..terminal.console import table, width
+from ..terminal.console import filled, table
 from .run_text import resume_command
 
 _NUM_ROWS = 5
@@ -28,7 +27,7 @@ def why_lines(run: Any) -> list[str]:
     lines += [facts["note"]] if facts["note"] else []
     lines += [f"largest weight: {_largest(facts)}"] if facts["cause"] != "batch" and facts["largest_weight"] else []
     lines += [f"the batch is kept in {run.path / facts['batch_file']}"] if facts["batch_file"] else []
-    return _wrapped(lines)
+    return [part for line in lines for part in filled(line, "  ", stream=sys.stderr)]
 
 
 def ways_out(run: Any) -> list[str]:
@@ -89,14 +88,3 @@ def _start(run: Any, facts: Mapping[str, Any]) -> str:
         return f"go on from step {step}" if facts["checkpoint"] else "start again"
     steps = [file.step for file in run.checkpoints if step is None or file.step < step]
     return f"go on from step {steps[-1]}" if steps else "start again"
-
-
-def _wrapped(lines: list[str]) -> list[str]:
-    room = width(sys.stderr)
-    return [
-        part
-        for line in lines
-        for part in textwrap.wrap(
-            line, room, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    ]

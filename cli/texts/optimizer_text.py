@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import textwrap
 from typing import Any
 
-from ..terminal.console import table, width
+from ..terminal.console import filled, table
 from .catalogue import arguments, paste_ready
 
 _NONE = "—"
@@ -94,12 +92,13 @@ def _parting(probe: dict[str, Any]) -> list[str]:
         for flavor in own
     ]
     return [
-        *wrapped(
+        *filled(
             f"Distance to {probe['reference']}: the largest difference of a weight after {probe['steps']} steps from "
-            f"the same weights, by the same gradients, at lr {probe['lr']:g}"
+            f"the same weights, by the same gradients, at lr {probe['lr']:g}",
+            break_on_hyphens=True,
         ),
         *table([("", "own defaults", "equal arguments", ""), *rows]),
-        *wrapped(f"  equal: {settings}", " " * 9),
+        *filled(f"  equal: {settings}", indent=9, break_on_hyphens=True),
     ]
 
 
@@ -109,8 +108,3 @@ def _verdict(own: float, equal: float) -> str:
     if equal < _ROUNDING:
         return "one rule up to rounding, other defaults"
     return "another rule" if own < 2 * equal else "another rule, and other defaults"
-
-
-def wrapped(text: str, indent: str = "") -> list[str]:
-    """Fill a paragraph to the width of stdout."""
-    return textwrap.wrap(text, width(sys.stdout), subsequent_indent=indent, break_long_words=False)

@@ -40,20 +40,21 @@ class _Curve:
     optrun plot schedule mom --json | jq '.schedules[0].boundaries'
     """,
 )
-@shared.target_argument("TARGET... [KEY=VALUE]...")
+@shared.targets_argument("TARGET... [KEY=VALUE]...")
 @click.option("--steps", type=click.IntRange(min=1), help="How far to draw; by default the whole run.")
 @click.option("--log", is_flag=True, help="A logarithmic axis of rates.")
 @click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
 @shared.json_option
-def command(arguments: tuple[str, ...], steps: int | None, log: bool, output: str | None, as_json: bool) -> None:
+def command(
+    targets: list[str], overrides: list[str], steps: int | None, log: bool, output: str | None, as_json: bool
+) -> None:
     """Draw the learning rate over the whole run of TARGET, and list its steps.
 
     Nothing is trained: a boundary is the first step at a new rule, with the
     rates before it and at it. TARGET is as in `optrun train`.
     """
-    targets, overrides = shared.split_targets(arguments)
     if not targets:
-        raise click.UsageError("which one? Give a target: `optrun list presets` shows what there is")
+        raise shared.no_target()
 
     from ...experiments.errors import UsageError
     from ...experiments.report.figures.figure_file import SUFFIXES
@@ -148,7 +149,7 @@ def _text(curves: Sequence[_Curve], log: bool) -> list[str]:
     import sys
 
     from ...experiments.report.figures.terminal import curves_text
-    from ..terminal.console import width
+    from ..terminal.screen import width
     from ..terminal.streams import is_utf8
 
     columns = width(sys.stdout)

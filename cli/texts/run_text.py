@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...experiments.run_directory.run_dir import default_root
 from ..terminal.charts import count, duration, figure, sparkline
-from ..terminal.console import paint, width
+from ..terminal.console import filled
+from ..terminal.screen import paint, width
 from ..terminal.streams import is_utf8
 
 _COLORS = {"done": "green", "stopped": "green", "running": "cyan", "interrupted": "yellow"}
@@ -28,10 +28,9 @@ def header(experiment: Any, run_dir: Any) -> list[str]:
         "length": _length(experiment),
         "device": f"{experiment.device} · {config.train.precision} · {threads} · seed {config.seed}",
     }
-    room = width(sys.stderr)
-    lines = _title(config, run_dir, room)
+    lines = _title(config, run_dir, width(sys.stderr))
     for name, text in facts.items():
-        lines += textwrap.wrap(text, room, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+        lines += filled(text, f"  {name:<11}", stream=sys.stderr, break_on_hyphens=True, break_long_words=True)
     return lines
 
 
@@ -40,7 +39,7 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
     room, metric = width(sys.stdout), summary["metric"]
     lines = [f"{paint(sys.stdout, name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
     if with_message and summary.get("message") and summary["outcome"] != "done":
-        lines += textwrap.wrap(summary["message"], room, initial_indent="  ", subsequent_indent="  ")
+        lines += filled(summary["message"], "  ", break_on_hyphens=True, break_long_words=True)
     values = {key: figure(value) for key, value in summary["final"].items()}
     values.setdefault(metric["name"], "")  # a run that was cut short has a best value, but no last one
     longest = max(len(key) for key in values)
@@ -105,13 +104,14 @@ def _amount(summary: Mapping[str, Any]) -> str:
 def _call(component: Any) -> str:
     """Return a component as a call: its rate, what was given, and what is not the default."""
     given = {name: value for name, value in component.args.items() if name in component.given or name == "lr"}
-    inside = ", ".join(f"{name}={_plain(value)}" for name, value in given.items())
+    inside = ", ".join(f"{name}={setting_text(value)}" for name, value in given.items())
     return f"{component.label}({inside})" if inside else component.label
 
 
-def _plain(value: Any) -> str:
+def setting_text(value: Any, separator: str = ", ") -> str:
+    """Return a setting as in YAML, with a component as a call."""
     if isinstance(value, tuple | list):
-        return f"[{', '.join(_plain(item) for item in value)}]"
+        return f"[{separator.join(setting_text(item, separator) for item in value)}]"
     if hasattr(value, "component"):
         return _call(value)
     if isinstance(value, bool) or value is None:

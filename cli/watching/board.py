@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..terminal.charts import bar, duration, sparkline
-from ..terminal.console import paint, say, width
+from ..terminal.console import say, say_error
+from ..terminal.live import LiveDisplay, Silence, with_bars
+from ..terminal.screen import width
 from ..terminal.streams import is_utf8
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_LIVE_SECS = 0.1
 _FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 5.0, 60.0
 _BAR, _CURVE = 10, 8
 _WIDEST_NAME = 20
@@ -129,7 +130,7 @@ class Progress:
         self.cached += bool(event["cached"])
         if event["state"] == "failed":
             why = event["message"].partition("\n")[0]
-            say(f"{paint(sys.stderr, 'error:', fg='red')} {run_text(event)} failed: {why}")
+            say_error(f"{run_text(event)} failed: {why}")
 
 
 class LineProgress(Progress):
@@ -137,7 +138,7 @@ class LineProgress(Progress):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said, self._patience = time.monotonic(), _FIRST_SILENCE_SECS
+        self._silence = Silence(_FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS)
 
     def _on_phase(self, event: Mapping[str, Any]) -> None:
         super()._on_phase(event)
@@ -147,9 +148,8 @@ class LineProgress(Progress):
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         super()._on_progress(event)
-        if time.monotonic() - self._said < self._patience:
+        if not self._silence.is_over():
             return
-        self._patience = min(2 * self._patience, _LONGEST_SILENCE_SECS)
         steps = f"step={event['step']}" + (f"/{event['num_steps']}" if event["num_steps"] else "")
         loss = "" if event["loss"] is None else f" loss={event['loss']:.4g}"
         self._say(f"{run_text(event)} {steps}{loss}")
@@ -165,7 +165,7 @@ class LineProgress(Progress):
         self._say(f"{run_text(event)} {outcome}{secs}")
 
     def _say(self, text: str) -> None:
-        self._said = time.monotonic()
+        self._silence.broken()
         say(f"[{self.done}/{self.total}] {text}")
 
 
@@ -173,16 +173,12 @@ class Board(Progress):
     """A table that is drawn anew in place, ten times a second at most."""
 
     def __init__(self) -> None:
-        from ..terminal.live import LiveDisplay
-
         super().__init__()
         self._display, self._unicode = LiveDisplay(sys.stderr), is_utf8(sys.stderr)
-        self._drawn = 0.0
 
     def handle(self, event: Mapping[str, Any]) -> None:
         super().handle(event)
-        if event["kind"] == "phase" or (self.phase and time.monotonic() - self._drawn >= _LIVE_SECS):
-            self._drawn = time.monotonic()
+        if event["kind"] == "phase" or (self.phase and self._display.is_due()):
             self._display.draw(self.table(width(sys.stderr) - 1))
 
     def close(self) -> None:
@@ -203,11 +199,7 @@ class Board(Progress):
         for index in kept:
             board.add_column(no_wrap=True, overflow="crop", justify="right" if index in (3, 5) else "left")
         for row in rows:
-            texts = [Text(row[index]) for index in kept]
-            for text in texts[1:3]:
-                text.highlight_regex("━+|#+", "cyan")
-                text.highlight_regex("─+", "dim")
-            board.add_row(*texts)
+            board.add_row(*(with_bars(row[index]) if index == 1 else Text(row[index]) for index in kept))
         return Group(board, Text(f"{self.done}/{self.total} runs", style="dim"))
 
     def _cells(self, entry: EntryState) -> list[str]:

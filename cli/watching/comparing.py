@@ -5,22 +5,18 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
-from ...experiments.errors import Interrupted, NothingMatchedError, UsageError
-from ..command import ARGUMENTS
+from ...experiments.errors import ExitCode, Interrupted, NothingMatchedError, UsageError
 from ..terminal import github
-from ..terminal.console import is_live, paint, result, result_json, say
+from ..terminal.console import Output, filled, result, result_json, same_command, say, say_error, say_warning
+from ..terminal.logs import show_log
+from ..terminal.screen import is_live, paint
 from .board import Board, LineProgress, Progress
 
-NOT_HELD, PART_FAILED = 1, 6
 STDOUT = "-"
-_NOT_REPEATED = {"--fresh"}  # it would begin anew what is to go on
 
 
 class CompareWatch:
@@ -28,8 +24,7 @@ class CompareWatch:
 
     Args:
         command: its name, which is also its JSON schema's.
-        quiet: no plan and no progress; of the result the sentence alone.
-        as_json: the result is one JSON document.
+        output: when quiet, no plan and no progress; of the result the sentence alone.
         gates: conditions, as they were written.
         exports: files to write; `-` is Markdown on stdout.
         train: of a sweep, the command that trains once: `["optrun", "train", "mom"]`.
@@ -38,23 +33,23 @@ class CompareWatch:
     def __init__(
         self,
         command: str,
-        quiet: bool = False,
-        as_json: bool = False,
+        output: Output,
         gates: Sequence[str] = (),
         exports: Sequence[str] = (),
         train: Sequence[str] = (),
     ):
         from ...experiments.report.export import check_suffix
 
-        if as_json and STDOUT in exports:
+        show_log(output.verbose)
+        if output.as_json and STDOUT in exports:
             raise UsageError("--json and --export - both want stdout: write one of them to a file")
         for file in exports:
             if file != STDOUT:
                 check_suffix(file)
-        self.command, self.quiet, self.as_json = command, quiet, as_json
+        self.command, self.quiet, self.as_json = command, output.quiet, output.as_json
         self._exports, self._wanted, self._gates, self._train = exports, list(gates), [], train
         self._plan: Mapping[str, Any] = {}
-        self._progress = Progress() if quiet else Board() if is_live() else LineProgress()
+        self._progress = Progress() if output.quiet else Board() if is_live() else LineProgress()
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in what a comparison tells: the plan is said, the rest drawn."""
@@ -87,7 +82,7 @@ class CompareWatch:
             for line in plan_lines(plan):
                 say(line)
         if len(plan["protocol"]["seeds"]) == 1:
-            say(f"{paint(sys.stderr, 'warning:', fg='yellow')} one seed shows no spread, and can show no difference")
+            say_warning("one seed shows no spread, and can show no difference")
 
     def _interrupted(self, stop: Interrupted) -> None:
         done, total = self._progress.done, self._progress.total
@@ -109,13 +104,13 @@ class CompareWatch:
             if not failed:
                 raise
             has_verdict = False
-            say(f"{paint(sys.stderr, 'error:', fg='red')} no verdict: {error}")
+            say_error(f"no verdict: {error}")
         gates = self._decide(results)
         page = self._write(report) if has_verdict else None
         self._show(report, gates, failed, page)
         if failed:
-            return PART_FAILED
-        return NOT_HELD if any(gate.holds is not True for gate in gates) else 0
+            return ExitCode.PART_FAILED
+        return ExitCode.NO if any(gate.holds is not True for gate in gates) else ExitCode.DONE
 
     def _decide(self, results: Any) -> list[Any]:
         from ...experiments.report.decisions import decide_all
@@ -172,18 +167,9 @@ class CompareWatch:
         return f"optrun report {group_reference(group.path)} --open"
 
 
-def same_command() -> str:
-    """Return the command line that is being run, as it can be pasted into a shell."""
-    ctx = click.get_current_context(silent=True)
-    arguments = [] if ctx is None else ctx.meta.get(ARGUMENTS, [])
-    return shlex.join(["optrun", *(argument for argument in arguments if argument not in _NOT_REPEATED)])
-
-
 def _gate_lines(gate: Any) -> list[str]:
     """Return what became of a gate, wrapped, the verdict in its colour."""
-    from ..terminal.console import width
-
-    lines = textwrap.wrap(f"gate {gate}", width(sys.stdout), subsequent_indent="  ", break_on_hyphens=False)
+    lines = filled(f"gate {gate}", indent=2, break_long_words=True)
     word, color = {True: ("holds", "green"), False: ("does not hold", "red"), None: ("undecided", "yellow")}[gate.holds]
     return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
 

@@ -12,11 +12,11 @@ from typing import Any
 from ...experiments.components.hooks.hook import Evaluation, Every, Hook, RunArgs
 from ...experiments.components.hooks.session_view import BoundSession, SessionView, StepView
 from ..terminal.charts import bar, duration, short_number, sparkline
-from ..terminal.console import columns, say
-from ..terminal.live import LiveDisplay
+from ..terminal.console import say
+from ..terminal.live import LIVE_SECS, LiveDisplay, Silence, with_bars
+from ..terminal.screen import columns
 from ..terminal.streams import is_utf8
 
-_LIVE_SECS = 0.1
 _SMALLEST_BAR, _LARGEST_BAR = 4, 18  # with the space before it; in steps of 3, so that it does not tremble
 _LINES_PER_RUN = 10
 _FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS = 2.0, 30.0
@@ -70,7 +70,7 @@ class ProgressHook(Hook):
 class LiveProgressHook(ProgressHook):
     """One line that is drawn anew, ten times a second at most."""
 
-    trigger = Every(secs=_LIVE_SECS)
+    trigger = Every(secs=LIVE_SECS)
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -82,13 +82,8 @@ class LiveProgressHook(ProgressHook):
         session.on_close(self._display.clear)
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
-        from rich.text import Text
-
         self._losses.append(values["loss"])
-        line = Text(self.text(ctx.step, values, min(columns(sys.stderr), 100) - 1), no_wrap=True, overflow="crop")
-        line.highlight_regex("━+|#+", "cyan")
-        line.highlight_regex("─+", "dim")
-        self._display.draw(line)
+        self._display.draw(with_bars(self.text(ctx.step, values, min(columns(sys.stderr), 100) - 1)))
 
     def text(self, step: int, values: Mapping[str, Any], width: int) -> str:
         """Return the line, as much of it as fits into `width` columns: what matters least goes first."""
@@ -121,20 +116,16 @@ class LineProgressHook(ProgressHook):
     def __init__(self, *args: Any):
         super().__init__(*args)
         self._pace = -(-self._num_steps // _LINES_PER_RUN) if self._num_steps else 0
-        self._patience, self._said = _FIRST_SILENCE_SECS, time.monotonic()
+        self._silence = Silence(_FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS)
 
     def before_run(self, ctx: StepView) -> RunArgs | None:
-        if self._pace and (ctx.step + 1) % self._pace == 0:
-            return self._request
-        if time.monotonic() - self._said < self._patience:
-            return None
-        self._patience = min(2 * self._patience, _LONGEST_SILENCE_SECS)
-        return self._request
+        is_tenth = self._pace and (ctx.step + 1) % self._pace == 0
+        return self._request if is_tenth or self._silence.is_over() else None
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         if not values:
             return
-        self._said = time.monotonic()
+        self._silence.broken()
         rate, left = self._rates(ctx.step, values["examples"])
         parts = [
             self._run_name,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...experiments.errors import DivergedError, Interrupted
+from ...experiments.errors import DivergedError, ExitCode, Interrupted
 from ..terminal import github
-from ..terminal.console import is_live, paint, result, result_json, say
+from ..terminal.console import Output, result, result_json, say, say_error
+from ..terminal.logs import show_log
+from ..terminal.screen import is_live
 from ..texts.run_text import header, result_lines, result_pairs, resume_command
 
 _AFTER_THE_END = {
@@ -23,12 +24,12 @@ class Watch:
 
     Args:
         command: its name, which is also its JSON schema's.
-        quiet: no header and no progress.
-        as_json: the result is one JSON document.
+        output: when quiet, no header and no progress.
     """
 
-    def __init__(self, command: str, quiet: bool = False, as_json: bool = False):
-        self.command, self.quiet, self.as_json = command, quiet, as_json
+    def __init__(self, command: str, output: Output):
+        show_log(output.verbose)
+        self.command, self.quiet, self.as_json = command, output.quiet, output.as_json
         self._run_dir: Any = None
         self._target = ""
 
@@ -62,7 +63,7 @@ class Watch:
         if self._run_dir is None and not self.quiet:
             say(f"{run.name} was finished before: this is its result; {_AFTER_THE_END[self.command]}")
         self._conclude(run)
-        return DivergedError.exit_code if run.summary["outcome"] == "diverged" else 0
+        return ExitCode.DIVERGED if run.summary["outcome"] == "diverged" else ExitCode.DONE
 
     def dry_run(self, config: Any) -> int:
         """Build everything, take one step, say what came of it, and return the exit code."""
@@ -78,7 +79,7 @@ class Watch:
     def _conclude(self, run: Any, end: DivergedError | Interrupted | None = None) -> None:
         summary = run.summary
         if isinstance(end, DivergedError):
-            say(f"{paint(sys.stderr, 'error:', fg='red')} {end}")
+            say_error(end)
         elif end is not None:
             say(f"stopped by {signal.Signals(end.signum).name} after step {summary['steps']}; the state is saved")
         if summary["outcome"] == "diverged":

@@ -52,7 +52,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def shown(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> Board:
     """Return a board that draws on nothing, with two entries in their evaluation."""
     made = Board()
-    monkeypatch.setattr(made, "_display", type("Nowhere", (), {"draw": lambda *_: None, "clear": lambda *_: None})())
+    nowhere = dict.fromkeys(("draw", "clear", "is_due"), lambda *_: None)
+    monkeypatch.setattr(made, "_display", type("Nowhere", (), nowhere)())
     made._unicode = True
     for event in (plan("sgd", "adam"), phase("evaluate", 8)):
         made.handle(event)

@@ -9,9 +9,9 @@ import time
 import pytest
 from rich.text import Text
 
-from optrun.cli.terminal import console
+from optrun.cli.terminal import console, screen
 from optrun.cli.terminal.charts import bar, count, duration, short_number, sparkline
-from optrun.cli.terminal.live import LiveDisplay
+from optrun.cli.terminal.live import LiveDisplay, Silence
 from optrun.cli.watching.progress import LineProgressHook, LiveProgressHook
 
 VALUES = {"loss": 0.04217, "lr": 0.021, "examples": 9000, "skipped": 0}
@@ -68,14 +68,14 @@ def test_without_unicode_the_line_is_ascii():
 
 def test_lines_come_at_each_tenth(capsys):
     hook = LineProgressHook("mom-0001", 100, 10, "val/accuracy")
-    hook._said = math.inf
+    hook._silence = Silence(math.inf, math.inf)
     asked = [step + 1 for step in range(100) if hook.before_run(type("Ctx", (), {"step": step})) is not None]
     assert asked == list(range(10, 101, 10))
 
 
 def test_a_silence_is_broken_ever_later(monkeypatch):
     clock = 0.0
-    monkeypatch.setattr("optrun.cli.watching.progress.time.monotonic", lambda: clock)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
     monkeypatch.setattr("optrun.cli.watching.progress.say", lambda line: None)
     hook = LineProgressHook("mom-0001", None, None, "val/loss")
     hook._first = (0.0, 0, 0)
@@ -97,21 +97,21 @@ def test_live_is_for_a_terminal_that_a_person_watches(monkeypatch, variables, li
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stderr", Terminal())
-    assert console.is_live() is live
+    assert screen.is_live() is live
 
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
 def test_no_variable_makes_a_pipe_a_terminal(monkeypatch, name):
     monkeypatch.setenv(name, "1")
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    assert not console.is_live()
-    assert not console.has_color(io.StringIO())
+    assert not screen.is_live()
+    assert not screen.has_color(io.StringIO())
 
 
 def test_colours_are_for_terminals_and_no_color_is_heard(monkeypatch):
-    assert console.has_color(Terminal())
+    assert screen.has_color(Terminal())
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not console.has_color(Terminal())
+    assert not screen.has_color(Terminal())
 
 
 def test_talk_goes_above_the_live_line(monkeypatch):
