@@ -29,12 +29,13 @@ optrun describe optimizer/adam  # formula, arguments, YAML to paste"""
 
 
 class CommandFolder(click.Group):
-    """The commands are the modules of `commands/`; each has its click command under the name `command`."""
+    """The commands are the modules of `commands/` without `_`; each has its click command under the name `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from . import commands
 
-        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+        names = (module.name for module in pkgutil.iter_modules(commands.__path__))
+        return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from ...experiments.report.style import score
 from .. import command as shared
-from ..terminal.charts import figure
 from ..terminal.console import result, result_json
 
 
@@ -72,7 +72,7 @@ def _show(measured: Mapping[str, Any], as_json: bool, indent: int | None) -> Non
     if as_json:
         result_json("optrun/eval@1", indent=indent, **measured)
         return
-    values = [f"{name} {figure(value)}" for name, value in measured.items() if "/" in name]
+    values = [f"{name} {score(value)}" for name, value in measured.items() if "/" in name]
     result(f"{measured['run']} at step {measured['step']}: {', '.join(values)}")
 
 

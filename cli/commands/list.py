@@ -7,7 +7,7 @@ import sys
 import click
 
 from .. import command as shared
-from ..terminal.console import result, result_json
+from ..terminal.console import cut, result, result_json
 from ..terminal.screen import columns
 
 
@@ -35,14 +35,8 @@ def command(kind: str | None, as_json: bool) -> None:
         result_json("optrun/list@1", kinds=found)
         return
     longest = max(len(entry["name"]) for listed in found.values() for entry in listed)
-    room, lines = columns(sys.stdout) - longest - 4, []
+    room, lines = max(columns(sys.stdout) - longest - 4, 20), []
     for name, listed in found.items():
         lines += [f"{name}:"] if len(found) > 1 else []
-        lines += [f"  {entry['name']:<{longest}}  {_short(entry['summary'], room)}".rstrip() for entry in listed]
+        lines += [f"  {entry['name']:<{longest}}  {cut(entry['summary'], room)}".rstrip() for entry in listed]
     result(lines)
-
-
-def _short(text: str, room: int) -> str:
-    """Cut a text at a word."""
-    room = max(room, 20)
-    return text if len(text) <= room else text[: room - 1].rpartition(" ")[0].rstrip(",;:") + "…"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from ...experiments.errors import UsageError
 from .. import command as shared
 from .. import completion
+from ..terminal.console import result, result_json
+from ..terminal.screen import width
+from ..terminal.streams import is_utf8
 
 _AXES = {"step": "step", "epoch": "epoch", "gradients": "gradient_evaluations", "time": "secs", "examples": "examples"}
 
@@ -21,7 +27,7 @@ class PlotCommand(shared.Command):
     ) -> click.Context:
         if args[:1] != ["schedule"]:
             return super().make_context(info_name, args, parent, **extra)
-        from ..texts.plot_schedule import command as schedule
+        from ._plot_schedule import command as schedule
 
         return schedule.make_context(f"{info_name} schedule", args[1:], parent, **extra)
 
@@ -67,23 +73,16 @@ def command(
 
     `optrun plot schedule TARGET` draws a learning-rate schedule instead.
     """
-    import sys
-    from pathlib import Path
-
-    from ...experiments.errors import UsageError
     from ...experiments.report.figures.curves_figure import curves_figure
-    from ...experiments.report.figures.figure_file import COLUMN, PAGE, SUFFIXES
+    from ...experiments.report.figures.figure_file import COLUMN, PAGE, check_suffix
     from ...experiments.report.figures.terminal import curves_text
     from ...experiments.report.group import Group
     from ...experiments.report.learning_curves import group_bands, run_bands, smooth_bands
     from ...experiments.run_directory.lookup import find_run_or_group
     from ...experiments.run_directory.run import Run
-    from ..terminal.console import result, result_json
-    from ..terminal.screen import width
-    from ..terminal.streams import is_utf8
 
-    if output is not None and not output.endswith(SUFFIXES):
-        raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")
+    if output is not None:
+        check_suffix(output)
     things = [find_run_or_group(name) for name in runs]
     is_group, x = any(isinstance(thing, Path) for thing in things), _AXES[axis]
     if is_group and len(things) > 1:

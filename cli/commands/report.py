@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from ...experiments.errors import UsageError
 from .. import command as shared
 from .. import completion
+from ..terminal.console import result, result_json
 
 
 @shared.command(
@@ -32,9 +34,7 @@ def command(runs: tuple[str, ...], output: str | None, in_browser: bool, as_json
     RUN and GROUP are names, beginnings of names, or paths. By default the page
     is report.html beside what it is about.
     """
-    from ...experiments.errors import UsageError
     from ...experiments.run_directory.lookup import find_run_or_group
-    from ..terminal.console import result, result_json
 
     things = [find_run_or_group(name) for name in runs]
     groups = [thing for thing in things if isinstance(thing, Path)]
@@ -61,7 +61,6 @@ def _group_report(group: Path, output: str | None) -> Path:
 
 
 def _markdown(groups: list[Path]) -> str:
-    from ...experiments.errors import UsageError
     from ...experiments.report.export import markdown
     from ...experiments.report.report import Report
 
@@ -71,7 +70,6 @@ def _markdown(groups: list[Path]) -> str:
 
 
 def _runs_report(runs: list[Any], output: str | None) -> Path:
-    from ...experiments.errors import UsageError
     from ...experiments.report.page.html import runs_page
     from ...experiments.run_directory.run import Run
     from ...experiments.run_directory.run_dir import default_root

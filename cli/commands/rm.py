@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from ...experiments.errors import ExitCode, RunInUseError
+from ...experiments.report.style import many
 from .. import command as shared
 from .. import completion
-from ..terminal.charts import count
 from ..terminal.console import result, result_json, say
 
 
@@ -88,7 +88,7 @@ def _runs_in(thing: Any) -> list[Any]:
 def _described(path: Path) -> str:
     from ...experiments.run_directory.run_dir import is_run
 
-    return str(path) if is_run(path) else f"{path} ({count(len(_runs_in(path)), 'run')})"
+    return str(path) if is_run(path) else f"{path} ({many(len(_runs_in(path)), 'run')})"
 
 
 def _agreed(folders: list[Path]) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from ...experiments.errors import DataError, NothingMatchedError, UsageError, unknown_name
 from .. import command as shared
+from ..terminal.console import result, result_json
 
-_HEADER = ["run", "status", "optimizer", "steps", "secs", "result", "curve"]
-_NUMBERS = {3, 4}  # columns aligned to the right
-_DROPPED = ["curve", "secs", "steps", "optimizer"]  # in this order, where the terminal is too narrow
 _DAMAGED = "damaged"
 
 
@@ -36,12 +35,9 @@ def command(pattern: str, status: str | None, group: str | None, last: int | Non
 
     Those of a comparison or sweep stand below its name.
     """
-    from typing import get_args
-
-    from ...experiments.errors import NothingMatchedError, UsageError, unknown_name
     from ...experiments.run_directory.lookup import find_runs, group_name
     from ...experiments.run_directory.run_dir import State, default_root
-    from ..terminal.console import result, result_json
+    from ..texts.runs_table import runs_table
 
     states = (*get_args(State), _DAMAGED)
     if status is not None and status not in states:
@@ -59,12 +55,11 @@ def command(pattern: str, status: str | None, group: str | None, last: int | Non
     if as_json:
         result_json("optrun/runs@1", root=str(default_root()), runs=rows)
     else:
-        result(_table(rows))
+        result(runs_table(rows))
 
 
 def _group(wanted: str, names: Iterable[str | None]) -> str:
     """Return the name of the group that is meant, in full."""
-    from ...experiments.errors import NothingMatchedError, unknown_name
     from ...experiments.run_directory.lookup import choose
 
     known = sorted({name for name in names if name is not None})
@@ -86,7 +81,6 @@ def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
     """Return what the list says of a run; a damaged one is listed as such, and hides no other."""
-    from ...experiments.errors import DataError
     from ...experiments.run_directory.run import Run
 
     try:
@@ -111,57 +105,3 @@ def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
         "curve": summary.get("curve", []),
         "started": status.get("started"),
     }
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """Lay the runs out, without what there is no room for."""
-    import sys
-
-    from ..terminal.screen import columns
-
-    cells, kept = [_HEADER, *(_cells(row) for row in rows)], list(_HEADER)
-    lines = _laid_out(cells, kept)
-    for name in _DROPPED:
-        if max(map(len, lines)) > columns(sys.stdout):
-            kept.remove(name)
-            lines = _laid_out(cells, kept)
-    return _below_their_groups(lines, rows)
-
-
-def _laid_out(cells: list[list[str]], kept: list[str]) -> list[str]:
-    from ..terminal.console import table
-
-    indices = [index for index, name in enumerate(_HEADER) if name in kept]
-    right = [place for place, index in enumerate(indices) if index in _NUMBERS]
-    return table([[row[index] for index in indices] for row in cells], right)
-
-
-def _below_their_groups(lines: list[str], rows: list[dict[str, Any]]) -> list[str]:
-    """Put the name of each group before the lines of its runs."""
-    headed, group = lines[:1], None
-    for line, row in zip(lines[1:], rows, strict=True):
-        if row["group"] not in (None, group):
-            headed.append(f"{row['group']}/")
-        group = row["group"]
-        headed.append(line)
-    return headed
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    import sys
-
-    from ..terminal.charts import figure, sparkline
-    from ..terminal.streams import is_utf8
-
-    final = row["final"]
-    name = next((name for name in final if name.startswith("test/") and name != "test/loss"), next(iter(final), None))
-    optimizer = (row["optimizer"] or "").rpartition(":")[2]
-    return [
-        f"  {row['name']}" if row["group"] else row["name"],
-        row["status"] or "unknown",
-        f"{optimizer} {row['lr']:g}" if row["lr"] is not None else optimizer,
-        "" if row["steps"] is None else str(row["steps"]),
-        "" if row["train_secs"] is None else f"{row['train_secs']:.1f}",
-        f"{name} {figure(final[name])}" if name else "",
-        sparkline(row["curve"], 10, is_utf8(sys.stdout)),
-    ]

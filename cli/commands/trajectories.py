@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...experiments.errors import UsageError
 from .. import command as shared
+from ..terminal.console import result, result_json, say
 
 if TYPE_CHECKING:
     from ...experiments.report.figures.surfaces import Scene
@@ -51,9 +53,6 @@ def command(
     monkey_saddle, or your own: ./file.py:NAME. NAME:KEY=VALUE changes an
     argument of one optimizer (adam:lr=0.1), KEY=VALUE a value of all.
     """
-    from ...experiments.errors import UsageError
-    from ..terminal.console import result, result_json, say
-
     if not targets:
         raise click.UsageError("over which function? Name one: optrun trajectories beale")
     if frames is not None and output is None:
@@ -64,14 +63,15 @@ def command(
 
     from ...experiments.studies.trajectories import DEFAULT_RULES, race
     from ..terminal.logs import show_log
+    from ..texts.race_text import race_document, race_table
 
     show_log()
     done = race(targets[0], targets[1:] or DEFAULT_RULES, overrides, **options)
     files = draw(_scene(done, view or done.view())) if draw is not None else []
     if as_json:
-        result_json("optrun/trajectories@1", **_document(done, view), files=files)
+        result_json("optrun/trajectories@1", **race_document(done, view), files=files)
     else:
-        result(_table(done))
+        result(race_table(done))
     for file in [] if quiet else files if len(files) < 4 else [f"{output} ({len(files)} frames)"]:
         say(f"wrote {file}")
 
@@ -94,39 +94,3 @@ def _scene(done: Race, view: tuple[float, float, float, float]) -> Scene:
     steps = max(each.steps for each in done.trajectories)
     tracks = [Track(each.label, each.points, each.outcome == "diverged") for each in done.trajectories]
     return Scene(*done.surface(view), minima=done.minima, tracks=tracks, title=f"{done.function}, {steps} steps")
-
-
-def _table(done: Race) -> list[str]:
-    from ...experiments.report.style import listing, number
-    from ..terminal.console import table
-
-    rows = [["optimizer", "lr", "steps", "value", "distance", ""]]
-    for each in done.trajectories:
-        ends = [number(float(each.values[-1])), number(each.distance)]
-        outcome = "" if each.outcome == "done" else each.outcome
-        rows.append([each.label, number(each.lr), str(each.steps), *ends, outcome])
-    lines = table(rows, right=(1, 2, 3, 4))
-    if done.minimum is not None:
-        places = listing([f"({', '.join(f'{round(at, 6) + 0.0:.4g}' for at in point)})" for point in done.minima])
-        lines.append(f"minimum {number(done.minimum)} at {places}")
-    return lines
-
-
-def _document(done: Race, view: tuple[float, float, float, float] | None) -> dict[str, Any]:
-    trajectories = [
-        {
-            "name": each.name,
-            "optimizer": each.optimizer,
-            "settings": list(each.settings),
-            "lr": each.lr,
-            "steps": each.steps,
-            "outcome": each.outcome,
-            "value": float(each.values[-1]),
-            "distance": each.distance,
-            "points": each.points.tolist(),
-            "values": each.values.tolist(),
-        }
-        for each in done.trajectories
-    ]
-    facts = {"function": done.function, "minima": done.minima, "minimum": done.minimum}
-    return {**facts, "view": view or done.view(), "trajectories": trajectories}

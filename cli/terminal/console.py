@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
@@ -101,16 +101,16 @@ def filled(
     return lines or ([head.rstrip()] if head else [])
 
 
-def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Lay out rows in columns two spaces apart; the columns in `right` are aligned to the right."""
-    right = set(right)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def cut(text: str, room: int) -> str:
+    """Cut a text at a word, where it is longer than there is room."""
+    return text if len(text) <= room else text[: room - 1].rpartition(" ")[0].rstrip(",;:") + "…"
 
-    def line(row: Sequence[str]) -> str:
-        cells = [cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)]
-        return "  ".join(cells).rstrip()
 
-    return [line(row) for row in rows]
+def titled(name: str, source: str, place: str, key: str) -> list[str]:
+    """Return the title of a header on stderr: a name, and at the right its place, or below where there is no room."""
+    gap = width(sys.stderr) - len(name) - len(source) - len(place)
+    title = f"{paint(sys.stderr, name, bold=True)}{source}"
+    return [f"{title}{' ' * gap}{place}"] if gap >= 2 else [title, f"  {key:<11}{place}"]
 
 
 def same_command() -> str:

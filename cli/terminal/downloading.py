@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .charts import bar, short_number
+from ...experiments.report.style import large
+from .charts import bar
 from .console import say
 from .live import LiveDisplay, Silence
 from .screen import is_live
@@ -55,4 +56,4 @@ class DownloadProgress:
 
 def size_text(size: int | None) -> str:
     """Write a number of bytes: `170MB`."""
-    return "" if size is None else f"{short_number(size)}B"
+    return "" if size is None else f"{large(size, 1_000, 3)}B"

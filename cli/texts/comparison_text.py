@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,23 @@ from ...experiments.report.figures.terminal import curves_text
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
 from ...experiments.report.sensitivity import good_range, trials_of
+from ...experiments.report.style import duration, many
 from ...experiments.report.tables import comparison_tables
 from ...experiments.report.tables.table import text_table
 from ...experiments.report.words.headline import Said, range_notes
 from ...experiments.run_directory.run_dir import default_root
-from ..terminal.charts import count, duration
+from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
 from ..terminal.streams import is_utf8
 
 _CURVE_HEIGHT = 10
-_INDENT = 13
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """Return the lines that say what will be done, how long it takes, and by what it will be judged."""
-    room = width(sys.stderr)
-    name, place = plan["name"], f"{plan['path']}/"
-    gap = room - len(name) - len(place)
-    title = paint(sys.stderr, name, bold=True)
-    lines = [f"{title}{' ' * gap}{place}"] if gap >= 2 else [title, f"  {'group':<11}{place}"]
+    lines = titled(plan["name"], "", f"{plan['path']}/", "group")
     for key, text in _plan_facts(plan):
-        lines += textwrap.wrap(
-            text, room, initial_indent=f"  {key:<11}", subsequent_indent=" " * _INDENT, break_on_hyphens=False
-        )
+        lines += filled(text, f"  {key:<11}", stream=sys.stderr, break_long_words=True)
     return lines
 
 
@@ -48,10 +41,10 @@ def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "differ in", ", ".join(difference["key"] for difference in plan["differences"])
     if spec := protocol.get("spec"):
         trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
-        yield "sweep", f"{spec}: {count(trials, 'value')} ({protocol['method']}), each on {count(seeds, 'seed')}"
+        yield "sweep", f"{spec}: {many(trials, 'value')} ({protocol['method']}), each on {many(seeds, 'seed')}"
     elif protocol["tuned"]:
         trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
-        yield "tuning", f"{count(trials, 'rate')} for each entry, each on {count(seeds, 'seed')}; more at an edge"
+        yield "tuning", f"{many(trials, 'rate')} for each entry, each on {many(seeds, 'seed')}; more at an edge"
     else:
         yield "tuning", "none: each entry runs with its settings as given"
     if protocol["seeds"]:
@@ -108,21 +101,15 @@ def sentence_lines(report: Report) -> list[str]:
 
 def said_lines(said: Said) -> list[str]:
     """Return the sentence, wrapped, and each note below it."""
-    lines = [paint(sys.stdout, line, bold=True) for line in wrapped(f"{said.headline}.")]
-    return [*lines, *(line for note in said.notes for line in wrapped(note, "  "))]
-
-
-def wrapped(text: str, indent: str = "") -> list[str]:
-    """Return a text as lines that fit, each indented."""
-    room = width(sys.stdout)
-    return textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    lines = [paint(sys.stdout, line, bold=True) for line in filled(f"{said.headline}.", break_long_words=True)]
+    return [*lines, *(line for note in said.notes for line in filled(note, "  ", break_long_words=True))]
 
 
 def _curves(group: Any, room: int) -> list[str]:
     metric, found = group_bands(group)
     bands = [band for band in found if band is not None]
     seeds = max((band.num_runs for band in bands), default=0)
-    median = f", median of {count(seeds, 'seed')}" if seeds > 1 else ""
+    median = f", median of {many(seeds, 'seed')}" if seeds > 1 else ""
     drawn = curves_text(
         bands, x="step", width=room, height=_CURVE_HEIGHT, unicode=is_utf8(sys.stdout), log=starts_log(bands)
     )

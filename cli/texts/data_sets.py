@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...experiments.errors import DataError, NothingMatchedError, UsageError, unknown_name
+from ...experiments.report.tables.table import aligned
 from ...experiments.system import downloads
 from ...experiments.system.public_files import PUBLIC_SETS, PublicFile
-from ..terminal.console import table
+from ..terminal.console import cut
 from ..terminal.downloading import size_text
 from ..terminal.screen import columns
 
@@ -30,10 +31,10 @@ def listed(names: Sequence[str] = ()) -> list[dict[str, Any]]:
 def table_of(entries: Sequence[dict[str, Any]]) -> list[str]:
     """Lay the list out: name, where, size, what it is."""
     rows = [[entry["name"], entry["where"], size_text(entry["bytes"]), entry["summary"]] for entry in entries]
-    lines = table([row[:3] for row in rows], right=(2,))
+    lines = aligned([row[:3] for row in rows], right=(2,))
     longest = max(map(len, lines))
     room = max(columns(sys.stdout) - longest - 2, 20)
-    return [f"{line:<{longest}}  {_short(row[3], room)}".rstrip() for line, row in zip(lines, rows, strict=True)]
+    return [f"{line:<{longest}}  {cut(row[3], room)}".rstrip() for line, row in zip(lines, rows, strict=True)]
 
 
 def get(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -132,8 +133,3 @@ def _check_public(names: Sequence[str]) -> None:
     for name in names:
         if name not in PUBLIC_SETS:
             raise UsageError(f"data '{name}' is no download; these are: {', '.join(PUBLIC_SETS)}")
-
-
-def _short(text: str, room: int) -> str:
-    """Cut a text at a word."""
-    return text if len(text) <= room else text[: room - 1].rpartition(" ")[0].rstrip(",;:") + "…"

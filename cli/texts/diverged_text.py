@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ..terminal.console import filled, table
+from ...experiments.report.tables.table import aligned
+from ..terminal.console import filled
 from .run_text import resume_command
 
 _NUM_ROWS = 5
@@ -57,7 +58,7 @@ def history_lines(run: Any) -> list[str]:
         return []
     columns = [key for key in _COLUMNS if any(key in row for row in rows)]
     cells = [[_cell(key, row) for key in columns] for row in rows]
-    return [f"  {line}" for line in table([columns, *cells], right=range(len(columns)))]
+    return [f"  {line}" for line in aligned([columns, *cells], right=range(len(columns)))]
 
 
 def _cell(key: str, row: Mapping[str, Any]) -> str:

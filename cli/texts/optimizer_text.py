@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..terminal.console import filled, table
+from ...experiments.report.tables.table import aligned
+from ..terminal.console import filled
 from .catalogue import arguments, paste_ready
 
 _NONE = "—"
@@ -50,7 +51,7 @@ def state_lines(described: dict[str, Any]) -> list[str]:
         return ["State  none"]
     starts = {each["name"]: f"at first {each['start']}" if each["start"] else "" for each in described["state"]}
     rows = [(f"  {each['name']}", each["shape"], starts[each["name"]]) for each in described["state"]]
-    return ["State of each parameter", *table(rows)]
+    return ["State of each parameter", *aligned(rows)]
 
 
 def comparison_lines(described: dict[str, Any]) -> list[str]:
@@ -78,7 +79,7 @@ def _state(flavor: dict[str, Any]) -> dict[str, str]:
 def _side_by_side(title: str, columns: dict[str, dict[str, str]]) -> list[str]:
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     rows = [(f"  {name}", *(column.get(name, _NONE) for column in columns.values())) for name in names]
-    return table([(title, *columns), *rows]) if rows else [f"{title}  none"]
+    return aligned([(title, *columns), *rows]) if rows else [f"{title}  none"]
 
 
 def _parting(probe: dict[str, Any]) -> list[str]:
@@ -97,7 +98,7 @@ def _parting(probe: dict[str, Any]) -> list[str]:
             f"the same weights, by the same gradients, at lr {probe['lr']:g}",
             break_on_hyphens=True,
         ),
-        *table([("", "own defaults", "equal arguments", ""), *rows]),
+        *aligned([("", "own defaults", "equal arguments", ""), *rows]),
         *filled(f"  equal: {settings}", indent=9, break_on_hyphens=True),
     ]
 

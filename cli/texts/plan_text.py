@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..terminal.charts import count, duration
-from ..terminal.console import filled, table
+from ...experiments.report.style import many, seconds
+from ...experiments.report.tables.table import aligned
+from ..terminal.console import filled
 from .run_text import setting_text
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += ["", "hooks, in the order in which they are called"]
     lines += _laid_out([_hook(firing) for firing in plan.hooks])
     lines += ["", *filled(plan.schedule, "rates, by ", 2)]
-    lines += [f"  {line}" for line in table(list(_rates(plan)), right=(0, 1, 2))]
+    lines += [f"  {line}" for line in aligned(list(_rates(plan)), right=(0, 1, 2))]
     for note in plan.notes:
         lines += ["", *filled(note, "note: ", 2)]
     return lines
@@ -34,7 +35,7 @@ def _facts(plan: Plan) -> Iterator[str]:
         "model": f"{plan.num_parameters:,} parameters",
         "data": f"{splits} examples",
         "length": _length(plan),
-        "device": f"{plan.device} · {plan.precision} · {count(plan.threads, 'thread')} · seed {plan.seed}",
+        "device": f"{plan.device} · {plan.precision} · {many(plan.threads, 'thread')} · seed {plan.seed}",
         "saves": _saves(plan),
         "disk": _disk(plan),
         "duration": _duration(plan),
@@ -44,14 +45,14 @@ def _facts(plan: Plan) -> Iterator[str]:
 
 
 def _length(plan: Plan) -> str:
-    evaluations = f" · {count(plan.num_evaluations, 'evaluation')}" if plan.num_evaluations is not None else ""
-    budget = f" · at most {_secs(plan.max_secs)}" if plan.max_secs is not None else ""
+    evaluations = f" · {many(plan.num_evaluations, 'evaluation')}" if plan.num_evaluations is not None else ""
+    budget = f" · at most {seconds(plan.max_secs)}" if plan.max_secs is not None else ""
     if plan.num_steps is None:
-        epoch = f"an epoch is {count(plan.steps_per_epoch, 'step')}"
+        epoch = f"an epoch is {many(plan.steps_per_epoch, 'step')}"
         return f"as many steps as there is time for · {epoch}{budget}{evaluations}"
-    epochs = f"{count(round(plan.num_epochs or 0, 2), 'epoch')} of {count(plan.steps_per_epoch, 'step')}"
+    epochs = f"{many(round(plan.num_epochs or 0, 2), 'epoch')} of {many(plan.steps_per_epoch, 'step')}"
     examples = f"{plan.num_examples:,} examples drawn"
-    return f"{count(plan.num_steps, 'step')} · {epochs} · {examples}{evaluations}{budget}"
+    return f"{many(plan.num_steps, 'step')} · {epochs} · {examples}{evaluations}{budget}"
 
 
 def _saves(plan: Plan) -> str:
@@ -59,7 +60,7 @@ def _saves(plan: Plan) -> str:
     times = f": {saves.count} with the last one" if saves.count is not None else ", and at the end"
     best = "" if saves.num_best == 0 else ", more" if saves.num_best is None else f", up to {saves.num_best:,} more"
     best += " for the best so far" if best else ""
-    kept = f"; at most {count(saves.most_files, 'file')} kept" if saves.most_files is not None else ""
+    kept = f"; at most {many(saves.most_files, 'file')} kept" if saves.most_files is not None else ""
     return f"{saves.trigger}{times}{best}{kept}"
 
 
@@ -78,12 +79,12 @@ def _duration(plan: Plan) -> str:
     probe, duration = plan.probe, plan.duration
     if probe is None or duration is None:
         return "not measured"
-    low, high = _secs(duration.low_secs), _secs(duration.high_secs)
-    steps = f", {count(duration.num_steps, 'step')}" if plan.num_steps is None else ""
-    step = f"{1000 * probe.step_secs[1]:.3g} ms a step, {count(probe.num_steps, 'step')} measured here and now"
+    low, high = seconds(duration.low_secs), seconds(duration.high_secs)
+    steps = f", {many(duration.num_steps, 'step')}" if plan.num_steps is None else ""
+    step = f"{1000 * probe.step_secs[1]:.3g} ms a step, {many(probe.num_steps, 'step')} measured here and now"
     if plan.max_secs is not None and duration.secs >= plan.max_secs:
-        return f"{_secs(duration.secs)}, the time budget{steps}; {step}"
-    return f"about {_secs(duration.secs)}, between {low} and {high}{steps}; {step}"
+        return f"{seconds(duration.secs)}, the time budget{steps}; {step}"
+    return f"about {seconds(duration.secs)}, between {low} and {high}{steps}; {step}"
 
 
 def _steps(plan: Plan) -> Iterator[Sequence[str]]:
@@ -98,7 +99,7 @@ def _steps(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _group(group: Group) -> str:
-    size = f"{count(group.num_parameters, 'parameter')} in {count(group.num_tensors, 'tensor')}"
+    size = f"{many(group.num_parameters, 'parameter')} in {many(group.num_tensors, 'tensor')}"
     return f"{size}: " + " ".join(f"{name}={setting_text(value, ',')}" for name, value in group.settings.items())
 
 
@@ -107,7 +108,7 @@ def _hook(firing: Firing) -> Sequence[str]:
         return firing.name, firing.phase, "not within steps"
     when = firing.trigger
     if firing.count is not None and when != "every step":
-        times = count(firing.count, "time")
+        times = many(firing.count, "time")
         listed = [f"{step:,}" for step in firing.first]
         if firing.count > len(listed):
             listed += ["…"] if firing.count > len(listed) + 1 else []
@@ -125,10 +126,6 @@ def _rates(plan: Plan) -> Iterator[Sequence[str]]:
         yield f"{rate.step:,}", "" if rate.before is None else f"{rate.before:.6g}", f"{rate.at:.6g}"
 
 
-def _secs(secs: float) -> str:
-    return f"{secs:.1f} s" if secs < 60 else duration(secs)
-
-
 def _bytes(number: int) -> str:
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= size:
@@ -138,7 +135,7 @@ def _bytes(number: int) -> str:
 
 def _laid_out(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay out rows in columns, the last of which is filled to the width."""
-    heads = table([[*row[:-1], "|"] for row in rows])  # the last mark keeps the columns' spaces
+    heads = aligned([[*row[:-1], "|"] for row in rows])  # the last mark keeps the columns' spaces
     lines = []
     for head, row in zip(heads, rows, strict=True):
         lines += filled(row[-1], f"  {head[:-1]}", len(head) + 3)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..terminal.console import filled, table
+from ...experiments.report.tables.table import aligned
+from ..terminal.console import filled
 
 if TYPE_CHECKING:
     from ...experiments.studies.resume.check import ResumeCheck
@@ -27,7 +28,7 @@ def check_lines(check: ResumeCheck) -> list[str]:
         found = differences.get(point)
         differs = f"differs at step {found.step}: {_place(found)}" if found else "equal"
         rows.append((f"stopped after {point}", differs))
-    lines += [f"  {line}" for line in table(rows)]
+    lines += [f"  {line}" for line in aligned(rows)]
     lines += _difference(check.first) if check.first else _digests(check)
     for note in check.notes:
         lines += filled(note, "note: ", 2)
@@ -37,7 +38,7 @@ def check_lines(check: ResumeCheck) -> list[str]:
 def _digests(check: ResumeCheck) -> list[str]:
     rows = [(_NAMES.get(section, section), digest[:16]) for section, digest in check.digests.items()]
     heading = f"SHA-256 after step {check.num_steps}, the same in all runs (--json has them in full)"
-    return [heading, *(f"  {line}" for line in table(rows))]
+    return [heading, *(f"  {line}" for line in aligned(rows))]
 
 
 def _difference(first: Difference) -> list[str]:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...experiments.report.style import many, score, seconds
 from ...experiments.run_directory.run_dir import default_root
-from ..terminal.charts import count, duration, figure, sparkline
-from ..terminal.console import filled
+from ..terminal.charts import sparkline
+from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
 from ..terminal.streams import is_utf8
 
@@ -19,7 +20,7 @@ _COLORS = {"done": "green", "stopped": "green", "running": "cyan", "interrupted"
 def header(experiment: Any, run_dir: Any) -> list[str]:
     """Return the lines that say what is trained, on what, and where it goes."""
     config = experiment.config
-    threads = count(experiment.threads, "thread")
+    threads = many(experiment.threads, "thread")
     facts = {
         "optimizer": _call(config.optimizer) + _groups(config.optimizer),
         "schedule": _schedule(config.schedule),
@@ -28,7 +29,8 @@ def header(experiment: Any, run_dir: Any) -> list[str]:
         "length": _length(experiment),
         "device": f"{experiment.device} · {config.train.precision} · {threads} · seed {config.seed}",
     }
-    lines = _title(config, run_dir, width(sys.stderr))
+    name, place = (run_dir.name, f"{run_dir.path}/") if run_dir else (config.name, "dry run: nothing is kept")
+    lines = titled(name, f" · {target_text(config.target)}", place, "run")
     for name, text in facts.items():
         lines += filled(text, f"  {name:<11}", stream=sys.stderr, break_on_hyphens=True, break_long_words=True)
     return lines
@@ -40,14 +42,14 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
     lines = [f"{paint(sys.stdout, name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
     if with_message and summary.get("message") and summary["outcome"] != "done":
         lines += filled(summary["message"], "  ", break_on_hyphens=True, break_long_words=True)
-    values = {key: figure(value) for key, value in summary["final"].items()}
+    values = {key: score(value) for key, value in summary["final"].items()}
     values.setdefault(metric["name"], "")  # a run that was cut short has a best value, but no last one
     longest = max(len(key) for key in values)
     for key, value in values.items():
         line = f"  {key:<{longest}}  {value}".rstrip()
         if key == metric["name"]:
             best = summary["best"]
-            line += f"   best {figure(best[key])} at step {best.get('step')}" if best and key in best else ""
+            line += f"   best {score(best[key])} at step {best.get('step')}" if best and key in best else ""
             curve = sparkline(summary["curve"], 20, is_utf8(sys.stdout))
             line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
         if line.strip() != key:
@@ -61,7 +63,7 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
 
 def result_pairs(name: str, summary: Mapping[str, Any]) -> str:
     """Return a run's result in one line, for scripts: `mom-0001 done test/accuracy=0.9749`."""
-    return " ".join([name, summary["outcome"], *(f"{key}={figure(value)}" for key, value in summary["final"].items())])
+    return " ".join([name, summary["outcome"], *(f"{key}={score(value)}" for key, value in summary["final"].items())])
 
 
 def colored(outcome: str) -> str:
@@ -81,24 +83,13 @@ def target_text(target: Any) -> str:
     return kinds.get(target.kind, str(target.path))
 
 
-def _title(config: Any, run_dir: Any, room: int) -> list[str]:
-    name, place = (run_dir.name, f"{run_dir.path}/") if run_dir else (config.name, "dry run: nothing is kept")
-    source = f" · {target_text(config.target)}"
-    gap = room - len(name) - len(source) - len(place)
-    name = paint(sys.stderr, name, bold=True)
-    if gap >= 2:
-        return [f"{name}{source}{' ' * gap}{place}"]
-    return [f"{name}{source}", f"  {'run':<11}{place}"]
-
-
 def _amount(summary: Mapping[str, Any]) -> str:
-    secs = summary["train_secs"]
     parts = [
-        count(summary["steps"], "step"),
-        count(round(summary["epochs"], 2), "epoch") if summary.get("epochs") else "",
-        f"{count(summary['skipped'], 'batch')[:-1]}es skipped" if summary.get("skipped") else "",
+        many(summary["steps"], "step"),
+        many(round(summary["epochs"], 2), "epoch") if summary.get("epochs") else "",
+        f"{many(summary['skipped'], 'batch', 'batches')} skipped" if summary.get("skipped") else "",
     ]
-    return f"{', '.join(part for part in parts if part)} in {f'{secs:.2f} s' if secs < 60 else duration(secs)}"
+    return f"{', '.join(part for part in parts if part)} in {seconds(summary['train_secs'], 2)}"
 
 
 def _call(component: Any) -> str:
@@ -120,7 +111,7 @@ def setting_text(value: Any, separator: str = ", ") -> str:
 
 
 def _groups(optimizer: Any) -> str:
-    return f" · {count(len(optimizer.groups), 'parameter group')} of its own" if optimizer.groups else ""
+    return f" · {many(len(optimizer.groups), 'parameter group')} of its own" if optimizer.groups else ""
 
 
 def _schedule(config: Any) -> str:
@@ -144,8 +135,8 @@ def _length(experiment: Any) -> str:
 def _length_parts(experiment: Any) -> Iterator[str]:
     num_steps, per_epoch = experiment.length.num_steps, experiment.length.steps_per_epoch
     if num_steps is not None:
-        yield count(num_steps, "step")
+        yield many(num_steps, "step")
         if per_epoch:
-            yield f"{count(round(num_steps / per_epoch, 2), 'epoch')} of {count(per_epoch, 'step')}"
+            yield f"{many(round(num_steps / per_epoch, 2), 'epoch')} of {many(per_epoch, 'step')}"
     if experiment.config.train.max_time is not None:
         yield f"at most {experiment.config.train.max_time}"

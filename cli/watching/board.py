@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..terminal.charts import bar, duration, sparkline
+from ...experiments.report.style import duration
+from ..terminal.charts import bar, sparkline
 from ..terminal.console import say, say_error
 from ..terminal.live import LiveDisplay, Silence, with_bars
 from ..terminal.screen import width

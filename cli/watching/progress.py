@@ -11,7 +11,8 @@ from typing import Any
 
 from ...experiments.components.hooks.hook import Evaluation, Every, Hook, RunArgs
 from ...experiments.components.hooks.session_view import BoundSession, SessionView, StepView
-from ..terminal.charts import bar, duration, short_number, sparkline
+from ...experiments.report.style import duration, large
+from ..terminal.charts import bar, sparkline
 from ..terminal.console import say
 from ..terminal.live import LIVE_SECS, LiveDisplay, Silence, with_bars
 from ..terminal.screen import columns
@@ -97,7 +98,7 @@ class LiveProgressHook(ProgressHook):
             (7, sparkline(list(self._losses), 6, self._unicode)),
             (3, f"{split} {_SHORT_NAMES.get(metric, metric)} {self._value:.3f}" if self._value is not None else ""),
             (4, f"lr {values['lr']:.2g}"),
-            (6, f"{short_number(rate)} ex/s"),
+            (6, f"{large(rate, 1_000, 3)} ex/s"),
             (5, f"{values['skipped']} skipped" if values["skipped"] else ""),
             (1, f"eta {duration(left)}" if left is not None else ""),
         ]

@@ -55,14 +55,31 @@ def decimal(value: float | None, decimals: int, sign: bool = False) -> str:
     return text.replace("-0." + "0" * decimals, "0." + "0" * decimals) if float(text) == 0 else text
 
 
-def large(value: float | None) -> str:
-    """Write a count with three figures: `93.1k`, `1.2M`; what is below 10,000 is written out."""
+def large(value: float | None, least: float = 10_000, digits: int = 4) -> str:
+    """Write a number with three figures: `93.1k`, `1.2M`; what is below `least` is written out, with so many digits."""
     if value is None:
         return ""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= max(size, 10_000):
+        if abs(value) >= max(size, least):
             return f"{value / size:.3g}{letter}"
-    return f"{value:.4g}"
+    return f"{value:.{digits}g}"
+
+
+def score(value: float | None) -> str:
+    """Write a measured value with four decimals; JSON's null is what a file says for nan."""
+    return "nan" if value is None else f"{value:.4f}"
+
+
+def duration(secs: float) -> str:
+    """Write seconds as people do: `0:42`, `1:02:03`."""
+    whole = max(0, round(secs))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def seconds(secs: float, decimals: int = 1) -> str:
+    """Write less than a minute as `4.2 s`, more as a duration."""
+    return f"{secs:.{decimals}f} s" if secs < 60 else duration(secs)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -90,9 +107,10 @@ def listing(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-def many(count: int, noun: str, plural: str | None = None) -> str:
-    """Write `1 run`, `2 runs`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+def many(count: float, noun: str, plural: str | None = None) -> str:
+    """Write `1 run`, `2 runs`, `2.5 epochs`."""
+    number = f"{count:,g}" if count < 1e5 else f"{count:,.0f}"
+    return f"{number} {noun if count == 1 else plural or noun + 's'}"
 
 
 def shortened(text: str, width: int) -> str:

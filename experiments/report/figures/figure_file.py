@@ -49,6 +49,16 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+def check_suffix(path: str | Path) -> None:
+    """Refuse a file that is no figure.
+
+    Raises:
+        UsageError: it ends neither in .png nor in .svg.
+    """
+    if Path(path).suffix not in SUFFIXES:
+        raise UsageError(f"{path}: a figure ends in {' or '.join(SUFFIXES)}")
+
+
 def save(draw: Callable[[Figure], None], path: str | Path, *, width: float, height: float) -> Path:
     """Draw a figure and write it, whole or not at all; the same drawing gives the same bytes.
 
@@ -61,9 +71,8 @@ def save(draw: Callable[[Figure], None], path: str | Path, *, width: float, heig
         UsageError: another suffix.
         StorageError: it cannot be written.
     """
+    check_suffix(path)
     path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise UsageError(f"{path}: a figure ends in {' or '.join(SUFFIXES)}")
     storage.write_derived(path, render(draw, path.suffix[1:], width=width, height=height))
     return path
 

@@ -1,22 +1,33 @@
-"""`optrun plot schedule`: the learning rate of a whole run, before it is run."""
+"""The learning rates of a whole run, before it is run: computed, as a table, as JSON, as a figure."""
 
 from __future__ import annotations
 
-import textwrap
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import click
+import numpy as np
 
-from .. import command as shared
+from ...experiments.components.schedules import watching
+from ...experiments.errors import UsageError
+from ...experiments.report.figures.figure_file import COLUMN, save
+from ...experiments.report.figures.terminal import curves_text
+from ...experiments.report.learning_curves import AXES, Band
+from ...experiments.report.style import LIGHT
+from ...experiments.report.tables.table import aligned
+from ...experiments.training.build import build_schedule
+from ...experiments.training.load import load_config
+from ..terminal.console import filled
+from ..terminal.screen import width
+from ..terminal.streams import is_utf8
 
 _POINTS = 480  # of a curve, besides those beside the boundaries
 _MOST_ROWS = 24  # boundaries in the table and lines in a figure
 
 
 @dataclass(frozen=True)
-class _Curve:
+class RateCurve:
     """The rates of one target: at a selection of steps, and at both sides of each boundary."""
 
     label: str
@@ -29,59 +40,12 @@ class _Curve:
     boundaries: list[tuple[int, float, float]]
 
 
-@shared.command(
-    "plot schedule",
-    section="Read",
-    examples="""
-    optrun plot schedule mom
-    optrun plot schedule mom schedule='{name: wsd, warmup: 5%, cooldown: 20%}'
-    optrun plot schedule mom schedule=one_cycle train.epochs=90 -o lr.svg
-    optrun plot schedule a.yaml b.yaml --log  # several in one picture
-    optrun plot schedule mom --json | jq '.schedules[0].boundaries'
-    """,
-)
-@shared.targets_argument("TARGET... [KEY=VALUE]...")
-@click.option("--steps", type=click.IntRange(min=1), help="How far to draw; by default the whole run.")
-@click.option("--log", is_flag=True, help="A logarithmic axis of rates.")
-@click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
-@shared.json_option
-def command(
-    targets: list[str], overrides: list[str], steps: int | None, log: bool, output: str | None, as_json: bool
-) -> None:
-    """Draw the learning rate over the whole run of TARGET, and list its steps.
+def rate_curve(target: str, overrides: Sequence[str], steps: int | None) -> RateCurve:
+    """Return the rates of a target, as far as `steps`, or over the whole run.
 
-    Nothing is trained: a boundary is the first step at a new rule, with the
-    rates before it and at it. TARGET is as in `optrun train`.
+    Raises:
+        UsageError: no number of steps is known.
     """
-    if not targets:
-        raise shared.no_target()
-
-    from ...experiments.errors import UsageError
-    from ...experiments.report.figures.figure_file import SUFFIXES
-    from ..terminal.console import result, result_json, say
-
-    if output is not None and not output.endswith(SUFFIXES):
-        raise UsageError(f"{output}: a figure ends in {' or '.join(SUFFIXES)}")
-    curves = [_curve(target, overrides, steps) for target in targets]
-    if len({curve.is_rate for curve in curves}) > 1:
-        raise UsageError("some of these targets have a rate and some only multiples of one: draw them one by one")
-    for curve in curves:
-        for metric in curve.watches:
-            say(f"{curve.label}: goes by {metric}; drawn as if that never stopped improving")
-    if output is not None:
-        _write_figure(curves, log, output)
-    if as_json:
-        result_json("optrun/plot_schedule@1", schedules=[_as_json(curve) for curve in curves], file=output)
-    else:
-        result(output if output is not None else _text(curves, log))
-
-
-def _curve(target: str, overrides: Sequence[str], steps: int | None) -> _Curve:
-    from ...experiments.components.schedules import watching
-    from ...experiments.errors import UsageError
-    from ...experiments.training.build import build_schedule
-    from ...experiments.training.load import load_config
-
     config = load_config(target, overrides)
     schedule, length = build_schedule(config)
     num_steps = steps or length.num_steps
@@ -95,7 +59,7 @@ def _curve(target: str, overrides: Sequence[str], steps: int | None) -> _Curve:
 
     inside = [step for step in getattr(schedule, "boundaries", tuple)() if 0 < step < num_steps]
     shown = _places(num_steps, inside)
-    return _Curve(
+    return RateCurve(
         label=config.name,
         schedule=str(schedule),
         num_steps=num_steps,
@@ -113,7 +77,8 @@ def _places(num_steps: int, boundaries: Sequence[int]) -> list[int]:
     return sorted(spread.union(boundaries, (step - 1 for step in boundaries)))
 
 
-def _as_json(curve: _Curve) -> dict[str, Any]:
+def curve_document(curve: RateCurve) -> dict[str, Any]:
+    """Return the rates as JSON has them."""
     boundaries = [{"step": step, "before": before, "at": at} for step, before, at in curve.boundaries]
     return {
         "label": curve.label,
@@ -127,15 +92,11 @@ def _as_json(curve: _Curve) -> dict[str, Any]:
     }
 
 
-def _unit(curve: _Curve) -> str:
+def _unit(curve: RateCurve) -> str:
     return "learning rate" if curve.is_rate else "multiple of the optimizer's rate"
 
 
-def _bands(curves: Sequence[_Curve]) -> list[Any]:
-    import numpy as np
-
-    from ...experiments.report.learning_curves import AXES, Band
-
+def _bands(curves: Sequence[RateCurve]) -> list[Band]:
     bands = []
     for curve in curves:
         steps, values = np.array(curve.steps), np.array(curve.values)
@@ -145,26 +106,19 @@ def _bands(curves: Sequence[_Curve]) -> list[Any]:
     return bands
 
 
-def _text(curves: Sequence[_Curve], log: bool) -> list[str]:
-    import sys
-
-    from ...experiments.report.figures.terminal import curves_text
-    from ..terminal.screen import width
-    from ..terminal.streams import is_utf8
-
+def schedule_lines(curves: Sequence[RateCurve], log: bool) -> list[str]:
+    """Return a picture of all curves, and a table for each."""
     columns = width(sys.stdout)
     lines = [_unit(curves[0]), *curves_text(_bands(curves), width=columns, unicode=is_utf8(sys.stdout), log=log)]
     for curve in curves:
         described = f"{curve.label}: {curve.schedule}, {curve.num_steps:,} steps"
-        lines += ["", *textwrap.wrap(described, columns, subsequent_indent="  ", break_on_hyphens=False)]
+        lines += ["", *filled(described, indent=2, break_long_words=True)]
         lines += _table(curve)
     return lines
 
 
-def _table(curve: _Curve) -> list[str]:
+def _table(curve: RateCurve) -> list[str]:
     """List the first step, the boundaries and the last step, with the rates before and at them."""
-    from ..terminal.console import table
-
     rows = [("step", "rate before", "rate")]
     rows.append(("0", "", f"{curve.values[0]:.6g}"))
     rows += [(str(step), f"{before:.6g}", f"{at:.6g}") for step, before, at in curve.boundaries[:_MOST_ROWS]]
@@ -173,12 +127,11 @@ def _table(curve: _Curve) -> list[str]:
     last = curve.num_steps - 1
     if last and (not curve.boundaries or curve.boundaries[-1][0] != last):
         rows.append((str(last), "", f"{curve.values[-1]:.6g}"))
-    return [f"  {line}" for line in table(rows, right=(0, 1, 2))]
+    return [f"  {line}" for line in aligned(rows, right=(0, 1, 2))]
 
 
-def _write_figure(curves: Sequence[_Curve], log: bool, path: str) -> None:
-    from ...experiments.report.figures.figure_file import COLUMN, save
-    from ...experiments.report.style import LIGHT
+def write_figure(curves: Sequence[RateCurve], log: bool, path: str) -> None:
+    """Draw the curves into a file."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
