@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optrun.cli.terminal import downloading
+from optrun.cli.terminal import downloading, live
 from optrun.experiments.system import downloads
 
 from ..components.data.server import Server, publish_cifar10, serving
@@ -127,7 +127,7 @@ def test_without_the_network_a_training_ends_with_4(optrun, folder, monkeypatch)
 
 def test_the_bar_moves_where_a_terminal_is(server, capsys, monkeypatch):
     monkeypatch.setattr(downloading, "is_live", lambda: True)
-    monkeypatch.setattr(downloading, "_LIVE_SECS", 0.0)
+    monkeypatch.setattr(live, "LIVE_SECS", 0.0)
     monkeypatch.setattr(downloads, "_PIECE", 10_000)
     monkeypatch.setattr(downloads, "reporter", downloading.DownloadProgress())
     from optrun.experiments.system.public_files import PUBLIC_SETS

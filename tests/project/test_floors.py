@@ -38,11 +38,11 @@ def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
 
 
 LAST_FLOOR = '    "errors",\n]'
-FIRST_FLOOR = "exhaustive = true\nlayers = [\n"
+FIRST_FLOOR = '    "comparison | studies",\n'
 
 
 def test_an_import_from_a_higher_floor_would_be_found(tmp_path):
-    done = lint(changed(tmp_path, (LAST_FLOOR, "]"), (FIRST_FLOOR, f'{FIRST_FLOOR}    "errors",\n')))
+    done = lint(changed(tmp_path, (LAST_FLOOR, "]"), (FIRST_FLOOR, f'    "errors",\n{FIRST_FLOOR}')))
     assert done.returncode == 1
     assert "optrun.experiments.training is not allowed to import optrun.experiments.errors" in done.stdout
 
