@@ -10,9 +10,10 @@ import pytest
 from rich.text import Text
 
 from optrun.cli.terminal import console, screen
-from optrun.cli.terminal.charts import bar, count, duration, short_number, sparkline
+from optrun.cli.terminal.charts import bar, sparkline
 from optrun.cli.terminal.live import LiveDisplay, Silence
 from optrun.cli.watching.progress import LineProgressHook, LiveProgressHook
+from optrun.experiments.report.style import duration, large, many
 
 VALUES = {"loss": 0.04217, "lr": 0.021, "examples": 9000, "skipped": 0}
 
@@ -149,5 +150,5 @@ def test_sparklines_leave_out_what_is_not_finite():
 def test_numbers_as_people_write_them():
     assert (bar(0.5, 4), bar(2, 3, unicode=False)) == ("━━──", "###")
     assert (duration(42), duration(3723)) == ("0:42", "1:02:03")
-    assert (short_number(93100), short_number(7)) == ("93.1k", "7")
-    assert (count(1, "epoch"), count(8, "epoch"), count(34000, "step")) == ("1 epoch", "8 epochs", "34,000 steps")
+    assert (large(93100, 1_000, 3), large(7, 1_000, 3)) == ("93.1k", "7")
+    assert (many(1, "epoch"), many(8, "epoch"), many(34000, "step")) == ("1 epoch", "8 epochs", "34,000 steps")
