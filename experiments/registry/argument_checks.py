@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, nearest
-from . import Component, Registry
 from .adapters import adapter_of
 from .arguments import Argument, type_text
+from .registry import Component, Registry
 
 
 def component_of(registry: Registry, name: str | Component, base: Path = Path()) -> Component:

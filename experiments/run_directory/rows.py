@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import CheckpointError, DataError
 from ..system import storage
+from ..system.append_file import AppendFile
 from ..system.json_text import encode_json
 from .json_shapes import read_int, row_misfit
 
@@ -28,7 +29,7 @@ class RowLog:
     """
 
     def __init__(self, path: str | Path | None):
-        self._file = _Memory() if path is None else storage.AppendFile(path)
+        self._file = _Memory() if path is None else AppendFile(path)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -122,7 +123,7 @@ def _parse(content: bytes, path: str | Path) -> list[Row]:
 
 
 class _Memory:
-    """In memory, what `storage.AppendFile` is on a disk."""
+    """In memory, what an `AppendFile` is on a disk."""
 
     path = Path("<rows in memory>")
 

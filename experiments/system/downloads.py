@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from ..errors import DataError, StorageError
 from . import storage
+from .append_file import AppendFile
 from .public_files import PublicFile
 
 State = Literal["present", "partial", "missing", "damaged"]
@@ -231,8 +232,8 @@ def _continues(response: Any, offset: int) -> bool:
 
 
 @contextmanager
-def _appending(part: Path) -> Iterator[storage.AppendFile]:
-    out = storage.AppendFile(part)
+def _appending(part: Path) -> Iterator[AppendFile]:
+    out = AppendFile(part)
     try:
         yield out
         out.sync()

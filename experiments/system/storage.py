@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import StorageError
 
 Buffer = bytes | bytearray | memoryview
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends without it
+BINARY = getattr(os, "OBINARY", 0)  # Windows would translate line ends without it
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.+")
 _MAX_WRITE = 1 << 30  # Linux writes at most 2 GiB in one call
 
@@ -89,10 +89,10 @@ def _replace(path: Path, data: Buffer | Iterable[Buffer], durable: bool) -> None
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with explain("write", path, sum(len(piece) for piece in pieces)):
         try:
-            descriptor = system.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+            descriptor = system.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
             try:
                 for piece in pieces:
-                    _write_all(descriptor, piece)
+                    write_all(descriptor, piece)
                 if durable:
                     system.fsync(descriptor)
             finally:
@@ -106,73 +106,13 @@ def _replace(path: Path, data: Buffer | Iterable[Buffer], durable: bool) -> None
         fsync_dir(path.parent)
 
 
-def _write_all(descriptor: int, data: Buffer) -> None:
+def write_all(descriptor: int, data: Buffer) -> None:
     rest = memoryview(data)
     while rest:
         written = system.write(descriptor, rest[:_MAX_WRITE])
         if written == 0:
             raise OSError(errno.EIO, "the system accepted no more bytes")
         rest = rest[written:]
-
-
-class AppendFile:
-    """A file that only grows, one whole row at a time; the process must be its only writer.
-
-    Args:
-        path: created when missing; its folder must exist.
-
-    Raises:
-        StorageError: it cannot be opened for writing.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        is_new = not self.path.exists()
-        with explain("open", self.path):
-            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
-            self.size = os.fstat(self._descriptor).st_size
-        if is_new:
-            fsync_dir(self.path.parent)
-
-    def append(self, row: bytes) -> None:
-        """Write `row` with one call of the system's write.
-
-        Raises:
-            StorageError: it could not be written; what had been written of it is taken back.
-        """
-        with explain("append to", self.path, len(row)):
-            try:
-                _write_all(self._descriptor, row)
-            except BaseException:
-                with suppress(OSError):  # readers skip a torn last row where even this fails
-                    system.truncate(self._descriptor, self.size)
-                raise
-        self.size += len(row)
-
-    def sync(self) -> None:
-        """Return when all rows are on the disk."""
-        with explain("flush", self.path):
-            system.fsync(self._descriptor)
-
-    def truncate(self, offset: int) -> None:
-        """Keep the first `offset` bytes only, durably."""
-        if not 0 <= offset <= self.size:
-            raise ValueError(f"cannot truncate {self.path} of {self.size} bytes to {offset}")
-        with explain("truncate", self.path):
-            system.truncate(self._descriptor, offset)
-            system.fsync(self._descriptor)
-        self.size = offset
-
-    def read(self) -> bytes:
-        """Return the whole content."""
-        return read_bytes(self.path)
-
-    def close(self) -> None:
-        """Close the file; closing it again does nothing."""
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            with explain("close", self.path):
-                system.close(descriptor)
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -186,7 +186,7 @@ def files_are_written_in_place() -> None:
         pieces = [data] if isinstance(data, storage.Buffer) else list(data)
         descriptor = storage.system.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         for piece in pieces:
-            storage._write_all(descriptor, piece)
+            storage.write_all(descriptor, piece)
         storage.system.fsync(descriptor)
         storage.system.close(descriptor)
 

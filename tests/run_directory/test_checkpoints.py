@@ -10,7 +10,7 @@ import safetensors
 import torch
 
 from optrun.experiments.errors import CheckpointError, DivergedError, StorageError, UsageError
-from optrun.experiments.run_directory import checkpoints
+from optrun.experiments.run_directory import checkpoint_format, checkpoints
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
 from optrun.experiments.run_directory.checkpoints import load, load_latest, prune, save
 from optrun.experiments.system import storage
@@ -79,7 +79,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path, file):
     assert again.sha256 == file.sha256
 
 
-@pytest.mark.parametrize("dtype", list(checkpoints._TYPES), ids=str)
+@pytest.mark.parametrize("dtype", list(checkpoint_format.TYPES), ids=str)
 def test_every_dtype_and_shape_survives(tmp_path, dtype):
     generator = torch.Generator().manual_seed(1)
     width = torch.empty((), dtype=dtype).element_size()
@@ -306,7 +306,7 @@ def hostile():
         return header(json.dumps({"__metadata__": {"optrun": json.dumps(value)}}).encode())
 
     def signed(value):
-        return meta({**value, "sha256": checkpoints._digest_json(value)})
+        return meta({**value, "sha256": checkpoint_format.digest_json(value)})
 
     good = {"format": 1, "step": 1, "aliases": {}, "facts": {}, "sections": {}}
     yield from (b"", b"\0" * 8, b"\xff" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 60, b"\x80\x04\x95" + b"\0" * 60)

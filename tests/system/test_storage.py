@@ -7,6 +7,7 @@ import pytest
 
 from optrun.experiments.errors import StorageError
 from optrun.experiments.system import storage
+from optrun.experiments.system.append_file import AppendFile
 from optrun.experiments.system.json_text import encode_json
 
 CALLS = ("open", "write", "fsync", "close", "replace", "unlink", "truncate", "mkdir")
@@ -101,6 +102,7 @@ def test_a_full_disk_is_told_with_need_free_and_a_way_out(tmp_path, monkeypatch)
 LIMITED = """
 import resource, sys
 from optrun.experiments.system import storage
+from optrun.experiments.system.append_file import AppendFile
 from optrun.experiments.errors import StorageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 path = sys.argv[1]
@@ -108,7 +110,7 @@ try:
     storage.write_atomic(path + "/a", b"x" * 5000)
 except StorageError as error:
     print(error)
-log = storage.AppendFile(path + "/log")
+log = AppendFile(path + "/log")
 log.append(b"y" * 900 + b"\\n")
 try:
     log.append(b"z" * 900 + b"\\n")
@@ -144,7 +146,7 @@ def test_derived_files_are_whole_but_not_fsynced(tmp_path, monkeypatch):
 
 
 def test_each_row_is_one_write(tmp_path, monkeypatch):
-    file = storage.AppendFile(tmp_path / "log")
+    file = AppendFile(tmp_path / "log")
     calls = Recorder(monkeypatch)
     file.append(b"one\n")
     file.append(b"two\n")
@@ -154,7 +156,7 @@ def test_each_row_is_one_write(tmp_path, monkeypatch):
 
 
 def test_a_short_write_is_completed(tmp_path, monkeypatch):
-    file = storage.AppendFile(tmp_path / "log")
+    file = AppendFile(tmp_path / "log")
     write = storage.system.write
     monkeypatch.setattr(storage.system, "write", lambda descriptor, data: write(descriptor, bytes(data)[:2]))
     file.append(b"12345\n")
@@ -162,7 +164,7 @@ def test_a_short_write_is_completed(tmp_path, monkeypatch):
 
 
 def test_a_row_that_fails_half_way_is_taken_back(tmp_path):
-    file = storage.AppendFile(tmp_path / "log")
+    file = AppendFile(tmp_path / "log")
     file.append(b"kept\n")
     with pytest.MonkeyPatch.context() as monkeypatch:
         Recorder(monkeypatch, fail_at=1, torn=True)
@@ -173,11 +175,11 @@ def test_a_row_that_fails_half_way_is_taken_back(tmp_path):
 
 
 def test_append_file_goes_on_where_it_was_and_truncates(tmp_path):
-    first = storage.AppendFile(tmp_path / "log")
+    first = AppendFile(tmp_path / "log")
     first.append(b"one\n")
     first.close()
     first.close()
-    again = storage.AppendFile(tmp_path / "log")
+    again = AppendFile(tmp_path / "log")
     assert again.size == 4
     again.append(b"two\n")
     again.truncate(4)

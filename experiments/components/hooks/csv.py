@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import UsageError
 from ...run_directory.rows import RowLog
 from ...system import storage
+from ...system.append_file import AppendFile
 from ...system.json_text import encode_json
 from . import register_hook
 from .hook import Hook
@@ -36,7 +37,7 @@ class CsvHook(Hook):
     def __init__(self, path: str | None = None):
         self.path = path
         self._columns: list[str] = []
-        self._out: storage.AppendFile | None = None
+        self._out: AppendFile | None = None
 
     def begin(self, session: SessionView) -> None:
         if self.path is not None:
@@ -64,7 +65,7 @@ class CsvHook(Hook):
         storage.make_dir(self._path.parent, exist_ok=True)
         header = [self._columns] if self._columns else []
         storage.write_derived(self._path, _text([*header, *(self._cells(row) for row in rows)]))
-        self._out = storage.AppendFile(self._path)
+        self._out = AppendFile(self._path)
 
     def _cells(self, row: dict[str, Any]) -> list[Any]:
         values = [row.get(name) for name in self._columns]
