@@ -186,6 +186,7 @@ def test_each_feature_resumes_exactly(folder, feature):
         assert not differing(folder, optimizer, FEATURES[feature], points), optimizer
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(("optimizer", "interval"), list(zip(OPTIMIZERS, cycle(INTERVALS), strict=False)), ids=IDS)
 def test_looking_more_or_less_often_changes_no_weight(folder, optimizer, interval):
     assert not watched(folder, optimizer, [interval])

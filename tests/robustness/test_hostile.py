@@ -355,6 +355,7 @@ def stocked(place) -> Path:
     return place
 
 
+@pytest.mark.sample
 def test_hostile_run_directories_are_read_or_refused(server, trained, stocked):
     rng = random.Random(SEED)
     cases = rng.sample(hostile_files(trained), 60)
@@ -400,6 +401,7 @@ def put(path: Path, kind: str, outside: Path) -> None:
             path.mkdir()
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("kind", [*KINDS, "a pipe", "a folder"])
 def test_links_pipes_and_devices_in_a_run_lead_nowhere(server, stocked, kind):
     outside = stocked.parent / "outside"
@@ -445,6 +447,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("part", range(4))
 def test_hostile_names_name_nothing(server, place, part):
     before = snapshot(place)
@@ -476,6 +479,7 @@ CODE = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("part", range(4))
 def test_hostile_references_execute_nothing(server, place, part):
     """What names such as a file from elsewhere may hold is never imported, called or run."""

@@ -22,6 +22,7 @@ from ..helpers import run_steps, small_train_op
 from . import lives
 from .sweep import Sweep, config, report
 
+sample, slow = pytest.mark.sample, pytest.mark.slow
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES)
 
 
@@ -57,7 +58,9 @@ def what_is_wrong(ended, root, recording, at):
 
 
 @pytest.mark.parametrize("for_good", [False, True])
-@pytest.mark.parametrize(("stride", "finish_every"), [(71, 2), pytest.param(1, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("stride", "finish_every"), [pytest.param(71, 2, marks=sample), pytest.param(1, 4, marks=slow)]
+)
 def test_a_call_that_fails_ends_the_run_with_74_and_costs_nothing(swept, stride, finish_every, for_good):
     names, found = swept.recording["names"], []
     cases = [(at, number) for at in range(1, len(names) + 1) for number in ERRORS][::stride]
@@ -92,7 +95,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], timeout=30, check=True)
 
 
-@pytest.mark.parametrize("num_sizes", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_sizes", [pytest.param(4, marks=sample), pytest.param(40, marks=slow)])
 def test_a_disk_that_is_really_full_costs_nothing(swept, small_disk, num_sizes):
     text = config("adam", steps=8).replace("1 step}", "1 step, to: [jsonl, tensorboard, csv]}")
     swept = Sweep(swept.server, swept.folder / f"full-{num_sizes}", text)

@@ -26,7 +26,7 @@ from . import lives
 from .processes import OPTRUN, environment, run, start
 from .sweep import OPTIMIZERS, Sweep, config, differences, points, report, state_of, the_seed
 
-slow = pytest.mark.slow
+sample, slow = pytest.mark.sample, pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def swept(server, fast_folder):
     return Sweep(server, fast_folder / "kill")
 
 
-@pytest.mark.parametrize("stride", [37, pytest.param(1, marks=slow)])
+@pytest.mark.parametrize("stride", [pytest.param(37, marks=sample), pytest.param(1, marks=slow)])
 def test_a_run_killed_at_any_call_goes_on_as_if_nothing_had_been(swept, stride):
     found = []
     cases = points(swept.recording["names"], stride)
@@ -45,7 +45,7 @@ def test_a_run_killed_at_any_call_goes_on_as_if_nothing_had_been(swept, stride):
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-@pytest.mark.parametrize("stride", [47, pytest.param(1, marks=slow)])
+@pytest.mark.parametrize("stride", [pytest.param(47, marks=sample), pytest.param(1, marks=slow)])
 def test_a_resumed_run_killed_at_any_call_goes_on_as_well(swept, stride, damaged):
     """With damage, the first thing that a resumed run does is to set its newest checkpoint aside."""
     start = swept.new_root()
@@ -177,7 +177,7 @@ def age(root):
         os.utime(path, (time.time() - 120,) * 2)
 
 
-@pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=slow)])
+@pytest.mark.parametrize("is_whole", [pytest.param(False, marks=sample), pytest.param(True, marks=slow)])
 @pytest.mark.parametrize(("whose", "stride"), [("parent", 70), ("worker", 140)])
 def test_a_comparison_killed_at_a_call_goes_on(compared, whose, stride, is_whole):
     names = compared.names if whose == "parent" else compared.worker_names
@@ -206,7 +206,7 @@ def test_workers_of_a_killed_comparison_end_and_one_repeated_at_once_waits_for_t
 # ---- at random times -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_runs", [1, pytest.param(20, marks=slow)])
+@pytest.mark.parametrize("num_runs", [pytest.param(1, marks=sample), pytest.param(20, marks=slow)])
 def test_a_run_killed_again_and_again_at_random_times_goes_on(server, fast_folder, num_runs):
     seed = the_seed("tests/robustness/test_kill.py -m '' -k again_and_again")
     numbers, found, kills = random.Random(seed), [], 0

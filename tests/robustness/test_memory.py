@@ -14,6 +14,7 @@ MIB = 1 << 20
 WARM = 300  # steps, six evaluations and six checkpoints
 
 
+@pytest.mark.sample
 def test_a_thousand_steps_are_flat_and_a_leak_would_be_seen():
     """A leak of one scalar a step, the least that a hook can keep of it, is 2.5 times the bound."""
     bound = MIB / 5

@@ -504,6 +504,7 @@ def again(server: ForkServer, folder: Path, file: str, overrides: list[str] | No
     return load(server, folder, [file], overrides)[0]["secs"]
 
 
+@pytest.mark.sample
 def test_mutants_are_loaded_or_refused_with_a_place(server, folder):
     refused, loaded, _, _ = check_mutants(server, folder, range(NUM_QUICK))
     assert refused > NUM_QUICK / 3

@@ -138,6 +138,7 @@ def check(place: Path, name: str, condition: str) -> None:
     (check_environment if condition in ENVIRONMENTS else check_redirection)(place, name, condition)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(("name", "condition"), QUICK)
 def test_a_command_in_a_poor_place(place, name, condition):
     check(place, name, condition)

@@ -8,7 +8,7 @@ from .bugs import BUGS
 from .sweep import Sweep, config, points
 from .test_power_loss import bad_states
 
-_IN_EVERY_RUN = ("rows_are_not_cut_back", "data_position_is_off_by_one", "files_are_written_in_place",
+_IN_SAMPLE = ("rows_are_not_cut_back", "data_position_is_off_by_one", "files_are_written_in_place",
                  "average_is_lost", "files_are_not_flushed", "folders_are_not_flushed")  # fmt: skip
 
 _CONFIG = {"best_checkpoint_is_forgotten": config(steps=12, lr=0.3)}  # whose best evaluation is not a late one
@@ -16,7 +16,7 @@ _CONFIG = {"best_checkpoint_is_forgotten": config(steps=12, lr=0.3)}  # whose be
 
 def _bugs(found_by: str):
     return [
-        pytest.param(name, marks=() if name in _IN_EVERY_RUN else pytest.mark.slow)
+        pytest.param(name, marks=pytest.mark.sample if name in _IN_SAMPLE else pytest.mark.slow)
         for name, bug in BUGS.items()
         if bug.found_by == found_by
     ]

@@ -140,6 +140,7 @@ def sweep(server: ForkServer, tmp_path: Path, undisturbed: tuple[Path, float], n
     return moments
 
 
+@pytest.mark.sample
 def test_signals_at_random_times_lose_nothing(server, tmp_path, undisturbed):
     assert sum(sweep(server, tmp_path, undisturbed, NUM_QUICK).values()) == NUM_QUICK
 
