@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,10 @@ _MAX_WORKERS = 8  # each takes half a gigabyte
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Use all cores, but none beside this process's own where a test is named or its output is wanted (`-s`)."""
-    is_one = any("::" in arg for arg in config.args) or config.option.capture == "no"
+    """Use all cores; for one file, tests that are named, or with `-s`, start no workers."""
+    is_one = any("::" in arg for arg in config.args) or [Path(arg).suffix for arg in config.args] == [".py"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if is_one else min(cores, _MAX_WORKERS)
+    return 0 if is_one or config.option.capture == "no" else min(cores, _MAX_WORKERS)
 
 
 @pytest.fixture(autouse=True)
