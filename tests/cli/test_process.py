@@ -104,6 +104,31 @@ def test_a_second_sigint_does_not_wait(shell, folder):
     assert Run(folder / "runs/tiny-0001").state == "interrupted"
 
 
+BACKGROUND = """
+    import signal
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from optrun.cli import main
+    main()
+"""
+
+
+def test_a_background_job_of_a_script_ignores_sigint_and_hears_sigterm(server, folder):
+    """As `optrun train … &` in a script: the shell starts it with SIGINT ignored."""
+    process = server.python(BACKGROUND, "train", "tiny.yaml", LONG, "--name", "a")
+    try:
+        read_until(process, b"epoch=")
+        process.send_signal(signal.SIGINT)
+        read_until(process, b"epoch=")
+        read_until(process, b"epoch=")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=WAIT_SECS)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert b"stopped by SIGTERM after step" in err
+    assert Run(folder / "runs/a").state == "interrupted"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see that the handler is there")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_during_the_imports_ends_at_once(interpreter, signum, code):

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send sig
 
 PRELUDE = """
 import os, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts processes with it ignored
 from optrun.experiments.system import signals
 def say(text): os.write(1, text.encode() + b"\\n")
 """
