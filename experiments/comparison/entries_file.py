@@ -33,7 +33,7 @@ _KEYS = ["base", "entries", *_OPTIONS]
 
 @dataclass(frozen=True)
 class EntriesFile:
-    """What such a file says.
+    """The content of such a file.
 
     Args:
         folder: of the file, which its targets are relative to.

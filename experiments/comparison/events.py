@@ -1,4 +1,4 @@
-"""What a comparison tells while it works: one mapping for each event, `kind` first."""
+"""The events that a comparison tells while it works: a mapping for each, `kind` first."""
 
 from __future__ import annotations
 

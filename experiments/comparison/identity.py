@@ -1,4 +1,4 @@
-"""What makes two runs, or two groups, the same: the digests that name them, so that nothing is done twice.
+"""Digests that name runs and groups, the same for what is the same, so that nothing is done twice.
 
 A digest is taken over what decides the bits of a result: the configuration, user code, data, torch's version, threads,
 and `NUMERICS`, which stands for this program's own part in them. This program's version has no part: a new one finds

@@ -1,4 +1,4 @@
-"""What is decided before the first run of a comparison, and the name that the same decisions always get."""
+"""Decisions before the first run of a comparison, and the name that the same decisions always get."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ..run_directory.run import Run
 
 
 class Comparison:
-    """What a comparison or a sweep found, read from its folder.
+    """The result of a comparison or a sweep, read from its folder.
 
     Args:
         path: the group's folder.

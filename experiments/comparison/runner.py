@@ -179,7 +179,7 @@ class Runner:
     # ---- the plan ------------------------------------------------------------------------------------------------
 
     def _announce(self, trials: list[Task], evaluation: list[Task], later: int) -> None:
-        """Tell what will be done, and about how long it will take; `later` runs depend on the trials."""
+        """Send the plan: the runs, and about how long they will take; `later` ones depend on the trials."""
         known = [*trials, *evaluation]
         todo = [task for task in known if task.state == "planned"]
         if self._protocol.seeds:

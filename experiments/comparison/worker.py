@@ -1,4 +1,4 @@
-"""What a worker process does: one run after another, telling the parent how it goes."""
+"""The work of a worker process: one run after another, with reports to the parent."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _COMMON = {field.name for field in fields(ComponentConfig)}
 
 @dataclass(frozen=True)
 class Owner:
-    """What has arguments: a section, or a component.
+    """A section or a component, with its arguments.
 
     Args:
         path: the key path.

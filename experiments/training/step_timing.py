@@ -1,4 +1,4 @@
-"""How long a training step takes: measured in blocks of steps on the device that takes them."""
+"""The time of a training step: measured over blocks of steps, on the device that takes them."""
 
 from __future__ import annotations
 
