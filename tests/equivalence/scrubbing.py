@@ -20,6 +20,9 @@ _PATTERNS = [
     (re.compile(r"(-s\d+)-[0-9a-f]{8}\b"), r"\1-<key>"),
     (re.compile(r"\boptrun \d+\.\d+\.\w+"), "optrun <version>"),
     (re.compile(r"\btfevents\.\S+"), "tfevents"),
+    (re.compile(r"^.*FutureWarning: optrun\..*\n .*\n", re.MULTILINE), ""),  # an import of a user's has moved
+    (re.compile(r'"[^"\n]*/__main__\.py"'), '"<program>"'),
+    (re.compile(r'(?:\\n)+Examples?:\\n(?:[^"\\]|\\.)*"'), '"'),  # of a docstring: for readers of the code
     (re.compile(r"[\w/.-]+\.py:\d+"), "<file>:<line>"),
     (re.compile(r"(<folder>.*\n *\| *)\^+"), r"\1^"),  # as many as the folder's name has letters
 ]
