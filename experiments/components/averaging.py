@@ -21,7 +21,7 @@ class Averaging:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Lend the averages to the model for the length of a `with` block, and put its weights back after."""
+        """Give the model the averages for the length of a `with` block, and put its weights back after."""
         with torch.no_grad():
             pairs = [(parameter, parameter.detach().clone(), average) for parameter, average in self.averages()]
             for parameter, _, average in pairs:

@@ -1,4 +1,4 @@
-"""How outputs meet targets: shapes are matched exactly, never broadcast."""
+"""The shapes of outputs and targets are matched exactly, never broadcast."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from .stored import Examples
 
 
 class Mixed(NamedTuple):
-    """What an augmentation returns that mixes examples: Batches mixes their targets alike.
+    """The result of an augmentation that mixes examples: Batches mixes their targets alike.
 
         target_i = weights_i * target_i + (1 - weights_i) * target_partners_i
 

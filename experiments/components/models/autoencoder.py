@@ -12,11 +12,12 @@ from torch import nn
 
 from ...registry.arguments import Count
 from . import register_model
+from .checks import Problems
 from .dense import ACTIVATIONS
 
 
-def check_autoencoder(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what is wrong with the arguments of `autoencoder`: (argument, message) pairs."""
+def check_autoencoder(args: Mapping[str, Any]) -> Problems:
+    """Refuse a missing code layer, and outputs that are not as many as inputs."""
     problems = []
     input_shape, num_outputs, hidden = args.get("input_shape"), args.get("num_outputs"), args.get("hidden")
     if hidden is not None and not hidden:

@@ -1,4 +1,4 @@
-"""What several models ask of their arguments: checks that return (argument, message) pairs, empty where all is well."""
+"""Checks of arguments that several models share: each returns (argument, message) pairs, empty where all is well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the test functions are best looked at: which part of the plane, for how many steps, with which rates."""
+"""The best view of each test function: a part of the plane, a number of steps, and rates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ View = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Picture:
-    """How a function is best looked at, unless the user says otherwise.
+    """The best view of a function, unless the user says otherwise.
 
     Args:
         steps: length of the runs.

@@ -1,4 +1,7 @@
-"""Optimizers by name: one file each, a function `(params, *, lr, …) -> torch.optim.Optimizer`.
+"""Optimizers by name: one file each, a class or function `(params, *, lr, …) -> torch.optim.Optimizer`.
+
+A rule that is written here is a class, whose constructor says what it takes; one of torch's is a function that
+`shared.torch_rules.builds` lets torch's class stand for.
 
 Each is registered with its source and two facts: `centre_lr`, the rate that a tuning grid is centred on, and
 `centre_source`, where that rate comes from. An optimizer registered with a `flavor` is another rule under a name that

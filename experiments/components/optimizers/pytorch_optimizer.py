@@ -111,7 +111,7 @@ def names_in_package() -> list[str]:
 
 
 def _rules(all_named: Sequence[Named], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Say of each parameter which rule it gets, as `muon` does."""
+    """Return the rule of each parameter, as `muon` does."""
     return [{"use_muon": each["rule"] == "muon"} for each in rules(all_named, {})]
 
 

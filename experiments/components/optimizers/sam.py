@@ -64,7 +64,7 @@ class Sam(torch.optim.Optimizer):
         return loss
 
     def _shifts(self) -> list[tuple[dict[str, Any], list[Tensor]]]:
-        """Return the way to the worst point, by group; its length, rho, is that of all groups together."""
+        """Return the shift to the worst point, by group; its length, rho, is that of all groups together."""
         found, norms = [], []
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]

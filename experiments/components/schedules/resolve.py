@@ -28,7 +28,7 @@ _MOST_CHANGES, _FAR = 10_000, 10**9  # changes that are listed of a rule without
 
 
 class _Run(NamedTuple):
-    """What a schedule takes from the run that it is for."""
+    """The facts of a run that a schedule may take."""
 
     length: RunLength
     seed: int

@@ -1,4 +1,4 @@
-"""What is done to images: crops, mirrored and cut-out ones, and the standardisation of each by itself."""
+"""Augmentations of images: crops, mirrored and cut-out ones, and the standardisation of each by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mixes examples, and with them their targets."""
+"""Augmentations that mix examples, and with them their targets."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What several optimizers are built from; nothing here has a name in YAML."""
+"""Parts that several optimizers are built from; nothing here has a name in YAML."""

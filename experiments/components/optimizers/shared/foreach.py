@@ -1,4 +1,4 @@
-"""What the optimizers written here have in common: all tensors of one kind are updated by a few calls."""
+"""The base of the optimizers written here: all tensors of one kind are updated by a few calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules of TensorFlow 1 share: the rounding of its hyperparameters, and how tensors take a step together."""
+"""The base of TensorFlow 1's rules: hyperparameters are rounded as there, and tensors take a step together."""
 
 from __future__ import annotations
 
