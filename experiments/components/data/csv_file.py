@@ -12,6 +12,7 @@ import torch
 from ...errors import DataError, nearest
 from . import register_data
 from .dataset import Dataset
+from .tables import Scaling, scaled
 
 
 @register_data("csv", source="RFC 4180", example={"path": "table.csv", "target": "price", "task": "values"})
@@ -20,7 +21,7 @@ def csv(
     target: str | tuple[str, ...],
     task: Literal["classes", "values"],
     inputs: tuple[str, ...] | None = None,
-    scaling: Literal["standard", "none"] = "standard",
+    scaling: Scaling = "standard",
     delimiter: str = ",",
 ) -> Dataset:
     """A table from a CSV file whose first line names the columns.
@@ -54,7 +55,9 @@ def csv(
         raise DataError(f"{path}: expected {'one target for classes' if names else 'at least one input column'}")
     numbers = _numbers(path, header, rows, names)
     description = f"{len(rows)} rows of {path}"
-    columns = torch.from_numpy(_scaled(path, names, numbers, scaling).astype(np.float32))
+    if scaling == "standard":
+        _refuse_constant(path, names, numbers)
+    columns, _, _ = scaled(numbers, scaling)
     if task == "values":
         values = torch.from_numpy(_numbers(path, header, rows, targets).astype(np.float32))
         return Dataset(columns, values, "values", len(targets), description=description)
@@ -115,14 +118,10 @@ def _numbers(path: str, header: list[str], rows: list[tuple[int, list[str]]], na
     return numbers
 
 
-def _scaled(path: str, names: list[str], numbers: np.ndarray, scaling: str) -> np.ndarray:
-    if scaling == "none":
-        return numbers
-    std = numbers.std(0)
-    if not std.all():
+def _refuse_constant(path: str, names: list[str], numbers: np.ndarray) -> None:
+    if not (std := numbers.std(0)).all():
         constant = names[int((std == 0).argmax())]
         raise DataError(f"{path}: column '{constant}' is constant: leave it out by `inputs`, or say `scaling: none`")
-    return (numbers - numbers.mean(0)) / std
 
 
 def _in_order(classes: set[str]) -> list[str]:

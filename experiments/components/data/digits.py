@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from typing import Literal
 
@@ -12,7 +11,7 @@ import torch
 from ...errors import DataError
 from . import register_data
 from .dataset import Dataset
-from .tables import scikit_data_folder
+from .tables import read_bundled
 
 # Of the 1797 x 65 bytes: 64 pixels and the digit in each row.
 _SHA256 = "68aea062d35a127749050fa0e52dca09d6569ac08092c925610e0954e172dde2"
@@ -39,7 +38,7 @@ def digits(scaling: Literal["standard", "unit"] = "standard", targets: Literal["
     Source: Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI machine learning repository, 1998;
     the copy in scikit-learn.
     """
-    rows = _rows()
+    rows = read_bundled("digits", ("digits.csv.gz",)).astype(np.uint8)
     if hashlib.sha256(rows.tobytes()).hexdigest() != _SHA256:
         raise DataError("scikit-learn's digits are not the published ones: reinstall scikit-learn")
     inputs = torch.from_numpy(rows[:, :64].astype(np.float32)).reshape(-1, 1, 8, 8) / 16
@@ -57,19 +56,3 @@ def digits(scaling: Literal["standard", "unit"] = "standard", targets: Literal["
         class_names=tuple("0123456789"),
         description=f"{what}, 10 classes {origin}",
     )
-
-
-def _rows() -> np.ndarray:
-    """Read 64 pixels and the digit in each row, uint8.
-
-    The file is read directly, because importing sklearn.datasets takes longer than the training; a release that
-    keeps it elsewhere is asked through its public function.
-    """
-    path = scikit_data_folder() / "digits.csv.gz"
-    if path.is_file():
-        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-        return np.loadtxt(lines, delimiter=",", dtype=np.uint8)
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return np.column_stack([bunch.data, bunch.target]).astype(np.uint8)  # type: ignore[attr-defined]

@@ -151,11 +151,25 @@ def scikit_data_folder() -> Path:
     return Path(spec.origin).parent / "datasets" / "data"
 
 
-def _table(name: str, files: Sequence[str]) -> np.ndarray:
-    """Return inputs and targets side by side, in double precision, after a look at their hash."""
+def read_bundled(name: str, files: Sequence[str]) -> np.ndarray:
+    """Return the inputs and targets of scikit-learn's table side by side, in double precision.
+
+    The files are read directly, because importing sklearn.datasets takes longer than the training; a release that
+    keeps them elsewhere is asked through its public function.
+    """
     paths = [scikit_data_folder() / file for file in files]
-    table = np.column_stack([_numbers(path) for path in paths]) if all(map(Path.is_file, paths)) else _asked_for(name)
-    table = np.ascontiguousarray(table)
+    if all(map(Path.is_file, paths)):
+        return np.column_stack([_numbers(path) for path in paths])
+    from sklearn import datasets
+
+    raw = {"scaled": False} if name == "diabetes" else {}
+    bunch = getattr(datasets, f"load_{name}")(**raw)
+    return np.column_stack([bunch.data, bunch.target]).astype(np.float64)
+
+
+def _table(name: str, files: Sequence[str]) -> np.ndarray:
+    """Return inputs and targets side by side, after a look at their hash."""
+    table = np.ascontiguousarray(read_bundled(name, files))
     if hashlib.sha256(table.tobytes()).hexdigest() != _SHA256[name]:
         raise DataError(f"scikit-learn's {name} data is not the published one: reinstall scikit-learn")
     return table
@@ -164,36 +178,28 @@ def _table(name: str, files: Sequence[str]) -> np.ndarray:
 def _numbers(path: Path) -> np.ndarray:
     content = path.read_bytes()
     lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
-    has_header = not path.name.startswith("diabetes")
+    has_header = not path.name.startswith(("diabetes", "digits"))
     return np.loadtxt(lines[1:] if has_header else lines, delimiter="," if "," in lines[0] else None)
 
 
-def _asked_for(name: str) -> np.ndarray:
-    """Ask a release of scikit-learn that keeps its files elsewhere."""
-    from sklearn import datasets
-
-    raw = {"scaled": False} if name == "diabetes" else {}
-    bunch = getattr(datasets, f"load_{name}")(**raw)
-    return np.column_stack([bunch.data, bunch.target]).astype(np.float64)
-
-
 def _classes(table: np.ndarray, scaling: Scaling, names: tuple[str, ...], description: str) -> Dataset:
-    inputs, _, _ = _scaled(table[:, :-1], scaling)
+    inputs, _, _ = scaled(table[:, :-1], scaling)
     targets = torch.from_numpy(table[:, -1].astype(np.int64))
     origin = f"{description}, scikit-learn's copy"
     return Dataset(inputs, targets, "classes", len(names), class_names=names, description=origin)
 
 
 def _values(table: np.ndarray, num_targets: int, scaling: Scaling, description: str) -> Dataset:
-    inputs, _, _ = _scaled(table[:, :-num_targets], scaling)
-    targets, mean, std = _scaled(table[:, -num_targets:], scaling)
+    inputs, _, _ = scaled(table[:, :-num_targets], scaling)
+    targets, mean, std = scaled(table[:, -num_targets:], scaling)
     facts = {"target_mean": mean.tolist(), "target_std": std.tolist()}
     origin = f"{description}, scikit-learn's copy"
     return Dataset(inputs, targets, "values", num_targets, description=origin, facts=facts)
 
 
-def _scaled(columns: np.ndarray, scaling: Scaling) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    mean, std = columns.mean(0), columns.std(0)  # constants: the content is known by its hash
+def scaled(columns: np.ndarray, scaling: Scaling) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Return columns in single precision, brought to mean 0 and standard deviation 1 if asked for, and the two."""
+    mean, std = columns.mean(0), columns.std(0)
     if scaling == "none":
         mean, std = np.zeros_like(mean), np.ones_like(std)
     return torch.from_numpy(((columns - mean) / std).astype(np.float32)), mean, std

@@ -92,9 +92,9 @@ def test_digits_do_not_import_scikit_learn_which_takes_a_second() -> None:
 
 
 def test_digits_that_have_changed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = digits._rows()
+    rows = digits.read_bundled("digits", ("digits.csv.gz",))
     rows[5, 7] += 1
-    monkeypatch.setattr(digits, "_rows", lambda: rows)
+    monkeypatch.setattr(digits, "read_bundled", lambda name, files: rows)
     with pytest.raises(DataError, match="not the published ones"):
         make_data("digits")
 
