@@ -96,19 +96,20 @@ class TF1Optimizer(RuleOptimizer):
 
     def move(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         names = tuple(self.counters(group))
-        if names or self.slots(group):
-            for weight in weights:
-                if not self.state[weight]:
-                    self._start(group, weight)
-        dense = [weight for weight in weights if weight.grad.layout is torch.strided]  # type: ignore[union-attr]
+        keeps = bool(names or self.slots(group))
+        dense: list[Tensor] = []
+        sparse: list[Tensor] = []
+        for weight in weights:
+            if keeps and not self.state[weight]:
+                self._start(group, weight)
+            (dense if weight.grad.layout is torch.strided else sparse).append(weight)  # type: ignore[union-attr]
         kinds = by_kind(dense, lambda weight: tuple([self.state[weight][name] for name in names]) if names else ())
         for (device, _, counters), alike in kinds.items():
             for part in _parts(alike) if device.type == "cpu" else [alike]:
                 self._move(group, self._batch(group, part, counters))
             self._count(group, alike, counters)
-        for weight in weights:
-            if weight.grad.layout is not torch.strided:  # type: ignore[union-attr]
-                self._move_rows(group, weight, weight.grad)  # type: ignore[arg-type]
+        for weight in sparse:
+            self._move_rows(group, weight, weight.grad)  # type: ignore[arg-type]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` returned, bit for bit."""
