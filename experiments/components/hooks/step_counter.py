@@ -20,7 +20,7 @@ _PATIENCE = 20  # observations of one and the same step, as in TensorFlow 1
 
 @register_hook("step_counter", source="tf.train.StepCounterHook (TensorFlow 1)")
 class StepCounterHook(Hook):
-    """Say how many steps and examples a second are done, at a trigger.
+    """Log how many steps and examples a second are done, at a trigger.
 
     The first firing only starts the clock, so that what happens once at the start does not count. Evaluations and
     checkpoints between two firings do. Rates are times: they go to the log and to TensorBoard, and never into metric

@@ -10,7 +10,7 @@ from . import register_metric
 
 @register_metric("accuracy", source="the share of right answers", mode="max", margin=0.005, task="classes")
 def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Whether the class with the highest score is the right one: 1 or 0.
+    """The share of right answers: 1 where the class with the highest score is the right one, else 0.
 
     Scores that are not numbers are wrong answers.
 

@@ -14,7 +14,7 @@ from . import register_metric
     "top_k", source="Russakovsky et al., 2015, arXiv:1409.0575, section 4.1", mode="max", margin=0.005, task="classes"
 )
 def top_k(outputs: torch.Tensor, targets: torch.Tensor, *, k: Count = 5) -> torch.Tensor:
-    """Whether the right class is among those with the k highest scores: 1 or 0.
+    """The share of right answers among the k highest scores: 1 where the class is one of these, else 0.
 
     Of equal scores the class with the lower number comes first. Scores that are not numbers are wrong answers.
 
