@@ -24,7 +24,7 @@ def _token_losses(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     task="tokens",
 )
 def bits_per_byte(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The number of bits that a byte of the text takes when it is coded by the model's predictions; tokens must be bytes.
+    """The number of bits that a byte of the text takes, coded by the model's predictions; tokens must be bytes.
 
         value = mean over positions of  -log2 softmax(outputs)_target
 
