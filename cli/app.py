@@ -190,7 +190,7 @@ def _say_notes(error: BaseException) -> None:
 
 
 def _say_traceback(error: BaseException) -> bool:
-    """Say how it came to an error if OPTRUN_DEBUG is set, and return whether it is."""
+    """Write the traceback if OPTRUN_DEBUG is set, and return True if it is."""
     if not os.environ.get("OPTRUN_DEBUG"):
         return False
     import traceback

@@ -1,4 +1,4 @@
-"""What the shell offers at TARGET and RUN; click asks, and nothing here imports torch.
+"""Completion of TARGET and RUN in the shell; click asks, and nothing here imports torch.
 
 Switched on by `eval "$(_OPTRUN_COMPLETE=bash_source optrun)"`; zsh and fish likewise.
 """

@@ -1,4 +1,4 @@
-"""What a GitHub workflow shows of a run: annotations at the lines that are wrong, a table on the job's page."""
+"""Messages to a GitHub workflow: annotations at the lines that are wrong, a table on the job's page."""
 
 from __future__ import annotations
 

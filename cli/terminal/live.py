@@ -1,4 +1,4 @@
-"""What is shown while something runs: a live display in place where a person watches, lines of talk elsewhere."""
+"""Displays of work in progress: drawn in place where a person watches, lines of talk elsewhere."""
 
 from __future__ import annotations
 

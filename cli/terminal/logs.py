@@ -1,4 +1,4 @@
-"""What the library logs, and its downloads, on stderr."""
+"""The library's log and its downloads on stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show_log(verbose: bool = False) -> None:
 
 
 class _SayHandler(logging.Handler):
-    """Says what is logged, except errors: they arrive as exceptions, and are reported at the very end."""
+    """Writes records to stderr, except errors: they arrive as exceptions, and are reported at the very end."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:

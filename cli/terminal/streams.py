@@ -25,7 +25,7 @@ def prepare() -> None:
 
 
 def is_utf8(stream: IO[str] | None) -> bool:
-    """Tell whether `stream` can carry bars and sparklines."""
+    """Return True if `stream` can carry bars and sparklines."""
     encoding = getattr(stream, "encoding", None) or "ascii"
     return codecs.lookup(encoding).name.startswith("utf")
 

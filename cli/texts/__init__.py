@@ -1,1 +1,1 @@
-"""What commands print: runs, comparisons, catalogues, as text."""
+"""The texts that commands print: runs, comparisons, catalogues."""

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from ...experiments.components.hooks.hook import Every, Hook
+from ...experiments.components.registries import REGISTRIES
+from ...experiments.components.updates import Update
+from ...experiments.config.lengths import Interval
+from ...experiments.config.sections import arguments_of
+from ...experiments.config.targets import names_in, preset_folder
+from ...experiments.config.yaml_text import flow, to_yaml
 from ...experiments.errors import UsageError, nearest
+from ...experiments.registry.arguments import type_text
+from ...experiments.registry.user_code import load_object
+
+if TYPE_CHECKING:
+    from ...experiments.registry.arguments import Argument
+    from ...experiments.registry.registry import Component, Registry
 
 _PRESETS = "preset"
 _WIDEST_LINE = 76  # of YAML in flow style
@@ -29,8 +45,6 @@ def entries(wanted: str | None) -> dict[str, list[dict[str, str]]]:
     Raises:
         UsageError: there is no such kind or file.
     """
-    from ...experiments.components.registries import REGISTRIES
-
     if wanted is not None and wanted.partition(":")[0].endswith(".py"):
         return _entries_of_file(wanted)
     known = [*REGISTRIES, _PRESETS]
@@ -38,14 +52,12 @@ def entries(wanted: str | None) -> dict[str, list[dict[str, str]]]:
     return {kind: _presets() if kind == _PRESETS else _entries(REGISTRIES[kind]) for kind in chosen}
 
 
-def find(reference: str) -> Any:
+def find(reference: str) -> Component:
     """Return the component that `KIND/NAME`, or a NAME that only one kind has, means.
 
     Raises:
         UsageError: none or several do.
     """
-    from ...experiments.components.registries import REGISTRIES
-
     kind, slash, name = reference.partition("/")
     is_kind = bool(slash) and "." not in kind and ":" not in kind and kind != ""
     if is_kind:
@@ -64,12 +76,8 @@ def find(reference: str) -> Any:
     raise UsageError(f"nothing is called '{reference}'.{f' Did you mean {guess}?' if guess else ''} See `optrun list`")
 
 
-def arguments(component: Any) -> list[dict[str, Any]]:
+def arguments(component: Component) -> list[dict[str, Any]]:
     """Return a component's arguments: name, what is allowed, default, meaning."""
-    from ...experiments.config.sections import arguments_of
-    from ...experiments.config.yaml_text import flow
-    from ...experiments.registry.arguments import type_text
-
     meanings = {"flavor": "which of the rules that share the name.", **_meanings(component.doc)}
     return [
         {
@@ -84,10 +92,8 @@ def arguments(component: Any) -> list[dict[str, Any]]:
     ]
 
 
-def paste_ready(component: Any) -> str:
+def paste_ready(component: Component) -> str:
     """Return YAML for a configuration: every argument with its default, or with an example where it has none."""
-    from ...experiments.config.yaml_text import flow, to_yaml
-
     examples = component.facts.get("example", {})
     shown = [a for a in component.signature.arguments if a.name not in {*_FILLED_BY_DATA, "flavor"}]
     values = {a.name: examples.get(a.name, _example(a) if a.required else _plain(a.default)) for a in shown}
@@ -115,16 +121,12 @@ def _kind(wanted: str, known: list[str]) -> str:
     raise UsageError(f"no kind '{wanted}'.{f' Did you mean {guess}?' if guess else ''} Kinds: {', '.join(known)}")
 
 
-def _entries(registry: Any) -> list[dict[str, str]]:
+def _entries(registry: Registry) -> list[dict[str, str]]:
     return [{"name": name, "summary": registry.get(name).summary} for name in registry.names()]
 
 
 def _entries_of_file(reference: str) -> dict[str, list[dict[str, str]]]:
     """Return what a file of the user's own defines, by kind; a name after a colon picks one thing."""
-    import importlib
-
-    from ...experiments.registry.user_code import load_object
-
     file, _, only = reference.partition(":")
     module = importlib.import_module(load_object(f"{file}:__name__", Path())[0])
     found: dict[str, list[dict[str, str]]] = {}
@@ -139,10 +141,7 @@ def _entries_of_file(reference: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def _find_code(reference: str) -> Any:
-    from ...experiments.components.registries import REGISTRIES
-    from ...experiments.registry.user_code import load_object
-
+def _find_code(reference: str) -> Component:
     kind = _kind_of(load_object(reference, Path())[0])
     if kind is None:
         raise UsageError(f"what kind of thing is {reference}? Say so: optimizer/{reference}, model/{reference}, …")
@@ -150,12 +149,7 @@ def _find_code(reference: str) -> Any:
 
 
 def _kind_of(value: Any) -> str | None:
-    """Tell what kind of component an object is, by its base class or by the parameters that come first."""
-    import torch
-
-    from ...experiments.components.hooks.hook import Hook
-    from ...experiments.components.updates import Update
-
+    """Return the kind of component that an object is, by its base class or by the parameters that come first."""
     if inspect.isclass(value):
         bases = {torch.nn.Module: "model", torch.optim.Optimizer: "optimizer", Hook: "hook", Update: "update"}
         return next((kind for base, kind in bases.items() if issubclass(value, base)), None)
@@ -165,7 +159,7 @@ def _kind_of(value: Any) -> str | None:
     return next((kind for first, kind in _GIVEN.items() if names[: len(first)] == first), None)
 
 
-def _example(argument: Any) -> Any:
+def _example(argument: Argument) -> Any:
     """Return something to put where there is no default: the simplest component, or dots."""
     kind, many = argument.nested or ("", False)
     simplest = {"schedule": "constant"}.get(kind, "...")
@@ -188,9 +182,6 @@ def _meanings(doc: str) -> dict[str, str]:
 
 def _plain(value: Any) -> Any:
     """Return a default as it would be written in YAML."""
-    from ...experiments.components.hooks.hook import Every
-    from ...experiments.config.lengths import Interval
-
     if isinstance(value, Every):
         ((unit, amount),) = [(unit, amount) for unit, amount in vars(value).items() if amount is not None]
         return str(Interval(amount, unit))
@@ -200,8 +191,6 @@ def _plain(value: Any) -> Any:
 
 
 def _presets() -> list[dict[str, str]]:
-    from ...experiments.config.targets import names_in, preset_folder
-
     folder = preset_folder()
     texts = {name: (folder / f"{name}.yaml").read_text(encoding="utf-8") for name in names_in(folder)}
     return [{"name": name, "summary": _first_comment(text)} for name, text in texts.items()]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...experiments.report import style
 from ...experiments.report.figures.terminal import curves_text
+from ...experiments.report.group import Group
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
 from ...experiments.report.sensitivity import good_range, trials_of
@@ -105,7 +106,7 @@ def said_lines(said: Said) -> list[str]:
     return [*lines, *(line for note in said.notes for line in filled(note, "  ", break_long_words=True))]
 
 
-def _curves(group: Any, room: int) -> list[str]:
+def _curves(group: Group, room: int) -> list[str]:
     metric, found = group_bands(group)
     bands = [band for band in found if band is not None]
     seeds = max((band.num_runs for band in bands), default=0)
@@ -116,7 +117,7 @@ def _curves(group: Any, room: int) -> list[str]:
     return [f"{metric}{median}", *drawn]
 
 
-def sensitivity_lines(entry: Mapping[str, Any], group: Any, room: int) -> list[str]:
+def sensitivity_lines(entry: Mapping[str, Any], group: Group, room: int) -> list[str]:
     """Draw the mean score of every value as a bar from the worst to the best; `+` marks those as good as the best."""
     tuning = entry.get("tuning") or {}
     trials = trials_of(dict(entry))

@@ -1,4 +1,4 @@
-"""What there is of each data set, and where."""
+"""The files of data sets: where they are, their state, their downloads."""
 
 from __future__ import annotations
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.tables.table import aligned
 from ..terminal.console import filled
 from .run_text import resume_command
+
+if TYPE_CHECKING:
+    from ...experiments.run_directory.run import Run
 
 _NUM_ROWS = 5
 _COLUMNS = ("step", "lr", "loss", "grad_norm", "norm/grad", "norm/weight")
 _TELLING = frozenset(_COLUMNS) - {"step", "lr"}
 
 
-def why_lines(run: Any) -> list[str]:
+def why_lines(run: Run) -> list[str]:
     """Return what is known of a run's divergence beyond its message; nothing for a run that did not diverge.
 
     Args:
@@ -31,7 +34,7 @@ def why_lines(run: Any) -> list[str]:
     return [part for line in lines for part in filled(line, "  ", stream=sys.stderr)]
 
 
-def ways_out(run: Any) -> list[str]:
+def ways_out(run: Run) -> list[str]:
     """Return two ways to go on after a divergence, each a command to paste."""
     summary, command = run.summary, resume_command(run.dir)
     facts = summary.get("diverged") or {}
@@ -51,7 +54,7 @@ def ways_out(run: Any) -> list[str]:
     ]
 
 
-def history_lines(run: Any) -> list[str]:
+def history_lines(run: Run) -> list[str]:
     """Return the last metric rows that hold a loss or a gradient's norm, as a table."""
     rows = [row for row in run.rows if not _TELLING.isdisjoint(row)][-_NUM_ROWS:]
     if not rows:
@@ -82,8 +85,8 @@ def _largest(facts: Mapping[str, Any]) -> str:
     return f"{_number(value)}, in {facts['largest_weight']['name']}"
 
 
-def _start(run: Any, facts: Mapping[str, Any]) -> str:
-    """Return where a resumed run begins, as `forensics.choose_start` arranges it."""
+def _start(run: Run, facts: Mapping[str, Any]) -> str:
+    """Return where a resumed run begins, as `training.divergence.choose_start` arranges it."""
     step = facts.get("step")
     if (facts.get("evaluation") or 1) > 1 or facts.get("cause") in ("hook", "unknown"):
         return f"go on from step {step}" if facts["checkpoint"] else "start again"

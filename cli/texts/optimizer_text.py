@@ -1,26 +1,30 @@
-"""How `optrun describe` shows what only optimizers have: the state that they keep, and flavors side by side."""
+"""The part of a description that only optimizers have: the state that they keep, and flavors side by side."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...experiments.config.yaml_text import flow
+from ...experiments.errors import UsageError
 from ...experiments.report.tables.table import aligned
 from ..terminal.console import filled
 from .catalogue import arguments, paste_ready
+
+if TYPE_CHECKING:
+    from ...experiments.registry.registry import Component
 
 _NONE = "—"
 _ROUNDING = 1e-7  # what rounding hyperparameters to single precision changes in weights of order 1
 
 
-def facts_of(found: Any, alone: bool) -> dict[str, Any]:
+def facts_of(found: Component, alone: bool) -> dict[str, Any]:
     """Return what `optrun describe` says of an optimizer beyond what it says of any component.
 
     Args:
         found: the component.
         alone: whether to leave out the comparison with the other flavors of its name.
     """
-    from ...experiments.errors import UsageError
-    from ...experiments.studies.optimizer_probe import flavor_differences, kept_state
+    from ...experiments.studies.optimizer_probe import flavor_differences, kept_state  # with torch and the training
 
     facts: dict[str, Any] = {}
     try:
@@ -83,9 +87,7 @@ def _side_by_side(title: str, columns: dict[str, dict[str, str]]) -> list[str]:
 
 
 def _parting(probe: dict[str, Any]) -> list[str]:
-    """Say how far the flavors part, and whether that is the rule's doing or the defaults'."""
-    from ...experiments.config.yaml_text import flow
-
+    """Return how far the results of the flavors differ, and whether by their rules or by their defaults."""
     own, equal = probe["own_defaults"], probe["equal_arguments"]
     settings = ", ".join(f"{name} {flow(value)}" for name, value in probe["equal"].items())
     rows = [

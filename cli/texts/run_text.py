@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.style import many, score, seconds
 from ...experiments.run_directory.run_dir import default_root
@@ -14,10 +14,16 @@ from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
 from ..terminal.streams import is_utf8
 
+if TYPE_CHECKING:
+    from ...experiments.config.configuration import TargetInfo
+    from ...experiments.config.sections import ComponentConfig, OptimizerConfig, ScheduleConfig
+    from ...experiments.run_directory.run_dir import RunDir
+    from ...experiments.training.experiment import Experiment
+
 _COLORS = {"done": "green", "stopped": "green", "running": "cyan", "interrupted": "yellow"}
 
 
-def header(experiment: Any, run_dir: Any) -> list[str]:
+def header(experiment: Experiment, run_dir: RunDir | None) -> list[str]:
     """Return the lines that say what is trained, on what, and where it goes."""
     config = experiment.config
     threads = many(experiment.threads, "thread")
@@ -71,13 +77,13 @@ def colored(outcome: str) -> str:
     return paint(sys.stdout, outcome, fg=_COLORS.get(outcome, "red"))
 
 
-def resume_command(run_dir: Any) -> str:
+def resume_command(run_dir: RunDir) -> str:
     """Return the command that goes on with a run, as it can be pasted into a shell."""
     is_here = run_dir.path.parent == default_root()
     return f"optrun resume {run_dir.name if is_here else shlex.quote(str(run_dir.path))}"
 
 
-def target_text(target: Any) -> str:
+def target_text(target: TargetInfo) -> str:
     """Return where a configuration was found: `preset mom`, `configs/mom.yaml`."""
     kinds = {"preset": f"preset {target.name}", "python": "from Python"}
     return kinds.get(target.kind, str(target.path))
@@ -92,7 +98,7 @@ def _amount(summary: Mapping[str, Any]) -> str:
     return f"{', '.join(part for part in parts if part)} in {seconds(summary['train_secs'], 2)}"
 
 
-def _call(component: Any) -> str:
+def _call(component: ComponentConfig) -> str:
     """Return a component as a call: its rate, what was given, and what is not the default."""
     given = {name: value for name, value in component.args.items() if name in component.given or name == "lr"}
     inside = ", ".join(f"{name}={setting_text(value)}" for name, value in given.items())
@@ -110,15 +116,15 @@ def setting_text(value: Any, separator: str = ", ") -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _groups(optimizer: Any) -> str:
+def _groups(optimizer: OptimizerConfig) -> str:
     return f" · {many(len(optimizer.groups), 'parameter group')} of its own" if optimizer.groups else ""
 
 
-def _schedule(config: Any) -> str:
+def _schedule(config: ScheduleConfig) -> str:
     return f"{_call(config)} after {config.warmup} of warm-up" if config.warmup else _call(config)
 
 
-def _data(experiment: Any) -> str:
+def _data(experiment: Experiment) -> str:
     data = experiment.config.data
     sizes = ", ".join(f"{name} {size}" for name, size in experiment.splits.sizes().items())
     augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
@@ -128,11 +134,11 @@ def _data(experiment: Any) -> str:
     return f"{name} · {sizes} · {batch}{augment}"
 
 
-def _length(experiment: Any) -> str:
+def _length(experiment: Experiment) -> str:
     return " · ".join(_length_parts(experiment))
 
 
-def _length_parts(experiment: Any) -> Iterator[str]:
+def _length_parts(experiment: Experiment) -> Iterator[str]:
     num_steps, per_epoch = experiment.length.num_steps, experiment.length.steps_per_epoch
     if num_steps is not None:
         yield many(num_steps, "step")

@@ -1,1 +1,1 @@
-"""What is shown while something runs: progress lines, bars and boards."""
+"""Commands while they run: headers, progress lines, bars and boards, results."""

@@ -26,7 +26,7 @@ _WIDEST_NAME = 20
 
 @dataclass
 class EntryState:
-    """What is known of one entry in the current phase.
+    """State of one entry in the current phase.
 
     Args:
         name: of the entry.
@@ -59,7 +59,7 @@ class EntryState:
 
 
 class Progress:
-    """What the board and the lines share: how far every entry is. It draws nothing, and so is right for `--quiet`.
+    """Base of the board and the lines: how far every entry is. It draws nothing, and so is right for `--quiet`.
 
     A failed run is told at once, whoever listens.
     """

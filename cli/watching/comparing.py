@@ -1,4 +1,4 @@
-"""What is said around a comparison: the plan before it, the board during it, the answer and the gates after it."""
+"""A comparison on the command line: the plan before it, the board during it, the answer and the gates after it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...experiments.errors import ExitCode, Interrupted, NothingMatchedError, UsageError
 from ..terminal import github
@@ -15,6 +15,13 @@ from ..terminal.console import Output, filled, result, result_json, same_command
 from ..terminal.logs import show_log
 from ..terminal.screen import is_live, paint
 from .board import Board, LineProgress, Progress
+
+if TYPE_CHECKING:
+    from ...experiments.comparison.result import Comparison
+    from ...experiments.report.decisions import Decision
+    from ...experiments.report.group import Group
+    from ...experiments.report.report import Report
+    from ...experiments.report.results import Results
 
 STDOUT = "-"
 
@@ -57,7 +64,7 @@ class CompareWatch:
             self._start(event["plan"])
         self._progress.handle(event)
 
-    def follow(self, work: Callable[[], Any]) -> int:
+    def follow(self, work: Callable[[], Comparison]) -> int:
         """Do the work, which returns a comparison; say what came of it, and return the exit code."""
         try:
             comparison = work()
@@ -92,7 +99,7 @@ class CompareWatch:
             result_json(f"optrun/{self.command}@1", name=name, outcome="interrupted", runs=total, finished=done)
         say(f"continue: {same_command()}")
 
-    def _conclude(self, group: Any) -> int:
+    def _conclude(self, group: Group) -> int:
         from ...experiments.report.report import Report
 
         report = Report(group)
@@ -112,7 +119,7 @@ class CompareWatch:
             return ExitCode.PART_FAILED
         return ExitCode.NO if any(gate.holds is not True for gate in gates) else ExitCode.DONE
 
-    def _decide(self, results: Any) -> list[Any]:
+    def _decide(self, results: Results | None) -> list[Decision]:
         from ...experiments.report.decisions import decide_all
 
         if results is None or not self._gates:
@@ -123,7 +130,7 @@ class CompareWatch:
                 github.annotate((), f"gate {gate}")
         return decided
 
-    def _write(self, report: Any) -> Path:
+    def _write(self, report: Report) -> Path:
         """Write the page and the files that were asked for, and return the page."""
         from ...experiments.report.export import export, markdown
 
@@ -136,7 +143,7 @@ class CompareWatch:
         github.add_markdown(markdown(report))
         return page
 
-    def _show(self, report: Any, gates: list[Any], failed: list[Any], page: Path | None) -> None:
+    def _show(self, report: Report, gates: list[Decision], failed: list[Any], page: Path | None) -> None:
         from ...experiments.report.words.headline import count_states
         from ..texts.comparison_text import result_lines, sentence_lines
 
@@ -156,7 +163,7 @@ class CompareWatch:
                 say(f"wrote {file}")
             say(f"next: {self._next_command(group, failed)}")
 
-    def _next_command(self, group: Any, failed: list[Any]) -> str:
+    def _next_command(self, group: Group, failed: list[Any]) -> str:
         from ..texts.comparison_text import group_reference
 
         if failed:
@@ -167,14 +174,14 @@ class CompareWatch:
         return f"optrun report {group_reference(group.path)} --open"
 
 
-def _gate_lines(gate: Any) -> list[str]:
+def _gate_lines(gate: Decision) -> list[str]:
     """Return what became of a gate, wrapped, the verdict in its colour."""
     lines = filled(f"gate {gate}", indent=2, break_long_words=True)
     word, color = {True: ("holds", "green"), False: ("does not hold", "red"), None: ("undecided", "yellow")}[gate.holds]
     return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
 
 
-def _document(report: Any, gates: list[Any], failed: list[Any], page: Path | None) -> dict[str, Any]:
+def _document(report: Report, gates: list[Decision], failed: list[Any], page: Path | None) -> dict[str, Any]:
     from ...experiments.report.export import as_dict
 
     group = report.group

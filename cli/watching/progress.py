@@ -25,7 +25,7 @@ _SHORT_NAMES = {"accuracy": "acc"}
 
 
 class ProgressHook(Hook):
-    """What live and plain progress share: the latest values, the pace, the time that is left.
+    """Base of live and plain progress: the latest values, the pace, the time that is left.
 
     Args:
         run_name: of the run.

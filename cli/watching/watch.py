@@ -1,10 +1,10 @@
-"""What is said around a run: the header before it, progress during it, the result and the next command after it."""
+"""A run on the command line: the header before it, progress during it, the result and the next command after it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...experiments.errors import DivergedError, ExitCode, Interrupted
 from ..terminal import github
@@ -12,6 +12,13 @@ from ..terminal.console import Output, result, result_json, say, say_error
 from ..terminal.logs import show_log
 from ..terminal.screen import is_live
 from ..texts.run_text import header, result_lines, result_pairs, resume_command
+
+if TYPE_CHECKING:
+    from ...experiments.components.hooks.hook import Hook
+    from ...experiments.config import Config
+    from ...experiments.run_directory.run import Run
+    from ...experiments.run_directory.run_dir import RunDir
+    from ...experiments.training.experiment import Experiment
 
 _AFTER_THE_END = {
     "train": "--fresh starts it anew",
@@ -30,10 +37,10 @@ class Watch:
     def __init__(self, command: str, output: Output):
         show_log(output.verbose)
         self.command, self.quiet, self.as_json = command, output.quiet, output.as_json
-        self._run_dir: Any = None
+        self._run_dir: RunDir | None = None
         self._target = ""
 
-    def start(self, experiment: Any, run_dir: Any) -> Sequence[Any]:
+    def start(self, experiment: Experiment, run_dir: RunDir | None) -> Sequence[Hook]:
         """Print the header, and return the hook that shows progress; `training.train`'s on_start."""
         self._run_dir, target = run_dir, experiment.config.target
         self._target = {"path": str(target.path), "python": ""}.get(target.kind, target.name)
@@ -48,7 +55,7 @@ class Watch:
         hook, length = LiveProgressHook if is_live() else LineProgressHook, experiment.length
         return [hook(run_dir.name, length.num_steps, length.steps_per_epoch, experiment.eval_metric[0])]
 
-    def follow(self, work: Callable[[], Any]) -> int:
+    def follow(self, work: Callable[[], Run]) -> int:
         """Do the work, which returns a run; say what came of it, and return the exit code."""
         from ...experiments.run_directory.run import Run
 
@@ -65,7 +72,7 @@ class Watch:
         self._conclude(run)
         return ExitCode.DIVERGED if run.summary["outcome"] == "diverged" else ExitCode.DONE
 
-    def dry_run(self, config: Any) -> int:
+    def dry_run(self, config: Config) -> int:
         """Build everything, take one step, say what came of it, and return the exit code."""
         from ...experiments.training.train import dry_run
 
@@ -74,9 +81,9 @@ class Watch:
             result_json("optrun/dry-run@1", values=values)
         else:
             result("dry run: one step; " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
-        return 0
+        return ExitCode.DONE
 
-    def _conclude(self, run: Any, end: DivergedError | Interrupted | None = None) -> None:
+    def _conclude(self, run: Run, end: DivergedError | Interrupted | None = None) -> None:
         summary = run.summary
         if isinstance(end, DivergedError):
             say_error(end)
@@ -99,7 +106,7 @@ class Watch:
         elif not self.quiet:
             say(f"next: {self._next_command(run.name, summary)}")
 
-    def _explain(self, run: Any) -> None:
+    def _explain(self, run: Run) -> None:
         from ..texts.diverged_text import ways_out, why_lines
 
         for line in [*why_lines(run), *ways_out(run)]:
