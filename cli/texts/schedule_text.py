@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...experiments.components.schedules import watching
+from ...experiments.components.schedules.rate import LearningRate, is_absolute
 from ...experiments.errors import UsageError
 from ...experiments.report.figures.figure_file import COLUMN, save
 from ...experiments.report.figures.terminal import curves_text
@@ -37,7 +38,7 @@ class RateCurve:
     watches: tuple[str, ...]
     steps: list[int]
     values: list[float]
-    boundaries: list[tuple[int, float, float]]
+    boundaries: Sequence[tuple[int, float, float]]
 
 
 def rate_curve(target: str, overrides: Sequence[str], steps: int | None) -> RateCurve:
@@ -51,23 +52,19 @@ def rate_curve(target: str, overrides: Sequence[str], steps: int | None) -> Rate
     num_steps = steps or length.num_steps
     if num_steps is None:
         raise UsageError(f"{target}: only a clock ends this run; say how far to draw: --steps 1000")
-    lr = None if getattr(schedule, "absolute", False) else config.optimizer.args.get("lr")
-    base = 1.0 if lr is None else float(lr)
-
-    def rate(step: int) -> float:
-        return base * schedule(step)
-
-    inside = [step for step in getattr(schedule, "boundaries", tuple)() if 0 < step < num_steps]
-    shown = _places(num_steps, inside)
+    own = None if is_absolute(schedule) else config.optimizer.args.get("lr")
+    rate = LearningRate(schedule) if own is None else LearningRate(schedule, float(own))
+    boundaries = rate.boundaries(num_steps)
+    shown = _places(num_steps, [boundary.step for boundary in boundaries])
     return RateCurve(
         label=config.name,
         schedule=str(schedule),
         num_steps=num_steps,
-        is_rate=lr is not None or getattr(schedule, "absolute", False),
+        is_rate=own is not None or is_absolute(schedule),
         watches=tuple(dict.fromkeys(part.metric for part in watching(schedule))),
         steps=shown,
         values=[rate(step) for step in shown],
-        boundaries=[(step, rate(step - 1), rate(step)) for step in inside],
+        boundaries=boundaries,
     )
 
 

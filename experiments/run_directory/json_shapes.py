@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Check = Callable[[Any], str | None]  # returns what was expected, or None where all is well
 _INT_LIMIT = 1 << 64
+
+
+class Position(NamedTuple):
+    """Where training stood when a metric row was written: the keys that every row begins with, in this order.
+
+    Args:
+        step: completed updates.
+        batch: drawn batches, applied or skipped.
+        examples: in applied updates.
+        epoch: passes over the data; None, and no key, where the data has none.
+        time: seconds spent in the run, earlier processes included.
+    """
+
+    step: int
+    batch: int
+    examples: int
+    epoch: float | None
+    time: float
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the keys that are known, with their values."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def read_int(text: str) -> int:
@@ -30,7 +52,7 @@ def misfit(name: str, content: Mapping[str, Any]) -> str | None:
 
 def row_misfit(row: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a metric row, in words, or None."""
-    for key in ("step", "epoch", "batch", "examples", "time"):
+    for key in Position._fields:
         value = row.get(key)
         may_be_missing = value is None and (key != "step" or key not in row)
         if not may_be_missing and type(value) not in (int, float):

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NothingMatchedError, unknown_name
 from .checkpoint_files import CheckpointFile, list_checkpoints
+from .json_shapes import Position
 from .rows import read_rows
 from .run_dir import RunDir
 
 if TYPE_CHECKING:
     import numpy as np
 
-NOT_METRICS = frozenset({"step", "epoch", "batch", "examples", "time"})  # keys of a metric row that say where it stands
+NOT_METRICS = frozenset(Position._fields)  # keys of a metric row that say where it stands
 
 
 class UnknownMetricError(NothingMatchedError, KeyError):

@@ -40,8 +40,8 @@ def log_file(run_dir: RunDir) -> Iterator[None]:
     log.setLevel(logging.INFO)
     try:
         yield
-    except (DivergedError, Interrupted) as news:
-        log.info("%s", news)
+    except (DivergedError, Interrupted) as end:
+        log.info("%s", end)
         raise
     except OptrunError as error:
         log.error("%s", error)

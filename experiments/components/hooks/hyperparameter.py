@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import UsageError
 from ..schedules import Schedule
+from ..schedules.rate import is_absolute
 from . import register_hook
 from .hook import RunArgs
 from .scheduled import ScheduledHook
@@ -39,7 +40,7 @@ class HyperparameterHook(ScheduledHook):
         super().__init__(schedule)
         self.of = of
         self.name = f"hyperparameter_{of}"
-        self.absolute = absolute or getattr(schedule, "absolute", False)
+        self.absolute = absolute or is_absolute(schedule)
         self._base: float | None = None  # what absolute values stand beside, where groups differ
 
     def after_create_session(self, session: BoundSession) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...registry.arguments import Positive
 from ..schedules import Schedule
+from ..schedules.rate import LearningRate
 from . import register_hook
 from .hook import RunArgs
 from .scheduled import ScheduledHook
+from .session_view import BoundSession, StepView
 
 
 @register_hook(
@@ -30,14 +30,12 @@ class LearningRateSetterHook(ScheduledHook):
 
     def __init__(self, schedule: Schedule, base: Positive | None = None):
         super().__init__(schedule)
-        self.base = 1.0 if base is None and getattr(schedule, "absolute", False) else base
+        self._rate = LearningRate(schedule, base) if base is not None else None
 
-    def after_create_session(self, session: Any) -> None:
-        if self.base is None:
-            optimizer = session.train_op.optimizer
-            group = optimizer.param_groups[0]
-            self.base = optimizer.defaults.get("lr") or group.get("initial_lr", group["lr"])
+    def after_create_session(self, session: BoundSession) -> None:
+        if self._rate is None:
+            self._rate = LearningRate.of(self.schedule, session.train_op.optimizer)
 
-    def before_run(self, ctx: Any) -> RunArgs:
-        assert self.base is not None
-        return RunArgs(feed={"lr": self.base * self.schedule(ctx.step)})
+    def before_run(self, ctx: StepView) -> RunArgs:
+        assert self._rate is not None
+        return RunArgs(feed={"lr": self._rate(ctx.step)})

@@ -10,13 +10,13 @@ from typing import Any
 
 from ...errors import UsageError
 from ...registry.arguments import Count
+from ...run_directory.json_shapes import Position
 from ...system import storage
 from . import register_hook
 from .hook import Evaluation, Every, Hook, RunArgs
 from .session_view import BoundSession, SessionView, StepView
 
 _OURS = ".optrun"  # at the end of the files that this hook may delete
-_WHERE = ("step", "batch", "examples", "epoch", "time")
 
 
 @register_hook("summary", source="tf.train.SummarySaverHook (TensorFlow 1)")
@@ -71,7 +71,7 @@ class SummaryHook(Hook):
             os.unlink(old)
         self._writer = SummaryWriter(str(self._folder), filename_suffix=_OURS)
         for row in rows:
-            values = {name: value for name, value in row.items() if name not in _WHERE and value is not None}
+            values = {name: value for name, value in row.items() if name not in Position._fields and value is not None}
             self._write(row["step"], values)
 
     def before_run(self, ctx: StepView) -> RunArgs:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from ...components.data import Batches
 from ...components.hooks.hook import defines
-from ...components.hooks.learning_rate import LearningRateSetterHook
 from ...components.schedules import watching
+from ...components.schedules.rate import LearningRate
 from ...config import Config
 from ...errors import DivergedError
 from ...system import downloads
@@ -175,17 +174,9 @@ def _group(group: Mapping[str, Any]) -> Group:
 
 def _rates(experiment: Experiment) -> list[RateAt]:
     """Return the rates that the hook would set, on both sides of every boundary."""
-    setter = LearningRateSetterHook(experiment.schedule)
-    session: Any = SimpleNamespace(train_op=experiment.train_op)
-    setter.after_create_session(session)
-
-    def rate(step: int) -> float:
-        return setter.before_run(SimpleNamespace(step=step)).feed["lr"]
-
+    rate = LearningRate.of(experiment.schedule, experiment.train_op.optimizer)
     num_steps = experiment.length.num_steps
-    boundaries = getattr(experiment.schedule, "boundaries", tuple)()
-    inside = [step for step in boundaries if step > 0 and (num_steps is None or step < num_steps)]
-    rates = [RateAt(0, None, rate(0)), *(RateAt(step, rate(step - 1), rate(step)) for step in inside)]
+    rates = [RateAt(0, None, rate(0)), *(RateAt(*boundary) for boundary in rate.boundaries(num_steps))]
     if num_steps is not None and num_steps - 1 > rates[-1].step:
         rates.append(RateAt(num_steps - 1, rate(num_steps - 2), rate(num_steps - 1)))
     return rates

@@ -10,6 +10,7 @@ from typing import Any
 from ...components.hooks.checkpoint import SaveFunctions
 from ...components.hooks.hook import Evaluation, Hook, defines, noting
 from ...errors import SessionError
+from ...run_directory.json_shapes import Position
 from ...run_directory.rows import RowLog
 from ...system import signals, storage
 from ..step.train_op import TrainOp
@@ -105,12 +106,10 @@ class SessionServices:
 
     def position(self) -> dict[str, Any]:
         """Return where training is: step, batch, examples, epoch and time."""
-        train_op = self._require_op()
-        steps_per_epoch = getattr(train_op.data, "steps_per_epoch", None)
-        where = {"step": train_op.global_step, "batch": train_op.batch, "examples": train_op.examples}
-        if steps_per_epoch:
-            where["epoch"] = train_op.batch / steps_per_epoch
-        return {**where, "time": round(self.elapsed_secs, 4)}
+        op = self._require_op()
+        steps_per_epoch = getattr(op.data, "steps_per_epoch", None)
+        epoch = op.batch / steps_per_epoch if steps_per_epoch else None
+        return Position(op.global_step, op.batch, op.examples, epoch, round(self.elapsed_secs, 4)).as_row()
 
     def write_row(self, **values: Any) -> None:
         """Append a row to the metrics log: where training is, then `values`."""

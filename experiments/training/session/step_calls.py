@@ -65,7 +65,8 @@ class StepCalls:
         if due.triggered:
             train_op.ask_gate()  # what is logged, measured or saved must be of a good step
         self._after_run(due, _fetched(train_op, requests))
-        self._due_hooks.completed(due)
+        if due.triggered:
+            self._due_hooks.completed(due)
         while self.requested:
             hook = self.requested.pop(0)
             with noting(hook.name, "after_run", train_op.global_step):
@@ -137,8 +138,8 @@ def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> Mapping[str, Any]:
 
 def _fetched(train_op: TrainOp, requests: Sequence[tuple[Hook, RunArgs]]) -> dict[int, dict[str, Any]]:
     """Read what the hooks asked for, each value once; return it by the id of the hook."""
-    if not any(request.fetches for _, request in requests):
+    wanted = [(hook, request.fetches) for hook, request in requests if request.fetches]
+    if not wanted:
         return {}
-    names = list(dict.fromkeys(name for _, request in requests for name in request.fetches))
-    values = train_op.fetch(names)
-    return {id(hook): {name: values[name] for name in request.fetches} for hook, request in requests}
+    values = train_op.fetch(list(dict.fromkeys(name for _, names in wanted for name in names)))
+    return {id(hook): {name: values[name] for name in names} for hook, names in wanted}
