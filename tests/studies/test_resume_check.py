@@ -16,6 +16,7 @@ import torch
 
 from optrun.experiments import load_config, verify_resume
 from optrun.experiments.errors import DivergedError, Interrupted, SessionError, UsageError
+from optrun.experiments.studies.resume import check as resume_check
 from optrun.experiments.studies.resume.check import ResumeCheck
 from optrun.experiments.studies.resume.difference import digest, first_difference
 from optrun.experiments.system import processes
@@ -181,7 +182,7 @@ def mine(tmp_path: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork instead of starting interpreters."""
     monkeypatch.setattr(Processes, "call", lambda self, function, *args: forked(function, *args))
-    monkeypatch.setattr(check, "_num_jobs", lambda *_: 1)
+    monkeypatch.setattr(resume_check, "_num_jobs", lambda *_: 1)
 
 
 def check(**changes: Any) -> ResumeCheck:
