@@ -32,7 +32,7 @@ def main(overrides=(), **options) -> int:
     own = Path(__file__).with_suffix(".yaml")
     comparison = compare(["adam", str(own)], overrides, baseline="adam", margin=0.01, **options)
     verdict = comparison.analysis.pair("adam", own.stem).verdict
-    print(verdict.sentence)
+    print(comparison.sentence)
     return 1 if verdict.winner == "adam" else 0
 
 

@@ -107,7 +107,7 @@ def test_own_optimizer_is_compared_by_a_paired_t_test(capsys):
     (path,) = Path("runs").glob("compare-adam-own_optimizer-*")
     comparison = Comparison(path)
     pair, values = comparison.analysis.pair("adam", "own_optimizer"), comparison.values()
-    assert capsys.readouterr().out == f"{pair.verdict.sentence}\n"
+    assert capsys.readouterr().out == f"{comparison.sentence}\n"
     assert code == (1 if pair.verdict.winner == "adam" else 0)
     own, adam = ([values[name][seed] for seed in range(4)] for name in ("own_optimizer", "adam"))
     assert own != adam
