@@ -11,8 +11,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,8 @@ import pytest
 from safetensors import safe_open
 
 from optrun.cli.app import run
+
+from ..robustness.processes import ForkServer
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "version_0_1"
 COMPARISON = next(FIXTURE.glob("runs/compare-*")).name
@@ -84,16 +84,16 @@ def same_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     )
 
 
-def shell(*args: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a process of its own, as a user's own code needs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "optrun.cli", *args],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
+@pytest.fixture
+def shell(server: ForkServer, old: Path) -> Callable[..., Result]:
+    """Return a function that runs a command line in a process of its own, as a user's own code needs it."""
+
+    def call(*args: str) -> Result:
+        process = server.optrun(*args, variables={"OPTRUN_THREADS": "1", "COLUMNS": "100"})
+        out, err = process.communicate()
+        return Result(process.returncode, out.decode(), err.decode())
+
+    return call
 
 
 def assert_holds(found: Any, stored: Any, place: str = "") -> None:
@@ -147,10 +147,10 @@ def test_a_checkpoint_is_measured(optrun, old):
     assert_holds(optrun("eval", "finished", "--json").json, json.loads((old / "tables/eval.json").read_text()))
 
 
-def test_a_checkpoint_of_own_code_is_measured(old):
+def test_a_checkpoint_of_own_code_is_measured(shell):
     done = shell("eval", "stopped", "--split", "val", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["step"] == 9
+    assert done.code == 0, done.err
+    assert done.json["step"] == 9
 
 
 @pytest.mark.parametrize("group", ["compare-iris-rprop", "sweep-iris-lr"])
@@ -192,13 +192,13 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["killed", "stopped"])
-def test_they_resume_as_if_nothing_had_come_in_between(old, name):
+def test_they_resume_as_if_nothing_had_come_in_between(old, shell, name):
     """A run that this version makes in one go says whether this processor computes the bits that the old one did."""
     config = "long.yaml" if name == "killed" else "own.yaml"
     whole = shell("train", config, "--name", "whole", "--quiet")
-    assert whole.returncode == 0, whole.stderr
+    assert whole.code == 0, whole.err
     resumed = shell("resume", name, "--quiet")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.code == 0, resumed.err
 
     expected, found = state_of(old / "runs/whole"), state_of(old / "runs" / name)
     assert list(found) == list(expected)

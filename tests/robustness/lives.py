@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -200,6 +201,7 @@ def warm_up() -> None:
             (folder / "warm.yaml").write_text(_WARM.replace("adam", optimizer))
             train(folder / "warm.yaml", name=optimizer, root=folder)
         evaluate("adam", root=folder)
+    gc.freeze()  # else a child's first collection touches, and so copies, all memory
 
 
 def warm_up_commands() -> None:
@@ -220,6 +222,7 @@ def warm_up_commands() -> None:
         finally:
             sys.stdout, sys.stderr = streams
             os.chdir(before)
+    gc.freeze()
 
 
 def _prepare(fault: Fault | None, bug: str | None) -> FaultySystem:

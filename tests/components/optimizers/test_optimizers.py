@@ -101,10 +101,14 @@ def test_each_reaches_the_minimum_of_a_quadratic(name: str) -> None:
     Adadelta's rates are larger, being no step lengths. Dual averaging makes the weights anew in each step, by the rate
     of that step for all gradients so far, so that its rate must not fall.
     """
-    rates = (1.0, 10.0, 100.0) if name in ("adadelta", "adagrad_da", "ftrl") else (0.01, 0.1, 1.0)
+    rates = (10.0, 1.0, 100.0) if name in ("adadelta", "adagrad_da", "ftrl") else (0.1, 1.0, 0.01)
     num_steps = 50 if name == "lbfgs" else 1000  # a step of it is twenty
-    errors = [distance_to_minimum(name, lr, name not in ("adagrad_da", "ftrl"), num_steps) for lr in rates]
-    assert min(errors) < 2e-3, errors
+    errors: list[float] = []
+    for lr in rates:
+        errors.append(distance_to_minimum(name, lr, name not in ("adagrad_da", "ftrl"), num_steps))
+        if errors[-1] < 2e-3:
+            return
+    pytest.fail(f"{errors}")
 
 
 def distance_to_minimum(name: str, lr: float, falling: bool, num_steps: int) -> float:
