@@ -24,3 +24,10 @@ def test_the_rooms_are_those_of_the_contract_and_in_its_order():
     floors = [row.split("|")[2] for row in PAGE.splitlines() if re.match(r"\| \d \|", row)][1:]
     named = [re.findall(r"`experiments/(\w+?)(?:\.py|/)`", floor) for floor in floors]
     assert [set(rooms) for rooms in named] == [set(layer.split(" | ")) for layer in layers]
+
+
+def test_tests_that_other_documents_name_are_there():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"\btests/[\w/]+\.py", page.read_text(encoding="utf-8"))}
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
