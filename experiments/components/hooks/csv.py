@@ -6,16 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
 from ...run_directory.rows import RowLog
 from ...system import storage
 from ...system.append_file import AppendFile
 from ...system.json_text import encode_json
 from . import register_hook
-from .hook import Hook
+from .hook import Hook, output_path
 from .session_view import BoundSession, SessionView
 
 
@@ -40,12 +38,7 @@ class CsvHook(Hook):
         self._out: AppendFile | None = None
 
     def begin(self, session: SessionView) -> None:
-        if self.path is not None:
-            self._path = Path(self.path)
-        elif session.summary_dir is not None:
-            self._path = session.summary_dir / "metrics.csv"
-        else:
-            raise UsageError("CsvHook needs a path in a session with neither summary_dir nor checkpoint_dir")
+        self._path = output_path(session, self.path, "metrics.csv", "CsvHook needs a path")
         session.on_close(self._close)
 
     def after_create_session(self, session: BoundSession) -> None:

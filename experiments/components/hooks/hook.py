@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from ...config.lengths import Length, RunLength
+from ...errors import UsageError
 from .session_view import BoundSession, Refused, SessionView, StepView
 
 
@@ -232,6 +233,19 @@ def noting(name: str, event: str, step: int | None = None) -> Iterator[None]:
         at = f", at step {step}" if step is not None else ""
         error.add_note(f"in {event} of hook '{name}'{at}")
         raise
+
+
+def output_path(session: SessionView, given: str | None, default: str, needs: str) -> Path:
+    """Return where a hook writes: where it was told to, or under its own name in the session's folder.
+
+    Raises:
+        UsageError: there is neither; it begins with `needs`, such as `CsvHook needs a path`.
+    """
+    if given is not None:
+        return Path(given)
+    if session.summary_dir is None:
+        raise UsageError(f"{needs} in a session with neither summary_dir nor checkpoint_dir")
+    return session.summary_dir / default
 
 
 def defines(hook: Hook, event: str) -> bool:

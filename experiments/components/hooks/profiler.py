@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from ...errors import UsageError
 from ...registry.arguments import Count
 from ...system import storage
 from . import register_hook
-from .hook import Every, Hook
+from .hook import Every, Hook, output_path
 from .session_view import BoundSession, SessionView, StepView
 
 log = logging.getLogger("optrun")
@@ -58,12 +57,7 @@ class ProfilerHook(Hook):
         self._steps: list[int] = []  # completed while recording
 
     def begin(self, session: SessionView) -> None:
-        if self.output_dir is not None:
-            self._folder = Path(self.output_dir)
-        elif session.summary_dir is not None:
-            self._folder = session.summary_dir / "traces"
-        else:
-            raise UsageError("ProfilerHook needs output_dir in a session with neither summary_dir nor checkpoint_dir")
+        self._folder = output_path(session, self.output_dir, "traces", "ProfilerHook needs output_dir")
         session.on_close(self._discard)
 
     def after_create_session(self, session: BoundSession) -> None:

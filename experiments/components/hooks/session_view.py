@@ -34,25 +34,18 @@ class GateView(Protocol):
 
     def answer_at_once(self, optimizer: torch.optim.Optimizer) -> None:
         """Answer within each step again; to be called when no answer is owed."""
-        ...
 
 
 class TrainOpView(Protocol):
     """The train op: its parts, its counters, and what a hook may ask of it."""
 
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
     data: Any
+    device: torch.device
     global_step: int
     batch: int
     examples: int
-
-    @property
-    def model(self) -> nn.Module: ...
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer: ...
-
-    @property
-    def device(self) -> torch.device: ...
 
     @property
     def gate(self) -> GateView | None: ...
@@ -67,7 +60,6 @@ class TrainOpView(Protocol):
 
     def reseed(self) -> None:
         """Put torch's default generator where it belongs at this step."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
@@ -75,19 +67,25 @@ class TrainOpView(Protocol):
 
     def ask_gate(self) -> None:
         """Learn whether the steps since the last call were all good, where the gate's answers stay on the device."""
-        ...
 
 
 class SessionView(Protocol):
     """A session, from `begin` to `end`."""
 
+    named_hooks: dict[str, Hook]
+    evaluators: dict[str, Callable[..., dict[str, float] | None]]
+    rows: RowLog
+    is_chief: bool
+    checkpoint_dir: Path | None
+    summary_dir: Path | None
+    final: dict[str, float]  # measured at the very end
+    is_whole: bool  # whether all state is that of one completed step
     outcome: str | None
-    final: dict[str, float]
+    error: BaseException | None
 
     @property
     def train_op(self) -> TrainOpView | None:
         """What is run; None before the first `run` of a session that was made without."""
-        ...
 
     @property
     def step(self) -> int:
@@ -98,43 +96,15 @@ class SessionView(Protocol):
     def hooks(self) -> Sequence[Hook]: ...
 
     @property
-    def named_hooks(self) -> Mapping[str, Hook]: ...
-
-    @property
-    def evaluators(self) -> Mapping[str, Callable[..., dict[str, float] | None]]: ...
-
-    @property
-    def rows(self) -> RowLog: ...
-
-    @property
-    def evaluation(self) -> Evaluation | None:
-        """The latest one."""
-        ...
-
-    @property
-    def error(self) -> BaseException | None: ...
-
-    @property
-    def is_chief(self) -> bool: ...
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all state is that of one completed step."""
-        ...
-
-    @property
-    def restored_step(self) -> int | None: ...
-
-    @property
-    def checkpoint_dir(self) -> Path | None: ...
-
-    @property
-    def summary_dir(self) -> Path | None: ...
-
-    @property
     def elapsed_secs(self) -> float:
         """Seconds spent in this run, earlier processes included."""
         ...
+
+    @property
+    def evaluation(self) -> Evaluation | None: ...
+
+    @property
+    def restored_step(self) -> int | None: ...
 
     @property
     def interrupted(self) -> bool:
@@ -143,19 +113,15 @@ class SessionView(Protocol):
 
     def request_stop(self, reason: str = "", outcome: str = "stopped") -> None:
         """End the session after this step; the first request counts."""
-        ...
 
     def request_call(self, hook: Hook) -> None:
         """Call a hook's `after_run` when all others have seen the step, whether its trigger is due or not."""
-        ...
 
     def write_row(self, **values: Any) -> None:
         """Append a row to the metrics log: where training is, then `values`."""
-        ...
 
     def publish(self, evaluation: Evaluation) -> None:
         """Make an evaluation known to all hooks."""
-        ...
 
     def save_checkpoint(self) -> Path:
         """Save the whole state as of the last completed step."""
@@ -167,7 +133,6 @@ class SessionView(Protocol):
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Release something when everything has ended; the last to be registered is the first to be called."""
-        ...
 
 
 class BoundSession(SessionView, Protocol):
@@ -180,8 +145,7 @@ class BoundSession(SessionView, Protocol):
 class StepView(Protocol):
     """What a hook sees during a step."""
 
-    @property
-    def session(self) -> BoundSession: ...
+    session: BoundSession
 
     @property
     def train_op(self) -> TrainOpView: ...
@@ -198,7 +162,6 @@ class StepView(Protocol):
 
     def request_stop(self, reason: str = "") -> None:
         """Stop the session when every hook has seen this step."""
-        ...
 
 
 @dataclass(frozen=True)

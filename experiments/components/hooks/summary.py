@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
 from ...registry.arguments import Count
 from ...run_directory.json_shapes import Position
 from ...system import storage
 from . import register_hook
-from .hook import Evaluation, Every, Hook, RunArgs
+from .hook import Evaluation, Every, Hook, RunArgs, output_path
 from .session_view import BoundSession, SessionView, StepView
 
 _OURS = ".optrun"  # at the end of the files that this hook may delete
@@ -51,7 +49,7 @@ class SummaryHook(Hook):
         self._writer: Any = None
 
     def begin(self, session: SessionView) -> None:
-        self._folder = Path(self.log_dir) if self.log_dir is not None else _folder_of(session)
+        self._folder = output_path(session, self.log_dir, "", "SummaryHook needs log_dir")
         session.on_close(_keep_writers_quiet())
         session.on_close(self._close)
 
@@ -118,9 +116,3 @@ def _keep_writers_quiet() -> Callable[[], None]:
             threading.excepthook = before
 
     return undo
-
-
-def _folder_of(session: SessionView) -> Path:
-    if session.summary_dir is None:
-        raise UsageError("SummaryHook needs log_dir in a session with neither summary_dir nor checkpoint_dir")
-    return session.summary_dir

@@ -132,7 +132,7 @@ class MonitoredTrainingSession(SessionServices):
         assert self._steps is not None
         self.is_whole = False
         try:
-            self._steps.run()
+            self._steps.run()  # before_run of the hooks that are due, the train op, their after_run
             if self.outcome is not None or self._signal.signum is not None:
                 train_op.ask_gate()  # a session must not end well while the gate owes an answer
         except EndOfData as end:
@@ -142,13 +142,16 @@ class MonitoredTrainingSession(SessionServices):
             if train_op.gate is None or train_op.gate.policy != "stop":
                 raise
             self.outcome, self.reason, self.error = "diverged", str(error), error
-            return
+            return  # the state need not be whole
         except self._recovery.transient as error:
             self._recover(error)
         self.is_whole = True
 
     def _is_whole_after(self, error: DivergedError) -> bool:
-        """Return True if the state is that of the last good step: weights, buffers, and hooks that have a state."""
+        """Return True if the state is that of the last good step: weights, buffers, and hooks that have a state.
+
+        A gate that answers late has let hooks see steps that are taken back now: then their state is of no step.
+        """
         assert self._steps is not None
         refused = self._require_op().refused
         if refused is None or refused.error is not error or not refused.is_whole:
