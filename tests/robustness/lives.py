@@ -25,7 +25,7 @@ from optrun.experiments.comparison.result import Comparison
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.system import signals, storage
-from optrun.experiments.training.session import session
+from optrun.experiments.training.session import services
 
 from . import bugs
 from .disk import RecordingSystem
@@ -67,14 +67,14 @@ def recorded_life(target: Path, root: Path, log: Path, bug: str | None = None) -
     system = RecordingSystem(root)
     _prepare(None, bug)
     storage.system = system
-    save_state = session.save_state
+    save_state = services.save_state
 
     def noting_save(*args: Any, **options: Any) -> Any:
         path = save_state(*args, **options)
         system.log.append(["saved", checkpoints.parse_checkpoint_name(path.name)[0]])  # type: ignore[index]
         return path
 
-    session.save_state = noting_save
+    services.save_state = noting_save
     train(target, name="run", root=root)
     system.dump(log)
 
