@@ -141,7 +141,7 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("roundtrip")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(CONFIGS)
 def test_a_resolved_config_is_the_same_config(place, values):
     first = config.load(values, registries=REGISTRIES, presets=place)
