@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def _workers_are_forked():
 
     from optrun.experiments.comparison.pool import Pool
 
-    if not torch.cuda.is_available():  # no GPU outlives a fork
+    # No GPU outlives a fork, and Python 3.12 and later warn of forks beside threads.
+    if not torch.cuda.is_available() and sys.version_info < (3, 12):
         Pool.start_method = "fork"
 
 

@@ -71,11 +71,12 @@ def compare(
     if (target := options.pop("target", None)) is not None:
         entries = [entry.with_target(target) for entry in entries]
     protocol = compare_protocol(entries, jobs=jobs, **options)
-    tunings = {
-        entry.name: Tuning(LEARNING_RATE, grid(entry.centre()[0], protocol.tune_trials), protocol.mode, *entry.centre())
-        for entry in entries
-        if protocol.tuned and not entry.runs
-    }
+    tunings = {}
+    for entry in entries:
+        if protocol.tuned and not entry.runs:
+            centre, source = entry.centre()
+            values = grid(centre, protocol.tune_trials)
+            tunings[entry.name] = Tuning(LEARNING_RATE, values, protocol.mode, centre, source)
     path = root / compare_name(entries, protocol)
     runner = Runner("compare", path, entries, protocol, tunings, fresh=fresh, train=train, on_event=on_event)
     return runner.run()

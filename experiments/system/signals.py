@@ -1,7 +1,9 @@
 """SIGINT and SIGTERM: a handler sets a flag, and the work reads the flag where it can stop.
 
-Three situations: before there is anything to save, a signal ends the process at once; inside `with graceful() as stop`
+Four situations: before there is anything to save, a signal ends the process at once; inside `with graceful() as stop`
 the first one sets `stop.signum`; a SIGINT after that ends the process at once, for someone who does not want to wait.
+When a section was ended by a signal and the process is about to end for it, a further one ends it at once, with the
+exit code of the first.
 Handlers never save, print through buffers or raise: they may run between any two instructions.
 """
 
@@ -32,6 +34,7 @@ class Stop:
 
 
 _active: Stop | None = None  # what the handler sets; None where there is nothing to save
+_ended_by: int | None = None  # the signal that ended the last section, if one did
 _depth = 0  # sections entered and not left; inner ones share the outermost one's Stop
 _previous: dict[signal.Signals, Any] = {}  # the handlers that ours replaced
 _lock = threading.Lock()
@@ -66,12 +69,12 @@ def graceful() -> Iterator[Stop]:
     back after it. In a thread other than the main one the flag is then never set. A section inside another shares its
     flag, so that one signal ends both.
     """
-    global _active, _depth
+    global _active, _depth, _ended_by
     temporary = not _previous and threading.current_thread() is threading.main_thread()
     with _lock:
         stop = _active if _active is not None else Stop()
         _depth += 1
-        _active = stop
+        _active, _ended_by = stop, None
     if temporary:
         install()
     try:
@@ -84,14 +87,16 @@ def graceful() -> Iterator[Stop]:
             with _lock:
                 _depth -= 1
                 if _depth == 0:
-                    _active = None
+                    _active, _ended_by = None, stop.signum
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:
     stop = _active
     if stop is None:
-        _say(f"optrun: {signal.Signals(signum).name}: stopped; there was nothing to save\n")
-        os._exit(128 + signum)
+        first = signum if _ended_by is None else _ended_by
+        why = "there was nothing to save" if _ended_by is None else f"{signal.Signals(first).name} came before"
+        _say(f"optrun: {signal.Signals(signum).name}: stopped; {why}\n")
+        os._exit(128 + first)
     if stop.signum is None:
         stop.signum = signum
     elif signum == signal.SIGINT:

@@ -15,7 +15,7 @@ import random
 import shutil
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +65,11 @@ def place(trained, tmp_path) -> Path:
 
 def call(server: ForkServer, folder: Path, *args: str) -> dict[str, Any]:
     """Run a command line under watch; what it may write is the folder `runs`, and it may ask git."""
-    (answer,) = calls(server, folder, [args])
-    return answer
-
-
-def calls(server: ForkServer, folder: Path, lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """Run command lines one after another in one process."""
     may_write = [folder / "runs"]
-    ended = server.run(watched.cli, folder=folder, lines=list(lines), may_write=may_write, **watched.LIMITS)
-    assert ended.code == 0, f"{lines}: {ended}"
-    for answer in ended.result:
-        answer["deeds"] = [deed for deed in answer["deeds"] if not deed.startswith("subprocess.Popen ('git'")]
-    return ended.result
+    ended = server.run(watched.cli, folder=folder, args=args, may_write=may_write, **watched.LIMITS)
+    assert ended.code == 0, f"{args}: {ended}"
+    deeds = [deed for deed in ended.result["deeds"] if not deed.startswith("subprocess.Popen ('git'")]
+    return {**ended.result, "deeds": deeds}
 
 
 def check_harmless(answer: dict[str, Any], what: str) -> None:
@@ -337,9 +330,8 @@ def check_hostile_files(
     for what, name, content in cases:
         whole = (place / "runs/half" / name).read_bytes()
         (place / "runs/half" / name).write_bytes(content)
-        lines = [rng.choice(READERS), rng.choice(WORKERS)]
-        for args, answer in zip(lines, calls(server, place, lines), strict=True):
-            check_harmless(answer, f"{' '.join(args)} where {what}")
+        for args in (rng.choice(READERS), rng.choice(WORKERS)):
+            check_harmless(call(server, place, *args), f"{' '.join(args)} where {what}")
             num_calls += 1
         (place / "runs/half" / name).write_bytes(whole)
         shutil.rmtree(place / "runs/half")
@@ -414,7 +406,8 @@ def test_links_pipes_and_devices_in_a_run_lead_nowhere(server, stocked, kind):
     ]
     for name in LINKED:
         put(stocked / "runs/half" / name, kind, outside)
-        for line, answer in zip(commands, calls(server, stocked, [line.split() for line in commands]), strict=True):
+        for line in commands:
+            answer = call(server, stocked, *line.split())
             check_harmless(answer, f"{line} where {name} is {kind}")
             assert answer["code"] in (0, 2, 3, 4, 5, 74), f"{line} where {name} is {kind}: {answer}"
         assert snapshot(outside) == {str(outside / "precious.txt"): b"precious\n"}, f"{name} is {kind}"
@@ -452,12 +445,11 @@ NAMES = [
 def test_hostile_names_name_nothing(server, place, part):
     before = snapshot(place)
     for name in NAMES[part::4]:
-        commands = [["show"], ["resume"], ["eval"], ["rm", "-y"], ["diff", "good"]]
-        lines = [["train", "tiny.yaml", f"--name={name}"], *([*command, "--", name] for command in commands)]
-        answer, *answers = calls(server, place, lines)
+        answer = call(server, place, "train", "tiny.yaml", f"--name={name}")
         check_harmless(answer, f"--name={name!r}")
         assert answer["code"] == 2, f"{name!r}: {answer}"
-        for command, answer in zip(commands, answers, strict=True):
+        for command in (["show"], ["resume"], ["eval"], ["rm", "-y"], ["diff", "good"]):
+            answer = call(server, place, *command, "--", name)
             check_harmless(answer, f"{command} {name!r}")
             assert answer["code"] in (2, 5), f"{command} {name!r}: {answer}"
     assert snapshot(place) == before
@@ -492,8 +484,8 @@ def test_hostile_references_execute_nothing(server, place, part):
     for number, name in list(enumerate(CODE))[part::4]:
         kind = ("optimizer", "model", "loss", "schedule")[number // 4 % 4]
         (place / "bad.yaml").write_text(f"extends: tiny.yaml\n{kind}: {{name: {json.dumps(name)}}}\n")
-        lines = ("validate bad.yaml", "train bad.yaml --name bad")
-        for line, answer in zip(lines, calls(server, place, [line.split() for line in lines]), strict=True):
+        for line in ("validate bad.yaml", "train bad.yaml --name bad"):
+            answer = call(server, place, *line.split())
             check_harmless(answer, f"{line} with {name!r}")
             assert answer["code"] == 2, f"{line} with {name!r}: {answer}"
     assert not (place / "runs/bad").exists()
@@ -508,8 +500,8 @@ def test_code_that_a_stored_run_names_is_not_executed(server, place):
     assert "hooks: []" in whole
     for reference in (f"{place}/evil.py:X", "../../evil.py:X"):
         config.write_text(whole.replace("hooks: []", f"hooks: [{json.dumps(reference)}]"))
-        lines = ("resume half", "eval half", "show half", "runs", "diff half good")
-        for line, answer in zip(lines, calls(server, place, [line.split() for line in lines]), strict=True):
+        for line in ("resume half", "eval half", "show half", "runs", "diff half good"):
+            answer = call(server, place, *line.split())
             check_harmless(answer, f"{line} with {reference}")
             assert answer["code"] == (2 if line in ("resume half", "eval half") else 0), answer
     assert not (place / "executed").exists()

@@ -45,21 +45,13 @@ def _place(problem: Any) -> list[Any]:
     return [problem.origin.kind, problem.file, problem.line, problem.column, problem.headline[:200]]
 
 
-def cli(lines: list[Sequence[str]], may_write: list[Path]) -> list[dict[str, Any]]:
-    """Run command lines; of each tell its exit code, its words, and what it did outside of the folders `may_write`."""
+def cli(args: Sequence[str], may_write: list[Path]) -> dict[str, Any]:
+    """Run a command line; tell its exit code, its words, and what it did outside of the folders `may_write`."""
     from optrun.cli.app import run
 
-    found = []
-    with Watch(may_write) as watch:
-        for args in lines:
-            watch.pause()
-            with _words() as words:
-                watch.go_on()
-                code = run(args)
-                watch.pause()
-            found.append({"code": code, "out": words[1](), "err": words[2](), "deeds": list(watch.deeds)})
-            watch.deeds.clear()
-    return found
+    with _words() as words, Watch(may_write) as watch:
+        code = run(args)
+    return {"code": code, "out": words[1](), "err": words[2](), "deeds": watch.deeds}
 
 
 def checkpoint_files(files: list[Path], may_write: list[Path]) -> list[dict[str, Any]]:
@@ -145,7 +137,6 @@ class Watch:
         self.deeds: list[str] = []
         self._folders = [os.path.realpath(folder) for folder in may_write] + ["/dev"]
         installed = [sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)]
-        installed += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
         self._code = [os.path.realpath(path) for path in installed]
         self._code.append(str(Path(sys.modules["optrun.experiments"].__file__ or "").resolve().parent.parent))
         self._active = False

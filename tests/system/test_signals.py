@@ -14,6 +14,8 @@ PRELUDE = """
 import os, signal, sys, time
 from optrun.experiments.system import signals
 def say(text): os.write(1, text.encode() + b"\\n")
+def wait():  # in short sleeps: a signal that comes just before one is handled after it
+    for _ in range(600): time.sleep(0.05)
 """
 SAVING = """
 with signals.graceful() as stop:
@@ -50,7 +52,7 @@ class Child:
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_before_there_is_anything_to_save_the_process_ends_at_once(signum, code):
-    child = Child("signals.install()\nsay('ready')\ntime.sleep(30)\nsay('not reached')")
+    child = Child("signals.install()\nsay('ready')\nwait()\nsay('not reached')")
     assert child.line() == "ready"
     child.send(signum)
     returned, out, err = child.finish()
@@ -89,8 +91,25 @@ def test_a_sigterm_while_saving_is_ignored(first):
     assert child.finish("\n") == (128 + first, ["saved"], "")
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_after_a_section_that_a_signal_ended_a_sigterm_ends_at_once_with_the_code_of_the_first(first):
+    ended = "signals.install()\nwith signals.graceful(): signal.raise_signal(FIRST)\nsay('ready')\nwait()"
+    child = Child(ended.replace("FIRST", str(int(first))))
+    assert child.line() == "ready"
+    child.send(signal.SIGTERM)
+    assert child.finish() == (128 + first, [], f"optrun: SIGTERM: stopped; {first.name} came before\n")
+
+
+def test_after_the_next_section_only_its_own_end_counts():
+    sections = "with signals.graceful(): signal.raise_signal(signal.SIGINT)\nwith signals.graceful(): pass\n"
+    child = Child("signals.install()\n" + sections + "say('ready')\nwait()")
+    assert child.line() == "ready"
+    child.send(signal.SIGTERM)
+    assert child.finish() == (143, [], "optrun: SIGTERM: stopped; there was nothing to save\n")
+
+
 def test_after_the_section_a_signal_ends_at_once_again():
-    child = Child("signals.install()\nwith signals.graceful(): pass\nsay('ready')\ntime.sleep(30)")
+    child = Child("signals.install()\nwith signals.graceful(): pass\nsay('ready')\nwait()")
     assert child.line() == "ready"
     child.send(signal.SIGTERM)
     assert child.finish()[0] == 143
@@ -105,7 +124,7 @@ def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored():
 
 
 def test_closed_stderr_does_not_hide_the_exit_code():
-    child = Child("os.close(2)\nsignals.install()\nsay('ready')\ntime.sleep(30)")
+    child = Child("os.close(2)\nsignals.install()\nsay('ready')\nwait()")
     assert child.line() == "ready"
     child.send(signal.SIGINT)
     assert child.finish()[0] == 130
