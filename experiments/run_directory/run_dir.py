@@ -283,6 +283,7 @@ def trash(path: str | Path) -> Path:
             number += 1
         target = bin_path / f"{place.name}-{number}"
         storage.rename(place, target)
+        storage.remove(target / ".lock")  # whoever waits for it would get a lock that guards this name no more
     return target
 
 

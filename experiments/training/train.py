@@ -67,11 +67,15 @@ def train(
         return _go_on(config, run_dir, allow_change, allow_code, on_start)
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
     experiment.initial_model()  # and what cannot be initialised neither
-    if run_dir is not None and run_dir.exists():
+    if run_dir is None:
+        run_dir = RunDir.create(root, config.name)
+    elif fresh and run_dir.exists():
         log.warning("moved %s to %s", run_dir.path, trash(run_dir.path))
-    run_dir = run_dir or RunDir.create(root, config.name)
     with run_dir.lock():
-        return _run(experiment, run_dir, on_start)
+        if not run_dir.exists():
+            return _run(experiment, run_dir, on_start)
+    # Another process has begun a run of this name since we looked.
+    return _go_on(config, run_dir, allow_change, allow_code, on_start)
 
 
 def resume(

@@ -306,6 +306,17 @@ def test_trash_keeps_everything_and_can_be_repeated(tmp_path):
     assert [RunDir(place).read_json("summary.json") for place in places] == [{"n": 1}, {"n": 2}]
 
 
+def test_who_waits_for_a_folder_that_goes_into_the_trash_gets_the_new_one_of_that_name(tmp_path):
+    run = RunDir.named(tmp_path, "exp")
+    with run.lock():
+        run.set_status("done")
+    with (run.path / ".lock").open() as old:  # as another process does that begins to wait
+        trash(run.path)
+        assert os.fstat(old.fileno()).st_nlink == 0  # which a waiting lock takes for "begin anew"
+    with run.lock():
+        assert not run.exists()
+
+
 def test_trash_refuses_what_is_in_use_or_not_there(holder, tmp_path):
     run, _ = holder
     with pytest.raises(RunInUseError):

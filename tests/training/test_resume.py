@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from optrun.experiments import Hook, build, load_config, resume, train
+from optrun.experiments import Hook, Run, build, load_config, resume, train
 from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.errors import Interrupted, RunInUseError, UsageError
 from optrun.experiments.run_directory.checkpoints import flatten_state
@@ -222,6 +222,41 @@ def test_a_named_run_is_idempotent_and_resumes(config, tmp_path):
     fresh = train(made, {"optimizer.lr": 0.02}, name="again", fresh=True)
     assert fresh.config["optimizer"]["lr"] == 0.02
     assert list((tmp_path / "runs" / ".trash").iterdir())
+
+
+MEANWHILE = """
+import json
+from pathlib import Path
+from torch import nn
+from optrun.experiments import train
+
+num_made = 0
+
+def net(input_shape, num_outputs):
+    global num_made
+    num_made += 1
+    if num_made == 1:  # while the first start is still building
+        train(json.loads(Path("second.json").read_text()), name="same")
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_outputs))
+"""
+
+
+@pytest.mark.parametrize("lr", [0.01, 0.02])
+def test_two_starts_of_one_name_make_one_run(config, tmp_path, lr):
+    made = config()
+    made["stop"] = {}
+    (tmp_path / "meanwhile.py").write_text(MEANWHILE + f"# {lr}")
+    made["model"] = {"name": "./meanwhile.py:net"}
+    second = {**made, "optimizer": {**made["optimizer"], "lr": lr}}
+    (tmp_path / "second.json").write_text(json.dumps(second))
+    if lr == made["optimizer"]["lr"]:
+        assert train(made, name="same").state == "done"
+    else:
+        with pytest.raises(UsageError, match=rf"optimizer\.lr: {lr} -> 0\.01"):
+            train(made, name="same")
+    kept = Run("runs/same")
+    assert (kept.state, kept.config["optimizer"]["lr"]) == ("done", lr)
+    assert not (tmp_path / "runs/.trash").exists()
 
 
 def test_resume_asks_before_it_changes_anything(config, tmp_path):
