@@ -36,5 +36,5 @@ def main(overrides=(), **options) -> int:
     return 1 if verdict.winner == "adam" else 0
 
 
-if __name__ == "__main__":  # each worker process imports this file, and must not compare in its turn
+if __name__ == "__main__":  # the configuration names this file, so each process that trains imports it
     sys.exit(main(sys.argv[1:]))

@@ -27,6 +27,8 @@ from ..components.registries import REGISTRIES
 from ..config import ComponentConfig, Config
 from ..config.changes import look_up
 from ..config.defaults import owners
+from ..registry.object_digest import object_digest
+from .shipping import local_components
 
 #: Raised by one when, and only when, the same configuration gives other bits than before, for whatever reason: another
 #: order of operations, another draw, a changed default of an option that is younger than 0.1.0. All runs are then done
@@ -50,8 +52,11 @@ def run_key(config: Config, plain: Mapping[str, Any], data_sha256: str) -> str:
         config: of the entry.
         plain: the run's own configuration, which differs from it in seed and settings.
         data_sha256: of the examples.
+
+    Raises:
+        UnhashableError: a component that a script or a notebook has registered depends on something without a digest.
     """
-    facts = {
+    facts: dict[str, Any] = {
         "config": {name: value for name, value in counted(config, plain).items() if name not in _IRRELEVANT},
         "code": config.code_files,
         "data": data_sha256,
@@ -60,6 +65,8 @@ def run_key(config: Config, plain: Mapping[str, Any], data_sha256: str) -> str:
         "torch": torch.__version__,
         "threads": [os.environ.get("OPTRUN_THREADS"), os.cpu_count()],
     }
+    if made_here := local_components(config):
+        facts["objects"] = [[part.kind, part.name, object_digest(part.build)] for part in made_here]
     return _digest(facts)
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from ..errors import Interrupted
 from ..system import signals
 from . import events, worker
+from .shipping import Shipment, main_left_out
 from .tasks import Task
 
 _POLL_SECS = 0.1
@@ -28,6 +29,7 @@ class Pool:
     Args:
         root: the folder of runs.
         jobs: how many runs at a time.
+        shipment: what the processes need of this one.
         on_event: is told of progress.
         on_finished: is told of each task that ended, before the next event.
 
@@ -37,8 +39,16 @@ class Pool:
 
     start_method: ClassVar[str] = "spawn"
 
-    def __init__(self, root: Path, jobs: int, on_event: events.OnEvent, on_finished: Callable[[Task], None]):
-        self._root, self._jobs, self._on_event, self._on_finished = root, jobs, on_event, on_finished
+    def __init__(
+        self,
+        root: Path,
+        jobs: int,
+        shipment: Shipment,
+        on_event: events.OnEvent,
+        on_finished: Callable[[Task], None],
+    ):
+        self._root, self._jobs, self._shipment = root, jobs, shipment
+        self._on_event, self._on_finished = on_event, on_finished
         self._context: Any = multiprocessing.get_context(self.start_method)
         self._events = self._context.Queue()
         self._stop = self._context.Event()
@@ -100,10 +110,9 @@ class Pool:
         if self._executor is None:
             # The number of threads is each run's own affair; what numpy and others start at import is not needed.
             threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-            with threads, _ignoring_interrupts():
-                self._executor = ProcessPoolExecutor(
-                    self._jobs, self._context, worker.start, (self._events, self._stop, os.getpid())
-                )
+            with threads, _ignoring_interrupts(), main_left_out():
+                needed = (self._events, self._stop, os.getpid(), self._shipment)
+                self._executor = ProcessPoolExecutor(self._jobs, self._context, worker.start, needed)
                 for _ in range(self._jobs):  # processes inherit the environment when they start
                     self._executor.submit(os.getpid)
         return self._executor

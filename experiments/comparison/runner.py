@@ -21,6 +21,7 @@ from .ledger import Ledger
 from .pool import Pool
 from .protocol import Protocol, describe_entry, measured
 from .result import Comparison
+from .shipping import pack
 from .tasks import Task, TaskMaker
 from .tuning import MAX_EXTENSIONS, Tuning
 
@@ -88,7 +89,8 @@ class Runner:
             ledger.data["looks"] = []
         if self._train:
             self._maker.tidy()
-        with Pool(self._root, self._protocol.jobs, self._tell, self._finished) as pool:
+        shipment = pack(entry.config for entry in self._entries)
+        with Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
             if trials:
                 self._phase(pool, "tune", trials)
                 self._extend(pool, tuned)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +16,15 @@ from typing import Any, Literal
 from ..components.data import make_data
 from ..config import Config
 from ..config.changes import look_up
+from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..system import storage
 from .entries import LEARNING_RATE, Entry
 from .identity import run_key
+
+log = logging.getLogger("optrun")
 
 Role = Literal["tune", "evaluate"]
 _STALE_SECS = 60.0  # nobody takes as long to write one of the small files that comparisons share
@@ -58,16 +63,17 @@ class TaskMaker:
         self._root, self._group, self._use_cache = root, group, use_cache
         self._cache = root / ".cache"
         self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
+        self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
         """Make the task of one run, done already if its run is found."""
         config = with_settings(entry.config, seed, settings)
-        key = run_key(entry.config, config, self._data_sha256(entry.config))
+        key = self._key(entry, config)
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
         path = f"{self._group}/{stem}-s{seed}-{key[:8]}"
         task = Task(entry.name, role, seed, dict(settings), path, config=config, key=key)
-        found = self._find(key) if self._use_cache else None
+        found = self._find(key) if self._use_cache and entry.name not in self._unkeyed else None
         if found is not None:
             task.stand_for(found, self._root)
         return task
@@ -90,8 +96,20 @@ class TaskMaker:
     def note(self, task: Task) -> None:
         """Take in that a run has ended, and remember where it is, for this and other comparisons."""
         task.run = Run(self._root / task.path)
+        if task.entry in self._unkeyed:
+            return
         storage.make_dir(self._cache, exist_ok=True)
         storage.write_atomic(self._cache / task.key, task.path.encode())
+
+    def _key(self, entry: Entry, config: dict[str, Any]) -> str:
+        """Return the key of a run; where there is none, one that no other run will have."""
+        try:
+            return run_key(entry.config, config, self._data_sha256(entry.config))
+        except UnhashableError as error:
+            if entry.name not in self._unkeyed:
+                log.warning("%s: its runs are made anew each time: %s", entry.name, error)
+                self._unkeyed.add(entry.name)
+            return secrets.token_hex(32)
 
     def _data_sha256(self, config: Config) -> str:
         """Return the hash of the examples themselves: a file of the user's may change under the same name."""

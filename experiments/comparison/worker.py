@@ -15,10 +15,12 @@ from ..components.hooks.session_view import StepView
 from ..errors import DivergedError, Interrupted, RunInUseError
 from ..training.train import train
 from .fingerprints import fingerprint
+from .shipping import Shipment
 
 _events: Any = None  # the queue to the parent
 _stop: Any = None  # set by the parent when a signal came
 _parent: int | None = None
+_shipment: Shipment | None = None  # what is not registered here yet
 _PATIENCE_SECS = 10.0  # longer than the workers of a killed comparison need to notice, and to save their runs
 
 
@@ -45,10 +47,10 @@ class ReportHook(Hook):
             os.kill(os.getpid(), signal.SIGTERM)  # the session saves, as for any SIGTERM
 
 
-def start(events: Any, stop: Any, parent: int) -> None:
+def start(events: Any, stop: Any, parent: int, shipment: Shipment) -> None:
     """Prepare a fresh worker process; signals from the keyboard are the parent's business."""
-    global _events, _stop, _parent
-    _events, _stop, _parent = events, stop, parent
+    global _events, _stop, _parent, _shipment
+    _events, _stop, _parent, _shipment = events, stop, parent, shipment
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -69,6 +71,7 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
         return [ReportHook(index, experiment.length.num_steps)]
 
     try:
+        _unpack()
         finished = _train({**config, "name": path.name}, name=path.name, root=path.parent, on_start=on_start)
         return ("diverged" if finished.state == "diverged" else "done"), ""
     except DivergedError as error:
@@ -80,6 +83,14 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
     finally:
         if _parent is not None and os.getppid() != _parent:  # the run is saved; the next task would never come
             os._exit(128 + signal.SIGTERM)
+
+
+def _unpack() -> None:
+    """Register what was sent, with the first run: an error then is that run's result, and does not end the worker."""
+    global _shipment
+    if _shipment is not None:
+        _shipment.unpack()
+        _shipment = None
 
 
 def _train(*args: Any, **options: Any) -> Any:

@@ -1,0 +1,103 @@
+"""What worker processes need of this one: the components that a script or a notebook has registered.
+
+A worker finds by itself what this program brings, plug-ins, entry points and `./file.py:Name`. A module that registered
+a component when it was imported is imported there too. What no import would give, because a notebook's cell or the
+script itself made it, is sent by value.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..components.registries import REGISTRIES
+from ..config import Config
+from ..errors import UsageError
+from ..registry import Component
+from ..registry.object_digest import is_of_this_process
+
+_FOUND_ANYWAY = (f"{__name__.partition('.')[0]}.", "optrun_user_")  # ours, and files that configurations name
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Components for other processes.
+
+    Args:
+        modules: to be imported, since that registers some.
+        by_value: the others, pickled.
+    """
+
+    modules: tuple[str, ...] = ()
+    by_value: bytes = b""
+
+    def unpack(self) -> None:
+        """Register everything in this process, as it is in the one that sent it."""
+        for module in self.modules:
+            importlib.import_module(module)
+        for component in pickle.loads(self.by_value) if self.by_value else ():
+            flavor = component.flavor if component.variants else None
+            decorate = REGISTRIES[component.kind].register(
+                component.name, flavor=flavor, source=component.source, **component.facts
+            )
+            decorate(component.build)
+
+
+def pack(configs: Iterable[Config]) -> Shipment:
+    """Pack the components that configurations name and that other processes could not find.
+
+    Raises:
+        UsageError: one of them cannot be sent.
+    """
+    found: dict[tuple[str, str, str], Component] = {}
+    for config in configs:
+        for part in config.components():
+            component = part.component
+            if component.code is None and not _module(component).startswith(_FOUND_ANYWAY):
+                found[component.kind, component.name, component.flavor] = component
+    mine = [component for component in found.values() if is_of_this_process(component.build)]
+    others = dict.fromkeys(_module(component) for component in found.values() if component not in mine)
+    return Shipment(tuple(others), _dumps(mine) if mine else b"")
+
+
+def local_components(config: Config) -> list[Component]:
+    """Return the components of a configuration that were made in this process, and have no file of their own."""
+    parts = (part.component for part in config.components())
+    return [part for part in parts if part.code is None and is_of_this_process(part.build)]
+
+
+@contextmanager
+def main_left_out() -> Iterator[None]:
+    """Let processes that are started meanwhile not run the user's script, which they do not need.
+
+    A script without `if __name__ == "__main__"` would start them again, and one from stdin has no file to run.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _module(component: Component) -> str:
+    return getattr(component.build, "__module__", None) or ""
+
+
+def _dumps(components: list[Component]) -> bytes:
+    import cloudpickle
+
+    for component in components:
+        try:
+            cloudpickle.dumps(component)
+        except Exception as error:
+            raise UsageError(
+                f"{component.kind} '{component.name}' cannot be sent to the processes that train: {error}. Put it into "
+                "a file, and name it ./file.py:Name"
+            ) from error
+    return cloudpickle.dumps(components)
