@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .training.build import build as build
     from .training.evaluate import evaluate as evaluate
     from .training.evaluate import evaluate_each as evaluate_each
+    from .training.evaluate import trained_model as trained_model
     from .training.experiment import Experiment as Experiment
     from .training.load import load_config as load_config
     from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
@@ -147,6 +148,7 @@ _HOMES = {
     "resume": "training.train",
     "sweep": "comparison.sweep",
     "train": "training.train",
+    "trained_model": "training.evaluate",
     "verify_resume": "studies.resume.check",
     "warm_start": "components.initializers.warm_start",
 }

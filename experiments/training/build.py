@@ -6,7 +6,9 @@ updates, optimizer, schedule, train op, evaluators, hooks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +28,24 @@ from . import compatibility
 from .configured_hooks import configured_hooks
 from .evaluator import Evaluator
 from .experiment import Experiment
+from .load import load_config
 from .step.build_train_op import build_train_op
 from .step.penalty import Penalty
 from .step.train_op import TrainOp
 
 
-def build(config: Config) -> Experiment:
+def build(config: Config | str | Path | Mapping[str, Any]) -> Experiment:
     """Turn a configuration into an experiment that is ready to run.
+
+    Args:
+        config: from `load_config`, or what it takes: a path, a name, or the configuration itself, such as a run's.
 
     Raises:
         ConfigError: a piece cannot be made, or two do not fit together; located in the configuration.
         DataError: data is missing or damaged.
     """
+    if not isinstance(config, Config):
+        config = load_config(config)
     compatibility.seed_everything(config.seed)
     with located(config, "train.device"):
         device, note = choose_device(config.train.device, config.train.soft_placement)

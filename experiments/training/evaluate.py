@@ -1,16 +1,21 @@
-"""Checkpoints of a run measured on a split of its data, one or each as it appears."""
+"""Checkpoints of a run: its trained model, and what it measures on a split of the data, once or as each appears."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
 from .build import build
+from .experiment import Experiment
 from .load import run_dir_of, stored_config
 from .session.saved_state import load_state
 
@@ -93,13 +98,46 @@ def evaluate_each(
                 raise  # else the run has deleted it meanwhile, because there are newer ones
 
 
+def trained_model(
+    run: Run | RunDir | str | Path,
+    *,
+    checkpoint: str | int = "last",
+    weights: str | None = None,
+    allow_code: bool = False,
+    root: Path | None = None,
+) -> nn.Module:
+    """Return the model of a run with the weights of a checkpoint, in evaluation mode.
+
+    Args:
+        run: see `resume`.
+        checkpoint: `last`, `best` or a step.
+        weights: `raw` or `ema`; by default those that the run's own evaluations read.
+        allow_code: see `resume`.
+        root: the folder of the run directories.
+
+    Raises:
+        UsageError: there is no such checkpoint or average.
+        CheckpointError: the checkpoint is damaged.
+    """
+    run_dir = run_dir_of(run, root)
+    file = Run(run_dir.path).checkpoint(checkpoint)
+    experiment = _rebuilt(run_dir, weights, allow_code)
+    experiment.train_op.load_state_dict(load_state(file).sections)
+    average = experiment.evaluators["train"].ema
+    with average.swapped() if average else contextlib.nullcontext():
+        return copy.deepcopy(experiment.model).eval()
+
+
+def _rebuilt(run_dir: RunDir, weights: str | None, allow_code: bool) -> Experiment:
+    return build(stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code))
+
+
 class _Measurement:
     """Measures checkpoints of one run, for which everything is built once."""
 
     def __init__(self, run_dir: RunDir, split: str, weights: str | None, allow_code: bool):
         self._run_dir, self._split = run_dir, split
-        config = stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
-        self._experiment = build(config)
+        self._experiment = _rebuilt(run_dir, weights, allow_code)
         if split not in self._experiment.evaluators:
             raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(self._experiment.evaluators)}")
 

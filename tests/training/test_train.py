@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from optrun.experiments import Hook, Run, evaluate, load_config, resume, train
+from optrun.experiments import Hook, Run, build, evaluate, load_config, resume, train, trained_model
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import DivergedError, UsageError
 from optrun.experiments.training.train import dry_run
@@ -40,6 +41,31 @@ def test_a_run_directory_holds_what_it_should():
     assert json.loads((run.path / "origins.json").read_text())["optimizer.lr"]
     assert "Traceback" not in (run.path / "log.txt").read_text()
     assert run.state == "done"
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema"])
+@pytest.mark.parametrize("checkpoint", ["last", "best", 8])
+def test_a_trained_model_gives_the_figures_of_its_run(checkpoint, weights):
+    run = train({**SMALL, "checkpoint": {"every": "4 steps", "keep": 3}})
+    model = trained_model(run, checkpoint=checkpoint, weights=weights)
+    experiment = build(run.config)
+    part = experiment.splits.val
+    with torch.no_grad():
+        correct = model(part.inputs).argmax(1) == part.targets
+    measured = evaluate(run, checkpoint=checkpoint, weights=weights, split="val")
+    assert correct.double().mean().item() == measured["val/accuracy"]
+    assert not model.training
+    first = torch.nn.utils.parameters_to_vector(experiment.model.parameters())
+    assert not torch.equal(torch.nn.utils.parameters_to_vector(model.parameters()), first)  # `build` does not train
+
+
+def test_an_experiment_is_built_from_whatever_names_a_configuration(tmp_path):
+    Path("small.yaml").write_text(json.dumps(SMALL))  # JSON is YAML
+    made = [build(given) for given in (load_config(SMALL), SMALL, "small.yaml", Path("small.yaml"))]
+    vectors = [torch.nn.utils.parameters_to_vector(each.model.parameters()) for each in made]
+    assert all(torch.equal(vector, vectors[0]) for vector in vectors)
+    with pytest.raises(ConfigError, match="optimizr"):
+        build({**SMALL, "optimizr": "sgd"})
 
 
 def test_the_stored_configuration_trains_to_the_same_bits():
