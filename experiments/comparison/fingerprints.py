@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..components.data import Splits
 from ..errors import OptrunError
 from ..training.evaluator import evaluation_mode
 from ..training.experiment import Experiment
@@ -16,6 +17,7 @@ WHAT = {
     "parameters": "initial parameters",
     "initial_loss": "initial loss",
     "order": "order of the first two epochs",
+    "data": "training, validation or test rows",
 }
 # The sections of a configuration that each depends on: where these agree, it must.
 _DEPENDS_ON = {
@@ -23,6 +25,7 @@ _DEPENDS_ON = {
     "initial_loss": ("model", "data", "init", "loss", "updates"),
     "order": ("data",),
 }
+_FIRST_ROWS = 256
 
 
 class PairingError(OptrunError):
@@ -30,7 +33,7 @@ class PairingError(OptrunError):
 
 
 def fingerprint(experiment: Experiment) -> dict[str, Any]:
-    """Return what is equal in fair pairs: hashes of initial parameters and data order, and the initial loss."""
+    """Return what is equal in fair pairs: hashes of initial parameters, data and its order, and the initial loss."""
     train_op, model = experiment.train_op, experiment.initial_model()
     parameters = hashlib.sha256()
     for name, parameter in model.named_parameters():
@@ -38,9 +41,25 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
     batches: Any = train_op.data
     order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
     with evaluation_mode(model), torch.no_grad():
-        inputs, targets = batches.inputs[:256], batches.targets[:256]
+        inputs, targets = batches.inputs[:_FIRST_ROWS], batches.targets[:_FIRST_ROWS]
         loss = train_op.loss(model(inputs), targets).item()
-    return {"parameters": parameters.hexdigest(), "initial_loss": loss, "order": order.hexdigest()}
+    return {
+        "parameters": parameters.hexdigest(),
+        "initial_loss": loss,
+        "order": order.hexdigest(),
+        "data": _data(experiment.splits),
+    }
+
+
+def _data(splits: Splits) -> str:
+    """Return a hash of all parts as they are trained and measured on: of rows on disk or stored as bytes the first."""
+    found = hashlib.sha256()
+    for part in (splits.train, splits.val, splits.test):
+        if part is not None:
+            inputs = part.inputs if isinstance(part.inputs, torch.Tensor) else part.inputs[:_FIRST_ROWS]
+            for tensor in (part.positions, inputs, part.targets):
+                found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def expected_equal(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -60,6 +79,8 @@ def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Seque
         PairingError: something that must be equal is not; the message says what, and for whom.
     """
     first_name, first = next(iter(fingerprints.items()))
+    if "order" in expected and all("data" in found for found in fingerprints.values()):  # runs of 0.2.0 lack it
+        expected = [*expected, "data"]
     for what in expected:
         for name, found in fingerprints.items():
             if found[what] != first[what]:

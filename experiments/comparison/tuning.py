@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.goal import Goal
+from ..config.goal import Mode
 from ..config.scalars import resolve
 from ..errors import UsageError
 from ..run_directory.comparison_file import Record
@@ -28,7 +28,7 @@ class Tuning:
     Args:
         key: what is tuned.
         values: that were or will be tried, from the smallest to the largest; those of a sweep as they were given.
-        goal: the metric that scores are values of.
+        mode: whether `max` or `min` of the score is better.
         centre: the value that a grid is centred on; None in a sweep, which has no centre and is not extended.
         source: where the centre comes from.
         scores: by value, one for each tuning seed; None for a run that diverged or failed.
@@ -36,7 +36,7 @@ class Tuning:
 
     key: str
     values: list[Any]
-    goal: Goal
+    mode: Mode
     centre: float | None = None
     source: str = "swept"
     scores: Scores = field(default_factory=dict)
@@ -49,8 +49,10 @@ class Tuning:
     def best(self) -> Any:
         """Return the value with the best mean score, the first of equal ones; None if every one diverged."""
         known = [(value, mean) for value in self.values if (mean := self.mean(value)) is not None]
-        best = self.goal.best(known, lambda pair: pair[1])
-        return None if best is None else best[0]
+        if not known:
+            return None
+        better = max if self.mode == "max" else min
+        return better(known, key=lambda pair: pair[1])[0]
 
     def at_edge(self) -> int:
         """Return -1 or 1 if the best value is the first or last of those tried, else 0."""
@@ -78,12 +80,14 @@ class Tuning:
         best = self.best()
         position = self.values.index(best)
         below, above = self.values[position - 1], self.values[position + 1]
+        worst = -math.inf if self.mode == "max" else math.inf
 
-        def score(value: float) -> float:
+        def rank(value: float) -> float:
             mean = self.mean(value)
-            return self.goal.worst if mean is None else mean
+            return worst if mean is None else mean
 
-        return tidy(math.sqrt(best * self.goal.best((below, above), score)))
+        better = rank(below) >= rank(above) if self.mode == "max" else rank(below) <= rank(above)
+        return tidy(math.sqrt(best * (below if better else above)))
 
     def as_dict(self, trials: Sequence[Record], num_planned: int) -> dict[str, Any]:
         """Return what comparison.json keeps.

@@ -160,11 +160,16 @@ _FILES: dict[str, dict[str, Check]] = {
         **dict.fromkeys(("num_steps", "epochs"), _or_null(_number)),
         "splits": _each(_count),
         "metric": _record(name=_text, mode=_text, target=_or_null(_number)),
-        "metrics": _each(_record(mode=_text, margin=_or_null(_number))),
         "final": _each(_or_null(_number)),
         **dict.fromkeys(("best", "target_reached"), _or_null(_place)),
         "curve": _list(_or_null(_number)),
         "config": _CONFIG,
+    },
+    "fitted.json": {
+        "schema": _text,
+        "rows": _text,
+        "arguments": _object(),
+        "scales": _each(_record(mean=_list(_number), std=_list(_number))),
     },
     "env.json": {"command": _list(_text), "code": _each(_text), "threads": _count},
 }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..components import data, optimizers, updates
 from ..components.averaging import Averaging
-from ..components.data import Batches, Dataset, Splits
+from ..components.data import Batches, Dataset, Fitted, Splits
 from ..components.schedules.resolve import configured_schedule
 from ..components.updates import Update
 from ..components.updates.ema import Ema
@@ -33,12 +33,18 @@ from .step.build_train_op import build_train_op
 from .step.penalty import Penalty
 from .step.train_op import TrainOp
 
+_SCALED_BY_ALL = (
+    "this run was made by a version that standardised its data over all rows, those for testing too: it keeps that; "
+    "trained anew, it is standardised over its training rows"
+)
 
-def build(config: Config | str | Path | Mapping[str, Any]) -> Experiment:
+
+def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None = None) -> Experiment:
     """Turn a configuration into an experiment that is ready to run.
 
     Args:
         config: from `load_config`, or what it takes: a path, a name, or the configuration itself, such as a run's.
+        fitted: what a run took from its training rows, where it goes on or is measured: nothing is fitted anew then.
 
     Raises:
         ConfigError: a piece cannot be made, or two do not fit together; located in the configuration.
@@ -49,7 +55,8 @@ def build(config: Config | str | Path | Mapping[str, Any]) -> Experiment:
     compatibility.seed_everything(config.seed)
     with located(config, "train.device"):
         device, note = choose_device(config.train.device, config.train.soft_placement)
-    dataset, splits, batches = _make_data(config, device)
+    splits, batches = _make_data(config, device, fitted)
+    dataset = splits.dataset
     length = compatibility.run_length(config, batches)
 
     with located(config, "model"):
@@ -93,6 +100,8 @@ def build(config: Config | str | Path | Mapping[str, Any]) -> Experiment:
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
     experiment.notes += [note] if note else []
+    if splits.fitted.rows == "all" and splits.fitted.scales:
+        experiment.notes.append(_SCALED_BY_ALL)
     return experiment
 
 
@@ -105,7 +114,7 @@ def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     """
     length = RunLength(config.train.steps)
     if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
-        length = compatibility.run_length(config, _make_data(config, torch.device("cpu"))[2])
+        length = compatibility.run_length(config, _make_data(config, torch.device("cpu"))[1])
     with located(config, "schedule"):
         return configured_schedule(config.schedule, length, config.seed, config.schedule.warmup), length
 
@@ -116,15 +125,16 @@ def _lengths(schedule: ScheduleConfig) -> list[Length]:
     return [item for item in items if isinstance(item, Length)]
 
 
-def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, Batches]:
+def _make_data(config: Config, device: torch.device, fitted: Fitted | None = None) -> tuple[Splits, Batches]:
     with located(config, "data"):
-        dataset = data.make_data(config.data.component, **config.data.args)
+        dataset = data.make_data(config.data.component, fitted=fitted, **config.data.args)
         splits = data.split(
             dataset,
             val=config.data.val,
             test=config.data.test,
             split_seed=config.data.split_seed,
             subset=config.data.subset,
+            fitted=fitted,
         )
         batches = Batches(
             splits.train.inputs,
@@ -136,7 +146,7 @@ def _make_data(config: Config, device: torch.device) -> tuple[Dataset, Splits, B
             device=device,
             num_classes=dataset.num_outputs if dataset.task == "classes" else None,
         )
-    return dataset, splits, batches
+    return splits, batches
 
 
 def _batch_size(config: Config, splits: Splits) -> int:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ..components.data import Fitted
 from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
 from .build import build
 from .experiment import Experiment
-from .load import run_dir_of, stored_config
+from .load import run_dir_of, stored_config, stored_fitted
 from .session.saved_state import load_state
+
+log = logging.getLogger("optrun")
 
 
 def evaluate(
@@ -121,15 +125,20 @@ def trained_model(
     """
     run_dir = run_dir_of(run, root)
     file = Run(run_dir.path).checkpoint(checkpoint)
-    experiment = _rebuilt(run_dir, weights, allow_code)
-    experiment.train_op.load_state_dict(load_state(file).sections)
+    state = load_state(file)
+    fitted = stored_fitted(run_dir) if state.fitted is None else Fitted.from_dict(state.fitted)
+    experiment = _rebuilt(run_dir, fitted, weights, allow_code)
+    experiment.train_op.load_state_dict(state.sections)
     average = experiment.evaluators["train"].ema
     with average.swapped() if average else contextlib.nullcontext():
         return copy.deepcopy(experiment.model).eval()
 
 
-def _rebuilt(run_dir: RunDir, weights: str | None, allow_code: bool) -> Experiment:
-    return build(stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code))
+def _rebuilt(run_dir: RunDir, fitted: Fitted, weights: str | None, allow_code: bool) -> Experiment:
+    experiment = build(stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code), fitted)
+    for note in experiment.notes:
+        log.warning(note)
+    return experiment
 
 
 class _Measurement:
@@ -137,12 +146,16 @@ class _Measurement:
 
     def __init__(self, run_dir: RunDir, split: str, weights: str | None, allow_code: bool):
         self._run_dir, self._split = run_dir, split
-        self._experiment = _rebuilt(run_dir, weights, allow_code)
+        self._options = weights, allow_code
+        self._experiment = _rebuilt(run_dir, stored_fitted(run_dir), *self._options)
         if split not in self._experiment.evaluators:
             raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(self._experiment.evaluators)}")
 
     def __call__(self, file: CheckpointFile) -> dict[str, Any]:
         state = load_state(file)
+        if state.fitted is not None and (fitted := Fitted.from_dict(state.fitted)) != self._experiment.splits.fitted:
+            # The checkpoint is of before the run went on with other data.
+            self._experiment = _rebuilt(self._run_dir, fitted, *self._options)
         self._experiment.train_op.load_state_dict(state.sections)
         values = self._experiment.evaluators[self._split]()
         return {"run": self._run_dir.name, "step": state.step, "split": self._split, **(values or {})}

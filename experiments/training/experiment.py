@@ -7,15 +7,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from ..components.data import Dataset, Splits
 from ..components.hooks.hook import Hook
-from ..config import Config
-from ..config.goal import Goal, eval_goal
+from ..config import Config, goal
 from ..config.lengths import RunLength
 from ..config.located import located
 from ..run_directory.rows import RowLog
@@ -66,9 +65,9 @@ class Experiment:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
-    def goal(self) -> Goal:
-        """Return the metric that decides what is best."""
-        return eval_goal(self.config)
+    def eval_metric(self) -> tuple[str, Literal["max", "min"]]:
+        """Return the metric that decides what is best, and whether `max` or `min` is."""
+        return goal.eval_metric(self.config)
 
     def session(
         self, folder: Path | None = None, hooks: Sequence[Hook] = (), **options: Any
@@ -95,6 +94,7 @@ class Experiment:
             hooks=[*own, *hooks],
             evaluators=self.evaluators,
             init_fn=self.initialise if self.config.init is not None else None,
+            facts={"fitted": self.splits.fitted.as_dict()} if self.splits.fitted else {},
             **options,
         )
 

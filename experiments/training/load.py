@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import config as configuration
+from ..components.data import BEFORE, Fitted, make_data
 from ..components.registries import REGISTRIES
 from ..config import Config
+from ..run_directory.checkpoint_files import list_checkpoints
+from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
 
+FITTED = "fitted.json"
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
@@ -53,3 +60,32 @@ def run_dir_of(run: Run | RunDir | str | Path, root: Path | None) -> RunDir:
     if isinstance(run, RunDir):
         return run
     return RunDir(run.path) if isinstance(run, Run) else find_run(str(run), root)
+
+
+def stored_fitted(run_dir: RunDir) -> Fitted:
+    """Return what a run took from its training rows.
+
+    It is in `fitted.json`, and in each checkpoint. Versions up to 0.2.0 kept no record, and standardised over all rows.
+
+    Raises:
+        DataError: the record is damaged.
+        CheckpointError: the record is gone, and so is the newest checkpoint.
+    """
+    stored = run_dir.read_json(FITTED)
+    newest = list_checkpoints(run_dir.checkpoints_path)[-1:]
+    if stored is None and newest:
+        stored = load(newest[0])[1].get("fitted")
+    return BEFORE if stored is None else Fitted.from_dict(stored)
+
+
+def fitted_before_changes(config: Config, fitted: Fitted) -> Fitted:
+    """Return what a run without a record took from its rows, for data that is no longer the run's own.
+
+    Args:
+        config: that the run was made with.
+        fitted: as `stored_fitted` returns it.
+    """
+    if fitted is not BEFORE:
+        return fitted
+    dataset = make_data(config.data.component, **config.data.args)
+    return replace(fitted.completed(dataset, torch.arange(len(dataset))), rows="train")

@@ -20,7 +20,7 @@ from ..system.environment import changes_that_matter
 from .build import build
 from .divergence import DivergenceHook, choose_start
 from .experiment import Experiment
-from .load import Overrides, load_config, run_dir_of, stored_config
+from .load import FITTED, Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
 from .log_file import log_file
 from .session.session import MonitoredTrainingSession
 from .summary import summarise
@@ -137,7 +137,10 @@ def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool
             return Run(run_dir.path)
         if not allow_code:
             stored_config(run_dir, (), allow_code)  # refuses code that has changed
-        experiment = build(config)
+        fitted = stored_fitted(run_dir)
+        if any(change.key.startswith("data.") for change in changes):
+            fitted = fitted_before_changes(stored_config(run_dir, (), allow_code), fitted)
+        experiment = build(config, fitted)
         if changes and state == "diverged":
             log.warning(choose_start(run_dir, [change.key for change in changes]))
         return _run(experiment, run_dir, on_start)
@@ -173,6 +176,8 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     run_dir.write_config(config.to_yaml())
     run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
     run_dir.write_json("env.json", environment)
+    if experiment.splits.fitted:
+        run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
     run_dir.set_status("running")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments import Run
+from optrun.experiments import Run, build, load_config
+from optrun.experiments.comparison import fingerprints
 from optrun.experiments.comparison.compare import compare
 from optrun.experiments.comparison.entries import differences, make_entries
 from optrun.experiments.comparison.fingerprints import PairingError, check_pairing, expected_equal
@@ -101,6 +102,17 @@ def test_a_mismatch_stops_with_an_explanation():
         check_pairing({"sgd": same, "adam": {**same, "parameters": "c"}}, ["parameters"], 3)
 
 
+def test_rows_that_differ_are_no_pair(base):
+    one = build(load_config("sgd", ["data.scaling=unit"])).splits
+    scaled, other = fingerprints._data(one), fingerprints._data(build(load_config("sgd")).splits)
+    assert scaled != other
+    assert scaled == fingerprints._data(build(load_config("mom", ["data.scaling=unit"])).splits)
+    same = {"order": "b", "data": scaled}
+    with pytest.raises(PairingError, match="sgd and adam differ in their training, validation or test rows"):
+        check_pairing({"sgd": same, "adam": {**same, "data": other}}, ["order"], 0)
+    assert check_pairing({"sgd": same, "adam": {"order": "b"}}, ["order"], 0) == {"order": "b"}, "one of 0.2.0"
+
+
 # ---- from end to end -------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +130,7 @@ def test_a_comparison_is_tuned_paired_repeated_at_once_and_extended_with_a_note(
     assert set(data["protocol"]["seeds"]).isdisjoint(data["protocol"]["tune_seeds"])
     # Pairs are proven equal.
     assert data["pairing"]["checked"]
-    assert set(data["pairing"]["seeds"]["0"]) == {"parameters", "initial_loss", "order"}
+    assert set(data["pairing"]["seeds"]["0"]) == {"parameters", "initial_loss", "order", "data"}
     values = found.values()
     assert {name: sorted(by_seed) for name, by_seed in values.items()} == {"sgd": [0, 1, 2, 3], "mom": [0, 1, 2, 3]}
     assert found.sentence

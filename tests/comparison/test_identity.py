@@ -14,10 +14,19 @@ from optrun.experiments.comparison import identity
 from optrun.experiments.comparison.entries import make_entries
 from optrun.experiments.comparison.protocol import compare_name, compare_protocol, sweep_name
 from optrun.experiments.comparison.tasks import with_settings
+from optrun.experiments.components.data import make_data
 from optrun.experiments.components.registries import REGISTRIES
 from optrun.experiments.config.defaults import changes_since
 from optrun.experiments.errors import UsageError
 
+# Of version 0.1.0, whose runs on them are not those of today.
+STANDARDISED_OVER_ALL_ROWS = {
+    "iris": "85485cfacf2d271c",
+    "wine": "daa312629471e647",
+    "breast_cancer": "4f9a7282f2b76c35",
+    "diabetes": "cdc3636f1b779944",
+    "linnerud": "3c27e06105482b0b",
+}
 NEW_OPTION = {"train": "compile", "data": "drop_last"}  # as if these had come after 0.1.0
 
 
@@ -60,6 +69,24 @@ def test_groups_have_the_names_that_version_0_1_gave_them(entries):
     assert compare_name(too_fast, compare_protocol(too_fast, seeds=2, tune=None)) == "compare-sgd-mom-748566"
     assert compare_name(timed, compare_protocol(timed, seeds=3, tune=3)) == "compare-sgd-mom-95c129"
     assert sweep_name(swept, "optimizer.lr", [0.01, 0.1, 1.0], 2) == "sweep-sgd-lr-ee17e9"
+
+
+@pytest.mark.parametrize(
+    ("data", "digest"),
+    [
+        ("digits", "885e37099bb090f4"),
+        ("synthetic", "e9c6543d15a5ad4d"),
+        ({"name": "iris", "scaling": "none"}, "879b817245289647"),
+        ({"name": "diabetes", "scaling": "none"}, "70a45af6bc04fb77"),
+    ],
+)
+def test_runs_on_data_that_nothing_is_fitted_to_are_those_of_version_0_1(data, digest):
+    assert make_data(**({"name": data} if isinstance(data, str) else data)).sha256().startswith(digest)
+
+
+@pytest.mark.parametrize("data", ["iris", "wine", "breast_cancer", "diabetes", "linnerud"])
+def test_runs_on_data_that_was_standardised_over_all_rows_are_made_anew(data):
+    assert not make_data(data).sha256().startswith(STANDARDISED_OVER_ALL_ROWS[data])
 
 
 def test_the_programs_version_is_in_no_digest(entries, monkeypatch):

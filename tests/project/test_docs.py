@@ -302,7 +302,7 @@ def test_the_page_of_the_configuration_has_every_key_and_its_default():
 def test_the_page_of_the_run_directory_has_every_file(server):
     from optrun.experiments import train
 
-    run = train("mom", {"train.epochs": 1, "train.max_time": "60s"})
+    run = train("mom", {"data": "iris", "model": "logistic", "train.epochs": 1, "train.max_time": "60s"})
     files = {f"{path.name}/" if path.is_dir() else path.name for path in run.path.iterdir()}
     documented = set(re.findall(r"^\| `([^`]+)` ", _section("run-directory.md"), re.MULTILINE))
     assert documented == files | {".lock"}

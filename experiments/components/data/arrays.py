@@ -60,7 +60,9 @@ def arrays(path: str, task: Task | None = None, num_classes: Count | None = None
         splits = (
             {name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(names)} if len(names) > 1 else {}
         )
-        return Dataset(inputs, targets, task, num_outputs, description=f"arrays from {path}", splits=splits)
+        learned = {"num_classes": num_outputs} if task == "classes" else {}
+        description = f"arrays from {path}"
+        return Dataset(inputs, targets, task, num_outputs, description=description, splits=splits, learned=learned)
     except (DataError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -125,7 +127,10 @@ def _mapped(folder: Path, task: Task | None, num_classes: int | None) -> Dataset
         task, targets, num_outputs = _targets(np.array(arrays[1]), task, num_classes)
         inputs = torch.from_numpy(arrays[0])
         description = f"arrays from {folder}, on the disk"
-        return Dataset(inputs, targets, task, num_outputs, description=description, decode=decode, mapped=True)
+        learned = {"num_classes": num_outputs} if task == "classes" else {}
+        return Dataset(
+            inputs, targets, task, num_outputs, description=description, decode=decode, mapped=True, learned=learned
+        )
     except (DataError, ValueError, TypeError) as error:
         raise DataError(f"{folder}: {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv as csv_format
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ import torch
 from ...errors import DataError, nearest
 from . import register_data
 from .dataset import Dataset
-from .tables import Scaling, scaled
+from .tables import Scaling, columns, standardised
+
+_LARGEST = float(np.finfo(np.float32).max)
+_COARSE = 1e-3  # of a column's standard deviation: rounding that is larger loses what the column says
 
 
 @register_data("csv", source="RFC 4180", example={"path": "table.csv", "target": "price", "task": "values"})
@@ -23,13 +26,16 @@ def csv(
     inputs: tuple[str, ...] | None = None,
     scaling: Scaling = "standard",
     delimiter: str = ",",
+    target_scaling: Scaling = "none",
+    classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """A table from a CSV file whose first line names the columns.
 
-        standard: (x - mean) / std, of each input column over the whole table; none: x
+        standard: (x - mean) / std, of each column over the training rows; none: x
 
-    Inputs are numbers. A target of classes may be any text: classes are numbered in the order of their names, whole
-    numbers by value. Targets of values are used as they are.
+    Inputs are numbers; a column that is constant over the training rows alone is divided by 1. A target of classes may
+    be any text: classes are numbered in the order of their names, whole numbers by value. A run keeps what it took
+    from the rows (means, deviations, columns, classes): later rows are treated alike, and a new class is refused.
 
     Args:
         path: the file, in UTF-8.
@@ -38,6 +44,8 @@ def csv(
         inputs: the columns to predict from; left out, all others.
         scaling: of the inputs.
         delimiter: one character between cells; "\\t" for tabs.
+        target_scaling: of targets of values.
+        classes: their names in the order of their numbers; left out, those of the whole table.
 
     Raises:
         DataError: the file is missing, or a column or number in it; the message has the line.
@@ -53,21 +61,46 @@ def csv(
         raise DataError(f"{path}: {', '.join(sorted(both))} cannot be input and target")
     if not names or (task == "classes" and len(targets) != 1):
         raise DataError(f"{path}: expected {'one target for classes' if names else 'at least one input column'}")
-    numbers = _numbers(path, header, rows, names)
-    description = f"{len(rows)} rows of {path}"
-    if scaling == "standard":
-        _refuse_constant(path, names, numbers)
-    columns, _, _ = scaled(numbers, scaling)
+    found = columns(_numbers(path, header, rows, names, scaling, "scaling"), scaling)
+    about: dict[str, Any] = {"columns": tuple(names), "description": f"{len(rows)} rows of {path}"}
+    about["standardised"] = standardised(scaling, target_scaling)
+    learned = {"inputs": tuple(names)}
     if task == "values":
-        values = torch.from_numpy(_numbers(path, header, rows, targets).astype(np.float32))
-        return Dataset(columns, values, "values", len(targets), description=description)
-    at = header.index(targets[0])
+        if classes is not None:
+            raise DataError(f"{path}: `classes` is for a target of classes, and the task is values")
+        values = columns(_numbers(path, header, rows, targets, target_scaling, "target_scaling"), target_scaling)
+        return Dataset(found, values, "values", len(targets), learned=learned, **about)
+    if target_scaling != "none":
+        raise DataError(f"{path}: `target_scaling` is for a target of values, and the task is classes")
+    labels, classes = _labels(path, header, rows, targets[0], classes)
+    return Dataset(
+        found,
+        labels,
+        "classes",
+        len(classes),
+        class_names=classes,
+        learned={**learned, "classes": classes},
+        **about,
+    )
+
+
+def _labels(
+    path: str, header: list[str], rows: list[tuple[int, list[str]]], target: str, classes: tuple[str, ...] | None
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Return the number of each row's class, and the names of the classes."""
+    at = header.index(target)
     cells = [row[at].strip() for _, row in rows]
     if "" in cells:
-        raise DataError(f"{path}:{rows[cells.index('')][0]}: no class in column '{targets[0]}'")
-    classes = _in_order(set(cells))
-    labels = torch.tensor([classes.index(cell) for cell in cells])
-    return Dataset(columns, labels, "classes", len(classes), class_names=tuple(classes), description=description)
+        raise DataError(f"{path}:{rows[cells.index('')][0]}: no class in column '{target}'")
+    if classes is None:
+        classes = _in_order(set(cells))
+    elif len(set(classes)) != len(classes):
+        raise DataError(f"{path}: `classes` names one twice: {', '.join(classes)}")
+    numbers = {name: number for number, name in enumerate(classes)}
+    for (line, _), cell in zip(rows, cells, strict=True):
+        if cell not in numbers:
+            raise DataError(f"{path}:{line}: '{cell}' in column '{target}' is none of the classes {', '.join(classes)}")
+    return torch.tensor([numbers[cell] for cell in cells]), classes
 
 
 def _read(path: Path, delimiter: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -101,31 +134,55 @@ def _place(path: str, header: list[str], name: str) -> int:
     return header.index(name)
 
 
-def _numbers(path: str, header: list[str], rows: list[tuple[int, list[str]]], names: list[str]) -> np.ndarray:
-    """Return some columns, shape (rows, columns), in double precision."""
+def _numbers(
+    path: str, header: list[str], rows: list[tuple[int, list[str]]], names: list[str], scaling: Scaling, option: str
+) -> np.ndarray:
+    """Return some columns, shape (rows, columns), in double precision.
+
+    Args:
+        path: of the file.
+        header: the names of all columns.
+        rows: each with its line.
+        names: of those that are wanted.
+        scaling: of these columns.
+        option: what sets it.
+    """
     places = [header.index(name) for name in names]
     numbers = np.empty((len(rows), len(names)))
     for index, (line, row) in enumerate(rows):
         for column, place in enumerate(places):
-            try:
-                numbers[index, column] = float(row[place])
-            except ValueError:
-                numbers[index, column] = np.nan
-            if not np.isfinite(numbers[index, column]):
+            number = _number(row[place])
+            if not np.isfinite(number):
                 found = f"'{row[place]}'" if row[place].strip() else "nothing"
                 problem = f"column '{names[column]}' needs numbers, got {found}"
                 raise DataError(f"{path}:{line}: {problem} (`inputs` names the columns to use)")
+            if abs(number) > _LARGEST:
+                problem = f"column '{names[column]}' has {row[place].strip()}, too large for single precision"
+                raise DataError(f"{path}:{line}: {problem}: divide it, or leave the column out")
+            numbers[index, column] = number
+    if scaling == "none":
+        _refuse_coarse(path, names, numbers, option)
     return numbers
 
 
-def _refuse_constant(path: str, names: list[str], numbers: np.ndarray) -> None:
-    if not (std := numbers.std(0)).all():
-        constant = names[int((std == 0).argmax())]
-        raise DataError(f"{path}: column '{constant}' is constant: leave it out by `inputs`, or say `scaling: none`")
+def _number(cell: str) -> float:
+    try:
+        return np.nan if "_" in cell else float(cell)  # 1_0 is a number in Python, in no table
+    except ValueError:
+        return np.nan
 
 
-def _in_order(classes: set[str]) -> list[str]:
+def _refuse_coarse(path: str, names: list[str], numbers: np.ndarray, option: str) -> None:
+    """Refuse columns whose rows would become equal in single precision, such as times in seconds since 1970."""
+    lost = np.abs(numbers - numbers.astype(np.float32)).max(0)
+    for name, column, rounding in zip(names, numbers.T, lost, strict=True):
+        if rounding > _COARSE * column.std() and (column != column[0]).any():
+            problem = f"column '{name}' ({column.min():.12g} to {column.max():.12g}) loses {rounding:g} by rounding"
+            raise DataError(f"{path}: {problem} to single precision: say `{option}: standard`, or subtract an offset")
+
+
+def _in_order(classes: set[str]) -> tuple[str, ...]:
     """Sort whole numbers by value, anything else as text."""
-    if all(name.isdecimal() for name in classes):
-        return sorted(classes, key=int)
-    return sorted(classes)
+    if all(name.removeprefix("-").isdecimal() for name in classes):
+        return tuple(sorted(classes, key=lambda name: (int(name), name)))
+    return tuple(sorted(classes))

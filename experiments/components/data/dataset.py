@@ -13,6 +13,7 @@ from ...errors import DataError
 from .stored import Examples, Step, Stored
 
 Task = Literal["classes", "values", "tokens", "none"]
+Scaled = Literal["inputs", "targets"]  # parts of a data set that can be standardised
 _PIECE = 1 << 24  # bytes
 
 
@@ -35,6 +36,11 @@ class Dataset:
         decode: what makes a batch of stored inputs floating point: bytes stay bytes in memory.
         mapped: whether the inputs are a memory map, of which only batches are ever read.
         in_order: whether neighbours belong together (pieces of one text), so that parts must be stretches.
+        standardised: which of `inputs` and `targets` `split` brings to mean 0 and standard deviation 1 over the
+            training rows; they are columns then, shape (examples, columns), of any precision.
+        columns: names of the inputs, where they are columns with names.
+        learned: arguments of the function that made this which it found out from the rows, such as the classes: given
+            them, it reads other rows alike.
 
     Raises:
         DataError: these do not fit together.
@@ -51,6 +57,9 @@ class Dataset:
     decode: Step | None = None
     mapped: bool = False
     in_order: bool = False
+    standardised: tuple[Scaled, ...] = ()
+    columns: tuple[str, ...] = ()
+    learned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -67,12 +76,32 @@ class Dataset:
         return Stored(self.inputs, positions, (self.decode,) if self.decode else (), mapped=self.mapped)
 
     def sha256(self) -> str:
-        """Return a hash of all inputs and targets, read piece by piece."""
+        """Return a hash of all inputs and targets, read piece by piece, and of what is standardised among them."""
         found = hashlib.sha256()
+        if self.standardised:
+            found.update(f"standardised over the training rows: {', '.join(self.standardised)}".encode())
         for tensor in (self.inputs, self.targets):
             for rows in tensor.split(max(1, _PIECE * len(tensor) // max(1, tensor.nbytes))):
                 found.update(rows.contiguous().numpy().tobytes())
         return found.hexdigest()
+
+    def column(self, part: str, number: int) -> str:
+        """Return what a message calls a column of `inputs` or `targets`: its name in quotes, or its number from 0."""
+        return f"'{self.columns[number]}'" if part == "inputs" and self.columns else str(number)
+
+    def refuse_constant(self) -> None:
+        """Refuse columns that are to be standardised and have the same value in every row.
+
+        Raises:
+            DataError: the first of them.
+        """
+        for part in self.standardised:
+            numbers: torch.Tensor = getattr(self, part)
+            constant = (numbers == numbers[0]).all(0)
+            if constant.any():
+                name = self.column(part, int(constant.int().argmax()))
+                way_out = "leave it out by `inputs`, or say `scaling: none`"
+                raise DataError(f"{self.description}: column {name} is constant: {way_out}")
 
     def __post_init__(self) -> None:
         inputs, targets = self.inputs, self.targets
@@ -99,6 +128,10 @@ class Dataset:
         elif not targets.is_floating_point() or targets.shape != (len(inputs), self.num_outputs):
             expected = f"floating point, shape ({len(inputs)}, {self.num_outputs})"
             raise DataError(f"targets must be {expected}, got {_shape(targets)}")
+        for part in self.standardised:
+            tensor: torch.Tensor = getattr(self, part)
+            if tensor.dim() != 2 or not tensor.is_floating_point() or self.decode or self.mapped:
+                raise DataError(f"{part} that are standardised must be columns in memory, got {_shape(tensor)}")
         if self.class_names and len(self.class_names) != self.num_outputs:
             raise DataError(f"{len(self.class_names)} class names do not match {self.num_outputs} classes")
 

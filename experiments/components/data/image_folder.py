@@ -34,7 +34,9 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
     source="the layout of ImageNet's training part, Russakovsky et al., 2015",
     example={"path": "pictures"},
 )
-def image_folder(path: str, size: Count = 32, color: Literal["rgb", "gray"] = "rgb") -> Dataset:
+def image_folder(
+    path: str, size: Count = 32, color: Literal["rgb", "gray"] = "rgb", classes: tuple[str, ...] | None = None
+) -> Dataset:
     """Pictures in a folder per class, PNG or JPEG, brought to one size.
 
         path/cat/1.png  path/dog/1.jpg …     or     path/train/cat/1.png  path/test/cat/2.png …
@@ -45,9 +47,10 @@ def image_folder(path: str, size: Count = 32, color: Literal["rgb", "gray"] = "r
     (OPTRUN_DATA_DIR), and made anew when a file changes.
 
     Args:
-        path: the folder. Classes are numbered in the order of their names.
+        path: the folder. Classes are numbered in the order of their names; a run keeps them, and refuses a new one.
         size: height and width in pixels.
         color: `rgb` for three channels, `gray` for one.
+        classes: their names in the order of their numbers; left out, the names of the folders.
 
     Raises:
         DataError: there are no pictures, or one cannot be read.
@@ -57,7 +60,10 @@ def image_folder(path: str, size: Count = 32, color: Literal["rgb", "gray"] = "r
     """
     root = Path(path).expanduser()
     files, parts = _find(root)
-    classes = sorted({file.parent.name for file in files})
+    present = sorted({file.parent.name for file in files})
+    classes = tuple(present) if classes is None else classes
+    if unknown := [name for name in present if name not in classes]:
+        raise DataError(f"{root}: the folder {unknown[0]} is none of the classes {', '.join(classes)}")
     targets = torch.tensor([classes.index(file.parent.name) for file in files])
     images = _decoded_once(root, files, size, color)
     numbers = np.array([_PARTS.index(part) if part else 0 for part in parts])
@@ -67,10 +73,11 @@ def image_folder(path: str, size: Count = 32, color: Literal["rgb", "gray"] = "r
         targets,
         "classes",
         len(classes),
-        class_names=tuple(classes),
+        class_names=classes,
         description=f"{len(files)} pictures of {len(classes)} classes from {path}, {size}x{size} pixels",
         splits={part: places for part, places in splits.items() if len(places)} if parts[0] else {},
         decode=Pixels(),
+        learned={"classes": classes},
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from ...errors import DataError, UsageError
 from ...system import rng
 from .dataset import Dataset
+from .fitted import Fitted
 from .stored import Examples
 
 
@@ -30,13 +31,23 @@ class Part:
         return len(self.inputs)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Splits:
-    """The parts of a data set; `val` and `test` are None where none was asked for."""
+    """The parts of a data set; `val` and `test` are None where none was asked for.
+
+    Args:
+        train: fitted to.
+        val: looked at while training.
+        test: looked at in the end.
+        dataset: what the parts are of, standardised where it asks for it.
+        fitted: what was taken from the training rows for that.
+    """
 
     train: Part
     val: Part | None = None
     test: Part | None = None
+    dataset: Dataset
+    fitted: Fitted = field(default_factory=Fitted)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples by part."""
@@ -48,9 +59,15 @@ class Splits:
 
 
 def split(
-    dataset: Dataset, *, val: float = 0.2, test: float = 0.2, split_seed: int = 0, subset: int | None = None
+    dataset: Dataset,
+    *,
+    val: float = 0.2,
+    test: float = 0.2,
+    split_seed: int = 0,
+    subset: int | None = None,
+    fitted: Fitted | None = None,
 ) -> Splits:
-    """Split a data set at random, each class in proportion.
+    """Split a data set at random, each class in proportion; standardise it by its training rows if it asks for it.
 
     All parts are stretches of one order of the examples, in which every stretch has the classes in proportion up to
     one or two examples. So another `val` leaves the test part as it is, and a small subset is part of a larger one.
@@ -63,11 +80,23 @@ def split(
         test: the fraction of all examples for testing.
         split_seed: of the order; apart from the run's seed, so that runs of different seeds share their test part.
         subset: at most this many training examples.
+        fitted: what was fitted before, and serves again; what it lacks is fitted to the training rows.
 
     Raises:
         UsageError: the fractions leave nothing for training or for a part that was asked for.
-        DataError: the parts that come with the data overlap.
+        DataError: the parts that come with the data overlap, or it cannot be standardised.
     """
+    positions = _positions(dataset, val, test, split_seed, subset)
+    fitted = (Fitted() if fitted is None else fitted).completed(dataset, positions["train"])
+    dataset = fitted.applied(dataset)
+    parts = {name: _part(dataset, chosen) for name, chosen in positions.items()}
+    return Splits(**parts, dataset=dataset, fitted=fitted)
+
+
+def _positions(
+    dataset: Dataset, val: float, test: float, split_seed: int, subset: int | None
+) -> dict[str, torch.Tensor]:
+    """Return where the examples of each part are in the data set, in its order."""
     own = dict(dataset.splits)
     if len(torch.cat([torch.empty(0, dtype=torch.int64), *own.values()]).unique()) != sum(map(len, own.values())):
         raise DataError("the parts that come with the data overlap")
@@ -92,7 +121,8 @@ def split(
     if subset is not None and not 1 <= subset <= len(rest):
         raise UsageError(f"subset must be 1 to {len(rest)}, the size of the training part, got {subset}")
     parts["train"] = rest[-subset:] if dataset.in_order and subset else rest[:subset]
-    return Splits(**{name: _part(dataset, positions) for name, positions in parts.items()})
+    # The order of the data: which example comes when is for Batches to say.
+    return {name: positions.sort().values for name, positions in parts.items()}
 
 
 def _size(name: str, fraction: float, total: int) -> int:
@@ -105,7 +135,6 @@ def _size(name: str, fraction: float, total: int) -> int:
 
 
 def _part(dataset: Dataset, positions: torch.Tensor) -> Part:
-    positions = positions.sort().values  # the order of the data: which example comes when is for Batches to say
     return Part(dataset.rows(positions), dataset.targets[positions], positions)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from ...errors import DataError
 from . import register_data
-from .dataset import Dataset
+from .dataset import Dataset, Scaled
 
 Scaling = Literal["standard", "none"]
 
@@ -32,7 +32,7 @@ _SHA256 = {
 def iris(scaling: Scaling = "standard") -> Dataset:
     """150 irises of 3 species, 4 lengths each, without any download.
 
-        standard: (x - mean) / std, of each column over the whole table; none: x, in cm
+        standard: (x - mean) / std, of each column over the training rows; none: x, in cm
 
     Args:
         scaling: which of these.
@@ -54,7 +54,7 @@ def iris(scaling: Scaling = "standard") -> Dataset:
 def wine(scaling: Scaling = "standard") -> Dataset:
     """178 wines of 3 growers, 13 measurements each, without any download.
 
-        standard: (x - mean) / std, of each column over the whole table; none: x
+        standard: (x - mean) / std, of each column over the training rows; none: x
 
     Args:
         scaling: which of these.
@@ -76,7 +76,7 @@ def wine(scaling: Scaling = "standard") -> Dataset:
 def breast_cancer(scaling: Scaling = "standard") -> Dataset:
     """569 tumours, malignant or benign, 30 measurements each, without any download.
 
-        standard: (x - mean) / std, of each column over the whole table; none: x
+        standard: (x - mean) / std, of each column over the training rows; none: x
 
     Args:
         scaling: which of these.
@@ -99,9 +99,9 @@ def breast_cancer(scaling: Scaling = "standard") -> Dataset:
 def diabetes(scaling: Scaling = "standard") -> Dataset:
     """442 patients, 10 measurements each, and how far diabetes went in a year; a regression, without any download.
 
-        standard: (x - mean) / std, of each column over the whole table, the target too; none: x
+        standard: (x - mean) / std, of each column over the training rows, the target too; none: x
 
-    Facts: `target_mean` and `target_std`, which turn standardised targets back.
+    Facts, once it is split: `target_mean` and `target_std`, which turn standardised targets back.
 
     Args:
         scaling: which of these.
@@ -123,9 +123,9 @@ def diabetes(scaling: Scaling = "standard") -> Dataset:
 def linnerud(scaling: Scaling = "standard") -> Dataset:
     """20 men, 3 exercises each, and their weight, waist and pulse; a regression, without any download.
 
-        standard: (x - mean) / std, of each column over the whole table, targets too; none: x
+        standard: (x - mean) / std, of each column over the training rows, targets too; none: x
 
-    Facts: `target_mean` and `target_std`, which turn standardised targets back.
+    Facts, once it is split: `target_mean` and `target_std`, which turn standardised targets back.
 
     Args:
         scaling: which of these.
@@ -183,23 +183,27 @@ def _numbers(path: Path) -> np.ndarray:
 
 
 def _classes(table: np.ndarray, scaling: Scaling, names: tuple[str, ...], description: str) -> Dataset:
-    inputs, _, _ = scaled(table[:, :-1], scaling)
+    inputs = columns(table[:, :-1], scaling)
     targets = torch.from_numpy(table[:, -1].astype(np.int64))
     origin = f"{description}, scikit-learn's copy"
-    return Dataset(inputs, targets, "classes", len(names), class_names=names, description=origin)
+    parts = standardised(inputs=scaling)
+    return Dataset(inputs, targets, "classes", len(names), class_names=names, description=origin, standardised=parts)
 
 
 def _values(table: np.ndarray, num_targets: int, scaling: Scaling, description: str) -> Dataset:
-    inputs, _, _ = scaled(table[:, :-num_targets], scaling)
-    targets, mean, std = scaled(table[:, -num_targets:], scaling)
-    facts = {"target_mean": mean.tolist(), "target_std": std.tolist()}
+    inputs, targets = columns(table[:, :-num_targets], scaling), columns(table[:, -num_targets:], scaling)
+    facts = {"target_mean": [0.0] * num_targets, "target_std": [1.0] * num_targets}
     origin = f"{description}, scikit-learn's copy"
-    return Dataset(inputs, targets, "values", num_targets, description=origin, facts=facts)
+    parts = standardised(inputs=scaling, targets=scaling)
+    return Dataset(inputs, targets, "values", num_targets, description=origin, facts=facts, standardised=parts)
 
 
-def scaled(columns: np.ndarray, scaling: Scaling) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Return columns in single precision, brought to mean 0 and standard deviation 1 if asked for, and the two."""
-    mean, std = columns.mean(0), columns.std(0)
-    if scaling == "none":
-        mean, std = np.zeros_like(mean), np.ones_like(std)
-    return torch.from_numpy(((columns - mean) / std).astype(np.float32)), mean, std
+def standardised(inputs: Scaling, targets: Scaling = "none") -> tuple[Scaled, ...]:
+    """Return which parts of a data set are standardised."""
+    both: tuple[tuple[Scaled, Scaling], ...] = (("inputs", inputs), ("targets", targets))
+    return tuple(part for part, scaling in both if scaling == "standard")
+
+
+def columns(numbers: np.ndarray, scaling: Scaling) -> torch.Tensor:
+    """Return columns in single precision, or in double until they are standardised."""
+    return torch.from_numpy(numbers.astype(np.float32) if scaling == "none" else numbers)

@@ -52,6 +52,7 @@ class SavedState:
         sections: the state by section: model, optimizer, updates, counters, hooks, rng.
         rows: offset and SHA-256 of the metrics log at that step.
         spent: elapsed and CPU seconds until then.
+        fitted: what was fitted to the training rows, as JSON; None where nothing was, or nothing was kept.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class SavedState:
     sections: dict[str, Any]
     rows: dict[str, Any]
     spent: tuple[float, float]
+    fitted: dict[str, Any] | None = None
 
     def restore(
         self, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog | None, report: Callable[[str], None]
@@ -96,8 +98,10 @@ def whole_state(train_op: TrainOpView, hooks: Mapping[str, Hook]) -> dict[str, A
     return train_op.state_dict() | {"hooks": hook_states, "rng": _random_states()}
 
 
-def save_state(folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog, clock: Clock) -> Path:
-    """Write a checkpoint of the last completed step into `folder`.
+def save_state(
+    folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog, clock: Clock, more: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint of the last completed step into `folder`, with `more` facts beside the state.
 
     Raises:
         DivergedError: weights or optimizer state are not finite.
@@ -113,6 +117,7 @@ def save_state(folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows:
         "state": skeletons,
         "rows": {"offset": rows.offset, "sha256": rows.digest()},
         "spent": [round(clock.elapsed_secs, 4), round(clock.cpu_secs, 4)],
+        **more,
     }
     exempt = train_op.may_be_infinite
     step = train_op.global_step
@@ -152,7 +157,7 @@ def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedSta
         raise CheckpointError(f"{file.path} holds no state of a run: {error!r}") from error
     if missing or rows["offset"] < 0:
         raise CheckpointError(f"{file.path} holds no state of a run: {', '.join(sorted(missing)) or 'rows'}")
-    return SavedState(file.path, file.step, sections, rows, (elapsed_secs, cpu_secs))
+    return SavedState(file.path, file.step, sections, rows, (elapsed_secs, cpu_secs), facts.get("fitted"))
 
 
 def _random_states() -> dict[str, Any]:

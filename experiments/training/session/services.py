@@ -65,6 +65,7 @@ class SessionServices:
         self.error: BaseException | None = None
         self._steps: StepCalls | None = None  # comes with the train op
         self._clock = Clock()
+        self._facts: Mapping[str, Any] = {}  # that checkpoints keep beside the state
         self._signal = signals.Stop()
         self._resources = contextlib.ExitStack()  # released after every hook's `end`
 
@@ -144,7 +145,7 @@ class SessionServices:
         Raises:
             DivergedError: the weights or the optimizer's state are not finite.
         """
-        return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock)
+        return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock, self._facts)
 
     def on_checkpoint(
         self, before: Callable[[int], object] | None = None, after: Callable[[Path], object] | None = None

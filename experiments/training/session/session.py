@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from torch import nn
 
@@ -53,6 +54,7 @@ class MonitoredTrainingSession(SessionServices):
         rows: the metrics log; by default `metrics.jsonl` in checkpoint_dir, or in memory.
         summary_dir: where TensorBoard's event files go unless their hook says otherwise; by default checkpoint_dir.
         init_fn: is given the model, and sets its weights, when there is no checkpoint to restore.
+        facts: JSON that each checkpoint keeps beside the state, such as how the data was standardised.
         is_chief: whether this process saves and reports; by default, whether the variable RANK is 0 or unset.
         max_wait_secs: how long another rank waits for the chief's checkpoint.
         recovery_wait_secs: how often it looks.
@@ -80,6 +82,7 @@ class MonitoredTrainingSession(SessionServices):
         rows: RowLog | None = None,
         summary_dir: str | os.PathLike[str] | None = None,
         init_fn: Callable[[nn.Module], object] | None = None,
+        facts: Mapping[str, Any] | None = None,
         is_chief: bool | None = None,
         max_wait_secs: float = 7200.0,
         recovery_wait_secs: float = 30.0,
@@ -99,7 +102,7 @@ class MonitoredTrainingSession(SessionServices):
         named_hooks = arrange_hooks(*self._given_hooks, is_chief)
         check_that_it_ends(named_hooks.values(), train_op)
         super().__init__(named_hooks, is_chief, folder, summaries, rows, evaluators or {})
-        self._given_op, self._init_fn = train_op, init_fn
+        self._given_op, self._init_fn, self._facts = train_op, init_fn, facts or {}
         self._recovery = Recovery(folder, transient, max_recoveries, retry_wait_secs, max_wait_secs, recovery_wait_secs)
         self._is_open = False
 

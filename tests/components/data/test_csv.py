@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optrun.experiments import load_config
-from optrun.experiments.components.data import make_data
+from optrun.experiments.components.data import make_data, split
 from optrun.experiments.errors import DataError
 
 TABLE = 'size,"number, of legs",kind,price\n1,4,cat,10.5\n2,4,dog,20\n\n4.5,2,bird,1e1\n3,4,cat,-3\n'
@@ -34,9 +34,12 @@ def test_values_standardised_inputs_and_other_delimiters(tmp_path: Path) -> None
     path = saved(tmp_path, TABLE.replace("number, of", "number of").replace(",", ";"))
     dataset = make_data("csv", path=path, target="price", task="values", inputs=("size",), delimiter=";")
     assert dataset.targets.tolist() == [[10.5], [20], [10], [-3]]
+    parts = split(dataset, val=0.25, test=0.25)
     sizes = torch.tensor([1, 2, 4.5, 3])
-    expected = (sizes - sizes.mean()) / sizes.std(correction=0)
-    torch.testing.assert_close(dataset.inputs[:, 0], expected)
+    train = sizes[parts.train.positions]
+    for part in (parts.train, parts.val, parts.test):
+        expected = (sizes[part.positions] - train.mean()) / train.std(correction=0)
+        torch.testing.assert_close(part.inputs[:, 0], expected)
     both = make_data(
         "csv", path=path, target=("price", "size"), task="values", inputs=("number of legs",), delimiter=";"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from optrun.experiments.components.data import Dataset, digits, make_data, registry
+from optrun.experiments.components.data import Dataset, digits, make_data, registry, split
 from optrun.experiments.components.data.synthetic import best_accuracy
 from optrun.experiments.errors import DataError, UsageError
 from optrun.experiments.registry import user_code
@@ -44,8 +44,9 @@ def test_each_is_ready_to_train_on_and_always_the_same(name: str) -> None:
     two = make_data(name)
     assert one.inputs.equal(two.inputs)
     assert one.targets.equal(two.targets)
-    assert one.inputs.dtype == (torch.int64 if one.task == "tokens" else torch.float32)
-    assert one.inputs.isfinite().all()
+    ready = split(one).dataset.inputs
+    assert ready.dtype == (torch.int64 if one.task == "tokens" else torch.float32)
+    assert ready.isfinite().all()
     assert one.input_shape == tuple(one.inputs.shape[1:])
     assert len(one) == len(one.inputs)
     assert one.description

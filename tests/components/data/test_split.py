@@ -35,8 +35,8 @@ def test_each_data_set_splits_disjointly_and_completely(name: str) -> None:
     assert positions(splits).sort().values.equal(torch.arange(len(dataset)))
     for part in (splits.train, splits.val, splits.test):
         assert part is not None
-        assert part.inputs.equal(dataset.inputs[part.positions])
-        assert part.targets.equal(dataset.targets[part.positions])
+        assert part.inputs.equal(splits.dataset.inputs[part.positions])
+        assert part.targets.equal(splits.dataset.targets[part.positions])
         if dataset.task == "classes":
             share = part.targets.bincount(minlength=dataset.num_outputs) / len(part)
             whole = dataset.targets.bincount(minlength=dataset.num_outputs) / len(dataset)
