@@ -162,7 +162,7 @@ def _bound(smoothed: Sequence[float]) -> float:
 def _run(experiment: Experiment, hook: Hook) -> MonitoredTrainingSession:
     train_op = experiment.train_op
     if train_op.gate is not None and train_op.gate.deferred:  # the end must be seen at the step that it comes at
-        train_op.gate.answer_at_once(train_op.optimizer)
+        train_op.gate.check_at_once(train_op.optimizer)
     init_fn = experiment.initialise if experiment.config.init is not None else None
     with MonitoredTrainingSession(train_op, hooks=[hook], init_fn=init_fn) as session:
         while not session.should_stop():

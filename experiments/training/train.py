@@ -70,9 +70,10 @@ def train(
     if run_dir is None:
         run_dir = RunDir.create(root, config.name)
     elif fresh and run_dir.exists():
-        log.warning("moved %s to %s", run_dir.path, trash(run_dir.path))
+        place = trash(run_dir.path)
+        log.warning("moved %s to %s", run_dir.path, place)
     with run_dir.lock():
-        if not run_dir.exists():
+        if not run_dir.exists():  # no run has begun here: the folder may have been made a line ago
             return _run(experiment, run_dir, on_start)
     # Another process has begun a run of this name since we looked.
     return _go_on(config, run_dir, allow_change, allow_code, on_start)
@@ -142,7 +143,8 @@ def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool
             fitted = fitted_before_changes(stored_config(run_dir, (), allow_code), fitted)
         experiment = build(config, fitted)
         if changes and state == "diverged":
-            log.warning(choose_start(run_dir, [change.key for change in changes]))
+            what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside
+            log.warning(what_was_done)
         return _run(experiment, run_dir, on_start)
 
 

@@ -311,11 +311,11 @@ def test_an_answer_that_comes_late_is_explained_as_well(tmp_path):
     for step in range(4):
         op.run({"lr": 0.1 / (step + 1)})
     with pytest.raises(DivergedError, match="after 2 steps"):
-        op.ask_gate()
+        op.read_late_checks()
     late = op.refused
     assert (late.position, late.step, late.num_late, late.is_whole) == (2, 2, 1, True)
     assert late.rates == pytest.approx((0.1 / 3,))
-    op.ask_gate()  # asked again, it has nothing to add
+    op.read_late_checks()  # asked again, it has nothing to add
     assert (op.global_step, op.batch, op.examples) == (2, 2, 32)
     assert investigate(op, late)["first_bad"] == "inputs (nan, 4 of 64 values)"
 

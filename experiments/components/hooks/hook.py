@@ -136,19 +136,20 @@ class Hook:
         after_create_session(session)             # the state to start from is there; again after each recovery
         while not session.should_stop():
             before_run(ctx) -> RunArgs            # ctx.step updates are complete
-            # forward, backward, gate: a batch that it refuses ends here, with after_skip(ctx, refused)
-            after_gradients(ctx)                  # the gradients are finite, the weights have not moved
+            # forward, backward, gate: see below for a batch that it refuses
+            after_gradients(ctx)                  # the weights have not moved; the gate then checks once more
             # clip, optimizer, extra updates, ctx.step += 1
-            after_run(ctx, values)                # of which some lead to more:
-                # a metrics row                     after_row(session, row)
-                # an evaluation                     after_evaluation(session, evaluation)
-                # a checkpoint                      before_save(session, step), after_save(session, step, path)
+            after_run(ctx, values)                # a hook may write, measure or save in it, and so cause:
+                # after_row(session, row)
+                # after_evaluation(session, evaluation)
+                # before_save(session, step), after_save(session, step, path)
         on_error(ctx, error)                      # only after an exception
         end(session, outcome)                     # always
 
     Each event is called by phase, then in the order of registration. A hook without a trigger is called at every step,
     one with a trigger only at the steps where it is due: this concerns `before_run`, `after_gradients` and `after_run`
-    alone. A skipped batch completes no step: it triggers nothing and calls no `after_run`.
+    alone. Where the gate skips a batch, `after_skip(ctx, refused)` is called and the step is over: it is not complete,
+    triggers nothing and calls no `after_run`. Where the gate raises or stops instead, the session ends.
     """
 
     trigger: Every | None = None

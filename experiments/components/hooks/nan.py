@@ -39,6 +39,6 @@ class NanHook(Hook):
         if gate is None:
             raise SessionError("NanHook sets the policy of the gate, but the train op has none (on_nan=None)")
         if self.policy == "skip" and gate.deferred:  # to skip a batch, the host must know before the next one
-            train_op.ask_gate()
-            gate.answer_at_once(train_op.optimizer)
+            train_op.read_late_checks()
+            gate.check_at_once(train_op.optimizer)
         gate.policy = self.policy

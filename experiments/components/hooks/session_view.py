@@ -32,7 +32,7 @@ class GateView(Protocol):
         """Leave the answers on the device from now on, where that is possible; return whether it is."""
         ...
 
-    def answer_at_once(self, optimizer: torch.optim.Optimizer) -> None:
+    def check_at_once(self, optimizer: torch.optim.Optimizer) -> None:
         """Answer within each step again; to be called when no answer is owed."""
 
 
@@ -65,7 +65,7 @@ class TrainOpView(Protocol):
         """Return all that the next step depends on."""
         ...
 
-    def ask_gate(self) -> None:
+    def read_late_checks(self) -> None:
         """Learn whether the steps since the last call were all good, where the gate's answers stay on the device."""
 
 

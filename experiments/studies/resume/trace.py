@@ -118,7 +118,7 @@ class Recorder(Hook):
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self.step = ctx.step
         if ctx.step in self._steps:
-            ctx.train_op.ask_gate()
+            ctx.train_op.read_late_checks()
             self._look(ctx.session, ctx.step)
         if ctx.step == self._until or self.difference is not None:
             self._stop()

@@ -131,7 +131,7 @@ class SessionServices:
         """
         if self.checkpoint_dir is None:
             raise SessionError("a session without checkpoint_dir has nowhere to save")
-        self._require_op().ask_gate()
+        self._require_op().read_late_checks()
         self._call_hooks("before_save", self, self.step)
         path = self.save_aside(self.checkpoint_dir)
         self.recoveries = 0

@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import nn
 
+from ...components.hooks.checkpoint import SaveFunctions
 from ...components.hooks.hook import Hook
 from ...errors import DivergedError, Interrupted, SessionError
 from ...run_directory.checkpoint_files import list_checkpoints
@@ -40,8 +41,10 @@ log = logging.getLogger("optrun")
 class MonitoredTrainingSession(SessionServices):
     """Runs a train op under hooks, from the latest checkpoint if there is one.
 
+    What it keeps, and what hooks may ask of it, is in SessionServices (services.py).
+
     Args:
-        train_op: what will be run; it may also come with the first `run`, unless only its data ends the session.
+        train_op: what will be run; it may also come with the first `run`, if a hook ends the session.
         checkpoint_dir: where checkpoints are found and saved; None keeps nothing.
         hooks: called in the order of their phases, then in this order.
         chief_only_hooks: left out on ranks other than the chief.
@@ -57,10 +60,10 @@ class MonitoredTrainingSession(SessionServices):
         facts: JSON that each checkpoint keeps beside the state, such as how the data was standardised.
         is_chief: whether this process saves and reports; by default, whether the variable RANK is 0 or unset.
         max_wait_secs: how long another rank waits for the chief's checkpoint.
-        recovery_wait_secs: how often it looks.
+        recovery_wait_secs: seconds between two looks for that checkpoint.
         transient: errors that lead back to the last checkpoint instead of ending the session.
-        max_recoveries: how often in a row, without a new checkpoint between, it may go back.
-        retry_wait_secs: the pause before the first of these, doubled each time.
+        max_recoveries: how often they may lead back before there is a new checkpoint.
+        retry_wait_secs: the pause before the session first goes back, doubled each further time.
 
     Raises:
         SessionError: nothing would ever end the session, or arguments exclude each other.
@@ -99,6 +102,7 @@ class MonitoredTrainingSession(SessionServices):
         )
         made = defaults.hooks([*hooks, *chief_only_hooks], folder is not None, summaries is not None)
         self._given_hooks = [*hooks], [*chief_only_hooks], made
+        self._ctx: RunContext | None = None  # with `_steps`, as soon as there is a train op
         named_hooks = arrange_hooks(*self._given_hooks, is_chief)
         check_that_it_ends(named_hooks.values(), train_op)
         super().__init__(named_hooks, is_chief, folder, summaries, rows, evaluators or {})
@@ -110,7 +114,7 @@ class MonitoredTrainingSession(SessionServices):
 
     def should_stop(self) -> bool:
         """Return True if the session is over: the last step is done, a stop was requested, or a signal came."""
-        if self.outcome is None and self._signal.signum is not None:
+        if self.outcome is None and self.interrupted:
             self.request_stop(outcome="interrupted")
         return self.outcome is not None
 
@@ -132,28 +136,42 @@ class MonitoredTrainingSession(SessionServices):
                 return
         if self.outcome is not None:
             raise SessionError("run() after the end of the session: loop on `while not session.should_stop()`")
-        assert self._steps is not None
         self.is_whole = False
         try:
-            self._steps.run()  # before_run of the hooks that are due, the train op, their after_run
-            if self.outcome is not None or self._signal.signum is not None:
-                train_op.ask_gate()  # a session must not end well while the gate owes an answer
-        except EndOfData as end:
-            self.request_stop(str(end), "done")
+            self._take_step(train_op)
+            self.is_whole = True
         except DivergedError as error:
-            self.is_whole = self._is_whole_after(error)
-            if train_op.gate is None or train_op.gate.policy != "stop":
-                raise
-            self.outcome, self.reason, self.error = "diverged", str(error), error
-            return  # the state need not be whole
+            self._end_diverged(error)
         except self._recovery.transient as error:
             self._recover(error)
-        self.is_whole = True
+            self.is_whole = True
+
+    def _take_step(self, train_op: TrainOp) -> None:
+        assert self._steps is not None
+        try:
+            self._steps.run()  # before_run of the hooks that are due, the train op, their after_run
+        except EndOfData as end:
+            self.request_stop(str(end), "done")
+        if self.outcome is not None or self.interrupted:
+            train_op.read_late_checks()  # or nobody would, and a bad last step would go unnoticed
+
+    def _end_diverged(self, error: DivergedError) -> None:
+        """End the session as the gate's policy says: with the error, or quietly.
+
+        Raises:
+            DivergedError: the policy is not `stop`.
+        """
+        self.is_whole = self._is_whole_after(error)
+        gate = self._require_op().gate
+        if gate is None or gate.policy != "stop":
+            raise error
+        self.outcome, self.reason, self.error = "diverged", str(error), error
 
     def _is_whole_after(self, error: DivergedError) -> bool:
-        """Return True if the state is that of the last good step: weights, buffers, and hooks that have a state.
+        """Return True if a checkpoint would hold the last good step: weights, buffers, and hooks that have a state.
 
-        A gate that answers late has let hooks see steps that are taken back now: then their state is of no step.
+        It would not, where the error is no refusal of a batch, such as weights that are not finite; where buffers were
+        not put back, because the gate checked late; and where hooks with a state have seen steps that were undone.
         """
         assert self._steps is not None
         refused = self._require_op().refused
@@ -162,11 +180,11 @@ class MonitoredTrainingSession(SessionServices):
         return not (refused.num_late and self._steps.has_state_of_late_steps())
 
     def _recover(self, error: Exception) -> None:
-        """Go back to the last good checkpoint; the time spent stays spent."""
+        """Go back to the last good checkpoint; the clock goes on."""
         assert self._steps is not None
         self.recoveries += 1
         saved = self._recovery.after(error, self.recoveries, lambda: self.interrupted)
-        self.outcome, self.reason, self.evaluation = None, "", None  # what the lost steps asked for, they ask again
+        self.outcome, self.reason, self.evaluation = None, "", None  # the steps that are repeated set them again
         self._restore(saved)
         self._steps.restart()
         try:
@@ -185,7 +203,8 @@ class MonitoredTrainingSession(SessionServices):
         if self._is_open or self.outcome is not None:
             raise SessionError("hooks are added before `with session:`")
         self._given_hooks[0].extend(hooks)
-        self.named_hooks = arrange_hooks(*self._given_hooks, self.is_chief)
+        functions = {name: hook for name, hook in self.named_hooks.items() if isinstance(hook, SaveFunctions)}
+        self.named_hooks = {**arrange_hooks(*self._given_hooks, self.is_chief), **functions}
 
     def __enter__(self) -> MonitoredTrainingSession:
         self._signal = self._resources.enter_context(signals.graceful())
@@ -201,7 +220,23 @@ class MonitoredTrainingSession(SessionServices):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        self._shut_down(error)
+        late = self._late_error() if error is None and self.outcome is None else None
+        self._shut_down(error or late)
+        if late is not None:
+            raise late
+
+    def _late_error(self) -> DivergedError | None:
+        """Read late checks after a loop that was left early; return the error if they end the session with one."""
+        if self.train_op is None:
+            return None
+        try:
+            self.train_op.read_late_checks()
+        except DivergedError as found:
+            try:
+                self._end_diverged(found)
+            except DivergedError as error:
+                return error
+        return None
 
     def _bind(self, train_op: TrainOp) -> None:
         """Take on the train op: restore its state, or start it."""
@@ -210,10 +245,10 @@ class MonitoredTrainingSession(SessionServices):
         self.train_op = train_op
         self._ctx = RunContext(self, train_op)
         self._steps = StepCalls(self._ctx, self.hooks, lambda *args: self._call_hooks("after_skip", *args))
-        start = self._recovery
-        saved = start.latest() if self.is_chief else start.wait_for_chief(self.rank, self.should_stop)
+        recovery = self._recovery
+        saved = recovery.latest() if self.is_chief else recovery.wait_for_chief(self.rank, self.should_stop)
         if saved is None:
-            self.rows.rewind(0, hashlib.sha256().hexdigest())  # rows of a process killed before its first checkpoint
+            self.rows.rewind(0, hashlib.sha256().hexdigest())  # drop those of a process killed before it first saved
             if self._init_fn is not None:
                 train_op.initialise(self._init_fn)
         else:

@@ -63,7 +63,7 @@ class StepCalls:
             train_op.refused = None  # its batch may be large
             return  # a skipped batch completes no step
         if due.triggered:
-            train_op.ask_gate()  # what is logged, measured or saved must be of a good step
+            train_op.read_late_checks()  # what is logged, measured or saved must be of a good step
         self._after_run(due, _fetched(train_op, requests))
         if due.triggered:
             self._due_hooks.completed(due)

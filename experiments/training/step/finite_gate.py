@@ -72,7 +72,7 @@ class Gate:
         optimizer.found_inf = self._flags(device)[0]  # type: ignore[attr-defined] (torch's own scaler sets it too)
         return True
 
-    def answer_at_once(self, optimizer: torch.optim.Optimizer) -> None:
+    def check_at_once(self, optimizer: torch.optim.Optimizer) -> None:
         """End what `defer` began; to be called when no answer is owed."""
         self._good_steps = None
         optimizer.found_inf = None  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ def take_back_late_steps(op: TrainOp, gate: Gate) -> None:
     Raises:
         DivergedError: one was bad.
     """
-    taken, op.unanswered = op.unanswered, []
+    taken, op.unread_checks = op.unread_checks, []
     num_good = gate.num_good_steps()
     if num_good is None:
         return

@@ -32,15 +32,15 @@ class TrainOp:
     """One step of training, as one callable; make it with `build_train_op`.
 
     Attributes:
-        global_step: applied updates.
-        batch: drawn batches, applied or skipped.
-        examples: in applied updates.
-        skipped: batches.
-        gradient_evaluations: of whole batches, skipped ones included: what optimizers are charged for.
+        global_step: number of applied updates.
+        batch: number of drawn batches, applied or skipped: the position of the next one.
+        examples: number of examples in applied updates.
+        skipped: number of skipped batches.
+        gradient_evaluations: number of times that gradients of a whole batch were worked out, skipped ones included.
         refused: the last batch that the gate kept from the weights.
-        last_loss: of the batch evaluated last, a scalar.
-        last_grad_norm: of it, before clipping by norm; None until it is worked out.
-        last_batch_size: its number of examples.
+        last_loss: loss of the last step, a scalar; with a closure, that of its first evaluation.
+        last_grad_norm: norm of the gradients before clip_norm, of the last evaluation; None until it is worked out.
+        last_batch_size: number of examples in the last batch.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TrainOp:
         self.last_batch_size = 0
         self.may_be_infinite = op_state.infinite_buffers(model)
         self._num_groups = 0
-        self.unanswered: list[tuple[int, Mapping[str, Any]]] = []  # size and feed of steps whose answer the gate owes
+        self.unread_checks: list[tuple[int, Mapping[str, Any]]] = []  # size and feed of late-checked steps
         self._noise, self._drawing = rng.Stream(options.seed, "step"), rng.Stream(options.seed, "draw")
         self._seed_default = rng.default_seeder(self.device)
         is_bf16 = options.precision == "bf16"
@@ -94,7 +94,7 @@ class TrainOp:
             update.discard()  # what forward passes outside of a step may have left
         self.set_hyperparameters(feed)  # the learning rate among them
         batch = self.draw(feed)
-        self._ready_gate(after_gradients is not None)
+        self._prepare_gate(after_gradients is not None)
         try:
             if self.needs_closure:
                 step_by_closure(self, batch, after_gradients)
@@ -117,7 +117,7 @@ class TrainOp:
         self.examples += self.last_batch_size
         self.skipped_in_row = 0
         if self.gate is not None and self.gate.deferred:
-            self.unanswered.append((self.last_batch_size, without_batch(feed)))
+            self.unread_checks.append((self.last_batch_size, without_batch(feed)))
         return True
 
     def set_hyperparameters(self, feed: Mapping[str, Any]) -> None:
@@ -140,12 +140,13 @@ class TrainOp:
         inputs, targets = batch
         return on_device(inputs, self.device), on_device(targets, self.device)
 
-    def _ready_gate(self, hooks_look: bool) -> None:
-        if self.gate is not None:
-            if hooks_look and self.gate.deferred:  # who looks at gradients must see finite ones
-                self.ask_gate()
-                self.gate.answer_at_once(self.optimizer)
-            self.gate.before_forward()
+    def _prepare_gate(self, hooks_see_gradients: bool) -> None:
+        if self.gate is None:
+            return
+        if hooks_see_gradients and self.gate.deferred:  # they must see finite ones: from here on, check at once
+            self.read_late_checks()
+            self.gate.check_at_once(self.optimizer)
+        self.gate.before_forward()
 
     def evaluate(self, batch: Any) -> None:
         """Leave the gradients of the whole batch in the parameters, and its loss in `last_loss`."""
@@ -203,8 +204,8 @@ class TrainOp:
             update.discard()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def ask_gate(self) -> None:
-        """Where the gate's answers stay on the device, learn whether all steps since the last call were good.
+    def read_late_checks(self) -> None:
+        """Where the gate's checks stay on the device, read those of all steps since the last call.
 
         From the first bad batch on the optimizer has left the weights alone, so only the counters have to go back.
 
@@ -230,8 +231,9 @@ class TrainOp:
         """Read values of the step just taken, all in one transfer from the device.
 
         Args:
-            names: `loss`, `grad_norm` (before clip_norm, after clip_value), `examples`, `skipped`,
-                `gradient_evaluations`, `param:NAME`, or a hyperparameter of the optimizer's first group, such as `lr`.
+            names: `loss`, `grad_norm` (before clip_norm; where only clip_value is set, after it), `examples`,
+                `skipped`, `gradient_evaluations`, `param:NAME`, or a hyperparameter of the optimizer's first group,
+                such as `lr`.
 
         Raises:
             SessionError: there is no such value.
@@ -267,6 +269,6 @@ class TrainOp:
             CheckpointError: the state belongs to another model, optimizer or set of updates.
         """
         op_state.load_state_dict(self, state)
-        self.unanswered.clear()
+        self.unread_checks.clear()
         if self.gate is not None:
             self.gate.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -67,6 +68,44 @@ def test_a_late_gate_is_asked_before_a_session_ends_and_before_a_checkpoint(tmp_
     with pytest.raises(DivergedError, match="after 6 steps"):
         run_steps(op, 10, poison, checkpoint_dir=tmp_path)
     assert not list_checkpoints(tmp_path)
+
+
+def test_a_late_gate_is_asked_when_the_data_ends():
+    op, poison = deferred_op(6)
+    op.data = Batches(*linear_problem(112), batch_size=16, num_epochs=1)  # 7 batches, of which the last is bad
+    with pytest.raises(DivergedError, match="after 6 steps"), MonitoredTrainingSession(op, hooks=[poison]) as session:
+        while not session.should_stop():
+            session.run(op)
+    assert session.outcome == "diverged"
+
+
+@pytest.mark.parametrize("policy", ["raise", "stop"])
+def test_a_late_gate_is_asked_when_the_loop_is_left(policy):
+    op, poison = deferred_op(6)
+    op.gate.policy = policy
+    ends = []
+
+    class End(Hook):
+        def end(self, session, outcome):
+            ends.append(outcome)
+
+    raises = pytest.raises(DivergedError, match="after 6 steps") if policy == "raise" else contextlib.nullcontext()
+    stop = StopAtStepHook(100)
+    with raises, MonitoredTrainingSession(op, hooks=[poison, stop, End()]) as session:
+        for _ in range(7):
+            session.run(op)
+    assert (ends, session.outcome, op.global_step) == (["diverged"], "diverged", 6)
+
+
+def test_functions_around_a_save_stay_when_hooks_are_added(tmp_path):
+    op, saved = small_train_op(), []
+    session = MonitoredTrainingSession(op, checkpoint_dir=tmp_path, hooks=[StopAtStepHook(2)])
+    session.on_checkpoint(before=saved.append)
+    session.add_hooks([Once(99)])
+    with session:
+        while not session.should_stop():
+            session.run(op)
+    assert saved == [2]
 
 
 def test_hooks_that_look_at_gradients_never_see_bad_ones():

@@ -256,10 +256,10 @@ def test_a_gate_that_answers_on_the_device_freezes_the_weights_at_the_first_bad_
         return op
 
     late, reference = make(bad=[5], num_steps=9), make(bad=[], num_steps=5)
-    reference.ask_gate()
+    reference.read_late_checks()
     assert late.global_step == 9
     with pytest.raises(DivergedError, match="diverged in batch 5 after 5 steps: its loss or a gradient is not finite"):
-        late.ask_gate()
+        late.read_late_checks()
     assert (late.global_step, late.batch, late.examples) == (5, 5, reference.examples)
     assert torch.equal(late.model.weight, reference.model.weight)
     for ours, theirs in zip(late.optimizer.state.values(), reference.optimizer.state.values(), strict=True):
