@@ -10,7 +10,7 @@ from typing import Any
 
 from ...experiments.report import style
 from ...experiments.report.figures.terminal import curves_text
-from ...experiments.report.group import Group
+from ...experiments.report.group import Group, endpoint_of
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
 from ...experiments.report.sensitivity import good_range, trials_of
@@ -68,8 +68,8 @@ def _runs(plan: Mapping[str, Any]) -> str:
 
 
 def _endpoint(protocol: Mapping[str, Any]) -> str:
-    better = "more is better" if protocol["mode"] == "max" else "less is better"
-    margin = protocol.get("margin")
+    endpoint = endpoint_of(protocol)
+    better, margin = endpoint.better, endpoint.margin
     if margin is None:
         return f"{protocol['metric']}, {better}"
     source = protocol.get("margin_source")
@@ -125,13 +125,13 @@ def sensitivity_lines(entry: Mapping[str, Any], group: Group, room: int) -> list
     if not scored:
         return []
     low, high = min(scored), max(scored)
-    if group.mode == "min":
+    if group.selector.mode == "min":
         low, high = high, low
     labels = [style.cell(trial["value"]) for trial in trials]
     margin = max(map(len, labels))
-    span = good_range(dict(entry), group.margin, group.mode) if group.margin > 0 else None
+    span = good_range(dict(entry), group.selector) if group.selector.margin else None
     room = max(10, room - margin - 26)
-    lines = [f"{group.metric} by {tuning.get('key')}, mean over seeds"]
+    lines = [f"{group.select} by {tuning.get('key')}, mean over seeds"]
     for label, trial in zip(labels, trials, strict=True):
         text = "diverged"
         if trial["mean"] is not None:

@@ -53,7 +53,7 @@ class Watch:
         from .progress import LineProgressHook, LiveProgressHook
 
         hook, length = LiveProgressHook if is_live() else LineProgressHook, experiment.length
-        return [hook(run_dir.name, length.num_steps, length.steps_per_epoch, experiment.eval_metric[0])]
+        return [hook(run_dir.name, length.num_steps, length.steps_per_epoch, experiment.goal.metric)]
 
     def follow(self, work: Callable[[], Run]) -> int:
         """Do the work, which returns a run; say what came of it, and return the exit code."""

@@ -76,7 +76,7 @@ def compare(
         if protocol.tuned and not entry.runs:
             centre, source = entry.centre()
             values = grid(centre, protocol.tune_trials)
-            tunings[entry.name] = Tuning(LEARNING_RATE, values, protocol.mode, centre, source)
+            tunings[entry.name] = Tuning(LEARNING_RATE, values, protocol.select, centre, source)
     path = root / compare_name(entries, protocol)
     runner = Runner("compare", path, entries, protocol, tunings, fresh=fresh, train=train, on_event=on_event)
     return runner.run()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..config.goal import Mode, metric_facts
+from ..config.goal import Goal, eval_goal, goal_of
 from ..errors import UsageError, nearest, unknown_name
 from .entries import Entry
 from .identity import counted, group_digest
@@ -29,11 +29,9 @@ class Protocol:
         tuned: whether any are tried.
         method: `grid` or `random`.
         factor: between neighbours of the grid.
-        metric: the primary endpoint.
-        select: the metric that trials are chosen by.
-        mode: whether `max` or `min` of both is better.
-        margin: the smallest difference that matters, in the metric's unit.
-        margin_source: where that comes from.
+        endpoint: the primary endpoint, with the smallest difference that matters.
+        select: the metric that trials are chosen by, with its own direction and margin.
+        margin_source: where the endpoint's margin comes from.
         alpha: of all tests together.
         target: metric and value whose first reaching is timed.
         baseline: the entry that the others are compared with; None compares all pairs.
@@ -48,10 +46,8 @@ class Protocol:
     tuned: bool
     method: str = "grid"
     factor: float | None = None
-    metric: str
-    select: str
-    mode: Mode
-    margin: float | None
+    endpoint: Goal
+    select: Goal
     margin_source: str
     alpha: float = 0.05
     target: dict[str, Any] | None = None
@@ -62,7 +58,12 @@ class Protocol:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what comparison.json keeps."""
-        kept = dataclasses.asdict(self)
+        endpoint, select = self.endpoint, self.select
+        goals = {"metric": endpoint.metric, "select": select.metric, "mode": endpoint.mode, "margin": endpoint.margin}
+        kept: dict[str, Any] = {}
+        for name, value in dataclasses.asdict(self).items():
+            kept |= goals if name == "endpoint" else {} if name == "select" else {name: value}
+        kept |= {"select_mode": select.mode, "select_margin": select.margin}
         return kept if self.spec is not None else {key: value for key, value in kept.items() if key != "spec"}
 
 
@@ -93,13 +94,14 @@ def compare_protocol(
     if baseline is not None and baseline not in names:
         raise UsageError(unknown_name("entry", baseline, names))
     config = entries[0].config
-    select = config.eval.metric
-    metric = metric or f"{'test' if config.data.test else 'val'}/{select.partition('/')[2]}"
+    select = eval_goal(config)
+    metric = metric or f"{'test' if config.data.test else 'val'}/{select.label}"
     for entry in entries:
         _check_measured(entry, metric)
-    mode, own_margin = metric_facts(config, metric)
-    if margin is None and own_margin is None:
+    endpoint = goal_of(config, metric)
+    if margin is None and endpoint.margin is None:
         raise UsageError(f"{metric} has no registered margin: say with --margin what difference matters")
+    endpoint = endpoint if margin is None else replace(endpoint, margin=margin)
     tuned = tune is not None and not all(entry.runs for entry in entries)
     return Protocol(
         seeds=list(range(seeds)),
@@ -107,13 +109,11 @@ def compare_protocol(
         tune_seeds=tuning_seeds(NUM_TUNING_SEEDS) if tuned else [],
         tuned=tuned,
         factor=round(10**0.5, 4),
-        metric=metric,
-        select=select,
-        mode=mode,
-        margin=own_margin if margin is None else margin,
+        endpoint=endpoint,
+        select=endpoint.on(select.metric) or select,  # what matters in a measure matters on every split
         margin_source="given" if margin is not None else f"registered with metric {metric.partition('/')[2]}",
         alpha=alpha,
-        target=None if config.eval.target is None else {"metric": select, "value": config.eval.target},
+        target=None if config.eval.target is None else {"metric": select.metric, "value": config.eval.target},
         baseline=baseline,
         jobs=num_jobs(jobs),
         gates=gate if isinstance(gate, str) else list(gate),
@@ -128,18 +128,15 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
     """
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, got {seeds}")
-    select = entry.config.eval.metric
-    mode, margin = metric_facts(entry.config, select)
+    goal = eval_goal(entry.config)
     return Protocol(
         tune_trials=num_values,
         tune_seeds=tuning_seeds(seeds),
         tuned=True,
         method=method,
-        metric=select,
-        select=select,
-        mode=mode,
-        margin=margin,
-        margin_source="registered with the metric" if margin is not None else "none registered",
+        endpoint=goal,
+        select=goal,
+        margin_source="registered with the metric" if goal.margin is not None else "none registered",
         jobs=num_jobs(jobs),
         spec=spec,
     )
@@ -147,9 +144,10 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
 
 def compare_name(entries: Sequence[Entry], protocol: Protocol) -> str:
     """Return a name that the same comparison always gets; more seeds do not make it another one."""
+    decided = protocol.as_dict()
     identity = [
         [[entry.name, counted(entry.config)] for entry in entries],
-        {key: getattr(protocol, key) for key in _IDENTIFYING},
+        {key: decided[key] for key in _IDENTIFYING},
     ]
     return f"compare-{'-'.join(entry.name for entry in entries)[:40].strip('-.')}-{group_digest(identity)}"
 

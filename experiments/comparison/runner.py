@@ -135,7 +135,7 @@ class Runner:
         for name, tuning in self._tunings.items():
             tuning.scores = {}
             for task in self._ledger.of("tune", name):
-                tuning.scores.setdefault(task.settings[tuning.key], []).append(task.value(self._protocol.select))
+                tuning.scores.setdefault(task.settings[tuning.key], []).append(task.value(self._protocol.select.metric))
 
     def _choose(self, entry: Entry) -> dict[str, Any]:
         """Record an entry's trials, and return the settings that its evaluation has."""
@@ -156,13 +156,13 @@ class Runner:
         self._ledger.write()
         for task in tasks:
             if task.state != "planned":
-                self._tell(events.finished(task, self._protocol.select))
+                self._tell(events.finished(task, self._protocol.select.metric))
         pool.run(missing)
 
     def _finished(self, task: Task) -> None:
         if task.state in FINISHED:
             self._maker.note(task)
-        self._tell(events.finished(task, self._protocol.select))
+        self._tell(events.finished(task, self._protocol.select.metric))
         self._ledger.write()
 
     def _check_pairs(self) -> None:

@@ -54,5 +54,5 @@ def sweep(
     values = parse_spec(key, spec, trials, method, FIRST_TUNING_SEED)
     (entry,) = make_entries([target], [*overrides, f"{key}={json.dumps(values[0])}"], root)
     protocol = sweep_protocol(entry, f"{key}={spec}", len(values), seeds=seeds, method=method, jobs=jobs)
-    name, tunings = sweep_name(entry, key, values, seeds), {entry.name: Tuning(key, values, protocol.mode)}
+    name, tunings = sweep_name(entry, key, values, seeds), {entry.name: Tuning(key, values, protocol.select)}
     return Runner("sweep", root / name, [entry], protocol, tunings, fresh=fresh, on_event=on_event).run()

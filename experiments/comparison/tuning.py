@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.goal import Mode
+from ..config.goal import Goal
 from ..config.scalars import resolve
 from ..errors import UsageError
 from ..run_directory.comparison_file import Record
@@ -28,7 +28,7 @@ class Tuning:
     Args:
         key: what is tuned.
         values: that were or will be tried, from the smallest to the largest; those of a sweep as they were given.
-        mode: whether `max` or `min` of the score is better.
+        goal: the metric that scores are values of.
         centre: the value that a grid is centred on; None in a sweep, which has no centre and is not extended.
         source: where the centre comes from.
         scores: by value, one for each tuning seed; None for a run that diverged or failed.
@@ -36,7 +36,7 @@ class Tuning:
 
     key: str
     values: list[Any]
-    mode: Mode
+    goal: Goal
     centre: float | None = None
     source: str = "swept"
     scores: Scores = field(default_factory=dict)
@@ -49,10 +49,8 @@ class Tuning:
     def best(self) -> Any:
         """Return the value with the best mean score, the first of equal ones; None if every one diverged."""
         known = [(value, mean) for value in self.values if (mean := self.mean(value)) is not None]
-        if not known:
-            return None
-        better = max if self.mode == "max" else min
-        return better(known, key=lambda pair: pair[1])[0]
+        best = self.goal.best(known, lambda pair: pair[1])
+        return None if best is None else best[0]
 
     def at_edge(self) -> int:
         """Return -1 or 1 if the best value is the first or last of those tried, else 0."""
@@ -80,14 +78,12 @@ class Tuning:
         best = self.best()
         position = self.values.index(best)
         below, above = self.values[position - 1], self.values[position + 1]
-        worst = -math.inf if self.mode == "max" else math.inf
 
-        def rank(value: float) -> float:
+        def score(value: float) -> float:
             mean = self.mean(value)
-            return worst if mean is None else mean
+            return self.goal.worst if mean is None else mean
 
-        better = rank(below) >= rank(above) if self.mode == "max" else rank(below) <= rank(above)
-        return tidy(math.sqrt(best * (below if better else above)))
+        return tidy(math.sqrt(best * self.goal.best((below, above), score)))
 
     def as_dict(self, trials: Sequence[Record], num_planned: int) -> dict[str, Any]:
         """Return what comparison.json keeps.

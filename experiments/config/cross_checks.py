@@ -97,9 +97,10 @@ class CrossChecks:
     def _watched(self, metrics: tuple[ComponentConfig, ...], parts: list[ComponentConfig | None]) -> None:
         computed = ["val/loss", *(f"val/{metric.label}" for metric in metrics)]
         for part in [inner for each in parts if each is not None for inner in each.nested()]:
-            watched = part.args.get(part.component.facts.get("watches", ""))
+            argument = part.component.facts.get("watches", "")
+            watched = part.args.get(argument)
             if watched is not None and watched not in computed:
-                self._not_computed(f"{part.path}.metric", watched, computed)
+                self._not_computed(f"{part.path}.{argument}", watched, computed)
 
     def _not_computed(self, path: str, metric: str, computed: list[str], guess: str | None = None) -> None:
         hint = suggestion(metric, computed, f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}")

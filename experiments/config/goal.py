@@ -1,27 +1,122 @@
-"""The metric that a run is judged by, which way is better, and what difference in it matters."""
+"""The metric that something is judged by: its name, which way is better, and what difference in it matters."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from .configuration import Config
 
 Mode = Literal["max", "min"]
+_T = TypeVar("_T")
+
+_SPLITS = ("train", "val", "test")
+# What runs are judged by whose summary does not say it yet, those of 0.2.0 and before: mode and margin by label.
+_BEFORE_0_3: Mapping[str, tuple[Mode, float | None]] = {
+    "loss": ("min", None),
+    **dict.fromkeys(("accuracy", "top_k", "macro_f1", "token_accuracy"), ("max", 0.005)),
+    **dict.fromkeys(("mse", "mae"), ("min", 0.01)),
+    "r2": ("max", 0.01),
+    "perplexity": ("min", 0.05),
+    "bits_per_byte": ("min", 0.01),
+}
 
 
-def eval_metric(config: Config) -> tuple[str, Mode]:
-    """Return the metric that decides what is best, and whether `max` or `min` is."""
-    name = config.eval.metric
-    part = next((metric for metric in config.metrics if name.endswith(f"/{metric.label}")), None)
-    own = part.component.facts.get("mode", "max") if part else "min"
-    return name, config.eval.mode or own
+@dataclass(frozen=True)
+class Goal:
+    """A metric with its own direction and margin, which cannot be those of another.
+
+    Args:
+        metric: as in the metric rows: `val/accuracy`.
+        mode: whether `max` or `min` is better.
+        margin: the smallest difference that matters, in the metric's unit; None where none is known.
+    """
+
+    metric: str
+    mode: Mode
+    margin: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Return the metric without its split."""
+        return label_of(self.metric)
+
+    @property
+    def sign(self) -> int:
+        """Return the factor by which values become such that more is better."""
+        return 1 if self.mode == "max" else -1
+
+    @property
+    def worst(self) -> float:
+        """Return what a run that diverged counts as: worse than every number."""
+        return -math.inf if self.mode == "max" else math.inf
+
+    @property
+    def better(self) -> str:
+        """Return which way is better, in words."""
+        return "more is better" if self.mode == "max" else "less is better"
+
+    def is_better(self, value: float, other: float | None) -> bool:
+        """Return True if a value is better than another, or than none; NaN never is."""
+        return value == value and (other is None or self.sign * value > self.sign * other)
+
+    def reaches(self, value: float, target: float) -> bool:
+        """Return True if a value is at the target, or past it."""
+        return self.sign * value >= self.sign * target
+
+    def best(self, items: Iterable[_T], value: Callable[[_T], float]) -> _T | None:
+        """Return the item with the best value, the first of equal ones; None of none."""
+        return max(items, key=lambda item: self.sign * value(item), default=None)
+
+    def on(self, metric: str) -> Goal | None:
+        """Return the same measure on another split; None where `metric` is another measure."""
+        return replace(self, metric=metric) if label_of(metric) == self.label else None
 
 
-def metric_facts(config: Config, metric: str) -> tuple[Mode, float | None]:
-    """Return the mode and the registered margin of a metric."""
-    label = metric.partition("/")[2]
+def label_of(metric: str) -> str:
+    """Return the name of a metric without its split: `accuracy` of `val/accuracy`."""
+    split, _, label = metric.partition("/")
+    return label if split in _SPLITS and label else metric
+
+
+def goal_of(config: Config, metric: str) -> Goal:
+    """Return a metric of a run with its direction and its registered margin.
+
+    `eval.mode` is about the measure that `eval.metric` names, on every split; no other takes its direction from there.
+    """
+    label = label_of(metric)
     part = next((part for part in config.metrics if part.label == label), None)
-    if part is None:
-        return "min", None
-    mode = config.eval.mode if config.eval.mode and config.eval.metric.endswith(f"/{label}") else None
-    return mode or part.component.facts.get("mode", "max"), part.component.facts.get("margin")
+    facts: Mapping[str, Any] = {"mode": "min"} if part is None else part.component.facts
+    given = config.eval.mode if label == label_of(config.eval.metric) else None
+    return Goal(metric, given or facts.get("mode", "max"), facts.get("margin"))
+
+
+def eval_goal(config: Config) -> Goal:
+    """Return the metric that decides what is best in a run."""
+    return goal_of(config, config.eval.metric)
+
+
+def goals_record(config: Config) -> dict[str, dict[str, Any]]:
+    """Return what a run's summary keeps of all its measures, by label, for whoever reads it without the code."""
+    goals = [goal_of(config, label) for label in ("loss", *(part.label for part in config.metrics))]
+    return {goal.metric: {"mode": goal.mode, "margin": goal.margin} for goal in goals}
+
+
+def recorded_goal(metric: str, summaries: Iterable[Mapping[str, Any]]) -> Goal | None:
+    """Return a metric with its direction, as runs have recorded it; None for what has none, such as `lr`.
+
+    Args:
+        metric: as in the metric rows.
+        summaries: `summary.json` of runs that have it; one of an older version knows its eval.metric alone, and what
+            every optrun has is known without any.
+    """
+    label = label_of(metric)
+    for summary in summaries:
+        if (kept := (summary.get("metrics") or {}).get(label)) is not None:
+            return Goal(metric, kept["mode"], kept.get("margin"))
+        judged = summary.get("metric") or {}
+        if judged.get("mode") in ("max", "min") and label_of(str(judged.get("name"))) == label:
+            return Goal(metric, judged["mode"], _BEFORE_0_3.get(label, ("max", None))[1])
+    return Goal(metric, *_BEFORE_0_3[label]) if label in _BEFORE_0_3 else None

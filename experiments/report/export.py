@@ -140,7 +140,7 @@ def _times(results: Results) -> dict[str, Any]:
 def _sweep_rows(report: Report) -> list[dict[str, Any]]:
     group, rows = report.group, []
     for entry in group.entries:
-        tuning, span = entry.get("tuning") or {}, good_range(entry, group.margin, group.mode)
+        tuning, span = entry.get("tuning") or {}, good_range(entry, group.selector)
         row = {"entry": entry["name"], **{key: tuning.get(key) for key in ("key", "chosen", "bracketed", "spent")}}
         row |= {"good_low": span.low if span else None, "good_high": span.high if span else None}
         rows.append(row)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..config.goal import Goal, recorded_goal
 from ..errors import DataError
 from ..run_directory.comparison_file import FILE_NAME, FINISHED, Record, read_group, read_records
 from ..run_directory.run import Run
@@ -60,17 +61,32 @@ class Group:
         """Return the metric that choices are made by."""
         return str(self.protocol.get("select") or self.metric)
 
-    @property
-    def mode(self) -> str:
-        return str(self.protocol.get("mode") or "max")
+    @cached_property
+    def endpoint(self) -> Goal:
+        """Return the primary endpoint with the smallest difference that matters; in a sweep, the selector."""
+        return endpoint_of(self.protocol) if self.kind == "compare" else self.selector
+
+    @cached_property
+    def selector(self) -> Goal:
+        """Return the metric that choices are made by, with its own direction and margin.
+
+        An older file has them of the endpoint alone: those of another metric are what the runs recorded.
+        """
+        protocol, endpoint = self.protocol, endpoint_of(self.protocol)
+        if protocol.get("select_mode") in ("max", "min"):
+            return Goal(self.select, protocol["select_mode"], protocol.get("select_margin"))
+        return endpoint.on(self.select) or self._recorded(self.select) or Goal(self.select, "max")
+
+    def goal(self, metric: str) -> Goal | None:
+        """Return any metric of the runs with its own direction; None for what has none, such as `lr`."""
+        return self.endpoint.on(metric) or self.selector.on(metric) or self._recorded(metric)
+
+    def _recorded(self, metric: str) -> Goal | None:
+        return recorded_goal(metric, (record.summary for record in self.records))
 
     @property
     def alpha(self) -> float:
         return float(self.protocol.get("alpha") or 0.05)
-
-    @property
-    def margin(self) -> float:
-        return float(self.protocol.get("margin") or 0.0)
 
     @property
     def target(self) -> dict[str, Any] | None:
@@ -118,6 +134,11 @@ class Group:
         """
         name = metric or self.metric
         return {entry: {r.seed: _final(r, name) for r in self.finished(entry)} for entry in self.names}
+
+
+def endpoint_of(protocol: Mapping[str, Any]) -> Goal:
+    """Return the primary endpoint of a protocol."""
+    return Goal(str(protocol.get("metric")), protocol.get("mode") or "max", protocol.get("margin"))
 
 
 def metric_names(runs: Sequence[Run]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config.goal import recorded_goal
 from ..errors import NothingMatchedError, unknown_name
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run import Curve, Run
@@ -48,7 +49,8 @@ class Band:
     """One metric of several runs, step by step. Every array has one value for each step of the grid.
 
     A run that diverged counts as worse than every number from then on, so that median and band do not become better
-    because runs are lost; where the median itself has diverged it is NaN. A run that merely stopped early is left out
+    because runs are lost; where the median itself has diverged it is NaN. Which numbers are worse is known of what runs
+    are judged by; of others, such as `lr`, it is left out from then on. A run that merely stopped early is left out
     after its end, and `counts` says how many there still are.
 
     Args:
@@ -81,20 +83,21 @@ class Band:
         return self.x["step"]
 
 
-def aggregate(runs: Sequence[Run], metric: str, *, label: str = "", worst: float = math.inf) -> Band | None:
+def aggregate(runs: Sequence[Run], metric: str, *, label: str = "") -> Band | None:
     """Return median and band of a metric over runs, on the steps at which any of them has a row of it.
 
     Args:
         runs: of one entry, over its seeds.
         metric: its name; None is returned where no run has it, and none diverged before it could.
         label: of the line.
-        worst: what a run that diverged counts as: inf where less is better, -inf where more is.
     """
     curves = [run.metrics.get(metric) for run in runs]
     steps = np.unique(np.concatenate([c.steps for c in curves if c is not None] or [np.array([], dtype=np.int64)]))
     if not len(steps) and not any(run.state == _DIVERGED for run in runs):
         return None
     table = np.full((len(runs), len(steps)), np.nan)
+    goal = recorded_goal(metric, (run.summary for run in runs))
+    worst = math.nan if goal is None else goal.worst
     endings = []
     for row, (run, curve) in enumerate(zip(runs, curves, strict=True)):
         if curve is not None:
@@ -127,7 +130,7 @@ def run_bands(runs: Sequence[Run], metric: str | None = None) -> tuple[str, list
     """
     judged = (runs[0].summary.get("metric") or {}).get("name")
     lines = {label: [run] for label, run in zip(unique_labels(runs), runs, strict=True)}
-    return _bands(lines, metric, [judged, "val/loss", "loss"], "max")
+    return _bands(lines, metric, [judged, "val/loss", "loss"])
 
 
 def group_bands(group: Group, metric: str | None = None, trials: str = "all") -> tuple[str, list[Band | None]]:
@@ -136,7 +139,7 @@ def group_bands(group: Group, metric: str | None = None, trials: str = "all") ->
     Raises:
         NothingMatchedError: no run has it; the message has the nearest name.
     """
-    return _bands(group_runs(group, trials), metric, [group.select, group.metric], group.mode)
+    return _bands(group_runs(group, trials), metric, [group.select, group.metric])
 
 
 def group_runs(group: Group, trials: str = "all") -> dict[str, list[Run]]:
@@ -160,12 +163,6 @@ def group_runs(group: Group, trials: str = "all") -> dict[str, list[Run]]:
             is_any = role == "evaluate" or trials == "all"
             runs[entry] = [r.run for r in group.finished(entry, role) if r.run and (is_any or r.path in best)]
     return runs
-
-
-def worst_of(metric: str, mode: str) -> float:
-    """Return what a run that diverged counts as: losses are less-is-better, other metrics as `mode` says."""
-    is_loss = metric == "loss" or metric.endswith("/loss")
-    return -math.inf if mode == "max" and not is_loss else math.inf
 
 
 def starts_log(bands: Sequence[Band]) -> bool:
@@ -219,7 +216,7 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 
 def _bands(
-    runs: Mapping[str, Sequence[Run]], metric: str | None, defaults: Sequence[str | None], mode: str
+    runs: Mapping[str, Sequence[Run]], metric: str | None, defaults: Sequence[str | None]
 ) -> tuple[str, list[Band | None]]:
     found = metric_names([run for some in runs.values() for run in some])
     if metric is not None and metric not in found:
@@ -227,7 +224,7 @@ def _bands(
     name = metric or next((name for name in [*defaults, *found] if name in found), None)
     if name is None:
         raise NothingMatchedError("the runs have no metric rows yet")
-    return name, [aggregate(some, name, label=label, worst=worst_of(name, mode)) for label, some in runs.items()]
+    return name, [aggregate(some, name, label=label) for label, some in runs.items()]
 
 
 def _axes(runs: Sequence[Run], curves: Sequence[Curve | None], steps: np.ndarray) -> dict[str, np.ndarray]:

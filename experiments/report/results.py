@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..config.goal import recorded_goal
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import Record
 from .group import Group
@@ -112,15 +113,19 @@ class Results:
         first, second = self.times[a], self.times[b]
         return time_ratio(first.epochs, second.epochs, first.reached, second.reached, alpha=self.group.alpha)
 
+    @property
+    def margin(self) -> float:
+        """Return the smallest difference that matters, in the unit of the endpoint; 0 where none is known."""
+        return float(self.group.endpoint.margin or 0.0)
+
     @cached_property
     def analysis(self) -> Analysis:
         """Return the analysis of the primary endpoint; the tests of the times to target are in the same family."""
         group = self.group
-        mode: Any = group.mode
         return compare_entries(
             group.values(),
-            mode=mode,
-            margin=group.margin,
+            mode=group.endpoint.mode,
+            margin=self.margin,
             alpha=group.alpha,
             baseline=group.protocol.get("baseline"),
             other_p=[ratio.p for ratio in self.ratios.values()],
@@ -177,7 +182,7 @@ class Results:
 def _times(records: list[Record], target: Mapping[str, Any], horizon: float, group: Group) -> Times:
     epochs, reached = {}, {}
     for record in records:
-        epoch = _reached_at(record, target, group.mode)
+        epoch = _reached_at(record, target, group)
         reached[record.seed] = epoch is not None
         epochs[record.seed] = _budget(record) if epoch is None else epoch
     spent, hits = list(epochs.values()), list(reached.values())
@@ -191,18 +196,17 @@ def _times(records: list[Record], target: Mapping[str, Any], horizon: float, gro
     )
 
 
-def _reached_at(record: Record, target: Mapping[str, Any], mode: str) -> float | None:
+def _reached_at(record: Record, target: Mapping[str, Any], group: Group) -> float | None:
     """Return the epoch of the first evaluation at or past the target."""
     name, wanted = target["metric"], float(target["value"])
     metric = record.summary.get("metric") or {}
-    if metric.get("name") == name:
-        mode = metric.get("mode") or mode
-        if metric.get("target") == wanted:
-            reached = record.summary.get("target_reached")
-            return None if reached is None else reached.get("epoch")
+    if metric.get("name") == name and metric.get("target") == wanted:
+        reached = record.summary.get("target_reached")
+        return None if reached is None else reached.get("epoch")
+    goal = recorded_goal(name, [record.summary]) or group.goal(name)
     for row in record.run.rows if record.run else []:
         value = row.get(name)
-        if value is not None and (value >= wanted if mode == "max" else value <= wanted):
+        if value is not None and goal is not None and goal.reaches(value, wanted):
             return row.get("epoch")
     return None
 

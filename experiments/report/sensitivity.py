@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..config.goal import Goal
 from .group import Group, Row
 
 
@@ -67,18 +68,16 @@ def sensitivity_rows(group: Group) -> list[Row]:
     return rows
 
 
-def good_range(entry: dict[str, Any], margin: float, mode: str) -> GoodRange | None:
-    """Return the range of values that are as good as the best one, to within the margin; None without trials.
+def good_range(entry: dict[str, Any], goal: Goal) -> GoodRange | None:
+    """Return the range of values that are as good as the best one, to within the margin; None without trials or margin.
 
     Args:
         entry: of `comparison.json`.
-        margin: the largest difference that does not matter, in the metric's unit.
-        mode: whether more (`max`) or less (`min`) is better.
+        goal: the metric that the scores are values of, with the largest difference that does not matter.
     """
-    trials = trials_of(entry)
-    sign = 1 if mode == "max" else -1
+    trials, sign, margin = trials_of(entry), goal.sign, goal.margin
     scored = [(sign * trial["mean"], index) for index, trial in enumerate(trials) if trial.get("mean") is not None]
-    if not scored:
+    if not scored or margin is None:
         return None
     top, place = max(scored)
     first = last = place

@@ -160,6 +160,7 @@ _FILES: dict[str, dict[str, Check]] = {
         **dict.fromkeys(("num_steps", "epochs"), _or_null(_number)),
         "splits": _each(_count),
         "metric": _record(name=_text, mode=_text, target=_or_null(_number)),
+        "metrics": _each(_record(mode=_text, margin=_or_null(_number))),
         "final": _each(_or_null(_number)),
         **dict.fromkeys(("best", "target_reached"), _or_null(_place)),
         "curve": _list(_or_null(_number)),

@@ -14,7 +14,7 @@ from ..components.hooks.logging import LoggingHook
 from ..components.hooks.stop import EarlyStoppingHook, StopAfterHook, StopAtStepHook
 from ..components.schedules.resolve import configured_schedule
 from ..config import ComponentConfig, Config
-from ..config.goal import eval_metric
+from ..config.goal import eval_goal, goal_of
 from ..config.lengths import Length, RunLength
 from ..config.located import located
 
@@ -38,7 +38,7 @@ def configured_hooks(
         with located(config, key):
             return Every.of(interval, length)
 
-    metric, mode = eval_metric(config)
+    goal = eval_goal(config)
     log_every = every("log.every", config.log.every)
     hooks: list[Hook] = [LearningRateSetterHook(schedule)]
     if length.num_steps is not None:
@@ -54,13 +54,13 @@ def configured_hooks(
     hooks.append(EvaluationHook(every("eval.every", config.eval.every), during, after))
     if config.stop.patience is not None or config.stop.at_target:
         target = config.eval.target if config.stop.at_target else None
-        hooks.append(EarlyStoppingHook(metric, mode, config.stop.patience, target))
+        hooks.append(EarlyStoppingHook(goal.metric, goal.mode, config.stop.patience, target))
     hooks.append(
         CheckpointHook(
             every("checkpoint.every", config.checkpoint.every),
             config.checkpoint.keep,
-            metric if config.checkpoint.best else None,
-            mode,
+            goal.metric if config.checkpoint.best else None,
+            goal.mode,
             config.checkpoint.keep_every_hours,
         )
     )
@@ -77,6 +77,9 @@ def _writers(config: Config, every: Every) -> list[Hook]:
 def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook:
     with located(config, hook.path):
         args = {name: _argument(value, length, config.seed) for name, value in hook.args.items()}
+        watched = args.get(hook.component.facts.get("watches", ""))
+        if watched is not None and args.get("mode") is None:
+            args["mode"] = goal_of(config, watched).mode
         made = hook.component.make(**args)
         if not isinstance(made, Hook):
             raise ValueError(f"{hook.name} made a {type(made).__name__}, which is not an optrun Hook")

@@ -7,14 +7,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..components.data import Dataset, Splits
 from ..components.hooks.hook import Hook
-from ..config import Config, goal
+from ..config import Config
+from ..config.goal import Goal, eval_goal
 from ..config.lengths import RunLength
 from ..config.located import located
 from ..run_directory.rows import RowLog
@@ -65,9 +66,9 @@ class Experiment:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
-    def eval_metric(self) -> tuple[str, Literal["max", "min"]]:
-        """Return the metric that decides what is best, and whether `max` or `min` is."""
-        return goal.eval_metric(self.config)
+    def goal(self) -> Goal:
+        """Return the metric that decides what is best."""
+        return eval_goal(self.config)
 
     def session(
         self, folder: Path | None = None, hooks: Sequence[Hook] = (), **options: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.goal import goals_record
 from .experiment import Experiment
 from .session.session import MonitoredTrainingSession
 
@@ -11,16 +12,17 @@ from .session.session import MonitoredTrainingSession
 def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome: str, message: str) -> dict[str, Any]:
     """Return `summary.json`: what the run was and what came of it, with everything that lists and reports need."""
     train_op = session.train_op or experiment.train_op
-    metric, mode = experiment.eval_metric
+    goal = experiment.goal
+    metric = goal.metric
     target = experiment.config.eval.target
     rows = session.rows.rows()
     scored = [row for row in rows if row.get(metric) is not None]
     if metric in session.final and (not scored or scored[-1]["step"] < train_op.global_step):
         scored.append({**session.position(), metric: session.final[metric]})  # measured at the end, between evaluations
-    best = (max if mode == "max" else min)(scored, key=lambda row: row[metric], default=None)
+    best = goal.best(scored, lambda row: row[metric])
     reached = None
     if target is not None:
-        reached = next((r for r in scored if (r[metric] >= target if mode == "max" else r[metric] <= target)), None)
+        reached = next((row for row in scored if goal.reaches(row[metric], target)), None)
     where = ("step", "epoch", "examples", "time")
     steps_per_epoch = experiment.length.steps_per_epoch
     return {
@@ -38,7 +40,8 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
         "cpu_secs": round(session.cpu_secs, 3),
         "num_parameters": experiment.num_parameters,
         "splits": experiment.splits.sizes(),
-        "metric": {"name": metric, "mode": mode, "target": target},
+        "metric": {"name": metric, "mode": goal.mode, "target": target},
+        "metrics": goals_record(experiment.config),
         "final": session.final,
         "best": {metric: best[metric], **{key: best.get(key) for key in where}} if best else None,
         "target_reached": {key: reached.get(key) for key in where} if reached else None,

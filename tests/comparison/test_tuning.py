@@ -8,13 +8,14 @@ import math
 import pytest
 
 from optrun.experiments.comparison.tuning import Tuning, grid, parse_spec
+from optrun.experiments.config.goal import Goal
 from optrun.experiments.errors import UsageError
 from optrun.experiments.report.sensitivity import good_range
 
 
 def tuned(scores, mode="max", centre=0.1):
     listed = {value: [score] if not isinstance(score, list) else score for value, score in scores.items()}
-    return Tuning("optimizer.lr", list(scores), mode, centre, "test", listed)
+    return Tuning("optimizer.lr", list(scores), Goal("val/score", mode), centre, "test", listed)
 
 
 def test_the_grid_is_symmetric_around_its_centre_in_steps_of_root_ten():
@@ -89,7 +90,7 @@ def test_what_is_no_range_is_refused(spec):
 def test_the_good_range_is_what_is_connected_to_the_best():
     def width(means, margin):
         trials = [{"value": value, "mean": mean, "scores": [mean]} for value, mean in means]
-        found = good_range({"tuning": {"trials": trials}}, margin, "max")
+        found = good_range({"tuning": {"trials": trials}}, Goal("val/accuracy", "max", margin))
         return None if found is None else (found.low, found.high)
 
     means = [(0.01, 0.96), (0.1, 0.90), (0.3, 0.97), (1.0, 0.968), (3.0, None)]

@@ -39,7 +39,7 @@ def test_few_runs_get_their_extremes(tmp_path):
 def test_a_run_that_diverged_counts_as_worst_and_is_marked(tmp_path):
     runs = runs_of(tmp_path, [[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.7, 0.9]])
     runs.append(Run(write_run(tmp_path / "lost", seed=7, curve=[0.9, 0.95], outcome="diverged")))
-    band = aggregate(runs, "val/accuracy", worst=-math.inf)
+    band = aggregate(runs, "val/accuracy")
     assert band is not None
     assert band.median.tolist() == [0.5, 0.6, 0.7, 0.8]  # of {-inf, 0.8, 0.9}: not the 0.85 of those that are left
     assert np.isnan(band.low[2:]).all()
@@ -51,7 +51,7 @@ def test_a_run_that_diverged_counts_as_worst_and_is_marked(tmp_path):
 def test_where_most_diverged_the_median_has_too(tmp_path):
     runs = runs_of(tmp_path, [[0.5], [0.6]], outcome="diverged")
     runs.append(Run(write_run(tmp_path / "left", curve=[0.4, 0.5, 0.6, 0.7])))
-    band = aggregate(runs, "val/accuracy", worst=-math.inf)
+    band = aggregate(runs, "val/accuracy")
     assert band is not None
     assert np.isnan(band.median[1:]).all()
     assert len(band.endings) == 2

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ...errors import UsageError
 from ...registry.arguments import Positive
 from ...run_directory import checkpoints
+from ..metrics import own_goal
 from . import register_hook
 from .hook import Evaluation, Every, Hook, Phase
 from .session_view import BoundSession, SessionView, StepView
@@ -53,7 +54,7 @@ class SaveFunctions(Hook):
         return self._after is not None and self._after(path) is True
 
 
-@register_hook("checkpoint", source="tf.train.CheckpointSaverHook and tf.train.Saver (TensorFlow 1)")
+@register_hook("checkpoint", source="tf.train.CheckpointSaverHook and tf.train.Saver (TensorFlow 1)", watches="best")
 class CheckpointHook(Hook):
     """Save the whole state, and keep the newest, the best and one every few hours.
 
@@ -63,7 +64,7 @@ class CheckpointHook(Hook):
         every: when, in steps, epochs or seconds.
         keep: how many of the newest to keep, at least 2.
         best: also save and keep the step at which this metric was best, such as `val/accuracy`.
-        mode: whether `max` or `min` is better.
+        mode: whether `max` or `min` of it is better; left out, what the metric itself has.
         keep_every_hours: also keep one checkpoint for each so many hours of the run.
         listeners: are told of each checkpoint, in this order; in Python only.
 
@@ -79,14 +80,16 @@ class CheckpointHook(Hook):
         every: Every = Every(secs=600.0),  # noqa: B008 (frozen)
         keep: int = 5,
         best: str | None = None,
-        mode: Literal["max", "min"] = "max",
+        mode: Literal["max", "min"] | None = None,
         keep_every_hours: Positive | None = None,
         listeners: Sequence[CheckpointListener] = (),
     ):
         if keep < 2:
             raise UsageError(f"CheckpointHook keeps at least 2 checkpoints, got keep={keep}")
         self.trigger = every
-        self.keep, self.best, self.mode, self.keep_every_hours = keep, best, mode, keep_every_hours
+        self.keep, self.keep_every_hours = keep, keep_every_hours
+        self.goal = None if best is None else own_goal(best, mode)
+        self._best_of = [best, mode or ("max" if self.goal is None else self.goal.mode)]
         self.listeners = tuple(listeners)
         self.best_step: int | None = None
         self.best_value: float | None = None
@@ -123,10 +126,8 @@ class CheckpointHook(Hook):
             listener.end(session, session.step)
 
     def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
-        value = evaluation.values.get(self.best) if self.best else None
-        if value is None or value != value:
-            return
-        if self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value):
+        value = None if self.goal is None else evaluation.values.get(self.goal.metric)
+        if self.goal is not None and value is not None and self.goal.is_better(value, self.best_value):
             self.best_step, self.best_value = evaluation.step, value
             session.request_call(self)
 
@@ -143,7 +144,7 @@ class CheckpointHook(Hook):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "best_of": [self.best, self.mode],
+            "best_of": self._best_of,
             "best_step": self.best_step,
             "best_value": self.best_value,
             "hourly": self._hourly,
@@ -151,6 +152,6 @@ class CheckpointHook(Hook):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["best_of"] == [self.best, self.mode]:  # a best value of another metric means nothing here
+        if state["best_of"] == self._best_of:  # a best value of another metric means nothing here
             self.best_step, self.best_value = state["best_step"], state["best_value"]
         self._hourly, self._hours_kept = list(state["hourly"]), state["hours_kept"]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ...errors import UsageError
 from ...registry.arguments import Count, Natural, Positive
+from ..metrics import own_goal
 from . import register_hook
 from .hook import Evaluation, Hook, Phase
 from .session_view import BoundSession, StepView
@@ -78,14 +79,15 @@ class StopAfterHook(Hook):
 @register_hook(
     "early_stopping",
     source="Prechelt, 1998; stop_if_higher_hook and stop_if_no_decrease_hook (TensorFlow Estimator)",
-    example={"metric": "val/loss", "mode": "min", "patience": 5},
+    example={"metric": "val/loss", "patience": 5},
+    watches="metric",
 )
 class EarlyStoppingHook(Hook):
     """Stop at a target, or when a metric has not improved for some evaluations.
 
     Args:
         metric: what is watched, such as `val/accuracy`.
-        mode: whether `max` or `min` is better.
+        mode: whether `max` or `min` is better; left out, what the metric itself has.
         patience: evaluations in a row without a new best value after which to stop; null never does.
         target: stop once the metric is at least (mode `min`: at most) this; null never does.
         min_steps: evaluations before so many completed steps do not count.
@@ -96,12 +98,12 @@ class EarlyStoppingHook(Hook):
     def __init__(
         self,
         metric: str,
-        mode: Literal["max", "min"] = "max",
+        mode: Literal["max", "min"] | None = None,
         patience: Count | None = None,
         target: float | None = None,
         min_steps: Natural = 0,
     ):
-        self.metric, self.mode, self.patience, self.target = metric, mode, patience, target
+        self.goal, self.patience, self.target = own_goal(metric, mode), patience, target
         self.min_steps = min_steps
         self._best: float | None = None
         self._since_best = 0
@@ -113,25 +115,24 @@ class EarlyStoppingHook(Hook):
             session.request_stop(self._reason)
 
     def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
-        if self.metric not in evaluation.values or evaluation.step <= self._last_step:
+        metric = self.goal.metric
+        if metric not in evaluation.values or evaluation.step <= self._last_step:
             return
         if evaluation.step < self.min_steps:
             return
-        value = evaluation.values[self.metric]
+        value = evaluation.values[metric]
         self._last_step = evaluation.step
-        better = value == value and (
-            self._best is None or (value > self._best if self.mode == "max" else value < self._best)
-        )
+        better = self.goal.is_better(value, self._best)
         self._best, self._since_best = (value, 0) if better else (self._best, self._since_best + 1)
-        if self.target is not None and (value >= self.target if self.mode == "max" else value <= self.target):
-            self._reason = f"{self.metric} {value:.4g} reached the target {self.target:g}"
+        if self.target is not None and self.goal.reaches(value, self.target):
+            self._reason = f"{metric} {value:.4g} reached the target {self.target:g}"
         elif self.patience is not None and self._since_best >= self.patience:
-            self._reason = f"{self.metric} has not improved in {self.patience} evaluations"
+            self._reason = f"{metric} has not improved in {self.patience} evaluations"
         if self._reason:
             session.request_stop(self._reason)
 
     def _rule(self) -> list[Any]:
-        return [self.metric, self.mode, self.patience, self.target, self.min_steps]
+        return [self.goal.metric, self.goal.mode, self.patience, self.target, self.min_steps]
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -10,10 +10,11 @@ count as equivalent in a comparison) and `task` (`classes`, `values` or `tokens`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...config.goal import Goal, Mode, label_of
 from ...registry import Component, Registry
 from ...registry.argument_checks import bound_component
 
@@ -33,6 +34,20 @@ def make_metric(
         UsageError: an unknown name, or an unknown or impossible argument.
     """
     return bound_component(registry, name, base, args)
+
+
+def own_goal(metric: str, mode: Mode | None = None) -> Goal:
+    """Return a metric with a direction, by default that of the loss, or of the registered metric of its name.
+
+    Args:
+        metric: as in the metric rows: `val/accuracy`.
+        mode: whether `max` or `min` is better; for a metric that nobody has registered `max`, if left out.
+    """
+    label = label_of(metric)
+    facts: Mapping[str, Any] = (
+        {"mode": "min"} if label == "loss" else registry.get(label).facts if label in registry.names() else {}
+    )
+    return Goal(metric, mode or facts.get("mode", "max"), facts.get("margin"))
 
 
 def metric_value(metric: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], means: torch.Tensor) -> float:

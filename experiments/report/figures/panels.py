@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import NothingMatchedError, unknown_name
 from .. import style
 from ..group import Group, metric_names
-from ..learning_curves import AXES, Band, aggregate, group_runs, smoothed, starts_log, worst_of
+from ..learning_curves import AXES, Band, aggregate, group_runs, smoothed, starts_log
 from ..results import Results
 from ..sensitivity import trials_of
 
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 def draw_group_curves(axes: Axes, group: Group) -> None:
     """Draw the metric that choices are made by: median and band over the runs of each entry, and the target."""
     runs = group_runs(group)
-    bands = [
-        aggregate(some, group.select, label=name, worst=worst_of(group.select, group.mode))
-        for name, some in runs.items()
-    ]
+    bands = [aggregate(some, group.select, label=name) for name, some in runs.items()]
     if not drawn_bands(bands):
         found = metric_names([run for some in runs.values() for run in some])
         raise NothingMatchedError(unknown_name("metric", group.select, found))
@@ -119,8 +116,8 @@ def _plain_log(axis: Any) -> None:
 def draw_paired(axes: Axes, results: Results) -> None:
     """Draw the differences to the reference, seed by seed, with mean, interval and margin."""
     group = results.group
-    if group.margin:
-        axes.axvspan(-group.margin, group.margin, color=style.INK, alpha=0.08, linewidth=0)
+    if margin := results.margin:
+        axes.axvspan(-margin, margin, color=style.INK, alpha=0.08, linewidth=0)
     axes.axvline(0, color=style.INK, linewidth=0.6)
     labels = []
     for place, against in enumerate(results.others):

@@ -94,7 +94,6 @@ def runs_page(runs: Sequence[Run]) -> str:
         curves=page_data.curves_data(
             {label: [run] for label, run in zip(labels, runs, strict=True)},
             first=[metric.get("name", ""), "val/loss", "loss"],
-            mode=metric.get("mode") or "max",
         ),
         sensitivity=None,
         paired=None,
@@ -170,9 +169,8 @@ def _palette() -> str:
 def _result_note(results: Results) -> str:
     group = results.group
     level = style.number(100 * (1 - group.alpha))
-    better = "more is better" if group.mode == "max" else "less is better"
     return (
-        f"{group.metric}, {better}; mean over seeds with its {level} % interval. Differences are to "
+        f"{group.metric}, {group.endpoint.better}; mean over seeds with its {level} % interval. Differences are to "
         f"{results.reference}, seed by seed; p is corrected over all that was tested."
     )
 
@@ -184,8 +182,8 @@ def _captions(group: Group, results: Results | None) -> dict[str, str]:
     level = style.number(100 * (1 - group.alpha))
     dots = f"One dot for each seed; the diamond is the mean, the bar its {level} % interval."
     dots += (
-        f" The shaded band is the margin of {style.number(group.margin)}, inside which differences do not matter."
-        if group.margin
+        f" The shaded band is the margin of {style.number(results.margin)}, inside which differences do not matter."
+        if results.margin
         else ""
     )
     ranks = "The places that each entry can still have after what was shown; the letter above names its ties."

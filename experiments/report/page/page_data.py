@@ -11,7 +11,7 @@ import numpy as np
 from ...run_directory.run import Run
 from .. import style
 from ..group import Group, metric_names
-from ..learning_curves import AXES, Band, aggregate, group_runs, starts_log, thinned, worst_of
+from ..learning_curves import AXES, Band, aggregate, group_runs, starts_log, thinned
 from ..results import Results
 from ..sensitivity import sensitivity_rows, trials_of
 
@@ -25,14 +25,13 @@ def page_data(**charts: Any) -> dict[str, Any]:
 
 
 def curves_data(
-    runs: Mapping[str, Sequence[Run]], *, first: Sequence[str] = (), mode: str = "max", target: Any = None
+    runs: Mapping[str, Sequence[Run]], *, first: Sequence[str] = (), target: Any = None
 ) -> dict[str, Any] | None:
     """Return learning curves of every metric, by label; None where no run has rows.
 
     Args:
         runs: those that each line stands for.
         first: metrics to stand first, in this order.
-        mode: of the first metric; losses are less-is-better whatever it is.
         target: a line to draw: its metric and value.
     """
     found = metric_names([run for group in runs.values() for run in group])
@@ -40,7 +39,7 @@ def curves_data(
     names += [name for name in found if name not in names]
     lines, metrics = {}, []
     for name in names:
-        bands = [aggregate(some, name, label=label, worst=worst_of(name, mode)) for label, some in runs.items()]
+        bands = [aggregate(some, name, label=label) for label, some in runs.items()]
         drawn = [band for band in bands if band is not None and len(band)]
         if drawn:
             lines[name] = [_line(index, band) for index, band in enumerate(bands) if band is not None]
@@ -53,9 +52,7 @@ def curves_data(
 
 def group_curves(group: Group) -> dict[str, Any] | None:
     """Return the curves of a comparison's evaluation runs, or of a sweep's best values."""
-    return curves_data(
-        group_runs(group, "best"), first=[group.select, "val/loss", "loss"], mode=group.mode, target=group.target
-    )
+    return curves_data(group_runs(group, "best"), first=[group.select, "val/loss", "loss"], target=group.target)
 
 
 def paired_data(results: Results) -> dict[str, Any] | None:
@@ -72,7 +69,12 @@ def paired_data(results: Results) -> dict[str, Any] | None:
         }
         for against in results.others
     ]
-    facts = {"metric": group.metric, "mode": group.mode, "margin": group.margin, "reference": results.reference}
+    facts = {
+        "metric": group.metric,
+        "mode": group.endpoint.mode,
+        "margin": results.margin,
+        "reference": results.reference,
+    }
     return {**facts, "level": 1 - group.alpha, "rows": rows} if rows else None
 
 

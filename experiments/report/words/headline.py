@@ -50,9 +50,9 @@ def say_sweep(group: Group) -> Said:
         best = next(trial for trial in tuning["trials"] if trial["value"] == tuning["chosen"])
         said = f"{entry['name']}: {group.select} was best at {tuning['key']} = {style.number(tuning['chosen'])}"
         said += f" ({style.number(best.get('mean'))}, mean of {style.many(len(best.get('scores') or []), 'run')})"
-        span = good_range(entry, group.margin, group.mode)
-        if span is not None and group.margin > 0:
-            said += f"; within {style.number(group.margin)} of it: {span}"
+        span = good_range(entry, group.selector)
+        if span is not None and group.selector.margin:
+            said += f"; within {style.number(group.selector.margin)} of it: {span}"
         parts.append(said)
     return Said("; ".join(parts), tuple(_edge_notes(group)))
 
@@ -61,8 +61,8 @@ def range_notes(group: Group) -> list[str]:
     """Return how wide the good range of each entry of a sweep is."""
     notes = []
     for entry in group.entries:
-        span = good_range(entry, group.margin, group.mode)
-        if span is None or group.margin <= 0:
+        span = good_range(entry, group.selector)
+        if span is None or not group.selector.margin:
             continue
         key = entry["tuning"]["key"]
         if isinstance(span.low, int | float) and span.low > 0 and span.high > span.low:

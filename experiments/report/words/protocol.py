@@ -89,12 +89,11 @@ def _seeds(group: Group) -> str:
 
 def _endpoint(group: Group) -> str:
     protocol = group.protocol
-    better = "more" if group.mode == "max" else "less"
     source = f" ({protocol['margin_source']})" if protocol.get("margin_source") else ""
     read = "" if protocol.get("select") in (None, group.metric) else f" Choices were made on {protocol['select']} only."
     return (
-        f"One primary endpoint, fixed before the runs: {group.metric} after the last step, {better} is better. "
-        f"Differences up to {style.number(group.margin)}{source} do not matter.{read}"
+        f"One primary endpoint, fixed before the runs: {group.metric} after the last step, {group.endpoint.better}. "
+        f"Differences up to {style.number(group.endpoint.margin or 0.0)}{source} do not matter.{read}"
     )
 
 

@@ -87,7 +87,7 @@ def verdict_phrase(results: Results, name: str) -> str:
     if name == results.reference:
         return "baseline" if results.analysis.baseline else "reference"
     verdict = results.against(name).pair.verdict
-    margin = style.number(results.group.margin)
+    margin = style.number(results.margin)
     if verdict.kind == verdicts.BETTER:
         said = "better" if verdict.winner == name else "worse"
         return f"{said} (not confirmed by sign flips)" if verdict.agrees is False else said
@@ -173,7 +173,7 @@ def endpoint_headline(results: Results) -> str:
     analysis, metric = results.analysis, results.group.metric
     kinds = {pair.verdict.kind for pair in analysis.pairs}
     names = [entry.name for entry in analysis.entries]
-    listed, margin = style.listing(names), style.number(results.group.margin)
+    listed, margin = style.listing(names), style.number(results.margin)
     if len(names) == 1:
         return _alone(names[0])
     if kinds == {verdicts.IDENTICAL}:

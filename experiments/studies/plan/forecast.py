@@ -58,7 +58,7 @@ class Forecast:
         self._probe, self._sizes = probed, experiment.splits.sizes()
         self._checkpoints = next(hook for hook in experiment.hooks if isinstance(hook, CheckpointHook))
         evaluation = next(hook for hook in experiment.hooks if isinstance(hook, EvaluationHook))
-        self._has_best = self._checkpoints.best is not None and bool(evaluation.splits)
+        self._has_best = self._checkpoints.goal is not None and bool(evaluation.splits)
         self._final = evaluation.final
         self.max_secs = config.train.max_time.amount if config.train.max_time else None
         per_epoch = experiment.length.steps_per_epoch
