@@ -57,7 +57,7 @@ class Times:
     """The times of an entry's runs to the target, in epochs.
 
     Args:
-        epochs: per seed, until the target or the end of the budget.
+        epochs: per seed, until the target or the end of the run; of a run that diverged, the planned length.
         reached: per seed, whether it got there.
         median: by Kaplan and Meier.
         mean: restricted to the horizon; None where the runs were not watched that long.
@@ -97,8 +97,9 @@ class Results:
         if not target:
             return {}
         records = {name: self.group.finished(name) for name in self.group.names}
-        horizon = min(_budget(record) for runs in records.values() for record in runs)
-        return {name: _times(runs, target, horizon, self.group) for name, runs in records.items()}
+        planned = {name: _planned_epochs(runs) for name, runs in records.items()}
+        horizon = min(planned.values())
+        return {name: _times(runs, target, planned[name], horizon, self.group) for name, runs in records.items()}
 
     @cached_property
     def ratios(self) -> dict[tuple[str, str], TimeRatio]:
@@ -179,12 +180,14 @@ class Results:
         return math.fsum(numbers) / len(numbers) if numbers else None
 
 
-def _times(records: list[Record], target: Mapping[str, Any], horizon: float, group: Group) -> Times:
+def _times(records: list[Record], target: Mapping[str, Any], planned: float, horizon: float, group: Group) -> Times:
     epochs, reached = {}, {}
     for record in records:
         epoch = _reached_at(record, target, group)
         reached[record.seed] = epoch is not None
-        epochs[record.seed] = _budget(record) if epoch is None else epoch
+        if epoch is None:  # a run that diverged would never have got there, one that was stopped might have
+            epoch = planned if record.state == "diverged" else _epochs(record)
+        epochs[record.seed] = epoch
     spent, hits = list(epochs.values()), list(reached.values())
     longest = max(spent)
     is_watched = longest >= horizon or all(hit for time, hit in zip(spent, hits, strict=True) if time == longest)
@@ -204,17 +207,22 @@ def _reached_at(record: Record, target: Mapping[str, Any], group: Group) -> floa
         reached = record.summary.get("target_reached")
         return None if reached is None else reached.get("epoch")
     goal = recorded_goal(name, [record.summary]) or group.goal(name)
-    for row in record.run.rows if record.run else []:
+    end = {"epoch": _epochs(record), name: (record.summary.get("final") or {}).get(name)}  # which has no row
+    for row in [*(record.run.rows if record.run else []), end]:
         value = row.get(name)
         if value is not None and goal is not None and goal.reaches(value, wanted):
             return row.get("epoch")
     return None
 
 
-def _budget(record: Record) -> float:
-    """Return the epochs that a run was given, all of which one that diverged is counted with."""
-    summary = record.summary
-    epochs, steps, planned = summary.get("epochs") or 0.0, summary.get("steps"), summary.get("num_steps")
-    if record.state == "diverged" and epochs and steps and planned:
-        return epochs * planned / (summary.get("batches") or steps)
-    return float(epochs)
+def _planned_epochs(records: list[Record]) -> float:
+    """Return the length that an entry's runs were given, however early they stopped; without one, the longest run's."""
+    longest = max(map(_epochs, records))
+    known = (record.summary for record in records if record.summary.get("epochs") and record.summary.get("num_steps"))
+    each = (kept["num_steps"] * kept["epochs"] / (kept.get("batches") or kept["steps"]) for kept in known)
+    return next(each, longest)
+
+
+def _epochs(record: Record) -> float:
+    epochs = record.summary.get("epochs")
+    return 0.0 if epochs is None else float(epochs)

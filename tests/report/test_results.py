@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from scipy import stats
 
@@ -70,6 +73,42 @@ def test_a_target_that_the_runs_did_not_know_is_read_from_their_rows(write_group
     target = {"metric": "val/accuracy", "value": 0.45}
     results = Results(Group(write_group({"a": [0.9, 0.9], "b": [0.9, 0.9]}, protocol={"target": target})))
     assert results.times["a"].epochs == {0: 1.0, 1: 1.0}
+
+
+def rewrite(path: Path, **facts: object) -> None:
+    """Change facts of a run's summary, and leave out the rows after its last step."""
+    summary = json.loads((path / "summary.json").read_text()) | facts
+    (path / "summary.json").write_text(json.dumps(summary))
+    rows = [line for line in (path / "metrics.jsonl").read_text().splitlines() if line]
+    kept = [line for line in rows if json.loads(line)["step"] <= summary["steps"]]
+    (path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in kept))
+
+
+def test_times_count_up_to_the_planned_length_however_early_runs_stop(write_group):
+    """`stop.at_target` ends three runs at once; the fourth, which misses, is watched for the 4 epochs that it has."""
+    folder = write_group({"soon": [(0.9, 2), (0.9, 2)], "late": [(0.9, 3), 0.7]})
+    for name, epochs in (("e0-s0", 2), ("e0-s1", 2), ("e1-s0", 3)):
+        rewrite(folder / name, outcome="stopped", steps=5 * epochs, batches=5 * epochs, epochs=float(epochs))
+    times = Results(Group(folder)).times
+    assert (times["soon"].epochs, times["late"].epochs) == ({0: 2.0, 1: 2.0}, {0: 3.0, 1: 4.0})
+    means = [times[name].mean for name in ("soon", "late")]
+    assert [(mean.horizon, mean.mean) for mean in means if mean is not None] == [(4.0, 2.0), (4.0, 3.5)]
+
+
+def test_a_run_that_diverged_in_its_first_step_is_counted_with_the_planned_length(write_group):
+    folder = write_group({"a": [0.9, None], "b": [0.95, 0.96]}, diverged_at=1)
+    assert json.loads((folder / "e0-s1/summary.json").read_text())["epochs"] == 0.0
+    times = Results(Group(folder)).times
+    assert times["a"].epochs == {0: 3.0, 1: 4.0}
+    assert (times["b"].mean.horizon, times["b"].mean.mean) == (4.0, 3.0)
+
+
+def test_the_last_evaluation_counts_which_has_no_row(write_group):
+    target = {"metric": "val/accuracy", "value": 0.93}
+    folder = write_group({"a": [0.9, 0.9], "b": [0.9, 0.9]}, protocol={"target": target})
+    rewrite(folder / "e0-s0", final={"val/accuracy": 0.94, "test/accuracy": 0.9}, epochs=4.2, steps=21, batches=21)
+    times = Results(Group(folder)).times["a"]
+    assert (times.reached, times.epochs[0]) == ({0: True, 1: False}, 4.2)
 
 
 def test_only_pairs_with_the_baseline_are_made(write_group):
