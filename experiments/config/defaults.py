@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from ..registry import Registry
-from ..registry.arguments import Argument, signature_of
+from ..registry.arguments import Argument, fields_of
 from .changes import Change, changed_keys, look_up
 from .configuration import SECTIONS, Config
 from .resolving import Resolver
@@ -47,7 +47,7 @@ def owners(config: Config) -> Iterator[Owner]:
     for section in SECTIONS:
         holder = getattr(config, section)
         if is_dataclass(holder):
-            arguments = signature_of(type(holder), 0).arguments
+            arguments = fields_of(type(holder))
             yield Owner(section, tuple(each for each in arguments if each.name not in _COMMON), vars(holder))
     for part in config.components():
         yield Owner(part.path, arguments_of(part.component), part.args, part)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import OptrunError, UsageError
 from ..registry import Component, Registry
-from ..registry.arguments import signature_of
+from ..registry.arguments import fields_of
 from ..registry.user_code import absolute_reference, is_code_reference
 from .filling import Filler, Owner
 from .limits import MAX_COMPONENTS
@@ -41,7 +41,7 @@ class Resolver(Filler):
     def section(self, cls: type[Any], node: Node | None, path: str) -> Any:
         """Return a section without a component, or None when something in it is wrong."""
         before = len(self.problems)
-        arguments = signature_of(cls, 0).arguments
+        arguments = fields_of(cls)
         if cls is LogConfig and node is not None and isinstance(node.value, dict) and "to" in node.value:
             places = self._row_places(node.value["to"])
             arguments = tuple(replace(each, annotation=places) if each.name == "to" else each for each in arguments)
@@ -166,7 +166,7 @@ class Resolver(Filler):
 
     def _common(self, cls: type[ComponentConfig], nodes: dict[str, Node], owner: Owner) -> dict[str, Any]:
         """Take the keys that do not depend on the name out of `nodes`, and return their values."""
-        arguments = tuple(each for each in signature_of(cls, 0).arguments if each.name not in _COMPONENT_FIELDS)
+        arguments = tuple(each for each in fields_of(cls) if each.name not in _COMPONENT_FIELDS)
         common = {each.name: nodes.pop(each.name) for each in arguments if each.name in nodes}
         groups = common.pop("groups", None)
         section = Owner(f"section '{owner.path}'", owner.path, arguments, "key")

@@ -104,6 +104,12 @@ def signature_of(build: Callable[..., Any], given: int) -> Signature:
     return Signature(tuple(arguments), is_open)
 
 
+@functools.cache
+def fields_of(section: type[Any]) -> tuple[Argument, ...]:
+    """Return what the constructor of a class accepts, read once: for classes of optrun, which stay as they are."""
+    return signature_of(section, 0).arguments
+
+
 def public_name(parameter: str) -> str:
     """Return a parameter's name as it is written in YAML: `from` for `from_`."""
     return parameter[:-1] if parameter.endswith("_") and keyword.iskeyword(parameter[:-1]) else parameter
