@@ -91,10 +91,6 @@ class Batches:
         self._indices: tuple[torch.Tensor, ...] = ()
         self._generator = torch.Generator(self.inputs.device)
 
-    def epoch_of(self, position: int) -> int:
-        """Return the epoch, from 0, that a batch belongs to."""
-        return position // self.steps_per_epoch
-
     def order(self, epoch: int) -> torch.Tensor:
         """Return the order in which an epoch draws the examples, int64, on the CPU."""
         return rng.permutation(self.seed, epoch, self.num_examples)

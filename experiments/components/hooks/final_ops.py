@@ -1,4 +1,4 @@
-"""What is worked out once, when a session ends well."""
+"""The hook that works values out once, when a session ends well."""
 
 from __future__ import annotations
 

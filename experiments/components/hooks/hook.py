@@ -108,7 +108,7 @@ class Every:
 
 
 class RunArgs(NamedTuple):
-    """What a hook asks of the coming step.
+    """A hook's requests of the coming step.
 
     Args:
         fetches: names of values that `after_run` wants: `loss`, `lr`, `grad_norm`, `examples`, `param:NAME`, or a
@@ -123,7 +123,7 @@ class RunArgs(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on held-out data after `step` updates: `{"val/accuracy": 0.97, ...}`."""
+    """Values measured on held-out data after `step` updates: `{"val/accuracy": 0.97, ...}`."""
 
     step: int
     values: Mapping[str, float]

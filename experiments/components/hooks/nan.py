@@ -1,4 +1,4 @@
-"""What a loss or gradient that is not finite leads to."""
+"""The hook that sets the policy for a loss or gradient that is not finite."""
 
 from __future__ import annotations
 

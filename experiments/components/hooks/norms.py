@@ -1,4 +1,4 @@
-"""How large gradients, weights and updates are, layer by layer."""
+"""The norms of gradients, weights and updates, layer by layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the writers to experiment trackers have in common."""
+"""The common part of the writers to experiment trackers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the hooks that feed scheduled values share: they keep the evaluations that some schedules go by."""
+"""The common part of the hooks that feed scheduled values: they keep the evaluations that some schedules go by."""
 
 from __future__ import annotations
 

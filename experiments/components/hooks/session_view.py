@@ -1,4 +1,4 @@
-"""What a hook may see of a session, of its train op and of a step, whoever implements them."""
+"""The views that hooks have of a session, of its train op and of a step, whoever implements them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GateView(Protocol):
 
     @property
     def deferred(self) -> bool:
-        """Whether its answers stay on the device until the host asks for them."""
+        """Return True if its answers stay on the device until the host asks for them."""
         ...
 
     def defer(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -85,7 +85,7 @@ class SessionView(Protocol):
 
     @property
     def train_op(self) -> TrainOpView | None:
-        """What is run; None before the first `run` of a session that was made without."""
+        """The train op that is run; None before the first `run` of a session that was made without."""
 
     @property
     def step(self) -> int:
@@ -108,7 +108,7 @@ class SessionView(Protocol):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal asks the session to end; long work in a hook looks here."""
+        """Return True if a signal asks the session to end; long work in a hook looks here."""
         ...
 
     def request_stop(self, reason: str = "", outcome: str = "stopped") -> None:
@@ -143,7 +143,7 @@ class BoundSession(SessionView, Protocol):
 
 
 class StepView(Protocol):
-    """What a hook sees during a step."""
+    """The view that a hook has of a step."""
 
     session: BoundSession
 

@@ -1,4 +1,4 @@
-"""What is decided before a session starts: the order and the names of its hooks, and that something will end it."""
+"""Decisions before a session starts: the order and the names of its hooks, and that something will end it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def arrange_hooks(
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a session sets up by itself, with TensorFlow 1's names; each pair excludes each other.
+    """The hooks that a session sets up by itself, with TensorFlow 1's names; each pair excludes each other.
 
     Args:
         save_checkpoint_secs: seconds between checkpoints; 600 if neither this nor steps is given.

@@ -1,4 +1,4 @@
-"""What hooks may ask of a session: where it stands, rows, evaluations, checkpoints, an end."""
+"""The services of a session that hooks may ask for: where it stands, rows, evaluations, checkpoints, an end."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SessionServices:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal asks the session to end; long work in a hook looks here."""
+        """Return True if a signal asks the session to end; long work in a hook looks here."""
         return self._signal.signum is not None
 
     def request_stop(self, reason: str = "", outcome: str = "stopped") -> None:

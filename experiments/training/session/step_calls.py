@@ -16,7 +16,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class RunContext:
-    """What a hook sees of the session during a step."""
+    """The view that a hook has of the session during a step."""
 
     def __init__(self, session: SessionView, train_op: TrainOp):
         self.session = cast(BoundSession, session)

@@ -79,7 +79,7 @@ class Gate:
 
     @property
     def deferred(self) -> bool:
-        """Whether answers stay on the device until `num_good_steps` asks for them."""
+        """Return True if answers stay on the device until `num_good_steps` asks for them."""
         return self._good_steps is not None
 
     def forget(self) -> None:

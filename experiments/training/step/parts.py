@@ -1,4 +1,4 @@
-"""What a step of a train op does, as a list: for `optrun plan`, and for tests that hold it against the step itself."""
+"""The parts of a train op's step, as a list: for `optrun plan`, and for tests that hold it against the step itself."""
 
 from __future__ import annotations
 

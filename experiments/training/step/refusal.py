@@ -1,4 +1,4 @@
-"""What becomes of a batch that the gate refuses, at once or late."""
+"""The end of a batch that the gate refuses, at once or late: skip it, or raise."""
 
 from __future__ import annotations
 

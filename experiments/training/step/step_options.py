@@ -15,7 +15,7 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class StepOptions:
-    """What a step does besides forward, backward and update.
+    """The options of a step besides forward, backward and update.
 
     Args:
         accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
