@@ -1,6 +1,8 @@
 """Runs `optrun` commands, each in a forked child of a process that has imported torch once.
 
-A command is a line of JSON on stdin, and its exit code a line on stdout. Only packages that optrun depends on are
+The first line on stdout says in JSON what the bits of results depend on, besides the code. Then a command is a line of
+JSON on stdin, and its exit code a line on stdout. With the argument `torch` it imports no more than that beforehand,
+which is faster for a few commands. Only packages that optrun depends on are
 imported beforehand; optrun itself is imported anew by each command, through `python -m optrun.cli`, its public entry.
 """
 
@@ -12,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import platform
 import runpy
 import signal
 import sys
@@ -20,10 +23,9 @@ import traceback
 from typing import Any
 
 # For speed alone: what is missing here is imported by the commands that need it.
+_TORCH = ("torch", "torch._dynamo", "torch.utils.data")
 _PRELOADED = (
-    "torch",
-    "torch._dynamo",
-    "torch.utils.data",
+    *_TORCH,
     "safetensors.torch",
     "sklearn.datasets",
     "scipy.stats",
@@ -60,9 +62,11 @@ def main() -> dict[str, Any] | None:
     """Serve until stdin ends; in a forked child, return the command that it is to run."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in _PRELOADED:
+    for name in _TORCH if sys.argv[1:] == ["torch"] else _PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    answers.write(f"{json.dumps(_facts())}\n")
+    answers.flush()
     gc.collect()
     gc.freeze()  # else each child would copy what it only looks through for garbage
     while line := sys.stdin.readline():
@@ -73,6 +77,12 @@ def main() -> dict[str, Any] | None:
         answers.write(f"{_wait(pid, request['limit_secs'])}\n")
         answers.flush()
     return None
+
+
+def _facts() -> list[Any]:
+    import torch
+
+    return [torch.__version__, torch.backends.cpu.get_cpu_capability(), platform.machine(), torch.get_num_threads()]
 
 
 def _wait(pid: int, limit_secs: float) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ import queue
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,16 @@ Recording = dict[str, dict[str, Any]]
 
 _LIMIT_SECS = 300.0
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-_MACHINE = """
-import json, platform, torch
-facts = torch.__version__, torch.backends.cpu.get_cpu_capability(), platform.machine(), torch.get_num_threads()
-print(json.dumps(facts))
-"""
+_FEW_CASES = 3  # for which it does not pay to import everything once
 
 
-@functools.cache
-def machine(python: Path) -> list[Any]:
-    """Return what the bits of results depend on, besides the code."""
-    return json.loads(subprocess.run([python, "-c", _MACHINE], capture_output=True, check=True, text=True).stdout)
-
-
-def run_cases(pythons: Mapping[str, Path], cases: Sequence[Case], work: Path, jobs: int) -> dict[str, Recording]:
+def run_cases(
+    pythons: Mapping[str, Path],
+    cases: Sequence[Case],
+    work: Path,
+    jobs: int,
+    see_machine: Callable[[list[Any]], object] = lambda machine: None,
+) -> dict[str, Recording]:
     """Run every case with every Python, and return what came out.
 
     Args:
@@ -45,6 +40,7 @@ def run_cases(pythons: Mapping[str, Path], cases: Sequence[Case], work: Path, jo
         cases: to be run.
         work: a folder for them.
         jobs: how many at a time.
+        see_machine: called with what the bits of results depend on, besides the code, before the first command.
     """
     todo: queue.SimpleQueue[tuple[str, Case]] = queue.SimpleQueue()
     for case in cases:
@@ -59,7 +55,8 @@ def run_cases(pythons: Mapping[str, Path], cases: Sequence[Case], work: Path, jo
             while not errors:
                 side, case = todo.get_nowait()
                 if side not in launchers:
-                    launchers[side] = _Launcher(pythons[side], work)
+                    launchers[side] = _Launcher(pythons[side], work, is_brief=len(cases) <= _FEW_CASES)
+                    see_machine(launchers[side].machine)
                 found[side][case.name] = _run(launchers[side], case, work / side / case.name)
         except queue.Empty:
             pass
@@ -85,9 +82,13 @@ class _Launcher:
     Args:
         python: the interpreter.
         work: a folder for what commands may share.
+        is_brief: only a few commands are to come.
+
+    Attributes:
+        machine: what the bits of results depend on, besides the code.
     """
 
-    def __init__(self, python: Path, work: Path):
+    def __init__(self, python: Path, work: Path, is_brief: bool):
         self._env = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         self._env |= {
             "PYTHONUTF8": "1",
@@ -98,9 +99,11 @@ class _Launcher:
             "MPLCONFIGDIR": str(work / "matplotlib"),
         }
         self._process = subprocess.Popen(
-            [python, Path(__file__).with_name("launcher.py")],
+            [python, Path(__file__).with_name("launcher.py"), *(["torch"] if is_brief else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env,
         )  # fmt: skip
+        assert self._process.stdout is not None
+        self.machine: list[Any] = json.loads(self._process.stdout.readline())
 
     def run(self, command: Command, folder: Path, streams: Path) -> int:
         """Run a command in a folder, with its streams in files, and return its exit code."""

@@ -28,10 +28,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cases import CASES, Case
 from environment import make_environment
-from running import Recording, machine, run_cases
+from running import Recording, run_cases
 
 _SHOWN_LINES = 30
 
@@ -57,13 +58,21 @@ def _compare(options: argparse.Namespace, cases: Sequence[Case], work: Path) -> 
         if revision is not None:
             pythons[side] = make_environment(revision, work / f"{side}-code")
     if options.record:
-        recording = run_cases({"old": pythons.get("old", Path(sys.executable))}, cases, work, options.jobs)
-        _write(options.record, recording["old"])
+        machines: list[list[Any]] = []
+        old_python = {"old": pythons.get("old", Path(sys.executable))}
+        recording = run_cases(old_python, cases, work, options.jobs, machines.append)
+        _write(options.record, machines[0], recording["old"])
         return _report_codes(recording)
     pythons.setdefault("new", Path(sys.executable))
     if options.check:
-        old = _read(options.check, pythons["new"])
-        recordings = {"old": old, **run_cases({"new": pythons["new"]}, cases, work, options.jobs)}
+        recorded = json.loads(options.check.read_text())
+
+        def check_machine(here: list[Any]) -> None:
+            if here != (there := recorded["machine"]):
+                sys.exit(f"{options.check} was recorded on another machine, whose bits differ: {there}, not {here}")
+
+        new = run_cases({"new": pythons["new"]}, cases, work, options.jobs, check_machine)
+        recordings = {"old": recorded["cases"], **new}
     else:
         recordings = run_cases(pythons, cases, work, options.jobs)
     return _report(recordings, cases, show=options.show) | _report_codes(recordings)
@@ -110,16 +119,9 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(path: Path, recording: Recording) -> None:
-    path.write_text(json.dumps({"machine": machine(Path(sys.executable)), "cases": recording}, indent=1))
+def _write(path: Path, machine: list[Any], recording: Recording) -> None:
+    path.write_text(json.dumps({"machine": machine, "cases": recording}, indent=1))
     print(f"wrote {path}: {len(recording)} cases")
-
-
-def _read(path: Path, python: Path) -> Recording:
-    recorded = json.loads(path.read_text())
-    if recorded["machine"] != (here := machine(python)):
-        sys.exit(f"{path} was recorded on another machine, whose bits differ: {recorded['machine']}, not {here}")
-    return recorded["cases"]
 
 
 def _options() -> argparse.Namespace:
