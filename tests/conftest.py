@@ -11,6 +11,10 @@ import pytest
 
 _MAX_WORKERS = 8  # each takes half a gigabyte
 
+# What is compiled once need not be compiled again by each of a hundred interpreters, and by each worker.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
@@ -36,6 +40,19 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk():
+    """Leave out fsync, twenty calls a run: only a power cut would show it.
+
+    tests/robustness cuts power, on recorded calls, in processes that know nothing of this.
+    """
+    from optrun.experiments.system.storage import System
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(System, "fsync", staticmethod(lambda descriptor: None))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -316,36 +318,36 @@ def test_a_list_in_brackets_is_one_value(text, several):
 # ---- the documented gate ---------------------------------------------------------------------------------------------
 
 
-def gate_script(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    import os
-    import sys
-
-    bin_folder = folder / "bin"
-    bin_folder.mkdir(exist_ok=True)
-    (bin_folder / "optrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m optrun.cli "$@"\n')
-    (bin_folder / "optrun").chmod(0o755)
+@pytest.fixture
+def gate_script(folder, server) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Return a function that runs the script, with an `optrun` on its PATH."""
+    (folder / "bin").mkdir()
     script = Path(__file__).parents[2] / "docs" / "examples" / "compare_gate.sh"
-    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "SEEDS": "3", "MARGIN": "0.9"}
-    return subprocess.run(
-        [str(script), *args], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PATH": path, "SEEDS": "3", "MARGIN": "0.9"}
+        return subprocess.run([script, *args], env=env, capture_output=True, text=True, check=False, timeout=120)
+
+    with server.program(folder / "bin" / "optrun"):
+        yield run
 
 
-def test_the_documented_script_is_a_gate(folder, other):
-    passed = gate_script(folder, "tiny.yaml", "other.yaml", "-j", "1")
+def test_the_documented_script_is_a_gate(gate_script, folder, other):
+    passed = gate_script("tiny.yaml", "other.yaml", "-j", "1")
     assert passed.returncode == 0, passed.stderr
     assert "other is not worse" in passed.stdout
     assert (folder / "comparison.md").read_text().startswith("## compare-tiny-other-")
-    failed = gate_script(folder, "tiny.yaml", "other.yaml", "--gate", "other.test/accuracy > 0.9999")
+    failed = gate_script("tiny.yaml", "other.yaml", "--gate", "other.test/accuracy > 0.9999")
     assert failed.returncode == 1
     assert "other is worse, or the seeds cannot tell" in failed.stderr
 
 
-def test_the_documented_script_says_how_it_is_used(folder):
-    done = gate_script(folder, "tiny.yaml")
+def test_the_documented_script_says_how_it_is_used(gate_script):
+    done = gate_script("tiny.yaml")
     assert done.returncode == 2
     assert "usage: compare_gate.sh BASELINE CANDIDATE" in done.stderr
-    wrong = gate_script(folder, "tiny.yaml", "nothing.yaml")
+    wrong = gate_script("tiny.yaml", "nothing.yaml")
     assert wrong.returncode == 2
     assert "no comparison was made (exit code 2)" in wrong.stderr
 

@@ -147,9 +147,9 @@ def test_a_signal_during_the_imports_ends_at_once(interpreter, signum, code):
     assert not Path("runs").exists()
 
 
-def test_a_pipe_gets_plain_lines_whatever_the_environment_says(interpreter):
+def test_a_pipe_gets_plain_lines_whatever_the_environment_says(shell):
     env = {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm"}
-    process = interpreter("train", "tiny.yaml", env={**env, "PYTHONIOENCODING": "ascii"})
+    process = shell("train", "tiny.yaml", env={**env, "PYTHONIOENCODING": "ascii"})
     out, err = process.communicate(timeout=WAIT_SECS)
     assert process.returncode == 0, err
     assert control_codes(out + err) == []
@@ -168,12 +168,12 @@ def test_training_imports_no_more_than_it_uses():
     assert done.returncode == 0, done.stderr
 
 
-def test_what_ascii_does_not_have_is_spelt_out(interpreter):
-    process = interpreter("describe", "adam", env={"PYTHONIOENCODING": "ascii:strict"})
+def test_what_ascii_does_not_have_is_spelt_out(shell):
+    process = shell("describe", "adam", env={"PYTHONIOENCODING": "ascii:strict"})
     out, err = process.communicate(timeout=WAIT_SECS)
     assert process.returncode == 0, err
     assert b"sqrt(v / (1 - beta2^t))" in out
-    as_json = interpreter("describe", "adam", "--json", env={"PYTHONIOENCODING": "ascii:strict"})
+    as_json = shell("describe", "adam", "--json", env={"PYTHONIOENCODING": "ascii:strict"})
     assert "√" in json.loads(as_json.communicate(timeout=WAIT_SECS)[0])["text"]
 
 

@@ -223,17 +223,24 @@ def test_the_readme_shows_the_preset():
     assert block.text == (ROOT / "configs" / "mom.yaml").read_text(encoding="utf-8")
 
 
-def test_an_entry_point_gives_a_component_its_name(tmp_path):
+def test_an_entry_point_gives_a_component_its_name(tmp_path, server):
     write_files(ROOT / "docs" / "python.md", tmp_path)
     info = tmp_path / "mine-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (tmp_path / "entry_points.txt").rename(info / "entry_points.txt")
-    code = "from optrun.cli.app import run; assert not run(sys.argv[1:3]); print('----'); assert not run(sys.argv[3:])"
-    code = f"'{sys.executable}' -c \"import sys; {code}\""
-    done = optrun(f"{code} describe optimizer/sign_momentum list optimizers", tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stdout
-    described, listed = done.stdout.split("----")
+    code = """
+        import sys
+        from optrun.cli.app import run
+        assert not run(sys.argv[1:3])
+        print('----')
+        assert not run(sys.argv[3:])
+    """
+    arguments = ["describe", "optimizer/sign_momentum", "list", "optimizers"]
+    process = server.new_python(code, *arguments, variables={**_SHOWN, "PYTHONPATH": str(tmp_path)})
+    out, err = process.communicate()
+    assert process.returncode == 0, (out, err)
+    described, listed = out.decode().split("----")
     assert "w = w - lr * sign(a)" in described
     assert "sign_momentum" in listed
 

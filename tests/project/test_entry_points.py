@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import pytest
@@ -138,33 +136,36 @@ for name in ("tiny", "bad"):
 """
 
 
-def run(code, *args, **variables):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(value) for name, value in variables.items()}}
-    command = [sys.executable, *([] if code is None else ["-c", code]), *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+MAIN = "from optrun.cli import main; main()"
 
 
-def test_an_optimizer_of_another_package_trains(site):
+def run(server, code, *args, **variables):
+    process = server.new_python(code, *args, variables={name: str(value) for name, value in variables.items()})
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_an_optimizer_of_another_package_trains(site, server):
     distribution(site, "tiny", TINY, tiny="tiny:Tiny", bad="no_such_module_here:Bad")
-    done = run(RUN + TRAIN, PYTHONPATH=site)
-    assert done.returncode == 0, done.stderr
-    optimizer, trained, code, refused = done.stdout.splitlines()
+    status, out, err = run(server, RUN + TRAIN, PYTHONPATH=site)
+    assert status == 0, err
+    optimizer, trained, code, refused = out.splitlines()
     assert optimizer == "tiny Tiny 0.25"
     assert trained.startswith("mom-0001 done ")
     assert (code, refused) == ("0", "2")
-    assert "optimizer 'bad' (no_such_module_here:Bad) fails when imported: ModuleNotFoundError" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "optimizer 'bad' (no_such_module_here:Bad) fails when imported: ModuleNotFoundError" in err
+    assert "Traceback" not in err
 
 
-def test_a_plugin_from_the_environment_trains(site):
+def test_a_plugin_from_the_environment_trains(site, server):
     register = "from optrun.experiments.components.optimizers import register_optimizer\n"
     (site / "tiny_plugin.py").write_text(
         register + TINY.replace("class Tiny", "@register_optimizer('tiny')\nclass Tiny")
     )
-    done = run(RUN, PYTHONPATH=site, OPTRUN_PLUGINS="tiny_plugin")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "tiny_plugin Tiny 0.25\n"
-    done = run(None, "-m", "optrun.cli", "train", "mom", PYTHONPATH=site, OPTRUN_PLUGINS="tiny_pluggin")
-    assert done.returncode == 2
-    assert "OPTRUN_PLUGINS: module 'tiny_pluggin' fails when imported: ModuleNotFoundError" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, out, err = run(server, RUN, PYTHONPATH=site, OPTRUN_PLUGINS="tiny_plugin")
+    assert code == 0, err
+    assert out == "tiny_plugin Tiny 0.25\n"
+    code, _, err = run(server, MAIN, "train", "mom", PYTHONPATH=site, OPTRUN_PLUGINS="tiny_pluggin")
+    assert code == 2
+    assert "OPTRUN_PLUGINS: module 'tiny_pluggin' fails when imported: ModuleNotFoundError" in err
+    assert "Traceback" not in err

@@ -43,20 +43,22 @@ def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], cwd=folder, capture_output=True, text=True, check=True, timeout=300)
 
 
-def test_a_run_made_with_a_file_that_uses_old_names_resumes(tmp_path):
+def test_a_run_made_with_a_file_that_uses_old_names_resumes(tmp_path, server):
     (tmp_path / "mine.py").write_text(USER_FILE)
     (tmp_path / "mine.yaml").write_text(CONFIG)
-    python(tmp_path, "-m", "optrun.cli", "train", "mine.yaml", "--name", "run")
-    done = python(tmp_path, "-m", "optrun.cli", "resume", "run", "--allow-change", "train.steps=6")
-    assert "done after 6 steps" in done.stdout
-    told = [line for line in done.stderr.splitlines() if "Warning" in line]
+    trained = server.optrun("train", "mine.yaml", "--name", "run")
+    _, err = trained.communicate()
+    assert trained.returncode == 0, err
+    out, err = server.optrun("resume", "run", "--allow-change", "train.steps=6").communicate()
+    assert b"done after 6 steps" in out
+    told = [line for line in err.decode().splitlines() if "Warning" in line]
     assert [line.partition("mine.py:")[2].partition(";")[0] for line in told] == [
         "3: FutureWarning: optrun.experiments.arguments is now optrun.experiments.registry.arguments",
         "5: FutureWarning: optrun.experiments.data is now optrun.experiments.components.data",
     ]
 
 
-def test_an_old_name_is_the_module_itself(tmp_path):
+def test_an_old_name_is_the_module_itself(server):
     """In a process of its own, since what is imported once stays imported."""
     program = "import importlib, warnings\nwarnings.simplefilter('ignore')\n"
     for old, new in api._MOVED.items():
@@ -68,7 +70,9 @@ def test_an_old_name_is_the_module_itself(tmp_path):
         "assert api.data.batches is batches and batches.__spec__.name == batches.__name__\n"
         "assert api.arguments.Count is api.Count and api.data.Mixed is api.Mixed\n"
     )
-    python(tmp_path, "-c", program)
+    process = server.new_python(program)
+    _, err = process.communicate()
+    assert process.returncode == 0, err.decode()
 
 
 def test_each_old_name_warns_once_and_a_child_process_not_at_all(tmp_path):

@@ -16,6 +16,7 @@ def test_there_are_presets():
     assert {"digits", "sgd", "mom", "adam"} <= set(PRESETS)
 
 
+@pytest.mark.sample  # ten whole runs; one of each preset is below
 def test_the_default_run_reaches_98_per_cent_over_ten_seeds():
     """Mean test accuracy over seeds 0 to 9; measured 98.2 % with a standard deviation of 0.35 over seeds."""
     runs = [train("mom", {"seed": seed}) for seed in range(10)]
@@ -25,8 +26,8 @@ def test_the_default_run_reaches_98_per_cent_over_ten_seeds():
     assert len({tuple(run.metrics["loss"].values) for run in runs}) == 10, "ten different runs"
 
 
-@pytest.mark.parametrize("preset", ["sgd", "adam"])
-def test_the_other_presets_train(preset):
+@pytest.mark.parametrize("preset", ["sgd", "mom", "adam"])
+def test_the_presets_train(preset):
     summary = train(preset).summary
     assert summary["final"]["test/accuracy"] > 0.95
     assert summary["best"]["val/accuracy"] > 0.95

@@ -1,7 +1,8 @@
 """The one harness for processes: new interpreters that are signalled and killed, and children that are forked.
 
 A fork costs 10 ms where a new interpreter that imports torch costs seconds. `ForkServer` forks from a process that has
-imported everything and done nothing else; `forked` from the test's own, with all that the test has patched.
+imported everything and done nothing else, or from one that has not imported optrun yet; `forked` from the test's own,
+with all that the test has patched.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import os
 import pickle
 import resource
@@ -19,9 +21,10 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,10 +145,7 @@ def _child(case: Case, result: IO[bytes], streams: Sequence[int]) -> None:
             os.dup2(stream, number)
         for stream in {*streams} - {0, 1, 2}:
             os.close(stream)
-        unbuffered = "PYTHONUNBUFFERED" in case.variables
-        out = open(1, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115 (closed with the process)
-        sys.stdout = io.TextIOWrapper(out, write_through=unbuffered)
-        sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+        _open_streams(case.variables)
         os.environ.update(case.variables)
         if case.folder is not None:
             os.chdir(case.folder)
@@ -166,6 +166,15 @@ def _child(case: Case, result: IO[bytes], streams: Sequence[int]) -> None:
             with contextlib.suppress(OSError):
                 stream.flush()
         os._exit(code)
+
+
+def _open_streams(variables: Mapping[str, str]) -> None:
+    """Open stdout and stderr as an interpreter that starts with these variables does."""
+    unbuffered = "PYTHONUNBUFFERED" in variables
+    encoding, _, errors = variables.get("PYTHONIOENCODING", "utf-8").partition(":")
+    out = open(1, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115 (closed with the process)
+    sys.stdout = io.TextIOWrapper(out, encoding, errors or "strict", write_through=unbuffered)
+    sys.stderr = open(2, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _answer(file: IO[bytes], result: Any, error: BaseException | None) -> None:
@@ -277,33 +286,54 @@ class Child:
                 pipe.close()
 
 
+def code_anew(code: str, arguments: list[str]) -> None:
+    """Do what `python -c CODE ARGUMENTS` does in an interpreter that has not imported optrun."""
+    sys.argv[1:] = arguments
+    sys.path[0] = ""  # this folder, and no longer that of the tests
+    sys.path[1:1] = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+
+
+_PROGRAM = """\
+#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as call:
+    call.connect("{calls}")
+    socket.send_fds(call, [json.dumps([os.getcwd(), *sys.argv[1:]]).encode()], [0, 1, 2])
+    sys.exit(call.recv(1)[0])
+"""
+
+
 class ForkServer:
     """A process that forks children when all is imported and nothing patched, as many at a time as are wanted."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
+        (self._warm, warm), (self._fresh, fresh) = socket.socketpair(), socket.socketpair()
+        with warm, fresh:
+            numbers = warm.fileno(), fresh.fileno()
             self._process = start(
-                [sys.executable, "-m", f"{__package__}.forkserver", str(theirs.fileno())],
+                [sys.executable, "-m", f"{__package__}.forkserver", *map(str, numbers)],
                 ROOT,
                 env=environment(PYTHONHASHSEED="0", PYTHONUTF8="1", CUDA_VISIBLE_DEVICES=""),  # no GPU outlives a fork
                 stdout=None,
                 stderr=None,
-                pass_fds=[theirs.fileno()],
+                pass_fds=numbers,
             )
 
-    def begin(self, case: Case, pipes: Mapping[str, IO[bytes]] | None = None) -> Child:
+    def begin(self, case: Case, pipes: Mapping[str, IO[bytes]] | None = None, *, fresh: bool = False) -> Child:
         """Start a case.
 
         Args:
             case: its function is one of a module that can be imported.
             pipes: the ends from which to read what comes through its streams.
+            fresh: in a process that has not imported optrun yet, and whose function does not either.
         """
         reader, writer = os.pipe()
         with tempfile.TemporaryFile() as order:
             order.write(pickle.dumps(case))
             order.seek(0)
-            socket.send_fds(self._socket, [b"."], [order.fileno(), writer, *(case.streams or ())])
+            orders = self._fresh if fresh else self._warm
+            socket.send_fds(orders, [b"."], [order.fileno(), writer, *(case.streams or ())])
         os.close(writer)
         return Child(os.fdopen(reader, "rb", buffering=0), pipes or {})
 
@@ -338,8 +368,17 @@ class ForkServer:
 
         return self.popen(lives.code_life, textwrap.dedent(code), list(args), **options)
 
+    def new_python(self, code: str, *args: str, **options: Any) -> Child:
+        """Start what `python -c CODE ARGS` does, with nothing of optrun imported; see `popen`."""
+        return self.popen(code_anew, textwrap.dedent(code), list(args), fresh=True, **options)
+
     def popen(
-        self, function: Callable[..., Any], *args: Any, variables: Mapping[str, str] | None = None, **streams: int
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        variables: Mapping[str, str] | None = None,
+        fresh: bool = False,
+        **streams: int,
     ) -> Child:
         """Start a function in this folder, with streams as `subprocess.Popen` gives them.
 
@@ -347,6 +386,7 @@ class ForkServer:
             function: of a module that can be imported.
             args: its arguments.
             variables: of the environment.
+            fresh: see `begin`.
             streams: descriptors for `stdout` and `stderr` in place of pipes.
         """
         pipes, numbers = {}, dict(streams)
@@ -359,8 +399,44 @@ class ForkServer:
             nothing = stack.enter_context(open(os.devnull))
             ends = (nothing.fileno(), numbers["stdout"], numbers["stderr"])
             case = Case(function, args, {}, Path.cwd(), variables or {}, timeout=WAIT_SECS, streams=ends)
-            return self.begin(case, pipes)
+            return self.begin(case, pipes, fresh=fresh)
+
+    @contextlib.contextmanager
+    def program(self, path: Path) -> Iterator[None]:
+        """Have at `path` a program that is `optrun`, its imports done, for scripts that call it, once at a time.
+
+        It hands its arguments, folder and streams on to here, and ends with the exit code that comes back.
+        """
+        with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as calls:
+            calls.bind(f"{place}/calls")
+            calls.listen()
+            path.write_text(_PROGRAM.format(python=sys.executable, calls=f"{place}/calls"))
+            path.chmod(0o755)
+            answering = threading.Thread(target=self._answer_calls, args=(calls,))
+            answering.start()
+            try:
+                yield
+            finally:
+                calls.shutdown(socket.SHUT_RDWR)
+                answering.join()
+
+    def _answer_calls(self, calls: socket.socket) -> None:
+        from . import lives
+
+        while True:
+            try:
+                call = calls.accept()[0]
+            except OSError:  # it is shut down
+                return
+            with call:
+                order, streams = socket.recv_fds(call, 1 << 16, 3)[:2]
+                folder, *args = json.loads(order)
+                child = self.begin(Case(lives.main_life, (args,), folder=Path(folder), streams=streams))
+                for stream in streams:
+                    os.close(stream)
+                call.send(bytes([child.wait()]))
 
     def close(self) -> None:
-        self._socket.close()
+        self._warm.close()
+        self._fresh.close()
         self._process.wait(timeout=30)

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 
@@ -508,12 +509,15 @@ for kill_at in range(1, 60):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs fork")
-def test_killed_at_every_call_the_old_or_the_new_state_loads(tmp_path):
+def test_killed_at_every_call_the_old_or_the_new_state_loads(tmp_path, server):
+    for step in (1, 2):
+        save(tmp_path / "whole", step, {"model/w": torch.full((4,), float(step))}, {"step": step})
     for kill_at in range(1, 60):
-        for step in (1, 2):
-            save(tmp_path / str(kill_at), step, {"model/w": torch.full((4,), float(step))}, {"step": step})
-    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True)
-    lines = child.stdout.split("\n")[:-1]
+        shutil.copytree(tmp_path / "whole", tmp_path / str(kill_at))
+    child = server.python(KILLED, str(tmp_path))
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    lines = out.decode().split("\n")[:-1]
     assert len(lines) > 15
     assert lines[-1].endswith("False")
     steps = []

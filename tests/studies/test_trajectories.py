@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from optrun.experiments.components.optimizers import registry as optimizers
 from optrun.experiments.errors import UsageError
-from optrun.experiments.studies.trajectories import DEFAULT_RULES, PICTURES, race
+from optrun.experiments.studies.trajectories import DEFAULT_RULES, PICTURES, Race, race
 
 BOWL = """
 import torch
@@ -61,9 +62,14 @@ def test_a_way_on_beale_is_that_of_a_loop_written_by_hand(name, torchs) -> None:
     np.testing.assert_allclose(way.points, points, rtol=2e-3, atol=2e-4)
 
 
+@functools.cache
+def whole_race(function: str) -> Race:
+    return race(function)
+
+
 @pytest.mark.parametrize("function", PICTURES)
 def test_with_its_own_rates_every_rule_comes_lower_on_every_function(function: str) -> None:
-    done = race(function)
+    done = whole_race(function)
     assert [way.name for way in done.trajectories] == list(DEFAULT_RULES)
     left, right, bottom, top = done.view()
     for way in done.trajectories:
@@ -82,7 +88,7 @@ def test_every_rate_is_of_a_registered_rule() -> None:
 
 
 def test_plain_descent_stays_at_a_saddle_that_the_others_leave() -> None:
-    values = {way.name: way.values[-1] for way in race("saddle").trajectories}
+    values = {way.name: way.values[-1] for way in whole_race("saddle").trajectories}
     assert values.pop("sgd") > -0.1
     assert max(values.values()) < -0.98
 

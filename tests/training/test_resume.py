@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,31 @@ def run(config, folder, *, stop_at=None):
     return experiment.train_op
 
 
+@dataclass(frozen=True)
+class Straight:
+    """What an uninterrupted run leaves."""
+
+    digest: str
+    rows: list
+    skipped: int
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Return a function that trains a configuration without an end in between, once for all tests."""
+    found = {}
+
+    def train_once(made):
+        key = json.dumps(made, sort_keys=True)
+        if key not in found:
+            folder = tmp_path_factory.mktemp("straight")
+            train_op = run(made, folder)
+            found[key] = Straight(digest(train_op), rows(folder), train_op.skipped)
+        return found[key]
+
+    return train_once
+
+
 def digest(train_op):
     """Return the SHA-256 of all tensors and counters of a train op."""
     found = hashlib.sha256()
@@ -125,15 +151,14 @@ def rows(folder):
 @pytest.mark.parametrize(
     "updates", [("ema",), ("batch_norm", "ema"), ("tf_batch_norm", {"name": "ema", "num_updates": True})]
 )
-def test_stopped_and_resumed_is_bit_identical(config, tmp_path, updates, stop_at):
+def test_stopped_and_resumed_is_bit_identical(config, straight, tmp_path, updates, stop_at):
     made = config(updates)
-    straight = run(made, tmp_path / "straight")
-    assert straight.skipped == 1
+    assert straight(made).skipped == 1
     stopped = run(made, tmp_path / "parts", stop_at=stop_at)
     assert stopped.global_step == stop_at
     resumed = run(made, tmp_path / "parts")
-    assert digest(resumed) == digest(straight)
-    assert rows(tmp_path / "parts") == rows(tmp_path / "straight")
+    assert digest(resumed) == straight(made).digest
+    assert rows(tmp_path / "parts") == straight(made).rows
 
 
 def test_the_comparison_can_fail(config, tmp_path):
@@ -149,18 +174,16 @@ def test_the_comparison_can_fail(config, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "mom", "nag", "adagrad", "adam", "adamw", "rmsprop"])
-def test_every_optimizer_resumes_exactly(config, tmp_path, optimizer):
+def test_every_optimizer_resumes_exactly(config, straight, tmp_path, optimizer):
     made = config(optimizer=optimizer)
-    straight = run(made, tmp_path / "straight")
     run(made, tmp_path / "parts", stop_at=11)
-    assert digest(run(made, tmp_path / "parts")) == digest(straight)
+    assert digest(run(made, tmp_path / "parts")) == straight(made).digest
 
 
-def test_bf16_resumes_exactly(config, tmp_path):
+def test_bf16_resumes_exactly(config, straight, tmp_path):
     made = config(train__precision="bf16")
-    straight = run(made, tmp_path / "straight")
     run(made, tmp_path / "parts", stop_at=11)
-    assert digest(run(made, tmp_path / "parts")) == digest(straight)
+    assert digest(run(made, tmp_path / "parts")) == straight(made).digest
 
 
 @pytest.mark.parametrize(
@@ -173,18 +196,17 @@ def test_bf16_resumes_exactly(config, tmp_path):
         {"log__to": ["jsonl", "tensorboard"]},
     ],
 )
-def test_watching_changes_nothing(config, tmp_path, changes):
+def test_watching_changes_nothing(config, straight, tmp_path, changes):
     plain, watched = config(), config()
     for key, value in changes.items():
         section, _, name = key.partition("__")
         watched[section] = {**watched.get(section, {}), name: value} if name else value
-    assert digest(run(plain, tmp_path / "plain")) == digest(run(watched, tmp_path / "watched"))
+    assert straight(plain).digest == digest(run(watched, tmp_path / "watched"))
 
 
-def test_an_evaluation_that_was_cut_short_is_made_up_for(config, tmp_path, monkeypatch):
+def test_an_evaluation_that_was_cut_short_is_made_up_for(config, straight, tmp_path, monkeypatch):
     """A signal in the middle of the evaluation at step 14 costs no row."""
     made = config()
-    straight = run(made, tmp_path / "straight")
     experiment = build(load_config(made))
     session = experiment.session(tmp_path / "parts", [Poison()])
     evaluate = session.evaluators["val"]
@@ -200,8 +222,8 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(config, tmp_path, monke
             session.run(experiment.train_op)
     assert experiment.train_op.global_step == 14
     assert [row["step"] for row in rows(tmp_path / "parts") if "val/loss" in row] == [7]
-    assert digest(run(made, tmp_path / "parts")) == digest(straight)
-    assert rows(tmp_path / "parts") == rows(tmp_path / "straight")
+    assert digest(run(made, tmp_path / "parts")) == straight(made).digest
+    assert rows(tmp_path / "parts") == straight(made).rows
 
 
 # ---- train and resume as users call them ----------------------------------------------------------------------------

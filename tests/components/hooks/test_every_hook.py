@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -122,20 +124,42 @@ def test_the_page_has_every_hook_and_no_other():
     assert sorted(re.findall(r"^## (\w+)$", PAGE, re.MULTILINE)) == HOOKS
 
 
+@dataclass(frozen=True)
+class Straight:
+    """What an uninterrupted run leaves."""
+
+    step: int
+    outcome: str
+    digest: str
+    rows: list
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Return a function that trains with a hook, or with None, without an end in between, once for all tests."""
+
+    @functools.cache
+    def train_once(name):
+        folder = tmp_path_factory.mktemp("straight")
+        train_op, session = run(name, folder)
+        return Straight(train_op.global_step, session.outcome, digest(train_op), rows(folder))
+
+    return train_once
+
+
 @pytest.mark.parametrize("name", HOOKS)
-def test_stopped_and_resumed_is_bit_identical(name, tmp_path):
-    straight, session = run(name, tmp_path / "straight")
-    assert (straight.global_step, session.outcome) == (LAST_STEP, "done")
+def test_stopped_and_resumed_is_bit_identical(name, straight, tmp_path):
+    assert (straight(name).step, straight(name).outcome) == (LAST_STEP, "done")
     stopped, session = run(name, tmp_path / "parts", At(7, lambda ctx: ctx.request_stop()))
     assert (stopped.global_step, session.outcome) == (7, "stopped")
     resumed, _ = run(name, tmp_path / "parts")
-    assert digest(resumed) == digest(straight)
-    assert rows(tmp_path / "parts") == rows(tmp_path / "straight")
+    assert digest(resumed) == straight(name).digest
+    assert rows(tmp_path / "parts") == straight(name).rows
 
 
 @pytest.mark.parametrize("name", [name for name in HOOKS if name not in STEERING])
-def test_watching_changes_no_weights(name, tmp_path):
-    assert digest(run(name, tmp_path / "with")[0]) == digest(run(None, tmp_path / "without")[0])
+def test_watching_changes_no_weights(name, straight):
+    assert straight(name).digest == straight(None).digest
 
 
 def interrupt(ctx):

@@ -5,9 +5,6 @@ The package itself need not be there: a small one of its shape stands in for it.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +16,8 @@ from optrun.experiments.components.optimizers import make_optimizer, registry
 from optrun.experiments.components.optimizers.pytorch_optimizer import names_in_package
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import UsageError
+
+from ...robustness.processes import ForkServer
 
 HERE = find_spec("pytorch_optimizer") is not None
 
@@ -79,18 +78,17 @@ assert op.run() and not op.model.head.weight.equal(before)
 """
 
 
-def test_with_the_package_its_optimizers_are_there_by_name(tmp_path: Path) -> None:
+def test_with_the_package_its_optimizers_are_there_by_name(tmp_path: Path, server: ForkServer) -> None:
     folder = tmp_path / "pytorch_optimizer" / "optimizer"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(STAND_IN)
     finder = "from .optimizer import *\n\n\ndef load_optimizer(name):\n"
     finder += "    return {each.__name__.lower(): each for each in optimizer.OPTIMIZER_LIST}[name]\n"
     (folder.parent / "__init__.py").write_text(finder)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CHECKS], env=environment, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    code = f"import warnings\nwarnings.simplefilter('error')\n{CHECKS}"
+    process = server.new_python(code, variables={"PYTHONPATH": str(tmp_path)})
+    _, err = process.communicate()
+    assert process.returncode == 0, err.decode()
 
 
 @pytest.mark.skipif(HERE, reason="the package is installed")
