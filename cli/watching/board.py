@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.style import duration
 from ..terminal.charts import bar, sparkline
-from ..terminal.console import say, say_error
+from ..terminal.console import say, say_error, say_warning
 from ..terminal.live import LiveDisplay, Silence, with_bars
 from ..terminal.screen import width
 from ..terminal.streams import is_utf8
@@ -33,6 +33,7 @@ class EntryState:
         total: runs in the phase.
         done: of them.
         running: the share that is done of each run in progress, by its number.
+        waiting: who makes each run that is waited for, by its number.
         failed: runs of all phases that failed.
         diverged: runs of all phases that diverged.
         shown: the run in progress whose losses are shown; those of several at once would be no curve.
@@ -45,6 +46,7 @@ class EntryState:
     total: int = 0
     done: int = 0
     running: dict[int, float] = field(default_factory=dict)
+    waiting: dict[int, str] = field(default_factory=dict)
     failed: int = 0
     diverged: int = 0
     shown: int | None = None
@@ -98,6 +100,7 @@ class Progress:
         for entry in self.entries.values():
             entry.total, entry.done, entry.scores = self._expected(), 0, []
             entry.running.clear()
+            entry.waiting.clear()
             entry.shown = None
 
     def _expected(self) -> int:
@@ -109,6 +112,7 @@ class Progress:
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         entry, run = self.entries[event["entry"]], event["run"]
+        entry.waiting.pop(run, None)
         entry.running[run] = event["step"] / event["num_steps"] if event["num_steps"] else 0.0
         if entry.shown is None:
             entry.shown = run
@@ -117,9 +121,17 @@ class Progress:
             entry.loss = event["loss"]
             entry.losses.append(event["loss"])
 
+    def _on_waiting(self, event: Mapping[str, Any]) -> None:
+        self.entries[event["entry"]].waiting[event["run"]] = event["holder"]
+
+    def _on_retried(self, event: Mapping[str, Any]) -> None:
+        self.entries[event["entry"]].running.pop(event["run"], None)
+        say_warning(f"{run_text(event)}: its worker process died ({event['message']}); once more, in a new one")
+
     def _on_finished(self, event: Mapping[str, Any]) -> None:
         entry = self.entries[event["entry"]]
         entry.running.pop(event["run"], None)
+        entry.waiting.pop(event["run"], None)
         entry.shown = None if entry.shown == event["run"] else entry.shown
         entry.done += 1
         entry.total = max(entry.total, entry.done)
@@ -154,6 +166,12 @@ class LineProgress(Progress):
         steps = f"step={event['step']}" + (f"/{event['num_steps']}" if event["num_steps"] else "")
         loss = "" if event["loss"] is None else f" loss={event['loss']:.4g}"
         self._say(f"{run_text(event)} {steps}{loss}")
+
+    def _on_waiting(self, event: Mapping[str, Any]) -> None:
+        is_new = event["run"] not in self.entries[event["entry"]].waiting
+        super()._on_waiting(event)
+        if is_new or self._silence.is_over():
+            self._say(f"{run_text(event)} waits for {event['holder']}, which makes this run")
 
     def _on_finished(self, event: Mapping[str, Any]) -> None:
         super()._on_finished(event)
@@ -209,7 +227,6 @@ class Board(Progress):
         lost = "".join(
             f", {number} {what}" for number, what in ((entry.diverged, "diverged"), (entry.failed, "failed")) if number
         )
-        eta = self.eta(entry)
         curve = list(entry.losses) if len(entry.losses) > 1 else entry.scores
         return [
             name,
@@ -217,8 +234,17 @@ class Board(Progress):
             f"{entry.done}/{entry.total}{lost}",
             f"loss {entry.loss:.3f}" if entry.loss is not None else "",
             sparkline(curve, _CURVE, self._unicode),
-            "done" if entry.total and entry.done >= entry.total else f"eta {duration(eta)}" if eta is not None else "",
+            _expectation(entry, self.eta(entry)),
         ]
+
+
+def _expectation(entry: EntryState, eta: float | None) -> str:
+    """Return what an entry waits for, or when it will be done."""
+    if entry.total and entry.done >= entry.total:
+        return "done"
+    if entry.waiting and not entry.running:
+        return f"waits for {next(iter(entry.waiting.values()))}"
+    return f"eta {duration(eta)}" if eta is not None else ""
 
 
 def run_text(event: Mapping[str, Any]) -> str:

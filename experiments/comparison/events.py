@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..run_directory.comparison_file import FINISHED
 from .ledger import Ledger
 from .tasks import Task
 
@@ -37,13 +38,28 @@ def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> 
 
 def phase(name: str, tasks: Sequence[Task]) -> dict[str, Any]:
     """Return the event at the beginning of a phase: `tune`, `extend` or `evaluate`."""
-    todo = sum(task.state == "planned" for task in tasks)
+    todo = sum(task.state not in FINISHED for task in tasks)
     return {"kind": "phase", "phase": name, "total": len(tasks), "todo": todo}
 
 
 def progress(task: Task, step: int, num_steps: int | None, loss: float | None) -> dict[str, Any]:
     """Return the event of a run in progress; `num_steps` is None where a clock ends the run."""
     return {"kind": "progress", **_run(task), "step": step, "num_steps": num_steps, "loss": loss}
+
+
+def waiting(task: Task, holder: str) -> dict[str, Any]:
+    """Return the event of a run that another process makes at the moment, told again and again until it has ended.
+
+    Args:
+        task: that waits for it.
+        holder: who that is.
+    """
+    return {"kind": "waiting", **_run(task), "settings": task.settings, "holder": holder}
+
+
+def retried(task: Task, why: str) -> dict[str, Any]:
+    """Return the event of a run whose worker process died, and which is tried once more."""
+    return {"kind": "retried", **_run(task), "settings": task.settings, "message": why}
 
 
 def finished(task: Task, metric: str) -> dict[str, Any]:

@@ -1,30 +1,50 @@
-"""Runs tasks on all cores: a pool of spawned processes, one thread each."""
+"""Runs tasks on all cores: worker processes, one thread each, one run at a time in each."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import Interrupted
+from ..errors import DataError, Interrupted, SessionError
+from ..run_directory.run_dir import RunDir
 from ..system import signals
 from . import events, worker
 from .shipping import Shipment, main_left_out
 from .tasks import Task
 
 _POLL_SECS = 0.1
+_LOOK_AGAIN_SECS = 1.0  # at a run that another process makes
+_MAX_STILLBORN = 3  # worker processes in a row that end before they begin
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A worker process, the pipe to it, and what it works on."""
+
+    process: Any
+    pipe: Any
+    task: Task | None = None
+    has_begun: bool = False
+
+    def send(self, what: Any) -> None:
+        with contextlib.suppress(OSError):  # it has died, which is seen when it is listened to
+            self.pipe.send(what)
 
 
 class Pool:
     """Worker processes that are started when first needed, and kept for all phases of a comparison.
+
+    Each has a pipe of its own and shares nothing with the others, so that one that is killed harms none of them: it is
+    replaced, and its run tried once more. A run that another process makes is waited for as long as that one lives.
 
     Args:
         root: the folder of runs.
@@ -50,79 +70,159 @@ class Pool:
         self._root, self._jobs, self._shipment = root, jobs, shipment
         self._on_event, self._on_finished = on_event, on_finished
         self._context: Any = multiprocessing.get_context(self.start_method)
-        self._events = self._context.Queue()
-        self._stop = self._context.Event()
-        self._executor: ProcessPoolExecutor | None = None
+        self._workers: list[_Worker] = []
+        self._stillborn = 0
+        self._deaths: dict[Task, int] = {}
+        self._look_again: dict[Task, float] = {}  # when, at runs that other processes make
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._executor is not None:
-            self._stop.set()
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        self._events.close()
+        for each in self._workers:
+            each.send(worker.STOP)
+            each.send(None)
+        for each in self._workers:
+            each.process.join()
+            each.pipe.close()
 
     def run(self, tasks: Sequence[Task]) -> None:
-        """Run tasks in this order.
+        """Run tasks in this order, but for those that other processes make.
 
         Raises:
             Interrupted: a signal came; runs in progress were saved, and go on when the comparison is repeated.
+            SessionError: no worker process can be started.
         """
-        if not tasks:
+        waiting, has_told = list(tasks), False
+        if not waiting:
             return
         with signals.graceful() as stop:
-            try:
-                self._run(tasks, stop)
-            except BrokenProcessPool as broken:
-                self._executor = None
-                if stop.signum is not None:
-                    raise Interrupted(stop.signum) from broken
-                for task in tasks:
-                    if task.state in ("planned", "running"):
-                        task.state, task.message = "failed", "a worker process died (killed, or out of memory?)"
-                        self._on_finished(task)
-
-    def _run(self, tasks: Sequence[Task], stop: signals.Stop) -> None:
-        executor = self._start()
-        futures: dict[Future[tuple[str, str]], Task] = {}
-        waiting, numbered = list(tasks), {task.number: task for task in tasks}
-        while futures or waiting:
-            while waiting and len(futures) < self._jobs and stop.signum is None:
-                task = waiting.pop(0)
-                task.state = "running"
-                futures[executor.submit(worker.run, task.number, task.config, str(self._root / task.path))] = task
-            done, _ = wait(futures, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
-            self._hand_on_progress(numbered)
-            for future in done:
-                task = futures.pop(future)
-                task.state, task.message = future.result()
-                if task.state == "interrupted":
-                    task.state = "planned"
-                    continue
-                self._on_finished(task)
-            if stop.signum is not None:
-                self._stop.set()
-                if not futures:
-                    raise Interrupted(stop.signum)
-
-    def _start(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            # The number of threads is each run's own affair; what numpy and others start at import is not needed.
-            threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-            with threads, _ignoring_interrupts(), main_left_out():
-                needed = (self._events, self._stop, os.getpid(), self._shipment)
-                self._executor = ProcessPoolExecutor(self._jobs, self._context, worker.start, needed)
-                for _ in range(self._jobs):  # processes inherit the environment when they start
-                    self._executor.submit(os.getpid)
-        return self._executor
-
-    def _hand_on_progress(self, tasks: dict[int, Task]) -> None:
-        with contextlib.suppress(queue.Empty):
             while True:
-                number, step, num_steps, loss = self._events.get_nowait()
-                if number in tasks:  # not of a phase that is over
-                    self._on_event(events.progress(tasks[number], step, num_steps, loss))
+                if stop.signum is None:
+                    self._assign(waiting)
+                busy = [each for each in self._workers if each.task is not None]
+                if stop.signum is not None and not has_told:
+                    has_told = True
+                    for each in busy:
+                        each.send(worker.STOP)
+                if not busy and stop.signum is not None:
+                    raise Interrupted(stop.signum)
+                if not busy and not waiting:
+                    return
+                if not busy:  # all are being made elsewhere
+                    time.sleep(_POLL_SECS)
+                    continue
+                ready = connection.wait([each.pipe for each in busy], timeout=_POLL_SECS)
+                for each in busy:
+                    if each.pipe in ready:
+                        self._hear(each, waiting, stop)
+
+    def _assign(self, waiting: list[Task]) -> None:
+        """Give tasks to idle workers, which are started as they are needed."""
+        while True:
+            idle = next((each for each in self._workers if each.task is None), None)
+            if idle is None and len(self._workers) >= self._jobs:
+                return
+            task = next((task for task in waiting if self._is_free(task)), None)
+            if task is None:
+                return
+            waiting.remove(task)
+            task.state = "running"
+            idle = idle or self._start()
+            idle.task = task
+            idle.send((task.number, task.config, str(self._root / task.path)))
+
+    def _is_free(self, task: Task) -> bool:
+        """Return True unless another process makes this run, which is then told from time to time."""
+        if self._look_again.get(task, 0.0) > time.monotonic():
+            return False
+        holder = _holder(self._root / task.path)
+        if holder is not None:
+            self._wait_for(task, holder)
+        return holder is None
+
+    def _wait_for(self, task: Task, holder: str) -> None:
+        self._look_again[task] = time.monotonic() + _LOOK_AGAIN_SECS
+        self._on_event(events.waiting(task, holder))
+
+    def _hear(self, each: _Worker, waiting: list[Task], stop: signals.Stop) -> None:
+        """Take in what a worker says, or that it has died."""
+        task = each.task
+        assert task is not None
+        try:
+            heard = each.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(each, task, waiting, stop)
+            return
+        if heard[0] == "begun":
+            each.has_begun, self._stillborn = True, 0
+        elif heard[0] == "progress":
+            self._on_event(events.progress(task, *heard[1:]))
+        else:
+            each.task = None
+            _, state, message = heard
+            self._end(task, state, message, waiting)
+
+    def _end(self, task: Task, state: str, message: str, waiting: list[Task]) -> None:
+        if state in ("interrupted", "in use"):
+            task.state = "planned"
+            if state == "in use":  # begun by another process a moment ago
+                waiting.append(task)
+                self._wait_for(task, _holder(self._root / task.path) or "a process that has just begun it")
+            return
+        task.state, task.message = state, message
+        self._on_finished(task)
+
+    def _bury(self, each: _Worker, task: Task, waiting: list[Task], stop: signals.Stop) -> None:
+        """Try the run of a worker that died once more, in another one; the second time it has failed."""
+        self._workers.remove(each)
+        each.process.join()
+        each.pipe.close()
+        how = _how(each.process.exitcode)
+        self._stillborn += not each.has_begun
+        task.state = "planned"
+        if stop.signum is not None:
+            return
+        if self._stillborn >= _MAX_STILLBORN:
+            raise SessionError(
+                f"{self._stillborn} worker processes in a row ended before they could begin ({how}): look above for "
+                "why; fewer at a time (-j 1) need less memory"
+            )
+        self._deaths[task] = self._deaths.get(task, 0) + 1
+        if self._deaths[task] == 1:
+            waiting.insert(0, task)
+            self._on_event(events.retried(task, how))
+        else:
+            task.state, task.message = "failed", f"its worker process died twice, the last one {how}: out of memory?"
+            self._on_finished(task)
+
+    def _start(self) -> _Worker:
+        mine, its_own = self._context.Pipe()
+        process = self._context.Process(target=worker.serve, args=(its_own, os.getpid(), self._shipment))
+        # The number of threads is each run's own affair; what numpy and others start at import is not needed.
+        threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        with threads, _ignoring_interrupts(), main_left_out():
+            process.start()
+        its_own.close()  # so that its end is heard when the process dies
+        self._workers.append(_Worker(process, mine))
+        return self._workers[-1]
+
+
+def _holder(path: Path) -> str | None:
+    """Return who makes a run at the moment: `process 123 on host`; None if nobody does."""
+    try:
+        status = RunDir(path).status()
+    except DataError:  # whoever runs it will say what is wrong
+        return None
+    return f"process {status.get('pid')} on {status.get('host')}" if status.get("state") == "running" else None
+
+
+def _how(exitcode: int | None) -> str:
+    """Return how a process ended, in words."""
+    if exitcode is not None and exitcode < 0:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-exitcode).name}"
+    return f"with exit code {exitcode}"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from .result import Comparison
 from .shipping import pack
 from .tasks import Task, TaskMaker
 from .tuning import MAX_EXTENSIONS, Tuning
+
+log = logging.getLogger("optrun")
 
 _PROBE_SECS = 0.2  # that the plan spends on timing steps
 _START_UP_SECS = 5.0  # of the worker processes
@@ -186,25 +189,46 @@ class Runner:
         todo = [task for task in known if task.state == "planned"]
         if self._protocol.seeds:
             num_todo = len(todo) + (later if todo or not trials else 0)
-            self._ledger.data["estimate_secs"] = self._estimate(todo[0], num_todo) if todo and self._train else 0.0
-        cached = len(known) - len(todo)
+            per_run = self._secs_per_run(todo) if self._train else None
+            self._ledger.data["estimate_secs"] = 0.0 if per_run is None else self._estimate(per_run, num_todo)
+        cached = sum(task.state in FINISHED for task in known)
         self._tell(events.plan(self._ledger, len(known) + later, cached, measured(self._entries)))
 
-    def _estimate(self, task: Task, num_runs: int) -> float:
-        """Time a few steps of one run, and return the seconds that all will take."""
-        experiment = build(configuration.load(task.config, registries=REGISTRIES))
-        op, num_steps = experiment.train_op, experiment.length.num_steps
-        num_steps = _UNKNOWN_STEPS if num_steps is None else num_steps
-
-        def take(size: int) -> int:
-            for taken in range(size):
-                try:
-                    op.run()
-                except DivergedError:
-                    return taken
-            return size
-
-        take(1)  # which sets things up
-        blocks = time_steps(take, experiment.device, _PROBE_SECS)
-        per_run = mean_secs(blocks) * num_steps * 1.1 + 0.1 if blocks else 0.0
+    def _estimate(self, per_run: float, num_runs: int) -> float:
+        """Return the seconds that so many runs will take."""
         return round(_START_UP_SECS + num_runs * per_run / min(self._protocol.jobs, num_runs), 1)
+
+    def _secs_per_run(self, todo: Sequence[Task]) -> float | None:
+        """Time a few steps of a run of the first entry that can take some; None if none can.
+
+        What goes wrong here is the run's own affair: made by a worker it diverges, or fails, and is told as that.
+        """
+        for task in [next(task for task in todo if task.entry == name) for name in {task.entry: 0 for task in todo}]:
+            try:
+                secs = _time_run(task)
+            except Exception as error:  # noqa: BLE001 (a failing entry must not end the others)
+                log.debug("no estimate from %s: %s: %s", task.path, type(error).__name__, error)
+                continue
+            if secs is not None:
+                return secs
+        return None
+
+
+def _time_run(task: Task) -> float | None:
+    """Take a few steps of a run, and return the seconds that all of them will take; None if it diverges at once."""
+    experiment = build(configuration.load(task.config, registries=REGISTRIES))
+    op, num_steps = experiment.train_op, experiment.length.num_steps
+    num_steps = _UNKNOWN_STEPS if num_steps is None else num_steps
+
+    def take(size: int) -> int:
+        for taken in range(size):
+            try:
+                op.run()
+            except DivergedError:
+                return taken
+        return size
+
+    if not take(1):  # which sets things up
+        return None
+    blocks = time_steps(take, experiment.device, _PROBE_SECS)
+    return mean_secs(blocks) * num_steps * 1.1 + 0.1 if blocks else None

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ..components.data import make_data
 from ..config import Config
 from ..config.changes import look_up
+from ..errors import DataError, OptrunError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome
 from ..run_directory.run import Run
@@ -68,11 +69,20 @@ class TaskMaker:
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
         """Make the task of one run, done already if its run is found."""
         config = with_settings(entry.config, seed, settings)
-        key = self._key(entry, config)
+        problem = ""
+        try:
+            key = self._key(entry, config)
+        except OptrunError:
+            raise
+        except Exception as error:  # noqa: BLE001 (of the user's own data: it must not end the other entries)
+            key, problem = secrets.token_hex(32), f"{type(error).__name__}: {error}"
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
         path = f"{self._group}/{stem}-s{seed}-{key[:8]}"
         task = Task(entry.name, role, seed, dict(settings), path, config=config, key=key)
+        if problem:
+            task.state, task.message = "failed", problem
+            return task
         found = self._find(key) if self._use_cache and entry.name not in self._unkeyed else None
         if found is not None:
             task.stand_for(found, self._root)
@@ -123,8 +133,11 @@ class TaskMaker:
             path = self._root / storage.read_bytes(self._cache / key).decode()
         except storage.MissingFileError:
             return None
-        run = Run(path) if is_run(path) else None
-        return run if run is not None and outcome(run) else None
+        try:
+            run = Run(path) if is_run(path) else None
+            return run if run is not None and outcome(run) else None
+        except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
+            return None
 
 
 def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
