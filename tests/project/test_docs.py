@@ -133,6 +133,16 @@ def forked_optrun(server: ForkServer, arguments: str, folder: Path) -> subproces
         return subprocess.CompletedProcess(arguments, code, out.read().decode())
 
 
+def piped_optrun(server: ForkServer, line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Do the same for a line with a pipe."""
+    with tempfile.TemporaryDirectory() as programs, server.program(Path(programs, "optrun"), _SHOWN):
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+        return subprocess.run(
+            ["bash", "-c", line], **streams, check=False, cwd=folder, env={**os.environ, "PATH": path}, timeout=300
+        )
+
+
 def tour_of(server: ForkServer, text: str, folder: Path) -> str:
     """Run the commands of all console blocks, one after another in one folder, and put in what they print."""
     shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__*"))
@@ -142,7 +152,7 @@ def tour_of(server: ForkServer, text: str, folder: Path) -> str:
         for line in found[1].splitlines():
             if line.startswith("$ "):
                 command = line.removeprefix("$ ")
-                done = optrun(command, folder) if "|" in command else forked_optrun(server, command, folder)
+                done = (piped_optrun if "|" in command else forked_optrun)(server, command, folder)
                 assert done.returncode in (0, 2), done.stdout
                 shown += [line, *shortened(done.stdout).splitlines()]
         return "\n".join(["```console", *shown, "```"])

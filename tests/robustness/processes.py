@@ -402,17 +402,21 @@ class ForkServer:
             return self.begin(case, pipes, fresh=fresh)
 
     @contextlib.contextmanager
-    def program(self, path: Path) -> Iterator[None]:
+    def program(self, path: Path, variables: Mapping[str, str] | None = None) -> Iterator[None]:
         """Have at `path` a program that is `optrun`, its imports done, for scripts that call it, once at a time.
 
         It hands its arguments, folder and streams on to here, and ends with the exit code that comes back.
+
+        Args:
+            path: of the program.
+            variables: of its environment, over those of the server.
         """
         with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as calls:
             calls.bind(f"{place}/calls")
             calls.listen()
             path.write_text(_PROGRAM.format(python=sys.executable, calls=f"{place}/calls"))
             path.chmod(0o755)
-            answering = threading.Thread(target=self._answer_calls, args=(calls,))
+            answering = threading.Thread(target=self._answer_calls, args=(calls, variables or {}))
             answering.start()
             try:
                 yield
@@ -420,7 +424,7 @@ class ForkServer:
                 calls.shutdown(socket.SHUT_RDWR)
                 answering.join()
 
-    def _answer_calls(self, calls: socket.socket) -> None:
+    def _answer_calls(self, calls: socket.socket, variables: Mapping[str, str]) -> None:
         from . import lives
 
         while True:
@@ -431,7 +435,8 @@ class ForkServer:
             with call:
                 order, streams = socket.recv_fds(call, 1 << 16, 3)[:2]
                 folder, *args = json.loads(order)
-                child = self.begin(Case(lives.main_life, (args,), folder=Path(folder), streams=streams))
+                case = Case(lives.main_life, (args,), folder=Path(folder), variables=variables, streams=streams)
+                child = self.begin(case)
                 for stream in streams:
                     os.close(stream)
                 call.send(bytes([child.wait()]))
