@@ -14,7 +14,8 @@ from ..terminal.console import Output
     "compare",
     section="Run",
     examples="""
-    optrun compare sgd mom adam  # tuned alike, on 10 fresh seeds
+    optrun compare sgd mom adam  # on 10 fresh seeds
+    optrun compare mine.yaml --optimizers adam,mom,sgd  # on your own problem
     optrun compare mom adam train.epochs=3 adam:optimizer.lr=3e-3 --no-tune
     optrun compare mom adam --target 0.96 --baseline mom -j 4
     optrun compare mom new.yaml --gate 'new not worse than mom within 0.005'
@@ -22,16 +23,22 @@ from ..terminal.console import Output
     """,
 )
 @shared.targets_argument("TARGET... [KEY=VALUE]...")
+@click.option(
+    "--optimizers", multiple=True, metavar="NAME,...", help="Run these on the problem of TARGET, a file. Repeatable."
+)
+@click.option("--name", help="Name of the comparison's folder; the same question under it goes on.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds of the evaluation.  [default: 10]")
-@click.option("--tune", type=click.IntRange(min=1), help="Rates tried for each entry, on 2 seeds each.  [default: 5]")
+@click.option("--first-seed", type=click.IntRange(min=0), help="The first of them.  [default: 0]")
+@click.option("--tune", type=click.IntRange(min=0), help="Rates tried for each entry, on 2 seeds each.  [default: 5]")
 @click.option("--no-tune", is_flag=True, help="Compare the entries with their settings as given.")
 @click.option("--metric", help="The one endpoint of the verdict, such as test/accuracy.")
-@click.option("--target", type=float, help="A value of the validation metric: epochs to it are compared too.")
+@click.option("--target", type=shared.Finite(), help="A value of the validation metric: epochs to it are compared too.")
 @click.option("--baseline", metavar="NAME", help="Compare the others with this entry only.")
-@click.option("--margin", type=click.FloatRange(min=0), help="The largest difference that does not matter.")
+@click.option("--margin", type=shared.FiniteRange(min=0), help="The largest difference that does not matter.")
 @click.option(
-    "--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of all tests.  [default: 0.05]"
+    "--alpha", type=shared.FiniteRange(0, 0.5, min_open=True, max_open=True), help="Of all tests.  [default: 0.05]"
 )
+@click.option("--across-problems", is_flag=True, help="Entries are meant to have different problems.")
 @shared.jobs_option
 @shared.fresh_runs_option
 @click.option("--no-train", is_flag=True, help="Read the runs that are there; refuse if one is missing.")
@@ -49,7 +56,8 @@ def command(
     exports: tuple[str, ...],
     gates: tuple[str, ...],
     output: Output,
-    **options: Any,  # seeds, metric, target, baseline, margin, alpha, jobs, fresh: as `compare` takes them
+    optimizers: tuple[str, ...],
+    **options: Any,  # name, seeds, first_seed, metric, target, baseline, margin, … : as `compare` takes them
 ) -> int:
     """Compare optimizers: tuned alike, paired by seed.
 
@@ -66,6 +74,8 @@ def command(
     """
     if not targets:
         raise click.UsageError("compare what? Name two presets, files or optimizers: optrun compare mom adam")
+    if optimizers:
+        options["optimizers"] = [name.strip() for each in optimizers for name in each.split(",") if name.strip()]
     if tune is not None and no_tune:
         raise click.UsageError("--tune and --no-tune exclude each other")
     if options["fresh"] and no_train:

@@ -88,7 +88,7 @@ def command(
     if is_group and len(things) > 1:
         raise UsageError("one comparison at a time, and no single runs beside it")
     if is_group:
-        name, found = group_bands(Group(things[0]), metric, trials="each")
+        name, found = group_bands(Group(things[0]).labelled(), metric, trials="each")
     else:
         name, found = run_bands([Run(thing) for thing in things], metric)
     bands = [band for band in found if band is not None]

@@ -36,8 +36,9 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
 
 def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     protocol = plan["protocol"]
-    names = [f"{e['name']} ({e['target']})" if e["target"] != e["name"] else e["name"] for e in plan["entries"]]
-    yield "entries", ", ".join(names)
+    yield "entries", ", ".join(map(_entry_text, plan["entries"]))
+    if problem := protocol.get("problem"):
+        yield "problem", problem
     if plan.get("differences"):
         yield "differ in", ", ".join(difference["key"] for difference in plan["differences"])
     if spec := protocol.get("spec"):
@@ -55,6 +56,12 @@ def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if protocol.get("target"):
         target = protocol["target"]
         yield "target", f"{target['metric']} {style.number(target['value'])}; epochs until it is reached are compared"
+
+
+def _entry_text(entry: Mapping[str, Any]) -> str:
+    """Write an entry: its name, its label where it has one, and where it comes from."""
+    said = f"{entry['name']}: {entry['label']}" if "label" in entry else entry["name"]
+    return f"{said} ({entry['target']})" if entry["target"] != entry["name"] else said
 
 
 def _runs(plan: Mapping[str, Any]) -> str:

@@ -112,7 +112,7 @@ class CompareWatch:
                 raise
             has_verdict = False
             say_error(f"no verdict: {error}")
-        gates = self._decide(results)
+        gates = self._decide(None if results is None else report.named.results)
         page = self._write(report) if has_verdict else None
         self._show(report, gates, failed, page)
         if failed:

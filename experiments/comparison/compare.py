@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import UsageError
 from ..run_directory.run_dir import default_root
-from .entries import LEARNING_RATE, make_entries
-from .entries_file import read_entries_file
+from ..training.load import find_file
+from .entries import make_entries
+from .entries_file import EntriesFile, read_entries_file
 from .events import OnEvent
-from .protocol import compare_name, compare_protocol
+from .optimizers import command_for_optimizers, entries_of_optimizers
+from .options import check_options
+from .placing import LEARNING_RATE
+from .protocol import compare_name, compare_protocol, measured
+from .question import named_path
 from .result import Comparison
 from .runner import Runner
 from .tuning import Tuning, grid
 
 
 def compare(
-    targets: Sequence[str],
+    targets: str | Path | Sequence[str | Path],
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
+    optimizers: Sequence[str] | None = None,
+    name: str | None = None,
     seeds: int | None = None,
+    first_seed: int | None = None,
     tune: int | Literal["default"] | None = "default",
     metric: str | None = None,
     target: float | None = None,
@@ -28,6 +38,7 @@ def compare(
     margin: float | None = None,
     alpha: float | None = None,
     jobs: int | None = None,
+    across_problems: bool = False,
     fresh: bool = False,
     train: bool = True,
     root: Path | None = None,
@@ -38,39 +49,65 @@ def compare(
     Args:
         targets: presets, files, optimizer names, `run:ID`; or one file with `entries:`.
         overrides: `key=value` for all entries, `NAME:key=value` for one.
-        seeds: of the evaluation; 10 by default.
-        tune: learning rates tried for each entry before that, on two seeds each: 5 by default; None compares as
+        optimizers: names of optimizers, each to run on the problem of the one target, at its registered centre; the
+            target's own optimizer is an entry too.
+        name: of the comparison's folder. Repeated with the same question, the comparison goes on or reports; another
+            question under the name is refused. By default a name that the same question always gets.
+        seeds: how many, of the evaluation; 10 by default.
+        first_seed: the first of them; 0 by default.
+        tune: learning rates tried for each entry before that, on two seeds each: 5 by default; None or 0 compares as
             configured.
         metric: the primary endpoint, `test/accuracy` by default: the test counterpart of what the runs evaluate.
         target: a value of the validation metric; steps to it are compared as well.
         baseline: compare the others with this entry only.
         margin: the smallest difference that matters, in the metric's unit; by default as registered with it.
-        alpha: of all tests together; 0.05 by default.
+        alpha: of all tests together; 0.05 by default, below 0.5.
         jobs: runs at a time; by default one for each core.
+        across_problems: entries are meant to have different problems. Where data, split or metric differ, runs are not
+            paired, and nothing is tested.
         fresh: repeat runs that are there already.
         train: False reads what is there, and refuses if something is missing.
         root: the folder of runs.
         on_event: is told of the plan and of progress.
 
     Raises:
-        UsageError: what is asked for cannot be compared.
+        UsageError: what is asked for cannot be compared, or answers another question.
         PairingError: runs that should have started alike did not.
         Interrupted: a signal came; repeated, the comparison goes on.
     """
     root = root or default_root()
-    listed = (
-        [f"{key}={value}" for key, value in overrides.items()] if isinstance(overrides, Mapping) else list(overrides)
-    )
-    file = read_entries_file(Path(targets[0])) if len(targets) == 1 else None
-    entries = make_entries(targets, listed, root) if file is None else file.make_entries(listed, root)
-    given = {"seeds": seeds, "metric": metric, "target": target, "baseline": baseline, "margin": margin, "alpha": alpha}
-    options = {} if file is None else dict(file.options)
-    options |= {name: value for name, value in given.items() if value is not None}
+    given = {
+        "seeds": seeds,
+        "first_seed": first_seed,
+        "metric": metric,
+        "target": target,
+        "baseline": baseline,
+        "margin": margin,
+        "alpha": alpha,
+        "across_problems": across_problems or None,
+    }
+    check_options({**given, "jobs": jobs, "tune": None if tune == "default" else tune})
+    listed = listed_overrides(overrides)
+    targets = [targets] if isinstance(targets, str | Path) else list(targets)
+    targets = [str(each) for each in targets]
+    file = _entries_file(targets)
+    options: dict[str, Any] = {} if file is None else dict(file.options)
+    options |= {key: value for key, value in given.items() if value is not None}
     if tune != "default":
-        options["tune"] = tune
-    if (target := options.pop("target", None)) is not None:
-        entries = [entry.with_target(target) for entry in entries]
-    protocol = compare_protocol(entries, jobs=jobs, **options)
+        options["tune"] = tune or None
+    ignored = [LEARNING_RATE] if options.get("tune", True) else []
+    if optimizers is not None:
+        entries = entries_of_optimizers(targets, optimizers, listed, file is not None, ignored=ignored)
+    elif file is not None:
+        entries = file.make_entries(listed, root, ignored=ignored)
+    else:
+        entries = make_entries(targets, listed, root, ignored=ignored)
+    if (wanted := options.pop("target", None)) is not None:
+        entries = [entry.with_target(wanted) for entry in entries]
+    command = "" if file is not None else command_for_optimizers(targets, entries, listed)
+    protocol = compare_protocol(entries, jobs=jobs, one_command=command, **options)
+    if file is not None:
+        file.check_gates(entries, measured(entries), protocol.baseline)
     tunings = {}
     for entry in entries:
         if protocol.tuned and not entry.runs:
@@ -78,5 +115,29 @@ def compare(
             values = grid(centre, protocol.tune_trials)
             tunings[entry.name] = Tuning(LEARNING_RATE, values, protocol.select, centre, source)
     path = root / compare_name(entries, protocol)
+    if name is not None:
+        path = named_path(root, name, entries, protocol, fresh)
     runner = Runner("compare", path, entries, protocol, tunings, fresh=fresh, train=train, on_event=on_event)
     return runner.run()
+
+
+def listed_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Return overrides as they stand on a command line."""
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
+
+
+def _entries_file(targets: Sequence[str]) -> EntriesFile | None:
+    """Return the file with `entries:` that is the only target; None where the targets are none.
+
+    Raises:
+        UsageError: one stands beside other targets.
+    """
+    for target in targets:
+        file = read_entries_file(find_file(target))
+        if file is not None and len(targets) > 1:
+            raise UsageError(f"{target} is a whole comparison: it cannot be an entry of another one")
+        if file is not None:
+            return file
+    return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..training.load import load_config
+from .labels import labels_of
+from .placing import LEARNING_RATE, at_its_centre, own_optimizer
 
-LEARNING_RATE = "optimizer.lr"
 _IRRELEVANT = ("name", "seed", "checkpoint", "log")  # sections in which the runs of one entry may differ
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset
 
@@ -34,6 +36,10 @@ class Entry:
         config: with the overrides in it; its seed is replaced in each run.
         overrides: `key=value` as the user gave them for this entry and for all.
         runs: for an entry that was made of finished runs: their folders by seed.
+        shipped: it is a preset of this program, or an optimizer on one: nobody chose its problem.
+        named: the user chose its name; else its label says what sets it apart.
+        has_own_rate: an override gives the rate that a grid is centred on.
+        label: what tables and figures call it.
     """
 
     name: str
@@ -41,6 +47,10 @@ class Entry:
     config: Config
     overrides: tuple[str, ...] = ()
     runs: Mapping[int, Path] = field(default_factory=dict)
+    shipped: bool = False
+    named: bool = True
+    has_own_rate: bool = False
+    label: str = ""
 
     def centre(self) -> tuple[float, str]:
         """Return the learning rate that a grid is centred on, and where it comes from.
@@ -48,14 +58,14 @@ class Entry:
         Raises:
             UsageError: neither the optimizer nor the user names one.
         """
-        for override in self.overrides:
-            if override.startswith(f"{LEARNING_RATE}="):
-                return float(self.config.optimizer.args["lr"]), "given on the command line"
+        args = self.config.optimizer.args
+        if self.has_own_rate and "lr" in args:
+            return float(args["lr"]), "the command line"
         facts = self.config.optimizer.component.facts
         if "centre_lr" in facts:
             return float(facts["centre_lr"]), str(facts.get("centre_source", "registered with the optimizer"))
         if "lr" in self.config.optimizer.given:
-            return float(self.config.optimizer.args["lr"]), f"the configuration of {self.name}"
+            return float(args["lr"]), f"the configuration of {self.name}"
         raise UsageError(
             f"{self.name}: optimizer '{self.config.optimizer.name}' has no registered centre for a grid of rates: give "
             f"{self.name}:{LEARNING_RATE}=…, or use --no-tune"
@@ -67,31 +77,84 @@ class Entry:
         return replace(self, config=changed)
 
 
-def make_entries(targets: Sequence[str], overrides: Sequence[str], root: Path) -> list[Entry]:
+Make = Callable[[str, tuple[str, ...]], Entry]  # from an entry's name and its overrides
+
+
+def make_entries(
+    targets: Sequence[str], overrides: Sequence[str], root: Path, *, ignored: Sequence[str] = ()
+) -> list[Entry]:
     """Turn targets and overrides into entries.
 
     Args:
         targets: presets, files, optimizer names, `run:ID`; one that is named twice gets a number.
-        overrides: `key=value` for all entries, `NAME:key=value` for one; a NAME that is no target becomes one.
+        overrides: `key=value` for all entries, `NAME:key=value` for one, by its name or its label; a NAME that is
+            neither becomes a target.
         root: where runs are looked up.
+        ignored: keys that labels do not speak of.
 
     Raises:
         UsageError: nothing to compare, or a target means nothing.
         ConfigError: what an entry names is not a valid configuration.
     """
+    refuse_seeds(overrides)
+    names = _names(targets)
+    strangers = [name for name in split_by_name(overrides)[1] if name not in names]
+    if strangers:
+        known = [each for each in overrides if each.partition("=")[0].rpartition(":")[0] not in strangers]
+        labels = [entry.label for entry in _made(names, targets, known, root, ignored)] if targets else []
+        strangers = [name for name in strangers if labels.count(name) != 1]
+        _check_strangers(strangers, names)
+    wanted = [*targets, *strangers]
+    return _made(_names(wanted), wanted, overrides, root, ignored)
+
+
+def make_each(
+    names: Sequence[str], overrides: Sequence[str], make: Make, *, ignored: Sequence[str] = ()
+) -> list[Entry]:
+    """Make each entry with its overrides, and label it.
+
+    Args:
+        names: of the entries.
+        overrides: `key=value` for all, `NAME:key=value` for one, by its name or by a label that is its alone.
+        make: makes one.
+        ignored: keys that labels do not speak of.
+
+    Raises:
+        UsageError: an override is for an entry that is not there, or sets the seed.
+    """
+    refuse_seeds(overrides)
     shared, own = split_by_name(overrides)
-    wanted = [*targets, *(name for name in own if name not in _names(targets))]
-    names = _names(wanted)
-    for name in own:
-        if name not in names:
-            guess = nearest(name, names)
+    entries = [make(name, (*shared, *own.get(name, ()))) for name in names]
+    if strangers := [name for name in own if name not in names]:
+        labels = labels_of(entries, ignored)
+        for label in strangers:
+            if labels.count(label) != 1:
+                raise no_entry(label, dict.fromkeys([*names, *labels]))
+            place = labels.index(label)
+            entries[place] = make(names[place], (*shared, *own.get(names[place], ()), *own[label]))
+    return [replace(entry, label=label) for entry, label in zip(entries, labels_of(entries, ignored), strict=True)]
+
+
+def refuse_seeds(overrides: Sequence[str]) -> None:
+    """Refuse an override of the seed, which each run of a comparison has from the plan.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.rpartition(":")[2] == "seed":
             raise UsageError(
-                f"no entry '{name}'.{f' Did you mean {guess}?' if guess else ''} Entries: {', '.join(names)}"
+                f"{override}: each run has its seed from the plan, the same for all entries; "
+                f"--first-seed {value if value.isdecimal() else 'N'} begins with another one"
             )
-    return [
-        make_entry(name, target, (*shared, *own.get(name, ())), root)
-        for name, target in zip(names, wanted, strict=True)
-    ]
+
+
+def no_entry(name: str, known: Sequence[str] | Mapping[str, Any]) -> UsageError:
+    """Return the error that an override is for an entry that is not there."""
+    guess = nearest(name, known)
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    return UsageError(f"no entry '{name}' for {name}:KEY=VALUE.{hint} Entries: {', '.join(known)}")
 
 
 def differences(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -101,6 +164,7 @@ def differences(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     keys: dict[str, None] = {}
     for entry in entries[1:]:
         keys |= dict.fromkeys(change.key for change in changed_keys(plain[first], plain[entry.name]))
+    keys.pop("seed", None)  # which each run has from the plan
     return [{"key": key, "values": {name: look_up(values, key) for name, values in plain.items()}} for key in keys]
 
 
@@ -110,14 +174,54 @@ def make_entry(name: str, target: str, overrides: tuple[str, ...], root: Path) -
         return _entry_of_run(name, Run(find_run(target, root)), overrides)
     try:
         config = load_config(target, list(overrides))
-        return Entry(name, _where(config), config, overrides)
     except UsageError as error:
-        if hasattr(error, "problems") or target not in REGISTRIES["optimizer"].names():
+        if hasattr(error, "problems") or not is_optimizer(target):
             raise
-    centre = REGISTRIES["optimizer"].get(target).facts.get("centre_lr")
-    rate = f", lr: {centre!r}" if centre is not None else ""
-    config = load_config(_BASE_OF_OPTIMIZERS, [f"optimizer={{name: {target}{rate}}}", *overrides])
-    return Entry(name, f"optimizer {target}, the rest as in preset {_BASE_OF_OPTIMIZERS}", config, overrides)
+    else:
+        is_shipped, is_file = config.target.kind == "preset", config.target.kind == "path"
+        return of_config(name, _where(config), config, overrides, shipped=is_shipped, named=not is_file)
+    base = own_optimizer(lambda more: load_config(_BASE_OF_OPTIMIZERS, list(more)))
+    config = at_its_centre(
+        lambda more: load_config(_BASE_OF_OPTIMIZERS, [f"optimizer={json.dumps(target)}", *more]), base, overrides
+    )
+    where = f"optimizer {target}, the rest as in preset {_BASE_OF_OPTIMIZERS}"
+    return of_config(name, where, config, overrides, shipped=True)
+
+
+def of_config(name: str, target: str, config: Config, overrides: Sequence[str], **more: Any) -> Entry:
+    """Return an entry with a configuration; the arguments are those of `Entry`."""
+    said = config.origins.get(LEARNING_RATE)
+    given = said is not None and said.kind == "override"
+    by_user = given and any(each.partition("=")[0] in ("optimizer", LEARNING_RATE) for each in overrides)
+    return Entry(name, target, config, tuple(overrides), has_own_rate=by_user, **more)
+
+
+def is_optimizer(name: str) -> bool:
+    """Return True if a text names an optimizer: a registered one, or code of the user's."""
+    return name in REGISTRIES["optimizer"].names() or (":" in name and not name.startswith(("run:", "preset:")))
+
+
+def _made(
+    names: Sequence[str], targets: Sequence[str], overrides: Sequence[str], root: Path, ignored: Sequence[str]
+) -> list[Entry]:
+    stems = [_name(target) for target in targets]
+    by_name = dict(zip(names, targets, strict=True))
+
+    def make(name: str, own: tuple[str, ...]) -> Entry:
+        entry = make_entry(name, by_name[name], own, root)
+        return replace(entry, named=False) if stems.count(_name(by_name[name])) > 1 else entry
+
+    return make_each(names, overrides, make, ignored=ignored)
+
+
+def _check_strangers(strangers: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a NAME before `:key=value` that is no entry, and no target either."""
+    for name in strangers:
+        try:
+            load_config(name)
+        except UsageError as error:
+            if not hasattr(error, "problems") and not is_optimizer(name):
+                raise no_entry(name, names) from None
 
 
 def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:

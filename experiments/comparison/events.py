@@ -25,7 +25,9 @@ def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> 
     planned = {
         "name": ledger.path.name,
         "path": str(ledger.path),
-        "entries": [{"name": entry["name"], "target": entry["target"]} for entry in data["entries"]],
+        "entries": [
+            {key: entry[key] for key in ("name", "label", "target") if key in entry} for entry in data["entries"]
+        ],
         "protocol": data["protocol"],
         "runs": num_runs,
         "cached": num_cached,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..run_directory.comparison_file import FILE_NAME, SCHEMA, is_group, read_group
+from ..run_directory.looks import seeds_of, why_exploratory
 from ..system import storage
 from ..system.json_text import encode_json
 from .tasks import Task
@@ -67,12 +69,12 @@ class Ledger:
         """Return the mapping of one contender, to be changed in place."""
         return next(entry for entry in self.data["entries"] if entry["name"] == name)
 
-    def look(self, num_seeds: int) -> None:
-        """Record that a verdict was read; one after a verdict on fewer seeds is exploratory."""
+    def look(self, seeds: Sequence[int]) -> None:
+        """Record that a verdict was read, and with which seeds; one that others were planned for is exploratory."""
         looks = self.data["looks"]
-        if not looks or looks[-1]["seeds"] != num_seeds:
-            exploratory = any(look["seeds"] != num_seeds for look in looks)
-            looks.append({"seeds": num_seeds, "when": _now(), "exploratory": exploratory})
+        if not looks or seeds_of(looks[-1]) != frozenset(seeds):
+            looks.append({"seeds": len(seeds), "set": sorted(seeds), "when": _now()})
+            looks[-1]["exploratory"] = bool(why_exploratory(looks))
 
     def write(self) -> None:
         """Write the file, durably."""

@@ -12,10 +12,14 @@ from ..config.goal import Goal, eval_goal, goal_of
 from ..errors import UsageError, nearest, unknown_name
 from .entries import Entry
 from .identity import counted, group_digest
+from .problem import check_problems, problem_words
 
 FIRST_TUNING_SEED = 1000  # far from those of the evaluation: a rate is never judged on the runs that chose it
 NUM_TUNING_SEEDS = 2
-_IDENTIFYING = ("tune_trials", "tuned", "metric", "select", "method", "margin", "alpha")
+NUM_SEEDS = 10
+MOST_SEEDS = 100_000
+SEED_LIMIT = 1 << 63
+IDENTIFYING = ("tune_trials", "tuned", "metric", "select", "method", "margin", "alpha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class Protocol:
         baseline: the entry that the others are compared with; None compares all pairs.
         jobs: runs at a time.
         gates: conditions on the result that the comparison's file has.
+        problem: what all entries have to learn, in words.
+        paired: whether runs of one seed are compared with each other; they cannot be across different problems.
         spec: what a sweep tries, as written.
     """
 
@@ -54,6 +60,8 @@ class Protocol:
     baseline: str | None = None
     jobs: int
     gates: str | list[str] = field(default_factory=list)
+    problem: str = ""
+    paired: bool = True
     spec: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,13 +72,15 @@ class Protocol:
         for name, value in dataclasses.asdict(self).items():
             kept |= goals if name == "endpoint" else {} if name == "select" else {name: value}
         kept |= {"select_mode": select.mode, "select_margin": select.margin}
-        return kept if self.spec is not None else {key: value for key, value in kept.items() if key != "spec"}
+        unsaid = {"problem": "", "paired": True, "spec": None}
+        return {key: value for key, value in kept.items() if unsaid.get(key, ...) != value}
 
 
 def compare_protocol(
     entries: Sequence[Entry],
     *,
-    seeds: int = 10,
+    seeds: int | None = None,
+    first_seed: int = 0,
     tune: int | None = 5,
     metric: str | None = None,
     baseline: str | None = None,
@@ -78,24 +88,27 @@ def compare_protocol(
     alpha: float = 0.05,
     gate: str | Sequence[str] = (),
     jobs: int | None = None,
+    across_problems: bool = False,
+    one_command: str = "",
 ) -> Protocol:
     """Fix the protocol of a comparison; the arguments are those of `compare`.
 
+    Args:
+        one_command: how to ask the question that was probably meant, for messages.
+
     Raises:
         UsageError: what is asked for cannot be compared.
+        ConfigError: entries have other data, another split or another metric.
     """
     if len(entries) < 2:
         raise UsageError("a comparison needs at least two entries: name two presets, files or optimizers")
-    if seeds < 1 or not 0 < alpha < 1:
-        raise UsageError(f"seeds must be at least 1 and alpha between 0 and 1, got {seeds} and {alpha}")
-    if margin is not None and not margin >= 0:
-        raise UsageError(f"margin must be at least 0, got {margin}")
     names = [entry.name for entry in entries]
     if baseline is not None and baseline not in names:
         raise UsageError(unknown_name("entry", baseline, names))
     config = entries[0].config
     select = eval_goal(config)
     metric = metric or f"{'test' if config.data.test else 'val'}/{select.label}"
+    paired = check_problems(entries, [metric, select.metric], across_problems, one_command)
     for entry in entries:
         _check_measured(entry, metric)
     endpoint = goal_of(config, metric)
@@ -104,7 +117,7 @@ def compare_protocol(
     endpoint = endpoint if margin is None else replace(endpoint, margin=margin)
     tuned = tune is not None and not all(entry.runs for entry in entries)
     return Protocol(
-        seeds=list(range(seeds)),
+        seeds=_seeds(entries, seeds, first_seed),
         tune_trials=tune if tuned and tune is not None else 0,
         tune_seeds=tuning_seeds(NUM_TUNING_SEEDS) if tuned else [],
         tuned=tuned,
@@ -113,11 +126,42 @@ def compare_protocol(
         select=endpoint.on(select.metric) or select,  # what matters in a measure matters on every split
         margin_source="given" if margin is not None else f"registered with metric {metric.partition('/')[2]}",
         alpha=alpha,
-        target=None if config.eval.target is None else {"metric": select.metric, "value": config.eval.target},
+        target=_target(entries, select.metric),
         baseline=baseline,
         jobs=num_jobs(jobs),
         gates=gate if isinstance(gate, str) else list(gate),
+        problem=problem_words([entry.config.to_dict() for entry in entries]),
+        paired=paired,
     )
+
+
+def _seeds(entries: Sequence[Entry], number: int | None, first: int) -> list[int]:
+    """Return the seeds of the evaluation: none of those that rates are chosen with.
+
+    Raises:
+        UsageError: some are, or the entries are finished runs, which have theirs.
+    """
+    if all(entry.runs for entry in entries):
+        if number is not None or first:
+            raise UsageError("these are finished runs, which have their seeds: leave out --seeds and --first-seed")
+        return sorted({seed for entry in entries for seed in entry.runs})
+    seeds = range(first, first + (NUM_SEEDS if number is None else number))
+    if taken := [seed for seed in tuning_seeds(NUM_TUNING_SEEDS) if seed in seeds]:
+        raise UsageError(
+            f"seeds {seeds[0]} to {seeds[-1]} include {taken[0]}, with which rates are chosen: a rate is never judged "
+            f"on the runs that chose it. Begin with --first-seed {FIRST_TUNING_SEED + NUM_TUNING_SEEDS}, or take fewer"
+        )
+    if seeds[-1] >= SEED_LIMIT or len(seeds) > MOST_SEEDS:
+        raise UsageError(f"at most {MOST_SEEDS:,} seeds, all below 2**63: got {len(seeds):,} from {first}")
+    return list(seeds)
+
+
+def _target(entries: Sequence[Entry], select: str) -> dict[str, Any] | None:
+    """Return the target that all entries have; those across problems may have none in common."""
+    value = entries[0].config.eval.target
+    if value is None or any(entry.config.eval.target != value for entry in entries):
+        return None
+    return {"metric": select, "value": value}
 
 
 def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, method: str, jobs: int | None) -> Protocol:
@@ -147,7 +191,7 @@ def compare_name(entries: Sequence[Entry], protocol: Protocol) -> str:
     decided = protocol.as_dict()
     identity = [
         [[entry.name, counted(entry.config)] for entry in entries],
-        {key: decided[key] for key in _IDENTIFYING},
+        {key: decided[key] for key in IDENTIFYING},
     ]
     return f"compare-{'-'.join(entry.name for entry in entries)[:40].strip('-.')}-{group_digest(identity)}"
 
@@ -181,6 +225,7 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
     """Return what comparison.json keeps of an entry, before it is tuned."""
     return {
         "name": entry.name,
+        **({"label": entry.label} if entry.label not in ("", entry.name) else {}),
         "target": entry.target,
         "optimizer": entry.config.optimizer.label,
         "config": entry.config.to_dict(),

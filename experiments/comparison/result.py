@@ -24,7 +24,8 @@ class Comparison:
 
     def __init__(self, path: str | Path):
         self._report = Report(path)
-        self.group = self._report.group
+        self._named = self._report.named
+        self.group = self._named.group
         self.path = self.group.path
 
     @property
@@ -43,7 +44,7 @@ class Comparison:
     @cached_property
     def results(self) -> Results:
         """Return the statistics: verdicts, ranks, times to target."""
-        return Results(self.group) if self._report.results is None else self._report.results
+        return Results(self.group) if self._named.results is None else self._named.results
 
     @property
     def analysis(self) -> Any:

@@ -105,7 +105,7 @@ class Runner:
         ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
         ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
         if seeds:
-            ledger.look(len(seeds))
+            ledger.look(seeds)
         ledger.write()
         return Comparison(ledger.path)
 

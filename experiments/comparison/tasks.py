@@ -22,8 +22,9 @@ from ..run_directory.comparison_file import Record, outcome
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..system import storage
-from .entries import LEARNING_RATE, Entry
+from .entries import Entry
 from .identity import run_key
+from .placing import LEARNING_RATE, set_rate
 
 log = logging.getLogger("optrun")
 
@@ -146,9 +147,8 @@ def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dic
     plain["seed"] = seed
     plain["checkpoint"] = {**plain["checkpoint"], "best": False}
     for key, value in settings.items():
-        values = plain["schedule"].get("values")
-        if key == LEARNING_RATE and values:  # absolute rates: the largest becomes `value`, the others keep their ratio
-            plain["schedule"]["values"] = [rate * value / max(values) for rate in values]
+        if key == LEARNING_RATE:
+            set_rate(plain, value)
             continue
         owner, _, last = key.rpartition(".")
         look_up(plain, owner)[last] = value

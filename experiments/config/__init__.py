@@ -11,6 +11,7 @@ from typing import Any
 
 from ..registry import Registry
 from .configuration import Config, TargetInfo
+from .nodes import Part
 from .origins import origins_text
 from .problems import ConfigError, Origin, Problem
 from .sections import (
@@ -50,7 +51,7 @@ __all__ = [
 
 
 def load(
-    target: str | Path | Mapping[str, Any],
+    target: str | Path | Mapping[str, Any] | Part,
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     registries: Mapping[str, Registry],
@@ -61,7 +62,8 @@ def load(
     """Load a configuration, every value checked, before anything is built.
 
     Args:
-        target: a path; or a name, looked up in `./configs`, `config_path` and the presets; or the values themselves.
+        target: a path; or a name, looked up in `./configs`, `config_path` and the presets; or the values themselves; or
+            those that stand inside a file of something else.
         overrides: `["optimizer.lr=0.2"]`, or `{"optimizer.lr": 0.2}`.
         registries: the components by kind: `optimizer`, `schedule`, `model`, `data`, `loss`, `metric`, `update`,
             `hook`, `augmentation`.

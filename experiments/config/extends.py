@@ -35,6 +35,9 @@ class Tree:
     def from_file(self, source: Source) -> Node:
         return self._extended(self._read(source), source, [source])
 
+    def from_part(self, node: Node, source: Source) -> Node:
+        return self._extended(node, source, [source])
+
     def from_python(self, values: Mapping[str, Any], source: Source) -> Node:
         before = len(self.problems)
         node = from_python(values, source, self.problems)

@@ -13,7 +13,7 @@ from ..registry.arguments import Natural
 from .configuration import Config, TargetInfo
 from .cross_checks import CrossChecks
 from .extends import Tree
-from .nodes import Node, Source
+from .nodes import Node, Part, Source
 from .overrides import apply
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
 from .resolving import Resolver
@@ -45,7 +45,7 @@ _SEED_LIMIT = 1 << 63
 
 
 def load_config(
-    target: str | Path | Mapping[str, Any],
+    target: str | Path | Mapping[str, Any] | Part,
     overrides: Sequence[str] | Mapping[str, Any],
     registries: Mapping[str, Registry],
     presets: Path | None,
@@ -56,7 +56,10 @@ def load_config(
     presets = presets or preset_folder()
     problems: list[Problem] = []
     tree = Tree(presets, problems)
-    if isinstance(target, Mapping):
+    if isinstance(target, Part):
+        info, source = TargetInfo("path", target.name, target.source.path), target.source
+        root = tree.from_part(target.node, source)
+    elif isinstance(target, Mapping):
         info, source = TargetInfo("python", "run"), Source("python", "<python>", Path.cwd())
         root = tree.from_python(target, source)
     else:

@@ -70,5 +70,20 @@ class Source:
         return Origin(self.kind, self.file, line, column, via=self.via, folder=self.folder, index=self.index, **more)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A configuration that stands inside a file of something else, such as an entry of a comparison.
+
+    Args:
+        name: of the run, unless the configuration has one.
+        node: what stands there, `extends` included.
+        source: the file.
+    """
+
+    name: str
+    node: Node
+    source: Source
+
+
 def join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)

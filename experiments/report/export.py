@@ -44,7 +44,7 @@ def export(comparison: Any, path: str | Path) -> Path:
     if path.suffix == ".md":
         content = markdown(report)
     elif path.suffix == ".csv":
-        content = csv_text(report.runs)
+        content = csv_text(report.named.runs)
     elif path.suffix == ".json":
         content = encode_json(as_dict(report), indent=2)
     else:
@@ -67,8 +67,9 @@ def check_suffix(path: str | Path) -> None:
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """Return everything as plain data, every number at full precision."""
-    group, results, said = report.group, report.results, report.said
+    """Return everything as plain data, every number at full precision, entries by their names."""
+    said, report = report.said, report.named
+    group, results = report.group, report.results
     return {
         "schema": SCHEMA,
         "name": group.name,
@@ -85,7 +86,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "sensitivity": report.trials,
         "runs": report.runs,
         "pairing": group.data.get("pairing"),
-        "looks": group.data.get("looks") or [],
+        "looks": group.looks,
         "wall_secs": group.data.get("wall_secs"),
     }
 

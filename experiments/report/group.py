@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from ..config.goal import Goal, recorded_goal
 from ..errors import DataError
 from ..run_directory.comparison_file import FILE_NAME, FINISHED, Record, read_group, read_records
+from ..run_directory.looks import why_exploratory
 from ..run_directory.run import Run
 
 Row = dict[str, Any]
@@ -98,9 +100,46 @@ class Group:
         return bool(self.protocol.get("tuned"))
 
     @property
+    def looks(self) -> list[dict[str, Any]]:
+        """Return the times that a verdict was read, the last of which is this one."""
+        return self.data.get("looks") or []
+
+    @property
     def exploratory(self) -> bool:
-        """Return True if seeds were added after a verdict had been seen."""
-        return any(look.get("exploratory") for look in self.data.get("looks") or [])
+        """Return True if the seeds are others than those of the first verdict that was read."""
+        return bool(why_exploratory(self.looks))
+
+    @property
+    def paired(self) -> bool:
+        """Return False where entries have different problems, so that their runs cannot be held against each other."""
+        return bool(self.protocol.get("paired", True))
+
+    @property
+    def problem(self) -> str:
+        """Return what all entries had to learn, in words; empty where it was not noted, or differs."""
+        return str(self.protocol.get("problem") or "")
+
+    def label(self, name: str) -> str:
+        """Return what tables and figures call an entry."""
+        return str(self.entry(name).get("label") or name)
+
+    def labelled(self) -> Group:
+        """Return the same group with its entries under their labels, to be shown."""
+        labels = {name: self.label(name) for name in self.names}
+        if all(name == label for name, label in labels.items()):
+            return self
+        shown, data = copy.copy(self), copy.deepcopy(self.data)
+        for entry in data["entries"]:
+            entry["name"] = labels[entry["name"]]
+        for record in data.get("runs") or []:
+            record["entry"] = labels[record["entry"]]
+        for difference in (data.get("pairing") or {}).get("differences") or []:
+            difference["values"] = {labels[name]: value for name, value in difference["values"].items()}
+        if (baseline := data["protocol"].get("baseline")) is not None:
+            data["protocol"]["baseline"] = labels[baseline]
+        shown.data = data
+        shown.__dict__.pop("records", None)
+        return shown
 
     @cached_property
     def records(self) -> list[Record]:

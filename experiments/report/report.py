@@ -18,14 +18,17 @@ class Report:
 
     Args:
         comparison: a `Group`, its folder, or an object that has the folder as `path`.
+        labels: call entries by their labels, as people read them, instead of their names.
 
     Raises:
         NothingMatchedError: no comparison there.
         DataError: it is damaged, or of a version that this program does not know.
     """
 
-    def __init__(self, comparison: Any):
-        self.group = comparison if isinstance(comparison, Group) else Group(comparison)
+    def __init__(self, comparison: Any, labels: bool = True):
+        own = comparison if isinstance(comparison, Group) else Group(comparison)
+        self.group = own.labelled() if labels else own
+        self.named = self if self.group is own else Report(own, labels=False)  # by names: for programs, and for gates
 
     @cached_property
     def results(self) -> Results | None:

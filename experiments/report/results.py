@@ -104,6 +104,8 @@ class Results:
     @cached_property
     def ratios(self) -> dict[tuple[str, str], TimeRatio]:
         """Return the ratios of the times to target, for the pairs that are compared; empty without a target."""
+        if not self.group.paired:
+            return {}
         names, baseline = self.group.names, self.group.protocol.get("baseline")
         pairs = (
             [(name, baseline) for name in names if name != baseline] if baseline else itertools.combinations(names, 2)
@@ -129,6 +131,7 @@ class Results:
             margin=self.margin,
             alpha=group.alpha,
             baseline=group.protocol.get("baseline"),
+            paired=group.paired,
             other_p=[ratio.p for ratio in self.ratios.values()],
         )
 
@@ -139,7 +142,9 @@ class Results:
 
     @cached_property
     def others(self) -> list[Against]:
-        """Return each other entry, best first, against the reference."""
+        """Return each other entry, best first, against the reference; none where runs are not paired."""
+        if not self.group.paired:
+            return []
         names = [entry.name for entry in self.analysis.entries]
         return [self.against(name) for name in names if name != self.reference]
 

@@ -21,9 +21,10 @@ def comparison_rows(results: Results) -> list[Row]:
 
 def _comparison_row(results: Results, name: str) -> Row:
     group, entry = results.group, results.analysis.entry(name)
-    against = None if name == results.reference else results.against(name)
+    against = None if name == results.reference or not group.paired else results.against(name)
     row: Row = {
         "entry": name,
+        "label": group.label(name),
         "rank_low": entry.rank.best,
         "rank_high": entry.rank.worst,
         "ties": entry.letters,

@@ -14,6 +14,9 @@ from .. import config as configuration
 from ..components.data import BEFORE, Fitted, make_data
 from ..components.registries import REGISTRIES
 from ..config import Config
+from ..config.nodes import Part
+from ..config.targets import find_target, preset_folder
+from ..errors import UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
@@ -24,11 +27,12 @@ FITTED = "fitted.json"
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
-def load_config(target: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Config:
+def load_config(target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = ()) -> Config:
     """Read and check a configuration.
 
     Args:
-        target: a path, the name of a file in ./configs or of a preset, or the configuration itself.
+        target: a path, the name of a file in ./configs or of a preset, or the configuration itself, which may also be a
+            part of a file.
         overrides: values to change: {"optimizer.lr": 0.2} or ["optimizer.lr=0.2"].
 
     $OPTRUN_CONFIG_PATH names more folders to look in, $OPTRUN_DEVICE overrides `train.device`.
@@ -36,9 +40,21 @@ def load_config(target: str | Path | Mapping[str, Any], overrides: Overrides = (
     Raises:
         ConfigError: all that is wrong with it, each at its place.
     """
-    folders = [Path(folder) for folder in os.environ.get("OPTRUN_CONFIG_PATH", "").split(os.pathsep) if folder]
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
-    return configuration.load(target, overrides, registries=REGISTRIES, config_path=folders)
+    return configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path())
+
+
+def find_file(target: str) -> Path | None:
+    """Return the file that a target names, a preset's apart; None where it names none."""
+    try:
+        info, _ = find_target(target, preset_folder(), _config_path())
+    except UsageError:
+        return None
+    return None if info.kind == "preset" else info.path
+
+
+def _config_path() -> list[Path]:
+    return [Path(folder) for folder in os.environ.get("OPTRUN_CONFIG_PATH", "").split(os.pathsep) if folder]
 
 
 def _with_device(overrides: Overrides, device: str | None) -> Overrides:

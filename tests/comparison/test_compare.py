@@ -30,7 +30,7 @@ def test_overrides_are_for_all_or_for_one(base):
     assert [entry.config.train.epochs for entry in entries.values()] == [5, 5]
     assert entries["adam"].config.optimizer.args["lr"] == 0.003
     assert entries["mom"].config.optimizer.args["lr"] == 0.1
-    assert entries["adam"].centre() == (0.003, "given on the command line")
+    assert entries["adam"].centre() == (0.003, "the command line")
 
 
 def test_a_prefix_that_is_no_target_becomes_one(base):
@@ -64,14 +64,18 @@ def test_what_is_no_target_says_so(base):
         ({"baseline": "sdg"}, "no entry named 'sdg'. Did you mean 'sgd'"),
         ({"metric": "test/acuracy"}, "Did you mean 'test/accuracy'"),
         ({"metric": "test/loss"}, "no registered margin"),
-        ({"seeds": -1}, "seeds must be at least 1"),
-        ({"seeds": 0}, "seeds must be at least 1 .* got 0"),
-        ({"alpha": 1.5}, "alpha between 0 and 1"),
-        ({"alpha": 0.0}, "alpha between 0 and 1, got 10 and 0"),
-        ({"margin": -0.1}, "margin must be at least 0, got -0.1"),
-        ({"jobs": 0}, "jobs must be at least 1, got 0"),
-        ({"tune": 0}, "at least 3 trials"),
-        ({"tune": 2}, "at least 3 trials"),
+        ({"seeds": -1}, "seeds: expected an int >= 1, got -1"),
+        ({"seeds": 0}, "seeds: expected an int >= 1, got 0"),
+        ({"seeds": "3"}, "seeds: expected an int >= 1, got '3'"),
+        ({"alpha": 1.5}, "alpha: expected a number > 0, < 0.5, got 1.5"),
+        ({"alpha": 0.5}, "alpha: expected a number > 0, < 0.5, got 0.5"),
+        ({"alpha": 0.0}, "alpha: expected a number > 0, < 0.5, got 0.0"),
+        ({"margin": float("inf")}, "margin: expected a finite number, got .inf"),
+        ({"target": float("nan")}, "target: expected a finite number, got .nan"),
+        ({"margin": -0.1}, "margin: expected a number >= 0, got -0.1"),
+        ({"jobs": 0}, "jobs: expected an int >= 1, got 0"),
+        ({"tune": 2}, "tune: expected .* int >= 3, got 2"),
+        ({"tune": -1}, "tune: expected .* int >= 3, got -1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_any_run(base, arguments, message):
@@ -201,16 +205,17 @@ def test_a_file_with_entries(base):
     assert found.data["protocol"]["baseline"] == "slow"
     assert [e["config"]["optimizer"]["lr"] for e in found.data["entries"]] == [0.05, 0.5, 0.1]
     (base / "bad.yaml").write_text("entries: {a: mom, b: sgd}\nseed: 3\n")
-    with pytest.raises(UsageError, match=r"has no key 'seed'\. Did you mean 'seeds'"):
+    with pytest.raises(ConfigError, match=r"bad.yaml:2:1: seed: a comparison has no key 'seed'") as refused:
         compare(["bad.yaml"])
+    assert refused.value.problems[0].hint == "did you mean 'seeds'?"
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("seeds: 0", r"study.yaml:2:8: seeds: expected an int >= 1, got 0"),
-        ("alpha: 0", r"study.yaml:2:8: alpha: expected a number > 0, < 1, got 0"),
-        ("tune: 0", r"study.yaml:2:7: tune: expected .*, got 0"),
+        ("alpha: 0", r"study.yaml:2:8: alpha: expected a number > 0, < 0.5, got 0"),
+        ("tune: 1", r"study.yaml:2:7: tune: expected .*, got 1"),
         ("margin: -1", r"study.yaml:2:9: margin: expected a number >= 0, got -1"),
         ("metric: [a]", r"study.yaml:2:9: metric: expected text, got"),
     ],

@@ -246,11 +246,11 @@ def test_a_new_look_stands_after_the_old_ones(optrun, old, same_machine):
     before, runs = ledger(old, COMPARISON), runs_below(old)
     repeated = optrun(*COMPARE, "--seeds", "2", "--no-train", "--json")
     assert repeated.code == 0, repeated.err
-    assert repeated.json["exploratory"] is True
+    assert repeated.json["exploratory"] is False, "these are the seeds of the first look, which was planned"
 
     *earlier, latest = ledger(old, COMPARISON)["looks"]
     assert earlier == before["looks"]
-    assert (latest["seeds"], latest["exploratory"]) == (2, True)
+    assert (latest["seeds"], latest["set"], latest["exploratory"]) == (2, [0, 1], False)
     assert runs_below(old) == runs
 
 

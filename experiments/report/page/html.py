@@ -169,6 +169,9 @@ def _palette() -> str:
 def _result_note(results: Results) -> str:
     group = results.group
     level = style.number(100 * (1 - group.alpha))
+    if not group.paired:
+        said = f"{group.metric}, {group.endpoint.better}; mean over seeds with its {level} % interval"
+        return f"{said}, each entry for itself."
     return (
         f"{group.metric}, {group.endpoint.better}; mean over seeds with its {level} % interval. Differences are to "
         f"{results.reference}, seed by seed; p is corrected over all that was tested."

@@ -91,7 +91,7 @@ def ranks_data(results: Results) -> dict[str, Any] | None:
         }
         for entry in results.analysis.entries
     ]
-    return {"rows": rows} if len(rows) > 1 else None
+    return {"rows": rows} if len(rows) > 1 and results.group.paired else None
 
 
 def sensitivity_data(group: Group) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ def pairing_tables(group: Group) -> dict[str, Any] | None:
     columns = [Column("Setting", lambda row: row["key"], "key", is_header=True)]
     columns += [Column(name, _named(f"entry {name}"), f"entry {name}") for name in names]
     return {
-        "words": pairing_sentences(pairing),
+        "words": pairing_sentences(pairing, group.paired),
         "differences": Table("differences", "Settings that differ", columns, rows),
         "seeds": _seeds_table(seeds),
     }

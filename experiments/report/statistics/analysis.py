@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import UsageError, unknown_name
 from .adjusted import adjust
-from .paired import paired
+from .paired import paired as paired_result
 from .paired_result import PairedResult
 from .ranking import Rank
 from .samples import Mode, Values, by_seed, check_alpha, check_margin, check_mode
@@ -61,6 +61,8 @@ class Analysis:
                 return pair
         if a == b:
             raise UsageError(f"'{a}' cannot be compared with itself")
+        if self.baseline is None:
+            raise UsageError(f"'{a}' and '{b}' were not compared: they have different problems")
         raise UsageError(f"'{a}' and '{b}' were not compared: each entry was compared with '{self.baseline}' alone")
 
     @property
@@ -77,6 +79,7 @@ def compare_entries(
     margin: float,
     alpha: float = 0.05,
     baseline: str | None = None,
+    paired: bool = True,
     other_p: Sequence[float | None] = (),
 ) -> Analysis:
     """Compare entries on one endpoint: all pairs, or each with the baseline, corrected together by Holm's procedure.
@@ -87,6 +90,8 @@ def compare_entries(
         margin: the largest difference that does not matter, in the metric's unit, fixed before the runs.
         alpha: probability of any false difference among all pairs.
         baseline: the one entry that all others are compared with.
+        paired: False describes each entry alone, in the order given: runs that are not pairs are not held against each
+            other.
         other_p: p-values of other questions that will be printed beside, which join the family.
 
     Raises:
@@ -101,8 +106,8 @@ def compare_entries(
     for name, runs in numbers.items():
         if not runs:
             raise UsageError(f"entry '{name}' has no runs")
-    chosen = _pairs_of(names, baseline)
-    results = [_paired(a, b, numbers, alpha, mode) for a, b in chosen]
+    chosen = _pairs_of(names, baseline) if paired else []
+    results = [_compared(a, b, numbers, alpha, mode) for a, b in chosen]
     adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p)
     pairs = tuple(
         judge(a, b, result, margin=margin, alpha=alpha, adjusted=tests)
@@ -110,12 +115,14 @@ def compare_entries(
     )
     shown = [(pair.verdict.winner, pair.verdict.loser) for pair in pairs]
     better = [(winner, loser) for winner, loser in shown if winner is not None and loser is not None]
+    with_letters = paired and baseline is None
+    standings = standings_of(numbers, mode, alpha, better, with_letters=with_letters)
     return Analysis(
         mode=mode,
         margin=margin,
         alpha=alpha,
         baseline=baseline,
-        entries=standings_of(numbers, mode, alpha, better, with_letters=baseline is None),
+        entries=standings if paired else tuple(sorted(standings, key=lambda entry: names.index(entry.name))),
         pairs=pairs,
         other_p=others,
     )
@@ -129,8 +136,8 @@ def _pairs_of(names: Sequence[str], baseline: str | None) -> list[tuple[str, str
     return [(name, baseline) for name in names if name != baseline]
 
 
-def _paired(a: str, b: str, numbers: Mapping[str, Values], alpha: float, mode: Mode) -> PairedResult:
+def _compared(a: str, b: str, numbers: Mapping[str, Values], alpha: float, mode: Mode) -> PairedResult:
     try:
-        return paired(numbers[a], numbers[b], alpha=alpha, mode=mode)
+        return paired_result(numbers[a], numbers[b], alpha=alpha, mode=mode)
     except UsageError as error:
         raise UsageError(f"'{a}' (a) against '{b}' (b): {error}") from None

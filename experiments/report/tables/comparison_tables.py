@@ -27,6 +27,8 @@ def result_table(report: Report, verdicts: bool = False) -> Table:
         Column("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted", right=True),
         Column("P(better)", better_text, "better_share", right=True),
     ]
+    if not report.group.paired:  # each stands for itself
+        columns = [column for column in columns if column.key in ("entry", "n", "mean")]
     if not any(row["ties"] for row in rows):
         columns = [column for column in columns if column.key != "ties"]
     if verdicts:

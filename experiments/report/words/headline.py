@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...run_directory.comparison_file import Record
+from ...run_directory.looks import why_exploratory
 from .. import style
 from ..group import Group
 from ..results import Results
@@ -122,9 +123,9 @@ def _speed(results: Results) -> str:
 def _notes(results: Results) -> list[str]:
     group = results.group
     notes = []
-    if group.exploratory:
-        notes.append("Exploratory: seeds were added after a result had been seen, so the p-values are too small.")
-    is_identical = all(pair.verdict.kind == verdicts.IDENTICAL for pair in results.analysis.pairs)
+    if why := why_exploratory(group.looks):
+        notes.append(f"Exploratory: {why}, so the p-values are too small.")
+    is_identical = group.paired and all(pair.verdict.kind == verdicts.IDENTICAL for pair in results.analysis.pairs)
     if not group.tuned and not is_identical:
         notes.append("Not tuned: each entry ran with its settings as given, and others may turn the result around.")
     notes += _edge_notes(group)
@@ -132,7 +133,9 @@ def _notes(results: Results) -> list[str]:
         total = style.many(len(group.of(role="evaluate")), "evaluation run")
         notes.append(f"Incomplete: {len(missing)} of {total} take no part ({count_states(missing)}).")
     notes += [f"Note: {limit}." for limit in overall_limits(results.analysis)]
-    if not (group.data.get("pairing") or {}).get("checked"):
+    if not group.paired:
+        notes.append("Across problems: data, split or metric differ between the entries, so their runs are no pairs.")
+    elif not (group.data.get("pairing") or {}).get("checked"):
         notes.append("The pairing of the runs was not checked.")
     return notes
 

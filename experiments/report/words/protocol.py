@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...run_directory.looks import seeds_of
 from .. import style
 from ..group import Group
 from ..results import Results
+
+_NOT_PAIRED = (
+    "The entries have different problems, as was asked for: data, split or metric differ, so runs of one seed are no "
+    "pairs. Nothing was tested; means and intervals describe each entry alone."
+)
 
 
 def protocol_sentences(group: Group, results: Results | None = None) -> list[str]:
     """Return the protocol as sentences: what was compared, tuned, run, tested, counted, and withheld."""
     lines = [_entries(group), _tuning(group)]
     if group.kind == "compare":
-        lines += [_seeds(group), _endpoint(group), _tests(group), _ranks(group)]
+        lines += [_seeds(group), _endpoint(group)]
+        lines += [_tests(group), _ranks(group)] if group.paired else [_NOT_PAIRED]
         lines += [_target(group), _withheld(group, results), _costs(group), _looks(group)]
     lines.append(_time(group))
     return [line for line in lines if line]
 
 
-def pairing_sentences(pairing: dict[str, Any]) -> str:
+def pairing_sentences(pairing: dict[str, Any], paired: bool = True) -> str:
     """Return what was shown to be the same for all entries, and whether settings differ between them."""
     same = style.listing([str(item) for item in pairing.get("same") or []])
     said = "The pairing was not checked: nothing proves that entries saw the same data from the same start."
-    if pairing.get("checked"):
+    if not paired:
+        said = "The entries have different problems: their runs are no pairs."
+    elif pairing.get("checked"):
         seeds = style.many(len(pairing.get("seeds") or {}), "seed")
         said = f"For each of {seeds} all entries were shown to have the same {same}."
+        if not same:
+            said = (
+                "The entries differ in data or batches, so that nothing about their runs has to be the same but the "
+                "seed: how they are paired was not shown."
+            )
     if pairing.get("differences"):
         return f"{said} Between the entries only these settings differ:"
     return f"{said} No setting differs between the entries."
@@ -36,7 +50,8 @@ def _entries(group: Group) -> str:
     for entry in group.entries:
         overrides = ", ".join(f"{key}={_plain(value)}" for key, value in (entry.get("overrides") or {}).items())
         items.append(f"{entry['name']} ({entry.get('target', '')}{f', {overrides}' if overrides else ''})")
-    return f"{'Compared' if group.kind == 'compare' else 'Swept'}: {style.listing(items)}."
+    problem = f" on {group.problem}" if group.problem else ""
+    return f"{'Compared' if group.kind == 'compare' else 'Swept'}{problem}: {style.listing(items)}."
 
 
 def _tuning(group: Group) -> str:
@@ -82,9 +97,8 @@ def _seeds(group: Group) -> str:
     overlap = set(seeds) & set(tune) if group.tuned else set()
     if overlap:
         fresh = f" Seeds {style.listing([str(s) for s in sorted(overlap)])} were used for tuning too."
-    return (
-        f"Evaluated on {style.many(len(seeds), 'seed')} ({_ranges(seeds)}); differences are taken seed by seed.{fresh}"
-    )
+    by_seed = "; differences are taken seed by seed" if group.paired else ""
+    return f"Evaluated on {style.many(len(seeds), 'seed')} ({_ranges(seeds)}){by_seed}.{fresh}"
 
 
 def _endpoint(group: Group) -> str:
@@ -163,12 +177,14 @@ def _costs(group: Group) -> str:
 
 
 def _looks(group: Group) -> str:
-    looks = group.data.get("looks") or []
+    looks = group.looks
     if len(looks) <= 1:
         return "The result was computed once, after all planned seeds." if looks else ""
-    seeds = style.listing([str(look.get("seeds")) for look in looks])
+    sets = [sorted(seeds_of(look)) for look in looks]
+    from_zero = all(seeds == list(range(len(seeds))) for seeds in sets)
+    seeds = style.listing([str(len(seeds)) if from_zero else f"seeds {_ranges(seeds)}" for seeds in sets])
     return (
-        f"The result was looked at {len(looks)} times, with {seeds} seeds"
+        f"The result was looked at {len(looks)} times, with {seeds}{' seeds' if from_zero else ''}"
         f"{'; what came after the first look is exploratory' if group.exploratory else ''}."
     )
 

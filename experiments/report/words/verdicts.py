@@ -6,6 +6,7 @@ from .. import style
 from ..results import Results
 from ..statistics import verdicts
 from ..statistics.analysis import Analysis
+from ..statistics.standings import Standing
 from ..statistics.student import Interval
 from ..statistics.verdicts import Pair
 
@@ -84,6 +85,8 @@ _SENTENCES = {
 
 def verdict_phrase(results: Results, name: str) -> str:
     """Return what was concluded about an entry and the reference, for a cell of a table."""
+    if not results.group.paired:
+        return "not compared: another problem"
     if name == results.reference:
         return "baseline" if results.analysis.baseline else "reference"
     verdict = results.against(name).pair.verdict
@@ -170,31 +173,39 @@ def overall_sentence(analysis: Analysis) -> str:
 
 def endpoint_headline(results: Results) -> str:
     """Return what was shown on the primary endpoint, for the headline: short, with the numbers of what was shown."""
-    analysis, metric = results.analysis, results.group.metric
+    analysis, metric, problem = results.analysis, results.group.metric, results.group.problem
+    endpoint = f"{metric}: on {problem}, " if problem else f"{metric}: "
     kinds = {pair.verdict.kind for pair in analysis.pairs}
     names = [entry.name for entry in analysis.entries]
     listed, margin = style.listing(names), style.number(results.margin)
     if len(names) == 1:
         return _alone(names[0])
+    if not results.group.paired:
+        means = [f"{entry.name} {_mean_text(entry)}" for entry in analysis.entries]
+        return f"{metric}: on different problems, which no test compares: {'; '.join(means)}"
     if kinds == {verdicts.IDENTICAL}:
-        seeds = style.many(analysis.pairs[0].result.n, "seed")
-        return f"{listed} are identical: every difference in {metric} over {seeds} is exactly 0"
+        seeds, on_it = style.many(analysis.pairs[0].result.n, "seed"), f", on {problem}" if problem else ""
+        return f"{listed} are identical: every difference in {metric} over {seeds} is exactly 0{on_it}"
     if len(analysis.pairs) == 1:
-        return f"{metric}: {_pair_headline(results, margin)}"
+        return f"{endpoint}{_pair_headline(results, margin)}"
     if analysis.winner is not None:
-        return f"{metric}: {analysis.winner} is better than {_beaten(results, analysis.winner)}"
+        return f"{endpoint}{analysis.winner} is better than {_beaten(results, analysis.winner)}"
     if kinds == {verdicts.EQUIVALENT}:
-        return f"{metric}: {listed} are equivalent within {margin}"
+        return f"{endpoint}{listed} are equivalent within {margin}"
     if verdicts.BETTER in kinds:
-        return f"{metric}: {_several(results)}"
+        return f"{endpoint}{_several(results)}"
     if kinds == {verdicts.NO_DIFFERENCE}:
         most = max(pair.verdict.seeds_needed or 0 for pair in analysis.pairs)
         needed = _needed(most, analysis.entries[0].n)
         more = f"; up to {needed} would be needed to show {margin}" if needed else ""
-        return f"{metric}: no difference shown between {listed}{more}"
+        return f"{endpoint}no difference shown between {listed}{more}"
     lost = [f"{entry.name} {entry.num_diverged} of {entry.n}" for entry in analysis.entries if entry.num_diverged]
     diverged = f"; runs that diverged: {', '.join(lost)}" if lost else ""
-    return f"{metric}: none of {listed} was shown to be better than another{diverged}"
+    return f"{endpoint}none of {listed} was shown to be better than another{diverged}"
+
+
+def _mean_text(entry: Standing) -> str:
+    return "diverged" if entry.mean is None else style.number(entry.mean, 3)
 
 
 def _alone(name: str) -> str:
