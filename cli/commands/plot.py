@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from ...experiments.errors import UsageError
 from .. import command as shared
 from .. import completion
-from ..terminal.console import result, result_json
+from ..terminal.console import result, result_json, say
 from ..terminal.screen import width
 from ..terminal.streams import is_utf8
 
@@ -91,17 +91,20 @@ def command(
         name, found = group_bands(Group(things[0]).labelled(), metric, trials="each")
     else:
         name, found = run_bands([Run(thing) for thing in things], metric)
-    bands = [band for band in found if band is not None]
+    bands = [band for band in found.values() if band is not None]
+    without = [label for label, band in found.items() if band is None]
     drawn = smooth_bands(bands, smooth) if smooth else bands
     if output is not None:
         wide = PAGE if not is_group and len(things) > 4 else COLUMN * 1.4
-        lines = bands if is_group else found
+        lines = bands if is_group else list(found.values())
         curves_figure(lines, output, metric=name, x=x, log=log or None, smooth=smooth, width=wide)
     if as_json:
         lines = [{"label": band.label, "x": band.x[x].tolist(), "y": band.median.tolist()} for band in drawn]
-        result_json("optrun/plot@1", metric=name, axis=axis, lines=lines, file=output)
+        result_json("optrun/plot@1", metric=name, axis=axis, lines=lines, without=without, file=output)
     elif output is not None:
         result(output)
     else:
         unicode = is_utf8(sys.stdout)
         result([name, *curves_text(drawn, x=x, width=width(sys.stdout), unicode=unicode, log=log)])
+    if without:
+        say(f"not drawn, since there are no rows of {name}: {', '.join(without)}")

@@ -115,7 +115,7 @@ def said_lines(said: Said) -> list[str]:
 
 def _curves(group: Group, room: int) -> list[str]:
     metric, found = group_bands(group)
-    bands = [band for band in found if band is not None]
+    bands = [band for band in found.values() if band is not None]
     seeds = max((band.num_runs for band in bands), default=0)
     median = f", median of {many(seeds, 'seed')}" if seeds > 1 else ""
     drawn = curves_text(

@@ -122,8 +122,8 @@ def aggregate(runs: Sequence[Run], metric: str, *, label: str = "") -> Band | No
     )
 
 
-def run_bands(runs: Sequence[Run], metric: str | None = None) -> tuple[str, list[Band | None]]:
-    """Return the metric, by default the one that the first run is judged by, and a line for each run, None without it.
+def run_bands(runs: Sequence[Run], metric: str | None = None) -> tuple[str, dict[str, Band | None]]:
+    """Return the metric, by default the one that the first run is judged by, and each run's line, None without it.
 
     Raises:
         NothingMatchedError: no run has it; the message has the nearest name.
@@ -133,8 +133,8 @@ def run_bands(runs: Sequence[Run], metric: str | None = None) -> tuple[str, list
     return _bands(lines, metric, [judged, "val/loss", "loss"])
 
 
-def group_bands(group: Group, metric: str | None = None, trials: str = "all") -> tuple[str, list[Band | None]]:
-    """Return the metric, by default the one that choices are made by, and a line for each name of `group_runs`.
+def group_bands(group: Group, metric: str | None = None, trials: str = "all") -> tuple[str, dict[str, Band | None]]:
+    """Return the metric, by default the one that choices are made by, and the line of each name of `group_runs`.
 
     Raises:
         NothingMatchedError: no run has it; the message has the nearest name.
@@ -217,14 +217,15 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _bands(
     runs: Mapping[str, Sequence[Run]], metric: str | None, defaults: Sequence[str | None]
-) -> tuple[str, list[Band | None]]:
-    found = metric_names([run for some in runs.values() for run in some])
-    if metric is not None and metric not in found:
-        raise NothingMatchedError(unknown_name("metric", metric, found))
+) -> tuple[str, dict[str, Band | None]]:
+    every = [run for some in runs.values() for run in some]
+    found, there = metric_names(every), {name for run in every for name in run.metrics.names()}  # the rate among these
+    if metric is not None and metric not in there:
+        raise NothingMatchedError(unknown_name("metric", metric, sorted(there)))
     name = metric or next((name for name in [*defaults, *found] if name in found), None)
     if name is None:
         raise NothingMatchedError("the runs have no metric rows yet")
-    return name, [aggregate(some, name, label=label) for label, some in runs.items()]
+    return name, {label: aggregate(some, name, label=label) for label, some in runs.items()}
 
 
 def _axes(runs: Sequence[Run], curves: Sequence[Curve | None], steps: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 # Okabe and Ito's palette for all kinds of colour vision (2008), its light colours darkened until lines and marks stand
-# out from white by 3 to 1; the dark theme has its counterparts. Beyond seven entries lines are dashed as well.
+# out from white by 3 to 1; the dark theme has its counterparts. Beyond seven entries lines are dashed as well, which
+# tells 35 of them apart.
 LIGHT = ("#0072B2", "#D55E00", "#00875F", "#B4578A", "#9A6B00", "#3A8FBF", "#555555")
 DARK = ("#5AB0EE", "#F58742", "#34C79A", "#E79BC5", "#EBB13C", "#9BD6F7", "#C4C4C4")
-DASHES = ("", "6 3", "2 3")
+DASHES = ("", "6 3", "2 3", "10 3 2 3", "1 2")
 INK, QUIET = "#1b1f24", "#59636e"  # of figures
 
 
@@ -52,7 +53,7 @@ def decimal(value: float | None, decimals: int, sign: bool = False) -> str:
     if value and (abs(value) >= 1e6 or abs(value) < 10.0 ** (-decimals - 2)):
         return f"{value:{'+' if sign else ''}.3g}"
     text = f"{value:{'+' if sign else ''}.{decimals}f}"
-    return text.replace("-0." + "0" * decimals, "0." + "0" * decimals) if float(text) == 0 else text
+    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def large(value: float | None, least: float = 10_000, digits: int = 4) -> str:

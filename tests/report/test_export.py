@@ -117,7 +117,7 @@ def test_a_sweep_is_exported_too(write_group, tmp_path):
 def test_figures_have_the_width_of_a_column_or_a_page(write_group, tmp_path):
     group = Group(write_group({"a": A, "b": B}, tuned=True))
     metric, bands = group_bands(group)
-    curves = curves_figure(bands, tmp_path / "curves.png", metric=metric, width=COLUMN)
+    curves = curves_figure(list(bands.values()), tmp_path / "curves.png", metric=metric, width=COLUMN)
     assert png_size(curves)[0] == round(COLUMN * 300)
     assert png_size(export(group, tmp_path / "all.png"))[0] == round(PAGE * 300)
 
@@ -125,7 +125,9 @@ def test_figures_have_the_width_of_a_column_or_a_page(write_group, tmp_path):
 def test_svg_keeps_text_as_text_of_at_least_7_points(write_group, tmp_path):
     group = Group(write_group({"a": A, "b": [None, *B[1:]]}, tuned=True))
     metric, bands = group_bands(group, "val/loss")
-    tree = ET.parse(curves_figure(bands, tmp_path / "curves.svg", metric=metric, x="gradient_evaluations"))
+    tree = ET.parse(
+        curves_figure(list(bands.values()), tmp_path / "curves.svg", metric=metric, x="gradient_evaluations")
+    )
     texts = [text for text in tree.iter(f"{SVG}text") if text.text and text.text.strip() != "●"]
     assert {"gradient evaluations", "val/loss", "b (1 of 5 diverged)"} <= {text.text for text in texts}
     sizes = [float(text.get("style", "").split("px")[0].split()[-1]) for text in texts]
@@ -159,7 +161,7 @@ def runs(tmp_path):
 
 def test_runs_are_plotted(runs, tmp_path):
     metric, bands = run_bands(runs, "loss")
-    path = curves_figure(bands, tmp_path / "runs.svg", metric=metric, x="secs", log=True, smooth=0.5)
+    path = curves_figure(list(bands.values()), tmp_path / "runs.svg", metric=metric, x="secs", log=True, smooth=0.5)
     texts = {text.text for text in ET.parse(path).iter(f"{SVG}text")}
     assert {"loss", "seconds", "x/mom-0001", "y/mom-0001"} <= texts
     assert unique_labels(runs) == ["x/mom-0001", "y/mom-0001"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..learning_curves import Band
 from .figure_file import COLUMN, save
-from .panels import draw_curves
+from .panels import draw_curves, height_of_names
 
 
 def curves_figure(
@@ -34,6 +34,7 @@ def curves_figure(
     Raises:
         UsageError: another suffix.
     """
+    height = max(2.9, height_of_names(len(bands)))
     return save(
-        lambda figure: draw_curves(figure.subplots(), bands, metric, x, log, smooth), path, width=width, height=2.9
+        lambda figure: draw_curves(figure.subplots(), bands, metric, x, log, smooth), path, width=width, height=height
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import style
 from .figure_file import COLUMN, save
-from .terminal import Canvas, columns_for, framed, line_marks, scaled
+from .terminal import Canvas, columns_for, framed, line_mark, scaled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def range_text(curve: RangeCurve, *, width: int = 80, height: int = 12, unicode:
 
 def range_marks(unicode: bool) -> str:
     """Return the marks of the suggestions, in their order."""
-    return line_marks(unicode)[: len(_MARKERS)]
+    return "".join(line_mark(index, unicode) for index in range(len(_MARKERS)))
 
 
 def range_figure(curve: RangeCurve, path: str | Path) -> Path:

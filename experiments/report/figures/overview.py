@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..sensitivity import trials_of
 from .figure_file import PAGE, save
-from .panels import draw_group_curves, draw_paired, draw_ranks, draw_sensitivity
+from .panels import draw_group_curves, draw_paired, draw_ranks, draw_sensitivity, height_of_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,4 +44,4 @@ def overview_figure(report: Report, path: str | Path) -> Path:
             grid[place // 2][place % 2].set_axis_off()
         return None
 
-    return save(draw, path, width=PAGE, height=2.5 * rows)
+    return save(draw, path, width=PAGE, height=rows * max(2.5, height_of_names(len(group.names))))

@@ -33,8 +33,9 @@ def draw_group_curves(axes: Axes, group: Group) -> None:
 def draw_curves(axes: Axes, bands: Sequence[Band | None], metric: str, x: str, log: bool | None, smooth: float) -> None:
     """Draw a line for each band, its range where it stands for several runs, and a cross where a run diverged."""
     drawn = drawn_bands(bands)
-    if log if log is not None else starts_log(drawn):
-        axes.set_yscale("log")
+    is_log = log if log is not None else starts_log(drawn)
+    if is_log:
+        axes.set_yscale("log", nonpositive="mask")  # a value of 0 has no place there, not even at the lower end
     ends = []
     for index, band in enumerate(bands):
         if band is None or not len(band):
@@ -46,20 +47,23 @@ def draw_curves(axes: Axes, bands: Sequence[Band | None], metric: str, x: str, l
         if smooth:
             axes.plot(places, values, color=color, alpha=0.3, linewidth=0.6)
             values = smoothed(values, smooth)
-        known = np.isfinite(values)
+        known = np.isfinite(values) & ((values > 0) | (not is_log))
         axes.plot(places[known], values[known], color=color, linestyle=dash)
         for end in band.endings:
             at = end.x[x]
             if end.value is not None and at is not None:
                 axes.plot([at], [end.value], marker="x", markersize=4, color=color, markeredgewidth=1)
         if known.any():
-            ends.append((float(places[known][-1]), float(values[known][-1]), _label(band), color))
+            ends.append((float(places[known][-1]), float(values[known][-1]), _label(band), index))
     axes.set_xlabel(AXES[x])
     axes.set_ylabel(metric)
     axes.margins(x=0.01)
     if axes.get_yscale() == "log":
         _plain_log(axes.yaxis)
     unseen = [_label(band) for band in bands if band is not None and not len(band)]
+    if is_log:
+        below = [(band.label, int((band.median <= 0).sum())) for band in drawn]
+        unseen += [f"{style.many(count, 'value')} of 0 or less of {label}" for label, count in below if count]
     if unseen:
         axes.set_title(f"Not drawn: {'; '.join(unseen)}", loc="left")
     _label_ends(axes, ends)
@@ -72,7 +76,7 @@ def _label(band: Band) -> str:
     return f"{band.label} ({lost}diverged)"
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str, int]]) -> None:
     """Write each line's name beside its end, moved apart until none lies on another."""
     axes.autoscale_view()
     spec = axes.get_subplotspec()
@@ -81,14 +85,22 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     step = 9 / 72 / (inches / rows * 0.75)  # a line of text, as a share of the height of the axes
     inverse = axes.transAxes.inverted()
     places = [float(inverse.transform(axes.transData.transform((x, y)))[1]) for x, y, *_ in ends]
-    for at, (_, _, label, color) in zip(_apart(places, step), ends, strict=True):
+    needs_dashes = any(index >= len(style.LIGHT) for *_, index in ends)  # colours alone no longer tell them apart
+    for at, (_, _, label, index) in zip(_apart(places, step), ends, strict=True):
         place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
-        axes.annotate("●", (1.0, at), xytext=(4, 0), color=color, fontsize=5, **place)
-        axes.annotate(label, (1.0, at), xytext=(10, 0), **place)
+        axes.annotate(label, (1.0, at), xytext=(26 if needs_dashes else 10, 0), **place)
+        if needs_dashes:
+            sample: Any = {"arrowstyle": "-", "color": _color(index), "linestyle": _dash(index), "linewidth": 1.2}
+            axes.annotate("", (1.0, at), xytext=(22, 0), arrowprops={**sample, "shrinkA": 0, "shrinkB": 4}, **place)
+        else:
+            axes.annotate("●", (1.0, at), xytext=(4, 0), color=_color(index), fontsize=5, **place)
 
 
 def _apart(places: Sequence[float], step: float) -> list[float]:
-    """Move places as little as possible (in squares) until each is at least `step` from the next; keep their order."""
+    """Move places as little as possible (in squares) until each is at least `step` from the next; keep their order.
+
+    They end within 0 and 1, where there is room for all.
+    """
     order = sorted(range(len(places)), key=lambda index: places[index])
     blocks: list[list[float]] = []  # of places less their share of steps, pooled while they are out of order
     for rank, index in enumerate(order):
@@ -98,8 +110,15 @@ def _apart(places: Sequence[float], step: float) -> list[float]:
     level = [sum(block) / len(block) for block in blocks for _ in block]
     moved = [0.0] * len(places)
     for rank, index in enumerate(order):
-        moved[index] = level[rank] + rank * step
+        lowest, highest = rank * step, 1.0 - (len(places) - 1 - rank) * step  # that leave room for those beyond
+        place = level[rank] + rank * step
+        moved[index] = min(max(place, lowest), highest) if lowest <= highest else place
     return moved
+
+
+def height_of_names(number: int) -> float:
+    """Return how high a panel is, in inches, in which so many names stand below one another."""
+    return 0.6 + 0.17 * number
 
 
 def _plain_log(axis: Any) -> None:
@@ -135,7 +154,8 @@ def draw_paired(axes: Axes, results: Results) -> None:
     axes.set_yticks(range(len(labels)), labels, color=style.INK)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
-    axes.set_xlabel(f"{group.metric}, difference to {results.reference}")
+    gap = " " if len(results.reference) < 16 else "\n"
+    axes.set_xlabel(f"{group.metric},{gap}difference to {results.reference}")
     reach = max((abs(end) for end in axes.get_xlim()), default=1.0)
     axes.set_xlim(-reach, reach)
 
@@ -149,7 +169,7 @@ def draw_ranks(axes: Axes, results: Results) -> None:
         above: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "color": style.QUIET}
         axes.annotate(entry.letters, (sum(ends) / 2, place), **above)
     axes.set_yticks(range(len(entries)), [entry.name for entry in entries], color=style.INK)
-    axes.set_xticks(range(1, len(entries) + 1))
+    axes.set_xticks(range(1, len(entries) + 1, 1 + len(entries) // 12))
     axes.set_xlim(0.7, len(entries) + 0.3)
     axes.set_ylim(len(entries) - 0.5, -0.7)
     axes.grid(False, axis="y")
@@ -176,7 +196,7 @@ def draw_sensitivity(axes: Axes, group: Group) -> None:
                 axes.plot([value], [mean], "o", markersize=6.5, **ring)
         known = np.isfinite(means)
         if known.any():
-            ends.append((float(values[known][-1]), float(means[known][-1]), str(entry["name"]), color))
+            ends.append((float(values[known][-1]), float(means[known][-1]), str(entry["name"]), index))
     if all(trial["value"] > 0 for _, entry in tuned for trial in trials_of(entry)):
         axes.set_xscale("log")
         _plain_log(axes.xaxis)

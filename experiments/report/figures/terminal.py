@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +14,9 @@ from ..learning_curves import AXES, Band
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot, by row and column
 _BLANK = 0x2800
-_MARKS = "ox+*#@%&"
-_LINES = "●◆▲■◇○△□"
+_LETTERS = string.ascii_letters + string.digits  # for more lines than there are signs
+_MARKS = "ox+*#@%&" + _LETTERS.replace("o", "").replace("x", "").replace("X", "")  # X is where a run diverged
+_LINES = "●◆▲■◇○△□" + _LETTERS
 _CROSS = ("×", "X")
 
 
@@ -48,7 +50,7 @@ def curves_text(
     canvas = Canvas(columns_for(labels, width), height, unicode)
     start = min(0.0, float(places.min()))
     for index, (xs, ys) in enumerate(drawn):
-        canvas.line(scaled(xs, start, right), scaled(ys, low, high), line_marks(unicode)[index % len(_MARKS)])
+        canvas.line(scaled(xs, start, right), scaled(ys, low, high), line_mark(index, unicode))
     for band in bands:
         for end in band.endings:
             at, value = end.x.get(x), end.value
@@ -109,9 +111,10 @@ def _axis_number(value: float, log: bool) -> str:
     return style.number(10**value if log else value, 3)
 
 
-def line_marks(unicode: bool) -> str:
-    """Return the marks of lines, in their order."""
-    return _LINES if unicode else _MARKS
+def line_mark(index: int, unicode: bool) -> str:
+    """Return the mark of the line at a place in their order."""
+    marks = _LINES if unicode else _MARKS
+    return marks[index % len(marks)]
 
 
 def _legend(bands: Sequence[Band], width: int, unicode: bool, log: bool) -> list[str]:
@@ -121,9 +124,11 @@ def _legend(bands: Sequence[Band], width: int, unicode: bool, log: bool) -> list
         known = np.flatnonzero(np.isfinite(band.median))
         last = f" {style.number(float(band.median[known[-1]]))}" if len(known) else ""
         lost = f", {len(band.endings)} of {band.num_runs} diverged" if band.endings else ""
-        name = style.shortened(band.label, max(8, width - 6 - len(last) - len(lost)))
+        below = int((band.median[known] <= 0).sum()) if log else 0
+        hidden = f", {style.many(below, 'value')} of 0 or less not drawn" if below else ""
+        name = style.shortened(band.label, max(8, width - 6 - len(last) - len(lost) - len(hidden)))
         name = name if unicode else name.replace("…", "~")
-        lines.append(f"  {line_marks(unicode)[index % len(_MARKS)]} {name}{last}{lost}"[:width])
+        lines.append(f"  {line_mark(index, unicode)} {name}{last}{lost}{hidden}"[:width])
     return [*lines, "  (log scale)"] if log else lines
 
 

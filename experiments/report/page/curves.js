@@ -62,6 +62,8 @@ function caption(lines, choice) {
   }
   const early = lines.filter((line) => line.counts[line.counts.length - 1] + line.endings.length < line.runs);
   if (early.length) words += ` Some runs ended before others: the right end of ${early.map((line) => line.label).join(", ")} rests on fewer.`;
+  const below = choice.log ? lines.filter((line) => line.median.some((value) => finite(value) && value <= 0)) : [];
+  if (below.length) words += ` A logarithmic scale has no place for values of 0 or less: some of ${below.map((line) => line.label).join(", ")} are not drawn.`;
   if (choice.axis === "gradient_evaluations") words += " Gradient evaluations are spread evenly over the steps of a run.";
   byId("caption-curves").textContent = words;
 }

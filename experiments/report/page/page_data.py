@@ -35,8 +35,7 @@ def curves_data(
         target: a line to draw: its metric and value.
     """
     found = metric_names([run for group in runs.values() for run in group])
-    names = [name for name in first if name in found]
-    names += [name for name in found if name not in names]
+    names = list(dict.fromkeys([*(name for name in first if name in found), *found]))
     lines, metrics = {}, []
     for name in names:
         bands = [aggregate(some, name, label=label) for label, some in runs.items()]

@@ -114,13 +114,13 @@ def _written(key: str, missing: str = "–") -> Callable[[Row], str]:
 
 def _range(rows: list[Row], key: str, sign: bool = False) -> Callable[[Row], str]:
     """Write an interval with the decimals of its column: `0.9528 to 0.9630`."""
-    decimals = comparison_tables.decimals_of(rows, key)
+    written = comparison_tables.value_writer(rows, key, sign)
 
     def write(row: Row) -> str:
         low, high = row[f"{key}_low"], row[f"{key}_high"]
         if low is None or high is None:
             return ""
-        return f"{style.decimal(low, decimals, sign)} to {style.decimal(high, decimals, sign)}"
+        return f"{written(low)} to {written(high)}"
 
     return write
 

@@ -123,21 +123,28 @@ def decimals_of(rows: list[Row], key: str) -> int:
     return style.num_decimals(min(halves, default=None), max((abs(row[key] or 0) for row in rows), default=0))
 
 
+def value_writer(rows: list[Row], key: str, sign: bool = False) -> Callable[[float], str]:
+    """Return a writer of values of a column, all with the decimals that its intervals leave; the rest is rounding."""
+    decimals = decimals_of(rows, key)
+    least = 0.5 * 10.0**-decimals if any(half_width(row, key) for row in rows) else 0.0
+    return lambda value: style.decimal(0.0 if abs(value) < least else value, decimals, sign)
+
+
 def mean_writer(rows: list[Row]) -> Callable[[Row], str]:
     """Return a writer of `0.9642 ±0.0051`, all rows with the same decimals; a median where the mean is withheld."""
-    decimals = decimals_of(rows, "mean")
+    written = value_writer(rows, "mean")
 
     def write(row: Row) -> str:
         if row["mean"] is None:
-            return "diverged" if row["median"] is None else f"median {style.decimal(row['median'], decimals)}"
-        return style.decimal(row["mean"], decimals) + _plus_minus(row, "mean", decimals)
+            return "diverged" if row["median"] is None else f"median {written(row['median'])}"
+        return written(row["mean"]) + _plus_minus(row, "mean", written)
 
     return write
 
 
 def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
     """Return a writer of `-0.0031 ±0.0040`, all rows with the same decimals."""
-    decimals = decimals_of(rows, "difference")
+    written, half_written = value_writer(rows, "difference", sign=True), value_writer(rows, "difference")
 
     def write(row: Row) -> str:
         if row["entry"] == row["reference"]:
@@ -146,14 +153,14 @@ def difference_writer(rows: list[Row]) -> Callable[[Row], str]:
             return "withheld"
         if row["verdict"] == kinds.IDENTICAL:
             return "0"
-        return style.decimal(row["difference"], decimals, sign=True) + _plus_minus(row, "difference", decimals)
+        return written(row["difference"]) + _plus_minus(row, "difference", half_written)
 
     return write
 
 
-def _plus_minus(row: Row, key: str, decimals: int) -> str:
+def _plus_minus(row: Row, key: str, written: Callable[[float], str]) -> str:
     half = half_width(row, key)
-    return "" if half is None else f" ±{style.decimal(half, decimals)}"
+    return "" if half is None else f" ±{written(half)}"
 
 
 def better_text(row: Row) -> str:

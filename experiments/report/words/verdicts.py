@@ -126,7 +126,9 @@ def _diverged(pair: Pair) -> str:
 
 
 def _mean(pair: Pair) -> str:
-    return style.significant(pair.result.mean or 0)
+    mean, interval = pair.result.mean or 0.0, pair.result.interval
+    is_rounding = interval is not None and abs(mean) < 1e-3 * (interval.high - interval.low)
+    return "0" if is_rounding else style.significant(mean)
 
 
 def _margin(pair: Pair) -> str:
@@ -199,6 +201,9 @@ def endpoint_headline(results: Results) -> str:
         needed = _needed(most, analysis.entries[0].n)
         more = f"; up to {needed} would be needed to show {margin}" if needed else ""
         return f"{endpoint}no difference shown between {listed}{more}"
+    if ahead := [pair.verdict for pair in analysis.pairs if pair.verdict.kind == verdicts.WITHIN_MARGIN]:
+        said = style.listing([f"{verdict.ahead} is ahead of {verdict.behind}" for verdict in ahead])
+        return f"{endpoint}none of {listed} is better than another by more than the margin of {margin}; {said} by less"
     lost = [f"{entry.name} {entry.num_diverged} of {entry.n}" for entry in analysis.entries if entry.num_diverged]
     diverged = f"; runs that diverged: {', '.join(lost)}" if lost else ""
     return f"{endpoint}none of {listed} was shown to be better than another{diverged}"
