@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 # Okabe and Ito's palette for all kinds of colour vision (2008), its light colours darkened until lines and marks stand
@@ -12,6 +13,7 @@ from typing import Any
 LIGHT = ("#0072B2", "#D55E00", "#00875F", "#B4578A", "#9A6B00", "#3A8FBF", "#555555")
 DARK = ("#5AB0EE", "#F58742", "#34C79A", "#E79BC5", "#EBB13C", "#9BD6F7", "#C4C4C4")
 DASHES = ("", "6 3", "2 3", "10 3 2 3", "1 2")
+FEW = 6  # names in a sentence, beyond which nobody reads on
 INK, QUIET = "#1b1f24", "#59636e"  # of figures
 
 
@@ -108,6 +110,11 @@ def listing(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
+def entries(names: Sequence[str]) -> str:
+    """Write the names of a few entries, and how many there are of more than a sentence can hold."""
+    return listing(names) if len(names) <= FEW else f"{len(names)} entries"
+
+
 def many(count: float, noun: str, plural: str | None = None) -> str:
     """Write `1 run`, `2 runs`, `2.5 epochs`."""
     number = f"{count:,g}" if count < 1e5 else f"{count:,.0f}"
@@ -120,3 +127,19 @@ def shortened(text: str, width: int) -> str:
         return text
     left = (width - 1) // 2
     return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}"
+
+
+def shortened_apart(texts: Sequence[str], width: int) -> list[str]:
+    """Cut texts as `shortened` does, but so that those that differ still do: where only their middles differ, to these.
+
+    Where that cannot be had in `width`, they are as much longer as it takes.
+    """
+    head, tail = (len(commonprefix(each)) for each in (texts, [text[::-1] for text in texts]))  # noqa: RUF071
+    middles = [text if len(text) <= width else f"…{text[max(0, head - 1) : len(text) - tail]}…" for text in texts]
+    number = len(set(texts))
+    for room in range(width, max(map(len, texts), default=0)):
+        for candidates in (texts, middles):
+            cut = [shortened(text, room) for text in candidates]
+            if len(set(cut)) == number:
+                return cut
+    return list(texts)

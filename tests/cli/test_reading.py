@@ -215,6 +215,18 @@ def test_plot_has_the_axes_of_the_metric_rows(two, optrun, axis, end):
     assert len(line["x"]) == len(line["y"])
 
 
+def test_plot_draws_the_rate_which_is_in_the_rows(two, optrun):
+    assert set(optrun("plot", "second", "--y", "lr", "--json").json["lines"][0]["y"]) == {0.2}
+
+
+def test_plot_names_runs_that_have_no_such_rows(two, optrun):
+    assert optrun("train", "tiny.yaml", "-q", "--name", "third", "metrics=[]").code == 0
+    done = optrun("plot", "first", "third", "--y", "val/accuracy")
+    assert (done.code, "not drawn, since there are no rows of val/accuracy: third" in done.err) == (0, True)
+    found = optrun("plot", "first", "third", "--y", "val/accuracy", "--json").json
+    assert ([line["label"] for line in found["lines"]], found["without"]) == (["first"], ["third"])
+
+
 def test_plot_smooths(two, optrun):
     raw = optrun("plot", "first", "--y", "val/loss", "--json").json["lines"][0]["y"]
     smooth = optrun("plot", "first", "--y", "val/loss", "--smooth", "0.5", "--json").json["lines"][0]["y"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
 from optrun.experiments.report.group import Group
 from optrun.experiments.report.results import Results
+from optrun.experiments.report.statistics import verdicts
 from optrun.experiments.report.words.headline import say, say_sweep
 from optrun.experiments.report.words.protocol import protocol_sentences
 
@@ -55,6 +57,39 @@ def test_identical_runs_are_called_identical_and_nothing_else(write_group):
     text = said(write_group({"mom": A, "mom-2": A}))
     assert text.headline == "mom and mom-2 are identical: every difference in test/accuracy over 8 seeds is exactly 0"
     assert not any("p " in note or "Not tuned" in note for note in text.notes)
+
+
+def test_ahead_by_less_than_the_margin_is_one_reading_and_not_two(write_group):
+    """A difference that is shown, and may be too small to matter: who is ahead is said in one breath with that."""
+    shifts = [0.004, 0.006, 0.002, 0.005, 0.003, 0.0045, 0.0035, 0.004]
+    entries = {"sgd": A, "mom": [a + s for a, s in zip(A, shifts, strict=True)], "adam": SAME}
+    results = Results(Group(write_group(entries, target=False, protocol={"margin": 0.004})))
+    assert {pair.verdict.kind for pair in results.analysis.pairs} >= {verdicts.WITHIN_MARGIN}
+    text = say(results).headline
+    assert text == (
+        "test/accuracy: none of mom, sgd and adam is better than another by more than the margin of 0.004; "
+        "mom is ahead of sgd by less"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spacing", "text"),
+    [
+        (0.002, "each of the other 2"),
+        (0.02, "entry-23 is better than each of the other 23; closest is entry-22 (by 0.0193, p < .001"),
+    ],
+)
+def test_of_many_entries_the_sentence_names_a_few(write_group, spacing, text):
+    draw = random.Random(0)
+    entries = {f"entry-{i:02d}": [value / 2 + spacing * i + 0.004 * draw.random() for value in A] for i in range(24)}
+    headline = say(Results(Group(write_group(entries, protocol={"margin": 0.001})))).headline
+    shares = [sum(value >= 0.8 for value in values) for values in entries.values()]
+    counts = {"all": shares.count(8), "none": shares.count(0)}
+    counts["some"] = 24 - sum(counts.values())
+    for which, number in counts.items():
+        assert (f"{which} of {number} entr" in headline) == (number > 0)
+    assert text in headline
+    assert len(headline) < 220
 
 
 def test_a_single_winner_among_three(write_group):

@@ -32,6 +32,29 @@ def golden(name: str, text: str) -> None:
     assert text == path.read_text(encoding="utf-8"), f"if this is meant, write it to {path}"
 
 
+def test_what_is_cut_still_differs():
+    names = [f"entry-{number:02d}-with-a-name" for number in range(24)]
+    cut = style.shortened_apart(names, 8)
+    assert len(set(cut)) == 24
+    assert max(map(len, cut)) <= 8
+    assert style.shortened_apart(["a" * 20 + "1", "b" * 20 + "1"], 8) == ["aaa…aaa1", "bbb…bbb1"]
+    alike = ["x" * 9 + "1" + "x" * 9 + "1", "x" * 9 + "2" + "x" * 9 + "1", "x" * 9 + "2" + "x" * 9 + "2"]
+    assert len(set(style.shortened_apart(alike, 3))) == 3  # wider than asked rather than the same
+    assert style.shortened_apart([], 8) == []
+    assert style.shortened_apart(["same name here", "same name here"], 8) == ["sam…here", "sam…here"]
+
+
+def test_rounding_is_no_difference(write_group):
+    """Right answers of 45: 159 in all for both, but the mean of the differences is 2.8e-17 in floating point."""
+    a, b = ([right / 45 for right in counts] for counts in ([43, 35, 37, 44], [40, 34, 41, 44]))
+    report = Report(write_group({"a": a, "b": b}, target=False))
+    (difference,) = [row["difference"] for row in report.entries if row["difference"] is not None]
+    assert 0 < abs(difference) < 1e-15
+    text = "\n".join(text_table(result_table(report, verdicts=True)))
+    assert " 0.000 ±" in text or " 0.00 ±" in text
+    assert "e-17" not in text + str(report.said)
+
+
 def test_the_text_of_a_comparison(report):
     tables = [result_table(report), cost_table(report), sensitivity_table(report)]
     text = "\n\n".join("\n".join(text_table(table)) for table in tables)

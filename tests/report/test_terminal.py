@@ -64,6 +64,24 @@ def test_on_a_log_scale_what_is_not_above_0_is_left_out(tmp_path):
     assert lines[-1] == "  (log scale)"
 
 
+def test_on_a_log_scale_the_legend_counts_what_is_left_out(tmp_path):
+    bands = [band(tmp_path, "zeros", [0.5, 0.0, 0.0]), band(tmp_path, "whole", [0.5, 0.4])]
+    assert curves_text(bands, width=60, log=True)[-3:] == [
+        "  ● zeros 0, 2 values of 0 or less not drawn",
+        "  ◆ whole 0.4",
+        "  (log scale)",
+    ]
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_as_many_lines_as_letters_and_more_have_marks_of_their_own(tmp_path, unicode):
+    one = band(tmp_path, "one", [0.1, 0.9])
+    legend = curves_text([one] * 60, width=60, unicode=unicode)[-60:]
+    marks = [line.split()[0] for line in legend]
+    assert len(set(marks)) == 60
+    assert not {"×", "X"} & set(marks), "the mark of a run that diverged"
+
+
 def test_no_values_leave_the_legend(tmp_path):
     assert curves_text([band(tmp_path, "none", [], outcome="diverged")]) == ["  ● none, 1 of 1 diverged"]
 

@@ -14,8 +14,8 @@ from ..learning_curves import AXES, Band
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot, by row and column
 _BLANK = 0x2800
-_LETTERS = string.ascii_letters + string.digits  # for more lines than there are signs
-_MARKS = "ox+*#@%&" + _LETTERS.replace("o", "").replace("x", "").replace("X", "")  # X is where a run diverged
+_LETTERS = (string.ascii_letters + string.digits).replace("X", "")  # for more lines than signs; X is a run's end
+_MARKS = "ox+*#@%&" + _LETTERS.replace("o", "").replace("x", "")
 _LINES = "●◆▲■◇○△□" + _LETTERS
 _CROSS = ("×", "X")
 

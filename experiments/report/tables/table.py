@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..group import Row
-from ..style import shortened
+from ..style import shortened_apart
 
 _MARKDOWN = str.maketrans({**{char: f"\\{char}" for char in "\\`*_[]|#~"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
@@ -77,7 +77,8 @@ def text_table(table: Table, width: int = 80) -> list[str]:
         if column.shrinks and (over := sum(_widths([header, *body])) + gaps - width) > 0:
             longest = max(len(row[index]) for row in [header, *body])
             room = max(8, len(header[index]), longest - over)
-            body = [[*row[:index], shortened(row[index], room), *row[index + 1 :]] for row in body]
+            names = shortened_apart([row[index] for row in body], room)
+            body = [[*row[:index], name, *row[index + 1 :]] for row, name in zip(body, names, strict=True)]
     return aligned([header, *body], [index for index, column in enumerate(table.columns) if column.right])
 
 

@@ -98,6 +98,12 @@ def _speed(results: Results) -> str:
     missed = [name for name, times in results.times.items() if times.num_reached < len(times.reached)]
     if missed:
         counts = [f"{name} {times.num_reached} of {len(times.reached)}" for name, times in results.times.items()]
+        if len(counts) > style.FEW:
+            reached = [name for name in results.times if name not in missed]
+            never = [name for name in missed if not results.times[name].num_reached]
+            kinds = {"all": len(reached), "some": len(missed) - len(never), "none": len(never)}
+            listed = [f"{which} of {style.many(n, 'entry', 'entries')}" for which, n in kinds.items() if n]
+            return f"Runs that reached {target}: {', '.join(listed)}"
         return f"Runs that reached {target}: {', '.join(counts)}"
     shown = []  # (ratio, entry, other, interval, p) where an entry was shown to be sooner
     for pair in analysis.pairs:
@@ -112,6 +118,8 @@ def _speed(results: Results) -> str:
     first = max(wins, key=lambda name: wins[name])
     than = sorted(item for item in shown if item[1] == first)
     listed = style.listing([f"{two(ratio)} times fewer than {b} ({short_numbers(i, p)})" for ratio, _, b, i, p in than])
+    if len(than) > style.FEW:
+        return f"{first} reached {target} in fewer epochs than each of {len(than)} others"
     if len(than) == 1:
         ratio, _, other, interval, p = than[0]
         return (
@@ -145,5 +153,5 @@ def _edge_notes(group: Group) -> list[str]:
     if not edge:
         return []
     key = next(e["tuning"]["key"] for e in group.entries if e["name"] == edge[0])
-    whose = f"the {key} of {style.listing(edge)} lies at the edge of what was tried"
+    whose = f"the {key} of {style.entries(edge)} lies at the edge of what was tried"
     return [f"Not bracketed: {whose}, and a better one may lie beyond."]

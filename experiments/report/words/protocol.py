@@ -159,6 +159,8 @@ def _withheld(group: Group, results: Results | None) -> str:
         parts.append("No evaluation run diverged.")
     if results is not None:
         reasons = [f"{a} and {b}: {ratio.withheld}" for (a, b), ratio in results.ratios.items() if ratio.withheld]
+        if len(reasons) > style.FEW:
+            reasons[style.FEW :] = [f"and {len(reasons) - style.FEW} more pairs"]
         if reasons:
             parts.append(f"Ratios of times were withheld where runs missed the target ({'; '.join(reasons)}).")
     failed = [r for r in group.records if r.state == "failed"]

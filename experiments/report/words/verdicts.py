@@ -169,8 +169,8 @@ def overall_sentence(analysis: Analysis) -> str:
         return f"{analysis.winner} is better than each of the other {len(names) - 1}"
     first = [entry.name for entry in analysis.entries if entry.rank.best == 1]
     behind = [name for name in names if name not in first]
-    said = f"no single winner: {style.listing(first)} may each be the best"
-    return f"{said}; {style.listing(behind)} {'is' if len(behind) == 1 else 'are'} not" if behind else said
+    said = f"no single winner: {style.entries(first)} may each be the best"
+    return f"{said}; {style.entries(behind)} {'is' if len(behind) == 1 else 'are'} not" if behind else said
 
 
 def endpoint_headline(results: Results) -> str:
@@ -179,7 +179,7 @@ def endpoint_headline(results: Results) -> str:
     endpoint = f"{metric}: on {problem}, " if problem else f"{metric}: "
     kinds = {pair.verdict.kind for pair in analysis.pairs}
     names = [entry.name for entry in analysis.entries]
-    listed, margin = style.listing(names), style.number(results.margin)
+    listed, margin = style.entries(names), style.number(results.margin)
     if len(names) == 1:
         return _alone(names[0])
     if not results.group.paired:
@@ -203,7 +203,8 @@ def endpoint_headline(results: Results) -> str:
         return f"{endpoint}no difference shown between {listed}{more}"
     if ahead := [pair.verdict for pair in analysis.pairs if pair.verdict.kind == verdicts.WITHIN_MARGIN]:
         said = style.listing([f"{verdict.ahead} is ahead of {verdict.behind}" for verdict in ahead])
-        return f"{endpoint}none of {listed} is better than another by more than the margin of {margin}; {said} by less"
+        said = f"{said} by less" if len(ahead) <= style.FEW else f"in {len(ahead)} pairs one is ahead by less"
+        return f"{endpoint}none of {listed} is better than another by more than the margin of {margin}; {said}"
     lost = [f"{entry.name} {entry.num_diverged} of {entry.n}" for entry in analysis.entries if entry.num_diverged]
     diverged = f"; runs that diverged: {', '.join(lost)}" if lost else ""
     return f"{endpoint}none of {listed} was shown to be better than another{diverged}"
@@ -236,13 +237,14 @@ def _pair_headline(results: Results, margin: str) -> str:
 
 def _beaten(results: Results, winner: str) -> str:
     others = []
-    for entry in results.analysis.entries:
-        if entry.name == winner:
-            continue
+    beaten = [entry for entry in results.analysis.entries if entry.name != winner]
+    for entry in beaten[:1] if len(beaten) > style.FEW else beaten:
         against = results.against(winner, entry.name)
         size = "" if against.difference is None else f"by {style.number(abs(against.difference), 3)}, "
         p = against.pair.adjusted.p
         others.append(f"{entry.name} ({size}{'' if p is None else style.p_text(p)}{_doubt(against.pair)})")
+    if len(beaten) > style.FEW:
+        return f"each of the other {len(beaten)}; closest is {others[0]}"
     return style.listing(others)
 
 
@@ -259,5 +261,7 @@ def _several(results: Results) -> str:
         if entry.rank.best > 1:
             above = [p.verdict.winner for p in analysis.pairs if p.verdict.loser == entry.name and p.verdict.winner]
             behind.append(f"{entry.name} is worse than {style.listing(above)}")
-    said = f"no single winner: {style.listing(first)} may each be the best" if len(first) > 1 else f"{first[0]} leads"
+    said = f"no single winner: {style.entries(first)} may each be the best" if len(first) > 1 else f"{first[0]} leads"
+    if len(behind) > style.FEW:
+        return f"{said}; each of the other {len(behind)} is worse than at least one entry"
     return ", and ".join([said, *behind])
