@@ -10,7 +10,7 @@ import click
 from .. import command as shared
 from ..terminal.console import Output
 
-_RANGE = re.compile(r"(?:log|lin):")
+_RANGE = re.compile(r"(?:log|lin|int):")
 
 
 @shared.command(
@@ -20,6 +20,7 @@ _RANGE = re.compile(r"(?:log|lin):")
     optrun sweep mom optimizer.lr=log:1e-3:1
     optrun sweep mom optimizer.momentum=0,0.5,0.9,0.99 train.epochs=3 --seeds 3
     optrun sweep adam optimizer.lr=log:1e-4:0.1 --method random --trials 12
+    optrun sweep mom data.batch_size=int:16:128 --trials 5
     """,
 )
 @shared.target_argument("TARGET KEY=SPEC [KEY=VALUE]...")
@@ -47,6 +48,7 @@ def command(
     SPEC is one of
       log:1e-3:1   a range, even on a log scale
       lin:0:1      a range
+      int:2:8      whole numbers
       a,b,c        the values themselves
     """
     specs = [override for override in overrides if is_spec(override.partition("=")[2])]

@@ -43,7 +43,8 @@ def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "differ in", ", ".join(difference["key"] for difference in plan["differences"])
     if spec := protocol.get("spec"):
         trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
-        yield "sweep", f"{spec}: {many(trials, 'value')} ({protocol['method']}), each on {many(seeds, 'seed')}"
+        how = f" ({protocol['method']})" if ":" in spec.partition("=")[2] else ""  # values that are listed are no grid
+        yield "sweep", f"{spec}: {many(trials, 'value')}{how}, each on {many(seeds, 'seed')}"
     elif protocol["tuned"]:
         trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
         yield "tuning", f"{many(trials, 'rate')} for each entry, each on {many(seeds, 'seed')}; more at an edge"

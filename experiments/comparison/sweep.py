@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
-from .entries import make_entries
 from .events import OnEvent
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
 from .runner import Runner
-from .tuning import Tuning, parse_spec
+from .sweep_values import checked_entry, parse_spec
+from .tuning import Tuning
 
 
 def sweep(
@@ -35,7 +34,7 @@ def sweep(
     Args:
         target: a preset, a file or an optimizer's name.
         key: what to sweep: `optimizer.lr`.
-        spec: `log:1e-3:1`, `lin:0:1`, or the values: `a,b,c`.
+        spec: `log:1e-3:1`, `lin:0:1`, `int:2:8`, or the values: `a,b,c`.
         overrides: `key=value`.
         trials: how many values of a range; 9 by default.
         seeds: for each value.
@@ -47,12 +46,14 @@ def sweep(
 
     Raises:
         UsageError: the target or the range means nothing.
+        ConfigError: one of the values is refused, located at it.
     """
     if method not in ("grid", "random"):
         raise UsageError(f"no method '{method}': use grid or random")
     root = root or default_root()
     values = parse_spec(key, spec, trials, method, FIRST_TUNING_SEED)
-    (entry,) = make_entries([target], [*overrides, f"{key}={json.dumps(values[0])}"], root)
+    entry = checked_entry(target, key, spec, values, overrides, root)
+    ascending = sorted(values) if all(isinstance(value, int | float) for value in values) else values
     protocol = sweep_protocol(entry, f"{key}={spec}", len(values), seeds=seeds, method=method, jobs=jobs)
-    name, tunings = sweep_name(entry, key, values, seeds), {entry.name: Tuning(key, values, protocol.select)}
+    name, tunings = sweep_name(entry, key, values, seeds), {entry.name: Tuning(key, ascending, protocol.select)}
     return Runner("sweep", root / name, [entry], protocol, tunings, fresh=fresh, on_event=on_event).run()

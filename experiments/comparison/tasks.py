@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ..components.data import make_data
 from ..config import Config
-from ..config.changes import look_up
+from ..config.changes import place_at
 from ..errors import DataError, OptrunError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome
@@ -150,8 +150,7 @@ def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dic
         if key == LEARNING_RATE:
             set_rate(plain, value)
             continue
-        owner, _, last = key.rpartition(".")
-        look_up(plain, owner)[last] = value
+        place_at(plain, key, value)
     return plain
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import bisect
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.goal import Goal
-from ..config.scalars import resolve
 from ..errors import UsageError
 from ..run_directory.comparison_file import Record
 
 FACTOR = math.sqrt(10.0)
 MAX_EXTENSIONS = 3
-_NUM_TRIALS = 9  # values of a range that a sweep tries
 
 Scores = dict[Any, list[float | None]]
 
@@ -122,45 +119,6 @@ def grid(centre: float, trials: int) -> list[float]:
         raise UsageError(f"--tune {trials}: a rate is bracketed by at least 3 trials; use --no-tune for none")
     first = -(trials // 2) if trials % 2 else -(trials // 2) + 1
     return [tidy(centre * FACTOR**power) for power in range(first, first + trials)]
-
-
-def parse_spec(key: str, spec: str, trials: int | None, method: str, seed: int) -> list[Any]:
-    """Turn `log:1e-3:1`, `lin:0:1` or `a,b,c` into the values of a sweep.
-
-    Args:
-        key: what is swept, for messages.
-        spec: as written.
-        trials: how many values of a range.
-        method: `grid` spreads them evenly, `random` draws them.
-        seed: of the draws.
-
-    Raises:
-        UsageError: it is none of the three.
-    """
-    kind, _, rest = spec.partition(":")
-    if kind not in ("log", "lin"):
-        values = [resolve(part.strip()) for part in spec.split(",") if part]
-        if len(values) < 2:
-            raise UsageError(f"{key}={spec}: give a range (log:1e-3:1, lin:0:1) or at least two values (a,b,c)")
-        return values
-    try:
-        low, high = (float(part) for part in rest.split(":"))
-    except ValueError:
-        raise UsageError(f"{key}={spec}: expected {kind}:LOW:HIGH, two numbers") from None
-    if not low < high or (kind == "log" and low <= 0):
-        raise UsageError(f"{key}={spec}: LOW must be below HIGH{', and above 0' if kind == 'log' else ''}")
-    number = _NUM_TRIALS if trials is None else trials
-    if number < 2:
-        raise UsageError(f"--trials {number}: a sweep has at least 2")
-    draw = random.Random(seed)
-    shares = (
-        sorted(draw.random() for _ in range(number))
-        if method == "random"
-        else [i / (number - 1) for i in range(number)]
-    )
-    if kind == "log":
-        return [tidy(low * (high / low) ** share) for share in shares]
-    return [tidy(low + (high - low) * share) for share in shares]
 
 
 def tidy(value: float) -> float:

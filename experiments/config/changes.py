@@ -39,6 +39,13 @@ def look_up(values: Any, key: str) -> Any:
     return values
 
 
+def place_at(values: Any, key: str, value: Any) -> None:
+    """Put a value at a key path into plain data; the items of a list are counted from 0."""
+    path, _, last = key.rpartition(".")
+    owner = look_up(values, path)
+    owner[int(last) if isinstance(owner, list) else last] = value
+
+
 def _differences(was: Any, now: Any, path: str) -> Iterator[Change]:
     """Yield what differs, key by key; where one side has no such mapping or list, each key of the other."""
     old, new = _inside(was), _inside(now)

@@ -295,6 +295,9 @@ def test_a_sweep_shows_every_value_the_best_and_the_good_range(shell, optrun):
         (["tiny.yaml", "optimizer.lr=1,2", "--trials", "3"], "--trials is for ranges"),
         (["tiny.yaml", "optimizer.lr=log:1"], "expected log:LOW:HIGH"),
         (["tiny.yaml", "optimizer.lr=log:0:1"], "above 0"),
+        (["tiny.yaml", "data.batch_size=lin:8:32"], "data.batch_size takes whole numbers: give int:8:32"),
+        (["tiny.yaml", "optimizer.lr=1,-1"], "optimizer.lr: expected a number >"),
+        (["tiny.yaml", "optimizer.lr=1,1.0"], "1.0 is there twice"),
         (["tiny.yaml", "loss=mse,cross_entropy"], "a sweep is over numbers"),
         (["tiny.yaml", "optimizer.lrr=1,2"], "did you mean 'lr'?"),
     ],
@@ -307,7 +310,15 @@ def test_a_wrong_sweep_is_refused(optrun, args, words):
 
 @pytest.mark.parametrize(
     ("text", "several"),
-    [("log:1e-3:1", True), ("lin:0:1", True), ("1,2", True), ("[1, 2]", False), ("{a: 1, b: 2}", False), ("1", False)],
+    [
+        ("log:1e-3:1", True),
+        ("lin:0:1", True),
+        ("int:1:3", True),
+        ("1,2", True),
+        ("[1, 2]", False),
+        ("{a: 1, b: 2}", False),
+        ("1", False),
+    ],
 )
 def test_a_list_in_brackets_is_one_value(text, several):
     from optrun.cli.commands.sweep import is_spec

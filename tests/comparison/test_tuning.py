@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from optrun.experiments.comparison.tuning import Tuning, grid, parse_spec
+from optrun.experiments.comparison.tuning import Tuning, grid
 from optrun.experiments.config.goal import Goal
 from optrun.experiments.errors import UsageError
 from optrun.experiments.report.sensitivity import good_range
@@ -57,34 +57,6 @@ def test_one_more_trial_goes_beyond_the_edge_or_beside_the_best(scores, edge, fo
     tuning = tuned(scores)
     assert tuning.at_edge() == edge
     assert tuning.next_value() == pytest.approx(following, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("spec", "trials", "values"),
-    [
-        ("log:1e-3:1", 4, [0.001, 0.01, 0.1, 1.0]),
-        ("lin:0:1", 3, [0.0, 0.5, 1.0]),
-        ("1,2,3", None, [1, 2, 3]),
-        ("0.9,0.99", None, [0.9, 0.99]),
-        ("relu,tanh", None, ["relu", "tanh"]),
-        ("true,false", None, [True, False]),
-    ],
-)
-def test_ranges_of_a_sweep(spec, trials, values):
-    assert parse_spec("key", spec, trials, "grid", 0) == values
-
-
-def test_random_values_stay_in_their_range_and_repeat():
-    values = parse_spec("key", "log:1e-4:1", 30, "random", 7)
-    assert values == parse_spec("key", "log:1e-4:1", 30, "random", 7)
-    assert all(1e-4 <= value <= 1 for value in values)
-    assert sum(value < 1e-2 for value in values) in range(8, 23), "half of them in half of the decades"
-
-
-@pytest.mark.parametrize("spec", ["log:0:1", "log:1:1", "lin:2:1", "log:1", "log:a:b", "5", "", "log:1:2:3"])
-def test_what_is_no_range_is_refused(spec):
-    with pytest.raises(UsageError, match="key="):
-        parse_spec("key", spec, None, "grid", 0)
 
 
 def test_the_good_range_is_what_is_connected_to_the_best():

@@ -17,7 +17,7 @@ _NOT_PAIRED = (
 
 def protocol_sentences(group: Group, results: Results | None = None) -> list[str]:
     """Return the protocol as sentences: what was compared, tuned, run, tested, counted, and withheld."""
-    lines = [_entries(group), _tuning(group)]
+    lines = [_entries(group), _sweep(group) if group.kind == "sweep" else _tuning(group)]
     if group.kind == "compare":
         lines += [_seeds(group), _endpoint(group)]
         lines += [_tests(group), _ranks(group)] if group.paired else [_NOT_PAIRED]
@@ -48,10 +48,38 @@ def pairing_sentences(pairing: dict[str, Any], paired: bool = True) -> str:
 def _entries(group: Group) -> str:
     items = []
     for entry in group.entries:
-        overrides = ", ".join(f"{key}={_plain(value)}" for key, value in (entry.get("overrides") or {}).items())
+        swept = (entry.get("tuning") or {}).get("key") if group.kind == "sweep" else None  # given by the range alone
+        given = {key: value for key, value in (entry.get("overrides") or {}).items() if key != swept}
+        overrides = ", ".join(f"{key}={_plain(value)}" for key, value in given.items())
         items.append(f"{entry['name']} ({entry.get('target', '')}{f', {overrides}' if overrides else ''})")
     problem = f" on {group.problem}" if group.problem else ""
     return f"{'Compared' if group.kind == 'compare' else 'Swept'}{problem}: {style.listing(items)}."
+
+
+def _sweep(group: Group) -> str:
+    """Say what was tried in a sweep, which has no centre, no budget to share, and a grid only of a range."""
+    protocol = group.protocol
+    lines = []
+    for entry in group.entries:
+        tuning = entry.get("tuning") or {}
+        values = [trial.get("value") for trial in tuning.get("trials") or []]
+        if not values:
+            continue
+        spec = str(protocol.get("spec") or "").partition("=")[2]
+        kind, colon, ends = spec.partition(":")
+        low, _, high = ends.partition(":")
+        drawn = "drawn at random" if protocol.get("method") == "random" else "in even steps"
+        scale = {"log": " on a log scale", "int": ", whole numbers"}.get(kind, "")
+        how = f", {drawn}{scale} from {low} to {high}" if colon else f": {style.listing([_plain(v) for v in values])}"
+        seeds = [str(seed) for seed in protocol.get("tune_seeds") or []]
+        each = f"each run with the {style.many(len(seeds), 'seed')} {style.listing(seeds)}"
+        best = f"the best mean {protocol.get('select')} was that of {_plain(tuning.get('chosen'))}"
+        if tuning.get("chosen") is None:
+            best = f"none of them has a mean {protocol.get('select')}"
+        edge = "" if tuning.get("bracketed") or tuning.get("chosen") is None else ", at the edge of what was tried"
+        what = f"{style.many(len(values), 'value')} of {tuning.get('key')}{how}; {each}; {best}{edge}."
+        lines.append(what if len(group.entries) == 1 else f"{entry['name']}: {what}")
+    return " ".join(lines)
 
 
 def _tuning(group: Group) -> str:
