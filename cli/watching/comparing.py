@@ -111,7 +111,8 @@ class CompareWatch:
             if not failed:
                 raise
             has_verdict = False
-            say_error(f"no verdict: {error}")
+            lost = f"; not written: {', '.join(self._exports)}" if self._exports else ""
+            say_error(f"no verdict: {error}{lost}")
         gates = self._decide(None if results is None else report.named.results)
         page = self._write(report) if has_verdict else None
         self._show(report, gates, failed, page)
@@ -159,7 +160,8 @@ class CompareWatch:
         if failed:
             say(f"{len(failed)} of {len(group.records)} runs failed ({count_states(group.records)}); the rest is saved")
         if not self.quiet:
-            for file in [*([str(page)] if page else []), *(file for file in self._exports if file != STDOUT)]:
+            written = [] if page is None else [str(page), *(file for file in self._exports if file != STDOUT)]
+            for file in written:
                 say(f"wrote {file}")
             say(f"next: {self._next_command(group, failed)}")
 

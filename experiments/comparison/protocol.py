@@ -116,6 +116,8 @@ def compare_protocol(
         raise UsageError(f"{metric} has no registered margin: say with --margin what difference matters")
     endpoint = endpoint if margin is None else replace(endpoint, margin=margin)
     tuned = tune is not None and not all(entry.runs for entry in entries)
+    for entry in entries if tuned else ():
+        _check_tunable(entry, select.metric)
     return Protocol(
         seeds=_seeds(entries, seeds, first_seed),
         tune_trials=tune if tuned and tune is not None else 0,
@@ -173,6 +175,7 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, got {seeds}")
     goal = eval_goal(entry.config)
+    _check_tunable(entry, goal.metric)
     return Protocol(
         tune_trials=num_values,
         tune_seeds=tuning_seeds(seeds),
@@ -239,6 +242,22 @@ def _measured(entry: Entry) -> list[str]:
     known = ["loss", *(part.label for part in entry.config.metrics)]
     splits = ["val"] * bool(entry.config.data.val) + ["test"] * bool(entry.config.data.test)
     return [f"{split}/{name}" for split in splits for name in known]
+
+
+def _check_tunable(entry: Entry, select: str) -> None:
+    """Refuse to choose by what the trials of an entry will not measure."""
+    if entry.runs or select in _measured(entry):
+        return
+    if not entry.config.data.val:
+        raise UsageError(
+            f"{entry.name} has no validation data (data.val is 0), and values are chosen by {select}: give data.val a "
+            "part of the examples, as in data.val=0.2, or choose nothing (of a comparison: --no-tune)"
+        )
+    raise UsageError(
+        f"{entry.name} does not measure {select}, by which values are chosen; it measures "
+        f"{', '.join(_measured(entry))}. Add the metric to its `metrics`, set eval.metric for all entries, or choose "
+        "nothing (of a comparison: --no-tune)"
+    )
 
 
 def _check_measured(entry: Entry, metric: str) -> None:

@@ -53,11 +53,14 @@ def decide_all(conditions: Sequence[Condition], results: Results) -> list[Decisi
     for condition in conditions:
         parse_condition(condition.text, group.names, measured)
     values = {asked.metric: group.values(asked.metric) for asked in conditions if asked.metric is not None}
-    return [decide(condition, results.analysis, values) for condition in conditions]
+    return [decide(condition, results.analysis, values, results.failed) for condition in conditions]
 
 
 def decide(
-    condition: Condition, analysis: Analysis, values: Mapping[str, Mapping[str, Values]] | None = None
+    condition: Condition,
+    analysis: Analysis,
+    values: Mapping[str, Mapping[str, Values]] | None = None,
+    lost: Sequence[str] = (),
 ) -> Decision:
     """Decide about a condition.
 
@@ -74,14 +77,18 @@ def decide(
         condition: of `parse_condition`.
         analysis: of the primary endpoint, which all relations between entries are about.
         values: per metric, per entry, per seed, for bounds.
+        lost: entries that failed in all of their runs.
 
     Raises:
         UsageError: a bound on a metric or entry without values; a pair that was not compared.
     """
     if condition.relation == BOUND:
         return _bound(condition, values or {}, analysis.alpha)
+    known = [entry.name for entry in analysis.entries]
     if condition.b is None:
         raise UsageError(f"gate '{condition.text}' names no second entry")
+    if failed := [name for name in (condition.a, condition.b) if name in lost and name not in known]:
+        return Decision(condition, None, f"{failed[0]} has no result: each of its runs failed")
     pair = analysis.pair(condition.a, condition.b)
     if condition.relation == "better than":
         return _better(condition, pair, analysis)
@@ -108,8 +115,10 @@ def _bound(condition: Condition, values: Mapping[str, Mapping[str, Values]], alp
     if condition.a not in values[condition.metric]:
         raise UsageError(f"gate '{condition.text}': {unknown_name('entry', condition.a, values[condition.metric])}")
     runs = list(by_seed(values[condition.metric][condition.a], condition.a).values())
+    if not runs:
+        return Decision(condition, False, f"{condition.a} has no result: no mean")
     good = [value for value in runs if value is not None]
-    if len(good) < len(runs) or not runs:
+    if len(good) < len(runs):
         lost = f"{len(runs) - len(good)} of {many(len(runs), 'run')}"
         return Decision(condition, False, f"{lost} diverged: no mean")
     spread, bound = spread_of(good), condition.number

@@ -81,6 +81,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "notes": list(said.notes),
         "protocol": group.protocol,
         "entries": _sweep_rows(report) if results is None else report.entries,
+        "failed_entries": [] if results is None else results.failed,
         "analysis": None if results is None else analysis_record(results.analysis),
         "times_to_target": {} if results is None else _times(results),
         "sensitivity": report.trials,

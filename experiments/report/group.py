@@ -158,6 +158,11 @@ class Group:
         """Return the records whose runs came to an end, `diverged` among them, in order of their seeds."""
         return sorted((r for r in self.of(entry, role) if r.state in FINISHED), key=lambda r: r.seed)
 
+    def has_failed(self, entry: str) -> bool:
+        """Return True if each evaluation run of an entry has failed."""
+        records = self.of(entry, "evaluate")
+        return bool(records) and all(record.state == "failed" for record in records)
+
     def missing(self) -> list[Record]:
         """Return the evaluation runs that no verdict counts: planned, running or failed."""
         return [r for r in self.of(role="evaluate") if r.state not in FINISHED]
@@ -198,6 +203,11 @@ def unique_labels(runs: Sequence[Run]) -> list[str]:
 def _final(record: Record, metric: str) -> float | None:
     if record.state == "diverged":
         return None
+    if record.run is None:
+        raise DataError(
+            f"run {record.path} is not there any more: it was moved or removed. Compare again, which makes it anew, or "
+            "move it back (`.trash` beside it has what `optrun rm` took)"
+        )
     final = record.summary.get("final") or {}
     if metric not in final:
         there = ", ".join(final) or "none"

@@ -77,18 +77,32 @@ class Results:
     """The analysis of a group's evaluation runs.
 
     Args:
-        group: a comparison with at least one finished evaluation run for each entry.
+        group: a comparison with at least one finished evaluation run for each entry that has not failed in all.
+
+    Attributes:
+        names: the entries that have a result.
+        failed: those that have none, since each of their runs failed; the others are judged without them, by the tests
+            that were planned.
 
     Raises:
-        NothingMatchedError: an entry has no finished run yet; the message names it.
+        NothingMatchedError: an entry has no finished run yet, or no entry has one; the message names it.
     """
 
     def __init__(self, group: Group):
         self.group = group
         empty = [name for name in group.names if not group.finished(name)]
-        if empty or not group.names:
-            which = f"entry '{empty[0]}' has" if empty else "it has"
+        self.failed = [name for name in empty if group.has_failed(name)]
+        self.names = [name for name in group.names if name not in empty]
+        waiting = [name for name in empty if name not in self.failed]
+        if waiting or not group.names:
+            which = f"entry '{waiting[0]}' has" if waiting else "it has"
             raise NothingMatchedError(f"{group.path}: {which} no finished evaluation run yet; compare again to go on")
+        baseline = group.protocol.get("baseline")
+        if not self.names or baseline in self.failed:
+            which = f"the baseline {baseline}" if self.names else "every entry"
+            raise NothingMatchedError(
+                f"{group.path}: {which} failed in each evaluation run; mend it, and compare again"
+            )
 
     @cached_property
     def times(self) -> dict[str, Times]:
@@ -96,7 +110,7 @@ class Results:
         target = self.group.target
         if not target:
             return {}
-        records = {name: self.group.finished(name) for name in self.group.names}
+        records = {name: self.group.finished(name) for name in self.names}
         planned = {name: _planned_epochs(runs) for name, runs in records.items()}
         horizon = min(planned.values())
         return {name: _times(runs, target, planned[name], horizon, self.group) for name, runs in records.items()}
@@ -106,7 +120,7 @@ class Results:
         """Return the ratios of the times to target, for the pairs that are compared; empty without a target."""
         if not self.group.paired:
             return {}
-        names, baseline = self.group.names, self.group.protocol.get("baseline")
+        names, baseline = self.names, self.group.protocol.get("baseline")
         pairs = (
             [(name, baseline) for name in names if name != baseline] if baseline else itertools.combinations(names, 2)
         )
@@ -125,15 +139,26 @@ class Results:
     def analysis(self) -> Analysis:
         """Return the analysis of the primary endpoint; the tests of the times to target are in the same family."""
         group = self.group
+        values = group.values()
         return compare_entries(
-            group.values(),
+            {name: values[name] for name in self.names},
             mode=group.endpoint.mode,
             margin=self.margin,
             alpha=group.alpha,
             baseline=group.protocol.get("baseline"),
             paired=group.paired,
             other_p=[ratio.p for ratio in self.ratios.values()],
+            num_lost=self._num_lost(),
         )
+
+    def _num_lost(self) -> int:
+        """Return how many of the planned tests cannot be made, since an entry failed in all of its runs."""
+        if not self.group.paired:
+            return 0
+        if self.group.protocol.get("baseline"):
+            return len(self.failed) * (2 if self.times else 1)
+        lost = math.comb(len(self.group.names), 2) - math.comb(len(self.names), 2)
+        return lost * (2 if self.times else 1)
 
     @cached_property
     def reference(self) -> str:

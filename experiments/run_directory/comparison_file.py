@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,27 @@ def find_groups(root: str | Path) -> list[Path]:
     """Return the groups directly below a folder, in order of their names."""
     root = Path(root)
     return sorted(path for path in root.iterdir() if is_group(path)) if root.is_dir() else []
+
+
+def users_of(root: Path, runs: Iterable[Path], apart_from: Collection[Path] = ()) -> dict[Path, list[str]]:
+    """Return which comparisons name each of some runs; those that none names are left out.
+
+    Args:
+        root: the folder of all runs.
+        runs: their folders.
+        apart_from: groups that do not count, since they are to go themselves.
+
+    Raises:
+        DataError: a comparison's file is damaged: what it uses is not known.
+    """
+    left_out = {path.resolve() for path in apart_from}
+    named = {
+        group.name: {(root / str(item.get("path") or "")).resolve() for item in read_group(group).get("runs") or []}
+        for group in find_groups(root)
+        if group.resolve() not in left_out
+    }
+    users = {run: [name for name, paths in named.items() if run.resolve() in paths] for run in runs}
+    return {run: names for run, names in users.items() if names}
 
 
 def _record(item: dict[str, Any], root: Path) -> Record:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -263,8 +263,12 @@ def check_name(name: str) -> str:
     return name
 
 
-def trash(path: str | Path) -> Path:
+def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     """Move a run to `.trash/<name>-<n>` beside it, from where it can be moved back, and return its new place.
+
+    Args:
+        path: the folder.
+        keep: names in it that stay where they are, and with them the folder.
 
     Raises:
         RunInUseError: a process holds it.
@@ -282,6 +286,11 @@ def trash(path: str | Path) -> Path:
         while (bin_path / f"{place.name}-{number}").exists():
             number += 1
         target = bin_path / f"{place.name}-{number}"
+        if keep:
+            storage.make_dir(target)
+            for name in sorted(set(os.listdir(place)) - {*keep, ".lock"}):
+                storage.rename(place / name, target / name)
+            return target
         storage.rename(place, target)
         storage.remove(target / ".lock")  # whoever waits for it would get a lock that guards this name no more
     return target

@@ -191,6 +191,37 @@ def test_rm_takes_a_comparison_with_its_runs(study, optrun, folder):
     assert optrun("runs").code == 5
 
 
+def test_rm_keeps_runs_that_another_comparison_uses(study, optrun, folder):
+    """The other one is a copy of the first, which names the same runs: as when both have an entry in common."""
+    file = json.loads((folder / f"runs/{study}/comparison.json").read_text())
+    runs = [record for record in file["runs"] if record["role"] == "evaluate"]
+    used = sorted(record["path"].partition("/")[2] for record in runs)
+    (folder / "runs/compare-other-1a2b3c").mkdir()
+    other = folder / "runs/compare-other-1a2b3c/comparison.json"
+    other.write_text(json.dumps({**file, "name": "compare-other-1a2b3c", "runs": runs}))
+    before = optrun("show", "compare-other-1a2b3c").out
+    assert before
+    dry = optrun("rm", study, "--dry-run", "--json")
+    assert [(item["run"], item["used_by"]) for item in dry.json["used"]] == [
+        (f"runs/{study}/{name}", ["compare-other-1a2b3c"]) for name in used
+    ]
+    done = optrun("rm", study, "-y")
+    assert done.code == 0
+    for name in used:
+        assert f"runs/{study}/{name} is used by compare-other-1a2b3c: it stays" in " ".join(done.err.split())
+    assert sorted(path.parent.name for path in folder.glob(f"runs/{study}/*/status.json")) == used
+    assert optrun("show", "compare-other-1a2b3c").out == before
+    assert optrun("rm", f"runs/{study}/{used[0]}", "-y").code == 1, "nothing was moved"
+    back = next(line for line in done.err.splitlines() if line.startswith("to get it back"))
+    subprocess.run(back.removeprefix("to get it back: "), shell=True, check=True, cwd=folder)
+    assert optrun("show", study).code == 0
+    assert optrun("rm", study, "-y", "--used").code == 0
+    gone = optrun("show", "compare-other-1a2b3c")
+    assert gone.code != 0
+    assert not (folder / f"runs/{study}").exists()
+    assert "is not there any more" in " ".join(gone.err.split())
+
+
 def test_rm_of_what_is_not_there_moves_none(two, optrun, folder):
     assert optrun("rm", "first", "third", "-y").code == 5
     assert (folder / "runs/first").exists()

@@ -18,6 +18,7 @@ from optrun.experiments.components.hooks.stop import EarlyStoppingHook
 from optrun.experiments.components.registries import REGISTRIES
 from optrun.experiments.config.goal import _BEFORE_0_3, Goal, goal_of, goals_record, recorded_goal
 from optrun.experiments.config.lengths import RunLength
+from optrun.experiments.errors import UsageError
 from optrun.experiments.report.conditions import parse_condition
 from optrun.experiments.report.decisions import decide
 from optrun.experiments.report.group import Group
@@ -270,3 +271,20 @@ def write_run(folder, config, final, select, is_old, *, rows=(), label="", outco
     ]
     run.metrics_path.write_bytes(b"".join(encode_json(line) for line in lines))
     run.set_status(outcome)
+
+
+def test_what_no_trial_would_measure_is_refused_before_the_first_run(tmp_path):
+    target = {"data": {"name": "iris", "batch_size": 32}, "model": "logistic", "loss": "cross_entropy"}
+    target |= {"optimizer": {"name": "sgd", "lr": 0.1}, "train": {"epochs": 2}}
+    for name, metrics in (("with", ["accuracy"]), ("without", [])):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({**target, "metrics": metrics}))
+    whole, without = str(tmp_path / "with.yaml"), str(tmp_path / "without.yaml")
+    options = {"tune": 3, "seeds": 2, "root": tmp_path / "runs"}
+    with pytest.raises(UsageError, match=r"with has no validation data \(data.val is 0\).*--no-tune"):
+        compare([whole, whole], ["data.val=0", "with-2:optimizer.lr=0.2"], **options)
+    with pytest.raises(UsageError, match=r"has no validation data"):
+        sweep(whole, "optimizer.lr", "0.1,0.2", ["data.val=0"], root=tmp_path / "runs")
+    entries = [Entry(path, path, load_config(path)) for path in (whole, without)]
+    with pytest.raises(UsageError, match="eval.metric.*judged differently"):
+        compare_protocol(entries, metric="test/loss", margin=0.1, tune=3, across_problems=True)
+    assert not (tmp_path / "runs").exists()

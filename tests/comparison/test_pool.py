@@ -22,18 +22,20 @@ log: {every: 1000 steps}
 """
 # An optimizer that ends the process that it works in, as the kernel does when memory is short.
 KILLED = """
-import os, pathlib, signal, torch
+import os, signal, torch
 class Killed(torch.optim.SGD):
     def __init__(self, params, *, lr: float = 0.1, times: int = 1, parent: int = 0):
         super().__init__(params, lr=lr)
         self.times, self.parent, self.taken = times, parent, 0
     def step(self, closure=None):
         self.taken += 1
-        mark = pathlib.Path("killed")
-        done = len(mark.read_text()) if mark.exists() else 0
-        if self.taken == 3 and done < self.times and os.getpid() != self.parent:
-            mark.write_text("x" * (done + 1))
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.taken == 3 and os.getpid() != self.parent:
+            for number in range(self.times):
+                try:
+                    open(f"killed-{number}", "x").close()  # each number is one process's
+                except FileExistsError:
+                    continue
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().step(closure)
 """
 

@@ -36,7 +36,12 @@ class Adjusted:
 
 
 def adjust(
-    results: Sequence[PairedResult], *, margin: float, alpha: float = 0.05, other_p: Sequence[float | None] = ()
+    results: Sequence[PairedResult],
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    other_p: Sequence[float | None] = (),
+    num_lost: int = 0,
 ) -> tuple[tuple[Adjusted, ...], tuple[float | None, ...]]:
     """Correct the tests of all pairs by Holm's procedure: one family each for deciding, sign-flip and TOST.
 
@@ -47,32 +52,38 @@ def adjust(
         margin: for TOST, in the metric's unit.
         alpha: error rate of each family.
         other_p: p-values of other questions that are printed beside, such as times to target: part of the first family.
+        num_lost: pairs that were planned and cannot be tested. They stay in each family, as tests with p = 1: a family
+            that shrank with what failed would correct less than was planned.
 
     Returns:
         The tests of each pair, and the other p-values, adjusted.
     """
     check_alpha(alpha)
     check_margin(margin)
-    family = [*(result.p for result in results), *other_p]
+    lost = [1.0] * num_lost
+    family = [*(result.p for result in results), *other_p, *lost]
     num_tests = sum(p is not None for p in family)
     adjusted, rates = holm(family), holm_levels(family, alpha)
-    flips = holm([None if result.sign_flip is None else result.sign_flip.p for result in results])
-    equivalences = _equivalences(results, margin, alpha)
+    flips = holm([*(None if result.sign_flip is None else result.sign_flip.p for result in results), *lost])
+    equivalences = _equivalences(results, margin, alpha, lost if margin > 0 else [])
     pairs = []
     for index, result in enumerate(results):
         rate = rates[index] or alpha
         interval = result.interval_at(1 - rate)
         pairs.append(Adjusted(alpha, num_tests, adjusted[index], rate, interval, flips[index], equivalences[index]))
-    return tuple(pairs), adjusted[len(results) :]
+    return tuple(pairs), adjusted[len(results) : len(results) + len(other_p)]
 
 
-def _equivalences(results: Sequence[PairedResult], margin: float, alpha: float) -> list[Equivalence]:
+def _equivalences(
+    results: Sequence[PairedResult], margin: float, alpha: float, lost: Sequence[float]
+) -> list[Equivalence]:
     # Pairs of identical runs are no question, and a margin of 0 asks none: neither may cost the others their power.
     asked = [margin > 0 and not result.identical for result in results]
     single = [equivalence(result.spread, margin, alpha) for result in results]
-    family = [e.p if ask else None for e, ask in zip(single, asked, strict=True)]
+    family = [*(e.p if ask else None for e, ask in zip(single, asked, strict=True)), *lost]
+    tested = zip(holm(family), holm_levels(family, alpha), strict=True)
     adjusted = []
-    for e, result, p, rate in zip(single, results, holm(family), holm_levels(family, alpha), strict=True):
+    for e, result, (p, rate) in zip(single, results, tested, strict=False):
         if p is None or rate is None:
             adjusted.append(e)
         else:

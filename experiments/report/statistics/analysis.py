@@ -81,6 +81,7 @@ def compare_entries(
     baseline: str | None = None,
     paired: bool = True,
     other_p: Sequence[float | None] = (),
+    num_lost: int = 0,
 ) -> Analysis:
     """Compare entries on one endpoint: all pairs, or each with the baseline, corrected together by Holm's procedure.
 
@@ -93,6 +94,7 @@ def compare_entries(
         paired: False describes each entry alone, in the order given: runs that are not pairs are not held against each
             other.
         other_p: p-values of other questions that will be printed beside, which join the family.
+        num_lost: tests that were planned, and cannot be made because an entry has no result; see `adjust`.
 
     Raises:
         UsageError: no entries, an entry without runs, two without a common seed, an unknown baseline, a bad value.
@@ -108,7 +110,7 @@ def compare_entries(
             raise UsageError(f"entry '{name}' has no runs")
     chosen = _pairs_of(names, baseline) if paired else []
     results = [_compared(a, b, numbers, alpha, mode) for a, b in chosen]
-    adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p)
+    adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p, num_lost=num_lost)
     pairs = tuple(
         judge(a, b, result, margin=margin, alpha=alpha, adjusted=tests)
         for (a, b), result, tests in zip(chosen, results, adjusted, strict=True)

@@ -112,7 +112,7 @@ def _speed(results: Results) -> str:
             ratio, p = against.ratio, against.ratio_p
             if ratio and ratio.ratio is not None and ratio.ratio > 1 and p is not None and p <= analysis.alpha:
                 shown.append((ratio.ratio, entry, other, ratio.interval, p))
-    wins = {name: sum(entry == name for _, entry, *_ in shown) for name in results.group.names}
+    wins = {name: sum(entry == name for _, entry, *_ in shown) for name in results.names}
     if not shown:
         return ""
     first = max(wins, key=lambda name: wins[name])
@@ -137,7 +137,14 @@ def _notes(results: Results) -> list[str]:
     if not group.tuned and not is_identical:
         notes.append("Not tuned: each entry ran with its settings as given, and others may turn the result around.")
     notes += _edge_notes(group)
-    if missing := group.missing():
+    for name in results.failed:
+        records = group.of(name, "evaluate")
+        why = next((record.message.partition("\n")[0] for record in records if record.message), "no reason is known")
+        notes.append(
+            f"Failed: {name} has no result, each of its {style.many(len(records), 'evaluation run')} failed ({why}). "
+            "The others are judged by the tests that were planned with it."
+        )
+    if missing := [record for record in group.missing() if record.entry not in results.failed]:
         total = style.many(len(group.of(role="evaluate")), "evaluation run")
         notes.append(f"Incomplete: {len(missing)} of {total} take no part ({count_states(missing)}).")
     notes += [f"Note: {limit}." for limit in overall_limits(results.analysis)]
