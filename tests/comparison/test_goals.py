@@ -285,6 +285,6 @@ def test_what_no_trial_would_measure_is_refused_before_the_first_run(tmp_path):
     with pytest.raises(UsageError, match=r"has no validation data"):
         sweep(whole, "optimizer.lr", "0.1,0.2", ["data.val=0"], root=tmp_path / "runs")
     entries = [Entry(path, path, load_config(path)) for path in (whole, without)]
-    with pytest.raises(UsageError, match="eval.metric.*judged differently"):
+    with pytest.raises(UsageError, match=r"eval\.metric.*judged differently"):
         compare_protocol(entries, metric="test/loss", margin=0.1, tune=3, across_problems=True)
     assert not (tmp_path / "runs").exists()
