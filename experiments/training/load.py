@@ -16,7 +16,7 @@ from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.nodes import Part
 from ..config.targets import find_target, preset_folder
-from ..errors import UsageError
+from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
@@ -85,12 +85,18 @@ def stored_fitted(run_dir: RunDir) -> Fitted:
 
     Raises:
         DataError: the record is damaged.
-        CheckpointError: the record is gone, and so is the newest checkpoint.
+        CheckpointError: the record is gone, and no checkpoint can be read.
     """
     stored = run_dir.read_json(FITTED)
-    newest = list_checkpoints(run_dir.checkpoints_path)[-1:]
-    if stored is None and newest:
-        stored = load(newest[0])[1].get("fitted")
+    damage: CheckpointError | None = None
+    for file in reversed(list_checkpoints(run_dir.checkpoints_path)) if stored is None else ():
+        try:
+            stored, damage = load(file)[1].get("fitted"), None
+            break
+        except CheckpointError as error:  # whoever restores the state says so, and takes the one before it
+            damage = error
+    if damage is not None:
+        raise damage
     return BEFORE if stored is None else Fitted.from_dict(stored)
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from optrun.experiments.report.group import Group
 from optrun.experiments.report.page.html import group_page, runs_page, typeset
+from optrun.experiments.report.page.page_data import group_curves
 from optrun.experiments.report.report import Report
 from optrun.experiments.run_directory.run import Run
 
@@ -80,6 +82,14 @@ def test_a_broken_page_would_be_noticed(write_group, tmp_path):
 
 
 @needs_browser
+def test_each_metric_has_one_tab(write_group):
+    data = group_curves(Group(write_group({"sgd": A, "adam": B}, protocol={"select": "val/loss"})))
+    assert data is not None
+    names = [metric["key"] for metric in data["metrics"]]
+    assert names[0] == "val/loss"
+    assert len(names) == len(set(names)) == 3
+
+
 def test_its_own_test_can_fail(write_group, tmp_path):
     page = group_page(Report(write_group({"a": A, "b": B})))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
