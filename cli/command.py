@@ -70,7 +70,7 @@ run_argument = click.argument("run", shell_complete=completion.runs)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result.")
 allow_change_option = click.option(
-    "--allow-change", is_flag=True, help="Go on although the configuration is not the one that the run began with."
+    "--allow-change", is_flag=True, help="Go on although the configuration or the data is not what the run began with."
 )
 jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one a core]")
 fresh_runs_option = click.option("--fresh", is_flag=True, help="Repeat runs that are there already.")
@@ -82,7 +82,10 @@ export_option = click.option(
     help="Write a .md, .csv, .json, .html, .png or .svg, or - for Markdown on stdout. Repeatable.",
 )
 allow_code_option = click.option(
-    "--allow-code", is_flag=True, help="Load your own code although it has changed since the run was made."
+    "--allow-code", is_flag=True, help="Load your own code although it has changed since, or is new on this machine."
+)
+allow_other_data_option = click.option(
+    "--allow-change", is_flag=True, help="Measure on data that has changed since the run was made."
 )
 
 

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .components.updates import Update as Update
     from .components.updates import register_update as register_update
     from .registry.arguments import Count as Count
+    from .registry.arguments import DataPath as DataPath
     from .registry.arguments import Decay as Decay
     from .registry.arguments import Fraction as Fraction
     from .registry.arguments import Natural as Natural
@@ -88,6 +89,7 @@ _HOMES = {
     "CheckpointListener": "components.hooks.checkpoint",
     "Comparison": "comparison.result",
     "Count": "registry.arguments",
+    "DataPath": "registry.arguments",
     "CsvHook": "components.hooks.csv",
     "Dataset": "components.data",
     "Decay": "registry.arguments",

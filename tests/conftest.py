@@ -35,6 +35,13 @@ def _own_place(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _own_state(tmp_path_factory):
+    """Remember which code was trained with in a folder of this session, in processes that tests start as well."""
+    os.environ.pop("OPTRUN_STATE_DIR", None)
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """Use one thread: for models as small as those of the tests, two are slower."""
     import torch

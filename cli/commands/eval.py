@@ -32,6 +32,7 @@ from ..terminal.console import result, result_json
 )
 @click.option("--min-interval", metavar="TIME", help="With --watch: the least time between two, such as 30s.")
 @shared.allow_code_option
+@shared.allow_other_data_option
 @shared.json_option
 def command(
     run: str,
@@ -41,7 +42,7 @@ def command(
     timeout: str | None,
     min_interval: str | None,
     as_json: bool,
-    **options: Any,  # weights, allow_code: as `evaluate` takes them
+    **options: Any,  # weights, allow_code, allow_change: as `evaluate` takes them
 ) -> None:
     """Measure a checkpoint of RUN on one split.
 

@@ -27,7 +27,9 @@ from ..components.registries import REGISTRIES
 from ..config import ComponentConfig, Config
 from ..config.changes import look_up
 from ..config.defaults import owners
+from ..config.paths import moved, name_in
 from ..registry.object_digest import object_digest
+from ..training.record import init_sha256
 from .shipping import local_components
 
 #: Raised by one when, and only when, the same configuration gives other bits than before, for whatever reason: another
@@ -56,27 +58,52 @@ def run_key(config: Config, plain: Mapping[str, Any], data_sha256: str) -> str:
     Raises:
         UnhashableError: a component that a script or a notebook has registered depends on something without a digest.
     """
-    facts: dict[str, Any] = {
-        "config": {name: value for name, value in counted(config, plain).items() if name not in _IRRELEVANT},
-        "code": config.code_files,
-        "data": data_sha256,
-        "init": _init_hash(config),
-        "optrun": "0.1.0" if NUMERICS == 1 else NUMERICS,  # 0.1.0 had its version there
-        "torch": torch.__version__,
-        "threads": [os.environ.get("OPTRUN_THREADS"), os.cpu_count()],
-    }
+    code = {name_in(config.project, path): digest for path, digest in config.reached.files.items()}
+    facts = _facts(config, counted(config, plain), code, data_sha256)
+    packages = {name: version for name, version in config.reached.packages.items() if name != "torch"}
+    if packages:
+        facts["packages"] = packages
     if made_here := local_components(config):
         facts["objects"] = [[part.kind, part.name, object_digest(part.build)] for part in made_here]
     return _digest(facts)
 
 
+def key_before_0_3(config: Config, plain: Mapping[str, Any], data_sha256: str) -> str | None:
+    """Return the key that a run of the user's code had before its imports counted; None where that may be another run.
+
+    It had the files that the configuration names, by absolute path, and nothing of what they import.
+    """
+    codes = [part.component.code for part in config.components()]
+    named = {code.path: code.sha256 for code in codes if code is not None}
+    is_same = named == config.reached.files and not config.reached.packages.keys() - {"torch", "numpy"}
+    if not named or not is_same or local_components(config) or NUMERICS != 1:
+        return None
+    return _digest(_facts(config, _counted(config, plain), named, data_sha256))
+
+
+def _facts(config: Config, values: Mapping[str, Any], code: Mapping[str, str], data_sha256: str) -> dict[str, Any]:
+    return {
+        "config": {name: value for name, value in values.items() if name not in _IRRELEVANT},
+        "code": code,
+        "data": data_sha256,
+        "init": init_sha256(config),
+        "optrun": "0.1.0" if NUMERICS == 1 else NUMERICS,  # 0.1.0 had its version there
+        "torch": torch.__version__,
+        "threads": [os.environ.get("OPTRUN_THREADS"), os.cpu_count()],
+    }
+
+
 def counted(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the part of a configuration that digests are taken over.
+    """Return the part of a configuration that digests are taken over; files have their names within the project.
 
     Args:
         config: whose values are compared with the defaults.
         plain: a variant of it as plain data, by default itself; what it sets otherwise counts.
     """
+    return moved(_counted(config, plain), functools.partial(name_in, config.project))
+
+
+def _counted(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str, Any]:
     whole = config.to_dict()
     kept = copy.deepcopy(whole if plain is None else dict(plain))
     for path, name in _later_defaults(config):
@@ -111,13 +138,6 @@ def _is_ours(part: ComponentConfig) -> bool:
 def _known_to_0_1() -> dict[str, Any]:
     """Return the names that a configuration of 0.1.0 could have: `keys`, those in `sections`, arguments by kind."""
     return json.loads(resources.files(__name__.rpartition(".")[0]).joinpath("known_to_0_1.json").read_text())
-
-
-def _init_hash(config: Config) -> str | None:
-    """Return a hash of what initial weights are read from, where they are."""
-    if config.init is None or "fingerprint" not in config.init.component.facts:
-        return None
-    return config.init.component.facts["fingerprint"](config.init.args)
 
 
 def _digest(facts: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import os
@@ -22,8 +23,9 @@ from ..run_directory.comparison_file import Record, outcome
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..system import storage
+from ..training.record import RunRecord, data_files
 from .entries import Entry
-from .identity import run_key
+from .identity import key_before_0_3, run_key
 from .placing import LEARNING_RATE, set_rate
 
 log = logging.getLogger("optrun")
@@ -66,6 +68,8 @@ class TaskMaker:
         self._cache = root / ".cache"
         self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
         self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
+        self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
+        self._planned: dict[str, tuple[Config, dict[str, str | None]]] = {}  # what the runs are planned with, by key
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
         """Make the task of one run, done already if its run is found."""
@@ -79,12 +83,13 @@ class TaskMaker:
             key, problem = secrets.token_hex(32), f"{type(error).__name__}: {error}"
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
-        path = f"{self._group}/{stem}-s{seed}-{key[:8]}"
+        path = self._free(f"{self._group}/{stem}-s{seed}", key, entry.config)
         task = Task(entry.name, role, seed, dict(settings), path, config=config, key=key)
         if problem:
             task.state, task.message = "failed", problem
             return task
-        found = self._find(key) if self._use_cache and entry.name not in self._unkeyed else None
+        self._planned[key] = entry.config, self._files[_described(entry.config)]
+        found = self._found(key, entry, config) if self._use_cache and entry.name not in self._unkeyed else None
         if found is not None:
             task.stand_for(found, self._root)
         return task
@@ -105,8 +110,14 @@ class TaskMaker:
                 storage.sweep_temporaries(folder, _STALE_SECS)
 
     def note(self, task: Task) -> None:
-        """Take in that a run has ended, and remember where it is, for this and other comparisons."""
+        """Take in that a run has ended, and remember where it is, for this and other comparisons.
+
+        A run that read other files than were planned with, since they were changed meanwhile, is a failed one.
+        """
         task.run = Run(self._root / task.path)
+        if others := RunRecord(task.run.dir).differs_from(*self._planned[task.key]):
+            task.state, task.message = "failed", f"{others[0]} was changed while the runs were made: repeat the command"
+            return
         if task.entry in self._unkeyed:
             return
         storage.make_dir(self._cache, exist_ok=True)
@@ -124,21 +135,45 @@ class TaskMaker:
 
     def _data_sha256(self, config: Config) -> str:
         """Return the hash of the examples themselves: a file of the user's may change under the same name."""
-        described = json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
+        described = _described(config)
         if described not in self._data:
+            self._files[described] = data_files(config)
             self._data[described] = make_data(config.data.component, **config.data.args).sha256()
         return self._data[described]
 
-    def _find(self, key: str) -> Run | None:
+    def _free(self, stem: str, key: str, config: Config) -> str:
+        """Return a folder for a run: none that has one of other code, which was imported late and has changed since."""
+        path = f"{stem}-{key[:8]}"
+        while is_run(self._root / path) and _is_outdated(Run(self._root / path), config):
+            key = hashlib.sha256(key.encode()).hexdigest()
+            path = f"{stem}-{key[:8]}"
+        return path
+
+    def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
+        """Return the finished run of a key, or of the one that it had in earlier versions."""
+        before = key_before_0_3(entry.config, plain, self._data_sha256(entry.config))
+        return self._find(key, entry.config) or (self._find(before, entry.config) if before is not None else None)
+
+    def _find(self, key: str, config: Config) -> Run | None:
         try:
             path = self._root / storage.read_bytes(self._cache / key).decode()
         except storage.MissingFileError:
             return None
         try:
             run = Run(path) if is_run(path) else None
-            return run if run is not None and outcome(run) else None
+            return run if run is not None and outcome(run) and not _is_outdated(run, config) else None
         except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
             return None
+
+
+def _described(config: Config) -> str:
+    """Return a data set's name and arguments, as one text."""
+    return json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
+
+
+def _is_outdated(run: Run, config: Config) -> bool:
+    """Return True if files that a run imported late are others now, which its key does not tell."""
+    return bool(RunRecord(run.dir).outdated_code(config))
 
 
 def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,12 @@ Importing this package is cheap; `load` brings in the YAML reader and pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..registry import Registry
+from ..registry.user_code import RunCode
 from .configuration import Config, TargetInfo
 from .nodes import Part
 from .origins import origins_text
@@ -57,7 +58,9 @@ def load(
     registries: Mapping[str, Registry],
     presets: Path | None = None,
     config_path: Sequence[Path] = (),
-    trusted: Mapping[str, str] | None = None,
+    trusted: Mapping[str, str] | RunCode | None = None,
+    project: Path | None = None,
+    move: Callable[[str], str] | None = None,
 ) -> Config:
     """Load a configuration, every value checked, before anything is built.
 
@@ -69,7 +72,9 @@ def load(
             `hook`, `augmentation`.
         presets: the folder of presets; None for those that come with the package.
         config_path: more folders to look for `NAME.yaml` in.
-        trusted: for a config stored with a run: the SHA-256 of each file of user code that it may load, by path.
+        trusted: for a config stored with a run: the user's code that it may load (see `user_code.load_object`).
+        project: for a config stored with a run: its project; else the one around the file, or the current folder.
+        move: for a config stored with a run: where the absolute paths in the file are now.
 
     Raises:
         ConfigError: something in the configuration is wrong; it lists everything that is.
@@ -77,4 +82,4 @@ def load(
     """
     from .loading import load_config
 
-    return load_config(target, overrides, registries, presets, config_path, trusted)
+    return load_config(target, overrides, registries, presets, config_path, trusted, project, move)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from ..registry.reachable import Reached, Root
 from .lengths import Length
 from .problems import ConfigError, Origin, Problem
 from .sections import (
@@ -49,7 +50,11 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class Config:
-    """A complete, valid configuration; `origins` has the place of every value by key path, `place` that of the file."""
+    """A complete, valid configuration.
+
+    `origins` has the place of every value by key path, `place` that of the file; `reached` is the user's own code
+    behind it, as this process imported it; in `project` files have the same names wherever it lies.
+    """
 
     name: str
     seed: int
@@ -70,6 +75,8 @@ class Config:
     target: TargetInfo
     place: Origin = field(repr=False)
     origins: Mapping[str, Origin] = field(repr=False)
+    project: Path = field(default=Path(), repr=False)
+    reached: Reached = field(default_factory=Reached, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole configuration as JSON-able data; only defaults that no file can express are left out."""
@@ -107,9 +114,12 @@ class Config:
 
     @property
     def code_files(self) -> dict[str, str]:
-        """Return the SHA-256 of each file of user code that the configuration names, by absolute path."""
-        codes = [component.component.code for component in self.components()]
-        return {code.path: code.sha256 for code in codes if code is not None}
+        """Return the SHA-256 of each file of user code that the configuration reaches, by absolute path."""
+        return dict(self.reached.files)
+
+    def roots(self) -> list[Root]:
+        """Return where the user's code begins: the files and modules that components come from."""
+        return [root for component in self.components() for root in component.component.roots()]
 
 
 class _Inexpressible(Exception):

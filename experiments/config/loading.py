@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import nearest
 from ..registry import Registry
 from ..registry.arguments import Natural
+from ..registry.reachable import Reached, reach
+from ..registry.user_code import RunCode
 from .configuration import Config, TargetInfo
 from .cross_checks import CrossChecks
 from .extends import Tree
 from .nodes import Node, Part, Source
 from .overrides import apply
+from .paths import project_of, with_places
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
 from .resolving import Resolver
 from .sections import (
@@ -50,7 +53,9 @@ def load_config(
     registries: Mapping[str, Registry],
     presets: Path | None,
     config_path: Sequence[Path],
-    trusted: Mapping[str, str] | None,
+    trusted: Mapping[str, str] | RunCode | None,
+    project: Path | None,
+    move: Callable[[str], str] | None,
 ) -> Config:
     """See `config.load`."""
     presets = presets or preset_folder()
@@ -65,11 +70,16 @@ def load_config(
     else:
         info, source = find_target(str(target), presets, config_path)
         root = tree.from_file(source)
+    if move is not None:
+        with_places(root, move)
     root, readable = apply(root, overrides, problems)
     if tree.fatal or not readable:
         raise ConfigError(problems)
     place = source.origin() if info.kind == "python" else dataclasses.replace(source.origin(1, 1), snippet=None)
-    return _Assembly(root, place, info, Resolver(registries, trusted, problems)).config()
+    config = _Assembly(root, place, info, Resolver(registries, trusted, problems)).config()
+    folder = source.folder if source.kind == "file" else Path.cwd()
+    reached = reach(config.roots()) if config.roots() else Reached()
+    return dataclasses.replace(config, project=project or project_of(folder), reached=reached)
 
 
 class _Assembly:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from ..errors import OptrunError, UsageError
 from ..registry import Component, Registry
 from ..registry.arguments import fields_of
-from ..registry.user_code import absolute_reference, is_code_reference
+from ..registry.user_code import RunCode, absolute_reference, is_code_reference
 from .filling import Filler, Owner
 from .limits import MAX_COMPONENTS
 from .nodes import Node, join
+from .paths import input_files, placed
 from .problems import DEFAULT, Problem, shorten
 from .sections import ComponentConfig, GroupConfig, LogConfig, arguments_of, left_to_build
 from .values import value_text
@@ -33,7 +34,12 @@ class Resolver(Filler):
         problems: gets what is wrong.
     """
 
-    def __init__(self, registries: Mapping[str, Registry], trusted: Mapping[str, str] | None, problems: list[Problem]):
+    def __init__(
+        self,
+        registries: Mapping[str, Registry],
+        trusted: Mapping[str, str] | RunCode | None,
+        problems: list[Problem],
+    ):
         super().__init__(problems)
         self.registries = registries
         self.trusted = trusted
@@ -80,6 +86,9 @@ class Resolver(Filler):
         common = self._common(cls, nodes, owner)
         before_args = len(self.problems)
         args = self.fill(owner, nodes)
+        for each in input_files(component):
+            if each in args and each in nodes and nodes[each].value is not None:
+                args[each] = placed(args[each], nodes[each].origin)
         if len(self.problems) == before_args:
             self._ask(component, args, nodes, owner)
         if len(self.problems) > before:

@@ -10,11 +10,13 @@ import contextlib
 import functools
 import inspect
 import keyword
+import os
 import types
 import typing
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -32,6 +34,14 @@ class Nested:
     """Marks an argument that is itself a component, given by name: `then: {name: cosine}`."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Marks text that names a file or folder which is read: relative to the configuration that says so."""
+
+
+DataPath = Annotated[str, InputFile()]
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,11 @@ class Argument:
     def nested(self) -> tuple[str, bool] | None:
         """Return (kind, many) when the argument holds a component or a list of components."""
         return _nested(self.annotation)
+
+    @property
+    def is_input_file(self) -> bool:
+        """Return True when the argument names a file or folder that is read, or several."""
+        return _mentions_file(self.annotation)
 
 
 @dataclass(frozen=True)
@@ -164,6 +179,13 @@ def _nested(annotation: Any) -> tuple[str, bool] | None:
             if found := _nested(member):
                 return found
     return None
+
+
+def _mentions_file(annotation: Any) -> bool:
+    if isinstance(annotation, InputFile) or annotation in (Path, os.PathLike):
+        return True
+    marks = getattr(annotation, "__metadata__", ())
+    return any(map(_mentions_file, (*marks, *typing.get_args(annotation))))
 
 
 _NAMES = ((int, "int"), (float, "number"), (str, "text"), (bool, "true or false"), (type(None), "null"), (Any, "any"))

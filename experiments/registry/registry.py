@@ -22,7 +22,10 @@ from typing import Any, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from .arguments import Argument, Signature, python_name, signature_of
-from .user_code import CodeFile, is_code_reference, load_object
+from .code_files import PACKAGE, is_outside
+from .reachable import Root
+from .recorded_imports import record_imports
+from .user_code import CodeFile, RunCode, is_code_reference, load_object, root_of
 
 Built = TypeVar("Built", bound=Callable[..., Any])
 
@@ -41,7 +44,8 @@ class Component:
         given: how many leading parameters of `build` optrun supplies (an optimizer's `params`, a schedule's `step`).
         source: the paper or document that defines it.
         facts: what the kind wants to know besides: an optimizer's centre rate, a metric's mode and margin.
-        code: the user's file that it came from, if it is the user's own.
+        code: the user's file that it came from, if the configuration names that.
+        modules: outside of optrun that it came from under a registered name: its own, and the one that registered it.
         flavor: which of several rules of this name it is; empty where there is only one.
         variants: all rules of this name by flavor, this one included; empty where there is only one.
     """
@@ -53,6 +57,7 @@ class Component:
     source: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     code: CodeFile | None = None
+    modules: tuple[str, ...] = ()
     flavor: str = ""
     variants: Mapping[str, Component] = field(default_factory=dict, repr=False, compare=False)
 
@@ -86,6 +91,12 @@ class Component:
     def summary(self) -> str:
         """Return the first sentence of the docstring."""
         return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    def roots(self) -> list[Root]:
+        """Return where to begin to look for the user's files behind this component; nothing for one of optrun's."""
+        if self.code is not None:
+            return [root_of(self.name, self.code)]
+        return [Root(name) for name in self.modules]
 
     def make(self, *given: Any, **args: Any) -> Any:
         """Call `build`: an optimizer, a model, an update, a hook or data."""
@@ -143,6 +154,13 @@ class Registry:
             UsageError: another component has that name.
         """
 
+        return self._adding(name, flavor, source, facts, _calling_module())
+
+    def _adding(
+        self, name: str, flavor: str | None, source: str, facts: Mapping[str, Any], module: str
+    ) -> Callable[[Built], Built]:
+        """Return the decorator that `register` describes; `module` is what registers the component."""
+
         def decorate(build: Built) -> Built:
             components, label = self._components, name
             if flavor is not None:
@@ -152,7 +170,11 @@ class Registry:
             if known is not None and _origin(known.build) != _origin(build):
                 what = f"'{name}'" if flavor is None else f"'{name}' with flavor '{flavor}'"
                 raise UsageError(f"two {self.kind}s are called {what}: {_place(known.build)} and {_place(build)}")
-            components[label] = Component(self.kind, name, build, self.given, source, facts, flavor=flavor or "")
+            named = (name for name in (getattr(build, "__module__", None), module) if name and not is_outside(name))
+            modules = tuple(dict.fromkeys(named))
+            components[label] = Component(
+                self.kind, name, build, self.given, source, facts, modules=modules, flavor=flavor or ""
+            )
             return build
 
         return decorate
@@ -162,7 +184,7 @@ class Registry:
         self._scan()
         return sorted({*self._components, *self._entry_points})
 
-    def get(self, name: str, base: Path = Path(), trusted: Mapping[str, str] | None = None) -> Component:
+    def get(self, name: str, base: Path = Path(), trusted: Mapping[str, str] | RunCode | None = None) -> Component:
         """Return the component called `name`.
 
         Args:
@@ -245,7 +267,7 @@ class Registry:
             build = _load(point, f"{self.kind} '{name}' ({point.value})")
             known = self._components.get(name)
             if known is None or known.build is not build:  # loading may have registered it by decorator
-                self.register(name, source=point.value)(build)
+                self._adding(name, None, point.value, {}, point.module)(build)
         del self._entry_points[name]
 
 
@@ -259,6 +281,7 @@ def _import_all(package: str) -> None:
 
 
 def _load(point: metadata.EntryPoint, label: str) -> Callable[..., Any]:
+    record_imports()
     try:
         build = point.load()
     except (Exception, SystemExit) as error:  # another package's code may raise anything
@@ -270,6 +293,7 @@ def _load(point: metadata.EntryPoint, label: str) -> Callable[..., Any]:
 
 def _import_plugins() -> None:
     """Import the modules in $OPTRUN_PLUGINS, a list with commas."""
+    record_imports()
     for name in filter(None, map(str.strip, os.environ.get("OPTRUN_PLUGINS", "").split(","))):
         try:
             importlib.import_module(name)
@@ -277,6 +301,14 @@ def _import_plugins() -> None:
             raise UsageError(
                 f"OPTRUN_PLUGINS: module '{name}' fails when imported: {type(error).__name__}: {error}"
             ) from error
+
+
+def _calling_module() -> str:
+    """Return the module, outside of optrun, whose code is at work; empty where none is."""
+    frame = inspect.currentframe()
+    while frame is not None and (frame.f_globals.get("__name__") or "").partition(".")[0] == PACKAGE:
+        frame = frame.f_back
+    return (frame.f_globals.get("__name__") or "") if frame is not None else ""
 
 
 def _origin(build: Callable[..., Any]) -> tuple[str, str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
-import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
+from .code_files import find_spec, is_standard_library, sha256
+from .reachable import Root, reach
+from .recorded_imports import RecordingLoader, guarded, is_stale, record_imports
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,40 @@ class CodeFile:
 
     path: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class RunCode:
+    """The code that a stored run was made with, which is all that may be executed for it.
+
+    Args:
+        files: SHA-256 by absolute path.
+        whole: whether every file is listed, those that others import too; earlier versions listed what is named.
+        strange: the SHA-256s among them of code that was never trained with on this machine.
+    """
+
+    files: Mapping[str, str]
+    whole: bool = False
+    strange: Collection[str] = ()
+
+    def check(self, path: Path, digest: str) -> None:
+        """Refuse a file that is about to be executed, unless it is what the run was made with, and known here.
+
+        Raises:
+            CodeNotAllowedError: it is another one.
+        """
+        if self.files.get(str(path)) != digest:
+            change = "has changed since" if str(path) in self.files else "is not code that"
+            raise CodeNotAllowedError(f"{path} {change} the run was made with: read it, then add --allow-code")
+        if digest in self.strange:
+            raise CodeNotAllowedError(
+                f"{path} came with the run, and was never trained with on this machine: read it, then add --allow-code"
+            )
+
+    def check_import(self, path: Path, digest: str) -> None:
+        """Do the same for a file that another one imports."""
+        if self.whole or str(path) in self.files:
+            self.check(path, digest)
 
 
 def is_code_reference(name: str) -> bool:
@@ -36,21 +71,27 @@ def absolute_reference(name: str, base: Path) -> str:
     return f"{(base / location).resolve()}:{attribute}" if location.endswith(".py") else name
 
 
-def load_object(name: str, base: Path, trusted: Mapping[str, str] | None = None) -> tuple[Any, CodeFile]:
+def root_of(name: str, code: CodeFile) -> Root:
+    """Return where to begin to look for the files that a code reference reaches."""
+    location = name.rpartition(":")[0]
+    return Root(None if location.endswith(".py") else location, Path(code.path), code.sha256)
+
+
+def load_object(name: str, base: Path, trusted: Mapping[str, str] | RunCode | None = None) -> tuple[Any, CodeFile]:
     """Import the object that a code reference names.
 
-    The file is read once: what is hashed, checked and recorded is what is executed. Modules that it imports in turn
-    are not part of the record.
+    The file is read once: what is hashed, checked and recorded is what is executed; so is each file of the user's that
+    it imports.
 
     Args:
         name: `pkg.mod:Class` or `./file.py:Class`.
         base: the folder that a relative file is relative to.
-        trusted: None for a local config. For a config stored with a run: the SHA-256 of each code file that the
-            run was made with, by absolute path; anything else is refused.
+        trusted: None for a local config. For a config stored with a run: the code that the run was made with, or the
+            SHA-256 of each file by absolute path; anything else is refused before it is executed.
 
     Raises:
         UsageError: no such module, file or attribute, or the code fails when it is imported.
-        CodeNotAllowedError: the file is not the one that the run was made with.
+        CodeNotAllowedError: the file, or one that it imports, is not the one that the run was made with.
     """
     location, _, attribute = name.rpartition(":")
     if not location or not attribute.isidentifier():
@@ -60,16 +101,22 @@ def load_object(name: str, base: Path, trusted: Mapping[str, str] | None = None)
         source = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    digest = hashlib.sha256(source).hexdigest()
-    if trusted is not None and trusted.get(str(path)) != digest:
-        change = "has changed since" if str(path) in trusted else "is not code that"
-        raise CodeNotAllowedError(f"{path} {change} the run was made with: read it, then add --allow-code")
-    if location.endswith(".py"):
-        module = _import_file(path, source, digest)
-    else:
-        module = _import_module(location, path, source, digest)
+    code = CodeFile(str(path), sha256(source))
+    guard = None
+    if trusted is not None:
+        allowed = trusted if isinstance(trusted, RunCode) else RunCode(trusted)
+        allowed.check(path, code.sha256)
+        guard = allowed.check_import
+        for file, digest in reach([root_of(name, code)], strict=False).files.items():
+            guard(Path(file), digest)
+    record_imports()
+    with guarded(guard):
+        if location.endswith(".py"):
+            module = _import_file(path, source, code.sha256)
+        else:
+            module = _import_module(location, path, source, code.sha256)
     try:
-        return getattr(module, attribute), CodeFile(str(path), digest)
+        return getattr(module, attribute), code
     except AttributeError:
         names = [known for known in vars(module) if not known.startswith("_")]
         raise UsageError(f"{path}: {unknown_name('object', attribute, names)}") from None
@@ -78,7 +125,7 @@ def load_object(name: str, base: Path, trusted: Mapping[str, str] | None = None)
 def _locate(location: str, base: Path) -> Path:
     """Find the file of a file or module name, without executing anything."""
     path = (base / location).resolve() if location.endswith(".py") else None
-    standard = _is_standard_library(path) if path else location.split(".")[0] in sys.stdlib_module_names
+    standard = is_standard_library(path) if path else location.split(".")[0] in sys.stdlib_module_names
     if standard:  # nothing to train with there, much to do harm with
         raise UsageError(f"'{location}' is part of Python's standard library, which holds no components")
     if path is None:
@@ -89,20 +136,17 @@ def _locate(location: str, base: Path) -> Path:
 
 
 def _find_module(location: str) -> Path:
-    """Return the source file of a module; unlike `importlib.util.find_spec`, this imports no parent package."""
-    spec, folders, name = None, None, ""
-    for part in location.split("."):
+    """Return the source file of a module."""
+    parts, spec = location.split("."), None
+    for length, part in enumerate(parts, 1):
         if not part.isidentifier():
             raise UsageError(f"no module '{location}', and no file that ends in .py")
-        name = f"{name}.{part}" if name else part
-        # By its full name, the path finder would want the packages around a namespace package to be imported.
-        found = (finder.find_spec(part if finder is PathFinder else name, folders) for finder in sys.meta_path)
-        spec = next((spec for spec in found if spec is not None), None)
+        name = ".".join(parts[:length])
+        spec = find_spec(name)
         if spec is None:
             raise UsageError(
                 f"no module '{name}' in this Python: is it installed, or is the folder missing in PYTHONPATH?"
             )
-        folders = list(spec.submodule_search_locations or [])
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(f"'{location}' is no module with a source file")
     if not isinstance(spec.loader, SourceFileLoader):
@@ -110,29 +154,12 @@ def _find_module(location: str) -> Path:
     return Path(spec.origin).resolve()
 
 
-def _is_standard_library(path: Path) -> bool:
-    folders = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
-    installed = {"site-packages", "dist-packages"}.intersection(path.parts)
-    return not installed and any(path.is_relative_to(folder) for folder in folders)
-
-
-class _Loader(SourceFileLoader):
-    """Executes the source that was read and checked; neither the file nor a cached .pyc is read again."""
-
-    def __init__(self, name: str, path: str, source: bytes):
-        super().__init__(name, path)
-        self._source = source
-
-    def get_code(self, fullname: str) -> Any:
-        return self.source_to_code(self._source, self.path)
-
-
 class _Pinned:
     """A finder that answers for one module, with source that was read already, however that module is imported."""
 
     def __init__(self, name: str, path: Path, source: bytes):
         folders = [str(path.parent)] if path.name == "__init__.py" else None
-        loader = _Loader(name, str(path), source)
+        loader = RecordingLoader(name, str(path), source)
         self.spec = spec_from_file_location(name, path, loader=loader, submodule_search_locations=folders)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -141,14 +168,14 @@ class _Pinned:
 
 def _import_file(path: Path, source: bytes, digest: str) -> Any:
     """Import a file as a module of its own, named by place and content: a changed file is never the old module."""
-    place = hashlib.sha256(str(path).encode()).hexdigest()
+    place = sha256(str(path).encode())
     return _import_pinned(f"optrun_user_{place[:8]}_{digest[:16]}", path, source)
 
 
 def _import_module(location: str, path: Path, source: bytes, digest: str) -> Any:
     """Import a module under its own name; Python keeps running the source that it was first imported from."""
     module = _import_pinned(location, path, source)
-    if vars(module.__spec__).setdefault("optrun_sha256", digest) != digest:
+    if is_stale(path, digest):
         raise UsageError(f"{path} has changed since this process imported it: start a new process")
     return module
 
@@ -158,6 +185,8 @@ def _import_pinned(name: str, path: Path, source: bytes) -> Any:
     sys.meta_path.insert(0, finder)
     try:
         return importlib.import_module(name)
+    except CodeNotAllowedError:
+        raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it must be reported as theirs
         message = f"{_line_of(error, path)} fails when imported: {type(error).__name__}: {error}{_way_out(error, path)}"
         raise UsageError(message) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -69,6 +70,10 @@ def _keys(content: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None
 
 def _text(value: Any) -> str | None:
     return None if isinstance(value, str) else "expected text"
+
+
+def _absolute_path(value: Any) -> str | None:
+    return None if isinstance(value, str) and os.path.isabs(value) else "expected an absolute path"
 
 
 def _number(value: Any) -> str | None:
@@ -172,5 +177,11 @@ _FILES: dict[str, dict[str, Check]] = {
         "arguments": _object(),
         "scales": _each(_record(mean=_list(_number), std=_list(_number))),
     },
-    "env.json": {"command": _list(_text), "code": _each(_text), "threads": _count},
+    "env.json": {
+        "command": _list(_text),
+        "threads": _count,
+        **dict.fromkeys(("project", "run"), _absolute_path),
+        **dict.fromkeys(("code", "data", "packages"), _each(_text)),
+        **dict.fromkeys(("examples", "init"), _or_null(_text)),
+    },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
+from ..system.trusted_code import trust
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
+from .record import RecordChange, RunRecord
 from .session.saved_state import load_state
 
 log = logging.getLogger("optrun")
@@ -31,6 +33,7 @@ def evaluate(
     split: str = "test",
     weights: str | None = None,
     allow_code: bool = False,
+    allow_change: bool = False,
     root: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint of a run on one split of its data.
@@ -41,6 +44,7 @@ def evaluate(
         split: `train`, `val` or `test`.
         weights: `raw` or `ema`; by default as the run's configuration says.
         allow_code: see `resume`.
+        allow_change: measure on data files that are not those that the run was made with.
         root: the folder of the run directories.
 
     Returns:
@@ -52,7 +56,7 @@ def evaluate(
     """
     run_dir = run_dir_of(run, root)
     file = Run(run_dir.path).checkpoint(checkpoint)
-    return _Measurement(run_dir, split, weights, allow_code)(file)
+    return _Measurement(run_dir, split, weights, allow_code, allow_change)(file)
 
 
 def evaluate_each(
@@ -61,6 +65,7 @@ def evaluate_each(
     split: str = "val",
     weights: str | None = None,
     allow_code: bool = False,
+    allow_change: bool = False,
     min_interval_secs: float = 0.0,
     timeout_secs: float | None = None,
     root: Path | None = None,
@@ -72,6 +77,7 @@ def evaluate_each(
         split: see `evaluate`.
         weights: see `evaluate`.
         allow_code: see `resume`.
+        allow_change: see `evaluate`.
         min_interval_secs: the least time between two measurements.
         timeout_secs: how long to wait for a new checkpoint, whether the run goes on or may be resumed; None waits as
             long as the run goes on.
@@ -86,7 +92,7 @@ def evaluate_each(
     Source: the evaluation loop around tf.train.checkpoints_iterator, TensorFlow 1.
     """
     run_dir = run_dir_of(run, root)
-    measure = _Measurement(run_dir, split, weights, allow_code)
+    measure = _Measurement(run_dir, split, weights, allow_code, allow_change)
     pause = 0.5 if timeout_secs is None else timeout_secs
     for file in checkpoints_iterator(
         run_dir.checkpoints_path,
@@ -120,33 +126,49 @@ def trained_model(
         root: the folder of the run directories.
 
     Raises:
-        UsageError: there is no such checkpoint or average.
+        UsageError: there is no such checkpoint or average, or the user's code has changed.
         CheckpointError: the checkpoint is damaged.
     """
     run_dir = run_dir_of(run, root)
     file = Run(run_dir.path).checkpoint(checkpoint)
     state = load_state(file)
     fitted = stored_fitted(run_dir) if state.fitted is None else Fitted.from_dict(state.fitted)
-    experiment = _rebuilt(run_dir, fitted, weights, allow_code)
+    experiment = _rebuilt(run_dir, fitted, weights, allow_code, allow_change=True)  # the data gives it no weight
     experiment.train_op.load_state_dict(state.sections)
     average = experiment.evaluators["train"].ema
     with average.swapped() if average else contextlib.nullcontext():
         return copy.deepcopy(experiment.model).eval()
 
 
-def _rebuilt(run_dir: RunDir, fitted: Fitted, weights: str | None, allow_code: bool) -> Experiment:
-    experiment = build(stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code), fitted)
+def _rebuilt(run_dir: RunDir, fitted: Fitted, weights: str | None, allow_code: bool, allow_change: bool) -> Experiment:
+    """Build what a run was made of, once nothing of it has changed, or may have."""
+    record = RunRecord(run_dir)
+    config = stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
+    if allow_code:
+        trust(config.code_files.values())
+    found = record.changes(config)
+    _refuse(run_dir.name, "--allow-code", [] if allow_code else [each for each in found if each.kind == "code"])
+    _refuse(run_dir.name, "--allow-change", [] if allow_change else [each for each in found if each.kind == "data"])
+    experiment = build(config, fitted)
+    if not allow_change:
+        _refuse(run_dir.name, "--allow-change", record.example_changes(config, experiment.data))
     for note in experiment.notes:
         log.warning(note)
     return experiment
 
 
+def _refuse(name: str, flag: str, found: Sequence[RecordChange]) -> None:
+    if found:
+        listed = "\n".join(f"  {change.text}" for change in found)
+        raise UsageError(f"{name} was made with other {found[0].kind}:\n{listed}\nAdd {flag} to measure all the same")
+
+
 class _Measurement:
     """Measures checkpoints of one run, for which everything is built once."""
 
-    def __init__(self, run_dir: RunDir, split: str, weights: str | None, allow_code: bool):
+    def __init__(self, run_dir: RunDir, split: str, weights: str | None, allow_code: bool, allow_change: bool):
         self._run_dir, self._split = run_dir, split
-        self._options = weights, allow_code
+        self._options = weights, allow_code, allow_change
         self._experiment = _rebuilt(run_dir, stored_fitted(run_dir), *self._options)
         if split not in self._experiment.evaluators:
             raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(self._experiment.evaluators)}")

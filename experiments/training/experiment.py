@@ -120,7 +120,5 @@ class Experiment:
         return model
 
     def environment(self) -> dict[str, Any]:
-        """Return what `env.json` records."""
-        return describe_environment(
-            self.device, self.threads, precision=self.config.train.precision, code=self.config.code_files
-        )
+        """Return what `env.json` records of the circumstances of the run."""
+        return describe_environment(self.device, self.threads, precision=self.config.train.precision)

@@ -21,7 +21,8 @@ from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
-from ..run_directory.run_dir import RunDir
+from ..run_directory.run_dir import RunDir, is_run
+from .record import RunRecord
 
 FITTED = "fitted.json"
 Overrides = Mapping[str, Any] | Sequence[str]
@@ -40,8 +41,10 @@ def load_config(target: str | Path | Mapping[str, Any] | Part, overrides: Overri
     Raises:
         ConfigError: all that is wrong with it, each at its place.
     """
+    stored = _stored_record(target)
+    moved = {} if stored is None else {"project": stored.project, "move": stored.place}
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
-    return configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path())
+    return configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path(), **moved)
 
 
 def find_file(target: str) -> Path | None:
@@ -67,9 +70,25 @@ def _with_device(overrides: Overrides, device: str | None) -> Overrides:
     return overrides if given else [f"train.device={device}", *overrides]
 
 
-def stored_config(run_dir: RunDir, overrides: Overrides, allow_code: bool) -> Config:
-    trusted = None if allow_code else (run_dir.read_json("env.json") or {}).get("code", {})
-    return configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted)
+def stored_config(run_dir: RunDir, overrides: Overrides = (), allow_code: bool = False) -> Config:
+    """Read the configuration of a run, whose files may have moved with it.
+
+    Raises:
+        ConfigError: it names code that is not what the run was made with, or that was never trained with on this
+            machine, and `allow_code` is not given.
+    """
+    record = RunRecord(run_dir)
+    trusted = None if allow_code else record.allowed_code()
+    where = {"project": record.project, "move": record.place}
+    return configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted, **where)
+
+
+def _stored_record(target: object) -> RunRecord | None:
+    """Return the record beside a configuration that lies in a run directory; None for any other."""
+    if not isinstance(target, str | Path) or "\0" in str(target):
+        return None
+    folder = Path(target).parent
+    return RunRecord(RunDir(folder)) if Path(target).name == "config.yaml" and is_run(folder) else None
 
 
 def run_dir_of(run: Run | RunDir | str | Path, root: Path | None) -> RunDir:

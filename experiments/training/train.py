@@ -10,22 +10,26 @@ from typing import Any
 from ..components.hooks.hook import Hook
 from ..components.registries import REGISTRIES
 from ..config import Config
-from ..config.changes import describe_changes
+from ..config.changes import Change
 from ..config.defaults import changes_since
 from ..config.plain import read_plain
 from ..errors import OptrunError, UsageError
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, default_root, trash
 from ..system.environment import changes_that_matter
+from ..system.trusted_code import trust
 from .build import build
 from .divergence import DivergenceHook, choose_start
 from .experiment import Experiment
 from .load import FITTED, Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
 from .log_file import log_file
+from .record import RecordChange, RunRecord, data_record, make_record
 from .session.session import MonitoredTrainingSession
 from .summary import summarise
 
 log = logging.getLogger("optrun")
+
+_OTHER = {"code": "other code", "data": "other data", "init": "other initial weights"}
 
 OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
 
@@ -49,7 +53,8 @@ def train(
         name: the run directory's name. It makes the call repeatable: a finished run is returned as it is, an
             unfinished one resumed. Without it, each call makes a new directory.
         fresh: with a name, move what is there into the trash and start anew.
-        allow_change: with a name, go on although the configuration is not the one that the run began with.
+        allow_change: with a name, go on although the configuration, the user's own code or data files are not those
+            that the run began with.
         allow_code: with a name, go on although the user's own code has changed since.
         root: the folder of the run directories; by default $OPTRUN_RUNS_DIR or `runs`.
         on_start: called with the experiment and its run directory before the first step; returns hooks to add.
@@ -64,7 +69,7 @@ def train(
     root = root or default_root()
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:
-        return _go_on(config, run_dir, allow_change, allow_code, on_start)
+        return _go_on(config, run_dir, allow_change, allow_change or allow_code, on_start, is_local=True)
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
     experiment.initial_model()  # and what cannot be initialised neither
     if run_dir is None:
@@ -76,7 +81,7 @@ def train(
         if not run_dir.exists():  # no run has begun here: the folder may have been made a line ago
             return _run(experiment, run_dir, on_start)
     # Another process has begun a run of this name since we looked.
-    return _go_on(config, run_dir, allow_change, allow_code, on_start)
+    return _go_on(config, run_dir, allow_change, allow_change or allow_code, on_start, is_local=True)
 
 
 def resume(
@@ -93,13 +98,13 @@ def resume(
     Args:
         run: a run, or what names one: a name, the beginning of one, `@1` for the latest, a path.
         overrides: values to change; they need `allow_change`.
-        allow_change: accept the changes.
+        allow_change: accept the changes, and data files that are not those that the run was made with.
         allow_code: load the user's own code although it is not what the run was made with.
         root: the folder of the run directories.
         on_start: see `train`.
 
     Raises:
-        UsageError: overrides change the configuration, or code has changed, without the permission for it.
+        UsageError: overrides change the configuration, or code or data has changed, without the permission for it.
     """
     run_dir = run_dir_of(run, root)
     config = stored_config(run_dir, overrides, allow_code)
@@ -120,24 +125,34 @@ def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]
     return values
 
 
-def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool, on_start: OnStart | None) -> Run:
+def _go_on(
+    config: Config,
+    run_dir: RunDir,
+    allow_change: bool,
+    allow_code: bool,
+    on_start: OnStart | None,
+    *,
+    is_local: bool = False,
+) -> Run:
     """Resume a run that exists, or hand it back when nothing is left to do."""
     with run_dir.lock():
-        changes = changes_since(read_plain(run_dir.config_path), config, REGISTRIES)
-        if changes and not allow_change:
-            raise UsageError(
-                f"{run_dir.name} was begun with another configuration:\n{describe_changes(changes)}\n"
-                "Add --allow-change to go on with the new one, or --fresh to start again"
-            )
+        record = RunRecord(run_dir)
+        changes = changes_since(record.placed(read_plain(run_dir.config_path), config), config, REGISTRIES)
+        found = record.changes(config)
+        if not any(change.key.startswith("data.") for change in changes):
+            found += record.example_changes(config)
+        if is_local:
+            found += record.init_changes(config)
+        refused = [change.text for change in found if not (allow_code if change.kind == "code" else allow_change)]
+        if refused or (changes and not allow_change):
+            raise UsageError(_refusal(run_dir.name, changes, found, is_local))
         if any(change.key.startswith("data.") for change in changes) and Run(run_dir.path).checkpoints:
             log.warning(
                 "the data has changed: the run goes on at batch N of the new order, which it has not seen in full"
             )
         state = run_dir.status().get("state")
-        if not changes and state in ("done", "stopped"):
+        if not changes and not found and state in ("done", "stopped"):
             return Run(run_dir.path)
-        if not allow_code:
-            stored_config(run_dir, (), allow_code)  # refuses code that has changed
         fitted = stored_fitted(run_dir)
         if any(change.key.startswith("data.") for change in changes):
             fitted = fitted_before_changes(stored_config(run_dir, (), allow_code), fitted)
@@ -146,6 +161,17 @@ def _go_on(config: Config, run_dir: RunDir, allow_change: bool, allow_code: bool
             what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside
             log.warning(what_was_done)
         return _run(experiment, run_dir, on_start)
+
+
+def _refusal(name: str, changes: Sequence[Change], found: Sequence[RecordChange], is_local: bool) -> str:
+    """Return what is not as it was, and the way out that the command has."""
+    what = "another configuration" if changes else " and ".join(sorted({_OTHER[change.kind] for change in found}))
+    lines = [*(change.text for change in changes), *(change.text for change in found)]
+    flags = ["--allow-code"] if not is_local and any(change.kind == "code" for change in found) else []
+    flags += ["--allow-change"] if changes or is_local or any(change.kind != "code" for change in found) else []
+    fresh = ", or --fresh to start again" if is_local else ""
+    listed = "\n".join(f"  {line}" for line in lines)
+    return f"{name} was begun with {what}:\n{listed}\nAdd {' '.join(flags)} to go on with the new one{fresh}"
 
 
 def _run(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
@@ -177,7 +203,9 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     config = experiment.config
     run_dir.write_config(config.to_yaml())
     run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
-    run_dir.write_json("env.json", environment)
+    record = make_record(config, run_dir)
+    trust(record["code"].values())
+    run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data)})
     if experiment.splits.fitted:
         run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
     run_dir.set_status("running")
@@ -186,12 +214,22 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
 def _conclude(
     experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir, diverged: dict[str, Any] | None
 ) -> None:
-    """Write the result, whatever it is."""
+    """Write the result, whatever it is, and what the user's code imported late."""
+    _complete_record(experiment.config, run_dir)
     outcome = session.outcome or "failed"
     message = str(session.error or session.reason)
     run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
     kept = {"batch_file": diverged["batch_file"]} if diverged else {}
     run_dir.set_status(outcome, step=session.step, message=message, **kept)  # type: ignore[arg-type]
+
+
+def _complete_record(config: Config, run_dir: RunDir) -> None:
+    """Add to the record what was imported since the run began, as it was executed."""
+    before = run_dir.read_json("env.json") or {}
+    late = make_record(config, run_dir, at_end=True) if config.roots() else {}
+    if late and late["code"] != before.get("code"):
+        trust(late["code"].values())
+        run_dir.write_json("env.json", {**before, **late})
 
 
 def _conclude_after(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...errors import DataError
-from ...registry.arguments import Count
+from ...registry.arguments import Count, DataPath
 from . import register_data
 from .dataset import Dataset
 from .stored import Pixels, as_floats
@@ -26,7 +26,7 @@ _NAMES = {
 
 
 @register_data("arrays", source="numpy.savez and numpy.save", example={"path": "data.npz"})
-def arrays(path: str, task: Task | None = None, num_classes: Count | None = None) -> Dataset:
+def arrays(path: DataPath, task: Task | None = None, num_classes: Count | None = None) -> Dataset:
     """Arrays from an .npz file, or a folder of .npy files: `inputs` and `targets`, or `x` and `y`.
 
     Parts that are split already come as `x_train`, `y_train`, `x_val`, `y_val`, `x_test` and `y_test`. Inputs of

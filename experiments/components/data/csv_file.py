@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...errors import DataError, nearest
+from ...registry.arguments import DataPath
 from . import register_data
 from .dataset import Dataset
 from .tables import Scaling, columns, standardised
@@ -20,7 +21,7 @@ _COARSE = 1e-3  # of a column's standard deviation: rounding that is larger lose
 
 @register_data("csv", source="RFC 4180", example={"path": "table.csv", "target": "price", "task": "values"})
 def csv(
-    path: str,
+    path: DataPath,
     target: str | tuple[str, ...],
     task: Literal["classes", "values"],
     inputs: tuple[str, ...] | None = None,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...errors import DataError, StorageError
-from ...registry.arguments import Count
+from ...registry.arguments import Count, DataPath
 from ...system import downloads, storage
 from . import register_data
 from .dataset import Dataset
@@ -35,7 +35,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
     example={"path": "pictures"},
 )
 def image_folder(
-    path: str, size: Count = 32, color: Literal["rgb", "gray"] = "rgb", classes: tuple[str, ...] | None = None
+    path: DataPath, size: Count = 32, color: Literal["rgb", "gray"] = "rgb", classes: tuple[str, ...] | None = None
 ) -> Dataset:
     """Pictures in a folder per class, PNG or JPEG, brought to one size.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...errors import DataError
-from ...registry.arguments import Count
+from ...registry.arguments import Count, DataPath
 from ...system import storage
 from . import register_data
 from .dataset import Dataset
@@ -19,7 +19,7 @@ _VOCABULARY = 256
 
 
 @register_data("text", source="the reference pages of Python's own help(), pydoc_data.topics, PSF licence")
-def text(path: str | None = None, length: Count = 128) -> Dataset:
+def text(path: DataPath | None = None, length: Count = 128) -> Dataset:
     """The bytes of a text, each predicted from those before it; no path reads the pages that come with Python.
 
         inputs = bytes 0 to length - 1 of a block,   targets = bytes 1 to length of it

@@ -9,7 +9,7 @@ from ...run_directory.run import Run
 from .. import style
 from .table import Column, Row, Table
 
-_NOT_COMPARED = {"command"}
+_NOT_COMPARED = {"command", "run", "project"}
 _RESULTS = ("outcome", "steps", "epochs", "examples", "gradient_evaluations", "skipped", "train_secs", "cpu_secs")
 _RESULTS += ("num_parameters",)
 

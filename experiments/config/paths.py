@@ -1,0 +1,107 @@
+"""Paths in a configuration: what relative ones are relative to, and how they are called within a project."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..registry import Component
+from .nodes import Node
+from .problems import Origin, display
+from .sections import ComponentConfig
+
+log = logging.getLogger("optrun")
+
+_MARKS = ("pyproject.toml", ".git", "setup.py", "setup.cfg")  # of the folder of a project
+_MAX_UP = 2  # folders above the project in which a file still has a relative name
+
+
+def project_of(folder: Path) -> Path:
+    """Return the nearest folder, this one or above, that has `pyproject.toml`, `.git` or a setup; else this one."""
+    folder = Path(os.path.abspath(folder))
+    for candidate in (folder, *folder.parents):
+        if any(os.path.exists(candidate / mark) for mark in _MARKS):
+            return candidate
+    return folder
+
+
+def name_in(project: Path | str, path: str) -> str:
+    """Return a file's name within a project, the same wherever the project lies; its path if it lies far outside."""
+    relative = Path(os.path.relpath(path, project))
+    return path if relative.parts[: _MAX_UP + 1] == ("..",) * (_MAX_UP + 1) else relative.as_posix()
+
+
+def path_in(project: Path | str, name: str) -> str:
+    """Return the path of a name that `name_in` gave."""
+    return os.path.normpath(os.path.join(project, name))
+
+
+def input_files(component: Component) -> list[str]:
+    """Return the arguments of a component that name files or folders which it reads.
+
+    They say so in their annotations (`DataPath`, or `pathlib.Path`); for data, `path` is one however it is annotated.
+    """
+    if component.kind == "hook":  # these write
+        return []
+    is_data = component.kind == "data"
+    return [
+        each.name for each in component.signature.arguments if each.is_input_file or (is_data and each.name == "path")
+    ]
+
+
+def files_read(part: ComponentConfig) -> Iterator[str]:
+    """Yield the absolute paths that a component's arguments name."""
+    for name in input_files(part.component):
+        value = part.args.get(name)
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, str | Path):
+                yield os.path.abspath(os.path.expanduser(each))
+
+
+def placed(value: Any, origin: Origin) -> Any:
+    """Return a path, or several, as absolute ones.
+
+    In a file they are relative to its folder; what is not there, but in the current folder, is that. Elsewhere (on the
+    command line, in Python) they are relative to the current folder.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(placed(each, origin) for each in value)
+    if not isinstance(value, str | Path):
+        return value
+    given = os.path.expanduser(value)
+    here = os.path.abspath(given)
+    found = here
+    if origin.kind == "file" and not os.path.isabs(given):
+        beside = os.path.abspath(origin.folder / given)
+        has_both = os.path.exists(beside) and os.path.exists(here)
+        if has_both and os.path.realpath(beside) != os.path.realpath(here):
+            shown = display(Path(beside)), display(Path(here))
+            log.warning("%s: %s means %s, beside the file; there is %s as well", origin.place, value, *shown)
+        found = here if os.path.exists(here) and not os.path.exists(beside) else beside
+    return Path(found) if isinstance(value, Path) else found
+
+
+def with_places(node: Node, move: Callable[[str], str]) -> None:
+    """Let `move` replace the absolute paths in a tree, those of code references included."""
+    for _, inner in node.walk():
+        if isinstance(inner.value, str):
+            inner.value = moved_text(inner.value, move)
+
+
+def moved(plain: Any, move: Callable[[str], str]) -> Any:
+    """Return plain data with its absolute paths, those of code references included, replaced by `move`."""
+    if isinstance(plain, Mapping):
+        return {key: moved(value, move) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [moved(value, move) for value in plain]
+    return moved_text(plain, move) if isinstance(plain, str) else plain
+
+
+def moved_text(text: str, move: Callable[[str], str]) -> str:
+    location, colon, attribute = text.rpartition(":")
+    if colon and os.path.isabs(location) and location.endswith(".py"):
+        return f"{move(location)}:{attribute}"
+    return move(text) if os.path.isabs(text) and "\0" not in text else text

@@ -1,0 +1,235 @@
+"""The record of what a run depends on from the user's side: code, installed packages, data files, by content.
+
+`env.json` has it: `code` and `data` by name within the project (see `config.paths`), `packages` by version, `examples`
+and `init` by SHA-256, `project` and `run` where both lay when it was written. A run that is moved together with its
+project finds its files at the same places relative to itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..components.data import Dataset, make_data
+from ..config import ComponentConfig, Config
+from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
+from ..registry.reachable import reach
+from ..registry.user_code import RunCode
+from ..run_directory.run_dir import RunDir
+from ..system.content import file_sha256, folder_sha256
+from ..system.trusted_code import is_trusted
+
+
+@dataclass(frozen=True)
+class RecordChange:
+    """Something that a run depends on and that is not as it was.
+
+    Args:
+        kind: code (files or packages), data, or init.
+        text: which, and how.
+    """
+
+    kind: Literal["code", "data", "init"]
+    text: str
+
+
+class RunRecord:
+    """What a run directory says that the run was made with.
+
+    Args:
+        run_dir: of the run.
+    """
+
+    def __init__(self, run_dir: RunDir):
+        self._env = run_dir.read_json("env.json") or {}
+        self._folder = str(run_dir.path.resolve())
+        self.is_whole = "project" in self._env  # earlier versions listed the files that are named, by absolute path
+        self._root = self._env.get("project", "/")
+        self._known = {path_in(self._root, name): digest for name, digest in self._both()}
+        self.code = {self.place(path_in(self._root, name)): digest for name, digest in self._part("code").items()}
+        self.data = {self.place(path_in(self._root, name)): digest for name, digest in self._part("data").items()}
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        return self._part("packages")
+
+    @property
+    def examples(self) -> str | None:
+        return self._env.get("examples")
+
+    @property
+    def init(self) -> str | None:
+        return self._env.get("init")
+
+    @property
+    def project(self) -> Path | None:
+        """Return where the project is now; None where the record does not say."""
+        return Path(self.place(self._root)) if self.is_whole else None
+
+    def allowed_code(self) -> RunCode:
+        """Return the code that may be executed for this run without asking."""
+        strange = {digest for digest in self.code.values() if not is_trusted(digest)} if self.is_whole else set()
+        return RunCode(self.code, self.is_whole, strange)
+
+    def place(self, path: str) -> str:
+        """Return where a file is now: at the same place relative to the run, or where it was, or in this project."""
+        then = self._env.get("run")
+        if then is not None and then != self._folder:
+            moved_along = os.path.normpath(os.path.join(self._folder, os.path.relpath(path, then)))
+            if os.path.exists(moved_along):
+                return moved_along
+        if os.path.exists(path) or not self.is_whole:
+            return path
+        name = name_in(self._root, path)
+        for folder in dict.fromkeys((Path.cwd(), project_of(Path.cwd()))):
+            here = path_in(folder, name)
+            if path in self._known and os.path.isfile(here) and file_sha256(here) == self._known[path]:
+                return here
+        return path
+
+    def placed(self, plain: Mapping[str, Any], config: Config) -> dict[str, Any]:
+        """Return the stored configuration with its paths as they are now, to be compared with `config`."""
+        stored = moved(plain, self.place)
+        data = stored.get("data")
+        if isinstance(data, dict):
+            for name in input_files(config.data.component):  # earlier versions kept them relative to the shell
+                now, then = config.data.args.get(name), data.get(name)
+                if isinstance(then, str) and isinstance(now, str) and now in _meanings(then, config):
+                    data[name] = now
+        return stored
+
+    def changes(self, config: Config) -> list[RecordChange]:
+        """List what `config` would be run with that is not what the run was made with."""
+        return [*self.code_changes(config), *self._data_changes(config)]
+
+    def code_changes(self, config: Config) -> list[RecordChange]:
+        """Do so for files of code, and for the packages that components come from."""
+        return [*self._changed_files(config), *self._new_files(config), *self._package_changes(config)]
+
+    def init_changes(self, config: Config) -> list[RecordChange]:
+        """Do the same for what initial weights are read from, which a resumed run does not look at."""
+        if self.init is None or self.init == init_sha256(config):
+            return []
+        return [RecordChange("init", "what `init` reads has changed")]
+
+    def example_changes(self, config: Config, dataset: Dataset | None = None) -> list[RecordChange]:
+        """Do the same for the examples that the user's own code makes, wherever it has them from."""
+        if self.examples is None:
+            return []
+        now = examples_sha256(config, dataset or make_data(config.data.component, **config.data.args))
+        if now in (None, self.examples):
+            return []
+        return [RecordChange("data", f"the examples that {config.data.name} makes are others")]
+
+    def differs_from(self, config: Config, data: Mapping[str, str | None]) -> list[str]:
+        """Return the files that the run was made with otherwise than `config` and `data` have them."""
+        pairs = ((self.code, config.reached.files), (self.data, data))
+        return [path for had, wanted in pairs for path, digest in wanted.items() if had.get(path, digest) != digest]
+
+    def outdated_code(self, config: Config) -> list[RecordChange]:
+        """List files and packages of the run that have changed; what it did not have is the business of run keys."""
+        return [*self._changed_files(config), *self._package_changes(config)]
+
+    def _changed_files(self, config: Config) -> Iterator[RecordChange]:
+        now = config.reached.files
+        for path, digest in self.code.items():
+            current = now.get(path) or (file_sha256(path) if os.path.isfile(path) else None)
+            if current == digest or (path not in now and digest in now.values()):
+                continue
+            yield RecordChange("code", f"{path} {'has changed' if current else 'is gone'}")
+
+    def _new_files(self, config: Config) -> Iterator[RecordChange]:
+        now = config.reached.files
+        if self.is_whole:
+            for path in sorted(config.reached.written - self.code.keys()):
+                if now[path] not in self.code.values():
+                    yield RecordChange("code", f"{path} was not there before")
+
+    def _package_changes(self, config: Config) -> Iterator[RecordChange]:
+        for name in sorted(config.reached.providers & self.packages.keys()):
+            before, now = self.packages[name], config.reached.packages[name]
+            if before != now:
+                yield RecordChange("code", f"{name} {before} -> {now}")
+
+    def _data_changes(self, config: Config) -> Iterator[RecordChange]:
+        if not self.data:
+            return
+        for path, digest in data_files(config).items():
+            if path in self.data and self.data[path] != digest:
+                yield RecordChange("data", f"{path} {'has changed' if digest else 'is gone'}")
+
+    def _part(self, name: str) -> Mapping[str, str]:
+        return self._env.get(name, {})
+
+    def _both(self) -> Iterator[tuple[str, str]]:
+        yield from self._part("code").items()
+        yield from self._part("data").items()
+
+
+def make_record(config: Config, run_dir: RunDir, *, at_end: bool = False) -> dict[str, Any]:
+    """Return what `env.json` keeps of what a run depends on.
+
+    Args:
+        config: of the run.
+        run_dir: of the run; what an earlier process of it imported late is kept.
+        at_end: take in what was imported since the configuration was loaded, as it was executed.
+    """
+    before = RunRecord(run_dir)
+    reached = reach(config.roots(), strict=False) if at_end else config.reached
+    code = {path: digest for path, digest in before.code.items() if _is_still(path, digest)} if before.is_whole else {}
+    project = config.project
+    return {
+        "project": str(project),
+        "run": str(run_dir.path.resolve()),
+        "code": {name_in(project, path): digest for path, digest in sorted({**code, **reached.files}.items())},
+        "packages": reached.packages,
+    }
+
+
+def data_record(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """Return what `env.json` keeps of what the data and the initial weights come from."""
+    files = data_files(config).items()
+    return {
+        "data": {name_in(config.project, path): digest for path, digest in files if digest is not None},
+        "examples": examples_sha256(config, dataset),
+        "init": init_sha256(config),
+    }
+
+
+def data_files(config: Config) -> dict[str, str | None]:
+    """Return a SHA-256 of each file and folder that the configuration names as data; None for what is not there."""
+    parts = (part for part in config.components() if part is not config.init)
+    return {path: _digest(part, path) for part in parts for path in files_read(part)}
+
+
+def examples_sha256(config: Config, dataset: Dataset) -> str | None:
+    """Return a hash of the examples where the user's own code makes them; None where it does not, or on disk."""
+    is_own = any(part.component.roots() for part in config.data.nested())
+    return dataset.sha256() if is_own and not dataset.mapped else None
+
+
+def init_sha256(config: Config) -> str | None:
+    """Return a hash of what initial weights are read from, where they are."""
+    if config.init is None or "fingerprint" not in config.init.component.facts:
+        return None
+    return config.init.component.facts["fingerprint"](config.init.args)
+
+
+def _digest(part: ComponentConfig, path: str) -> str | None:
+    if os.path.isdir(path):
+        files = part.component.facts.get("files")  # those in the folder that are read
+        return folder_sha256(path, None if files is None else files(Path(path)))
+    return file_sha256(path) if os.path.isfile(path) else None
+
+
+def _is_still(path: str, digest: str) -> bool:
+    return os.path.isfile(path) and file_sha256(path) == digest
+
+
+def _meanings(path: str, config: Config) -> set[str]:
+    """Return the places that a relative path may have meant to an earlier version."""
+    folders = [Path.cwd(), *([config.target.path.absolute().parent] if config.target.path else [])]
+    return {os.path.normpath(folder / path) for folder in folders}
