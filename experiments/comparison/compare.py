@@ -104,6 +104,8 @@ def compare(
         entries = make_entries(targets, listed, root, ignored=ignored)
     if (wanted := options.pop("target", None)) is not None:
         entries = [entry.with_target(wanted) for entry in entries]
+    if file is not None and metric is None:
+        file.check_metric(measured(entries))
     command = "" if file is not None else command_for_optimizers(targets, entries, listed)
     protocol = compare_protocol(entries, jobs=jobs, one_command=command, **options)
     if file is not None:

@@ -79,6 +79,18 @@ class EntriesFile:
             ignored=ignored,
         )
 
+    def check_metric(self, known: Sequence[str]) -> None:
+        """Refuse a metric that not every entry measures.
+
+        Raises:
+            ConfigError: the file names one.
+        """
+        metric = self.options.get("metric")
+        if metric is not None and metric not in known:
+            message = f"not every entry measures {value_text(metric)}"
+            hint = suggestion(metric, known, f"measured: {', '.join(known)}")
+            raise ConfigError([Problem(self.nodes["metric"].origin, "metric", "invalid-value", message, hint)])
+
     def check_gates(self, entries: Sequence[Entry], metrics: Sequence[str], baseline: str | None) -> None:
         """Read the gates, before the first run.
 
@@ -86,7 +98,9 @@ class EntriesFile:
             ConfigError: one is no condition on these entries.
         """
         node, problems = self.nodes.get("gate"), []
-        for gate in [] if node is None else node.value if isinstance(node.value, list) else [node]:
+        if node is None or node.value is None:
+            return
+        for gate in node.value if isinstance(node.value, list) else [node]:
             try:
                 parse_conditions([gate.value], [entry.name for entry in entries], metrics, baseline)
             except UsageError as error:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from ..config.values import check
 from ..errors import UsageError
-from ..registry.arguments import Count, Natural, NonNegative
+from ..registry.arguments import Count, NonNegative
 
 Text = Annotated[str, MinLen(1)]
 #: `tune`: none, or as many rates as can bracket the best one.
 OPTIONS: dict[str, Any] = {
     "seeds": Count,
-    "first_seed": Natural,
-    "tune": Literal[False, 0] | Annotated[int, Ge(3)],
+    "first_seed": Annotated[int, Ge(0), Lt(1 << 62)],
+    "tune": Literal[False, 0] | Annotated[int, Ge(3), Le(1000)],
     "metric": Text,
     "target": float,
     "baseline": Text,

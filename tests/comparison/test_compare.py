@@ -74,8 +74,8 @@ def test_what_is_no_target_says_so(base):
         ({"target": float("nan")}, "target: expected a finite number, got .nan"),
         ({"margin": -0.1}, "margin: expected a number >= 0, got -0.1"),
         ({"jobs": 0}, "jobs: expected an int >= 1, got 0"),
-        ({"tune": 2}, "tune: expected .* int >= 3, got 2"),
-        ({"tune": -1}, "tune: expected .* int >= 3, got -1"),
+        ({"tune": 2}, "tune: expected .* int >= 3, .*got 2"),
+        ({"tune": -1}, "tune: expected .* int >= 3, .*got -1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_any_run(base, arguments, message):
