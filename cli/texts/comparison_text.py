@@ -13,7 +13,7 @@ from ...experiments.report.figures.terminal import curves_text
 from ...experiments.report.group import Group, endpoint_of
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
-from ...experiments.report.sensitivity import good_range, trials_of
+from ...experiments.report.sensitivity import good_range, trials_of, without_score
 from ...experiments.report.style import duration, many
 from ...experiments.report.tables import comparison_tables
 from ...experiments.report.tables.table import text_table
@@ -141,7 +141,8 @@ def sensitivity_lines(entry: Mapping[str, Any], group: Group, room: int) -> list
     room = max(10, room - margin - 26)
     lines = [f"{group.select} by {tuning.get('key')}, mean over seeds"]
     for label, trial in zip(labels, trials, strict=True):
-        text = "diverged"
+        lost = without_score(group, dict(entry), trial)
+        text = ", ".join(state for state, count in lost.items() if count) or "not run"
         if trial["mean"] is not None:
             share = (trial["mean"] - low) / (high - low) if high != low else 1.0
             text = f"{_block(share, room)} {style.number(trial['mean'])}"

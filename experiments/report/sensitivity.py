@@ -59,13 +59,22 @@ def sensitivity_rows(group: Group) -> list[Row]:
                     "lowest": min(good, default=None),
                     "highest": max(good, default=None),
                     "n": len(scores),
-                    "diverged": len(scores) - len(good),
+                    **without_score(group, entry, trial),
                     "chosen": trial["value"] == tuning.get("chosen"),
                     "bracketed": tuning.get("bracketed"),
                     **{f"score_{index + 1}": score for index, score in enumerate(scores)},
                 }
             )
     return rows
+
+
+def without_score(group: Group, entry: dict[str, Any], trial: dict[str, Any]) -> dict[str, int]:
+    """Return how many runs of a trial have no score, by what became of them: diverged, failed, or another reason."""
+    key = str((entry.get("tuning") or {}).get("key"))
+    runs = [run for run in group.of(entry["name"], "tune") if run.settings.get(key) == trial["value"]]
+    missing = sum(score is None for score in trial.get("scores") or [])
+    found = {state: sum(run.state == state for run in runs) for state in ("diverged", "failed")}
+    return {**found, "unmeasured": max(0, missing - sum(found.values()))}
 
 
 def good_range(entry: dict[str, Any], goal: Goal) -> GoodRange | None:

@@ -9,11 +9,15 @@ from fractions import Fraction
 
 import pytest
 
+from optrun.cli.texts.comparison_text import sensitivity_lines
 from optrun.experiments.comparison.sweep import sweep
 from optrun.experiments.comparison.sweep_values import checked_entry, parse_spec
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config.changes import look_up, place_at
 from optrun.experiments.errors import UsageError
+from optrun.experiments.report.group import Group
+from optrun.experiments.report.sensitivity import sensitivity_rows
+from optrun.experiments.report.words.protocol import protocol_sentences
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,48 @@ def test_items_of_lists_are_swept(base) -> None:
     assert [run["config"]["optimizer"]["groups"][0]["lr"] for run in groups] == [0.1, 0.2]
     assert all(run["state"] == "done" for run in found.data["runs"])
     assert "optimizer.groups.0.lr" not in found.data["entries"][0]["overrides"]
+
+
+LOSS = """
+import torch
+
+def loss(outputs, targets, at: float = 0.0):
+    if at == 2 and outputs.requires_grad and len(targets) > 2:
+        raise RuntimeError("only once it runs")
+    return torch.nn.functional.cross_entropy(outputs, targets) * (float("nan") if at == 3 else 1)
+"""
+
+
+def test_a_run_that_fails_is_not_said_to_have_diverged(base) -> None:
+    (base / "own.py").write_text(LOSS)
+    over = ["train.epochs=1", "loss=./own.py:loss"]
+    found = sweep("sgd", "loss.at", "1,2,3", over, seeds=1, root=base / "runs", jobs=1)
+    states = {run["settings"]["loss.at"]: run["state"] for run in found.data["runs"]}
+    assert states == {1: "done", 2: "failed", 3: "diverged"}
+    group = Group(base / "runs" / found.data["name"])
+    rows = {row["value"]: (row["diverged"], row["failed"], row["unmeasured"]) for row in sensitivity_rows(group)}
+    assert rows == {1: (0, 0, 0), 2: (0, 1, 0), 3: (1, 0, 0)}
+    drawn = sensitivity_lines(group.entries[0], group, 80)
+    assert [line.split()[1] for line in drawn[2:]] == ["failed", "diverged"]
+    said = " ".join(protocol_sentences(group))
+    assert "3 values of loss.at: 1, 2 and 3; each run with the 1 seed 1000" in said
+    assert not any(word in said for word in ("grid", "factor", "centre", "budget", "loss.at=1"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "method", "words"),
+    [
+        ("log:0.01:1", "grid", "2 values of optimizer.lr, in even steps on a log scale from 0.01 to 1;"),
+        ("lin:0.2:1", "grid", "2 values of optimizer.lr, in even steps from 0.2 to 1;"),
+        ("lin:0.2:1", "random", "2 values of optimizer.lr, drawn at random from 0.2 to 1;"),
+        ("int:1:2", "grid", "2 values of optimizer.lr, in even steps, whole numbers from 1 to 2;"),
+    ],
+)
+def test_a_report_says_how_the_values_were_found(base, spec: str, method: str, words: str) -> None:
+    found = sweep(
+        "sgd", "optimizer.lr", spec, ["train.epochs=1"], trials=2, seeds=1, method=method, root=base / "runs", jobs=1
+    )
+    assert words in " ".join(protocol_sentences(Group(base / "runs" / found.data["name"])))
 
 
 @pytest.mark.parametrize("key", ["a.b", "a.list.1", "hooks.0.every", "top"])

@@ -56,7 +56,7 @@ def cost_table(report: Report) -> Table:
 
 
 def sensitivity_table(report: Report) -> Table:
-    """Return every trial: the value tried, mean and single scores, runs that diverged, and which was chosen."""
+    """Return every trial: the value tried, its scores, runs that diverged or failed, and which was chosen."""
     rows, metric = report.trials, report.group.select
     key = str(rows[0]["key"]) if rows else "setting"
     columns = [
@@ -67,6 +67,11 @@ def sensitivity_table(report: Report) -> Table:
         Column("highest", lambda row: style.number(row["highest"], missing="-"), "highest", right=True),
         Column("runs", lambda row: str(row["n"]), "n", right=True),
         Column("diverged", lambda row: str(row["diverged"] or ""), "diverged", right=True),
+        *(
+            Column(state, lambda row, state=state: str(row[state] or ""), state, right=True)
+            for state in ("failed", "unmeasured")
+            if any(row[state] for row in rows)
+        ),
         Column("", _trial_mark, "chosen"),
     ]
     return Table("sensitivity", f"Sensitivity of {metric} to {key}", columns, rows)
