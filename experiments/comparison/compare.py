@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
 from ..training.load import find_file
-from .entries import make_entries
+from .entries import Target, check_entry_names, make_entries
 from .entries_file import EntriesFile, read_entries_file
 from .events import OnEvent
 from .optimizers import command_for_optimizers, entries_of_optimizers
@@ -24,7 +24,7 @@ from .tuning import Tuning, grid
 
 
 def compare(
-    targets: str | Path | Sequence[str | Path],
+    targets: str | Path | Sequence[str | Path | Mapping[str, Any]] | Mapping[str, str | Path | Mapping[str, Any]],
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     optimizers: Sequence[str] | None = None,
@@ -47,7 +47,8 @@ def compare(
     """Compare entries honestly: equal tuning budgets, fresh seeds, pairs that share everything but the entry.
 
     Args:
-        targets: presets, files, optimizer names, `run:ID`; or one file with `entries:`.
+        targets: presets, files, optimizer names, `run:ID`, or configurations as mappings; or one file with `entries:`.
+            A mapping of these gives each entry its name.
         overrides: `key=value` for all entries, `NAME:key=value` for one.
         optimizers: names of optimizers, each to run on the problem of the one target, at its registered centre; the
             target's own optimizer is an entry too.
@@ -88,25 +89,27 @@ def compare(
     }
     check_options({**given, "jobs": jobs, "tune": None if tune == "default" else tune})
     listed = listed_overrides(overrides)
-    targets = [targets] if isinstance(targets, str | Path) else list(targets)
-    targets = [str(each) for each in targets]
-    file = _entries_file(targets)
+    names = check_entry_names(targets) if isinstance(targets, Mapping) else None
+    each_target = [targets] if isinstance(targets, str | Path) else targets
+    each_target = each_target.values() if isinstance(each_target, Mapping) else each_target
+    contenders: list[Target] = [each if isinstance(each, Mapping) else str(each) for each in each_target]
+    file = _entries_file(contenders)
     options: dict[str, Any] = {} if file is None else dict(file.options)
     options |= {key: value for key, value in given.items() if value is not None}
     if tune != "default":
         options["tune"] = tune or None
     ignored = [LEARNING_RATE] if options.get("tune", True) else []
     if optimizers is not None:
-        entries = entries_of_optimizers(targets, optimizers, listed, file is not None, ignored=ignored)
+        entries = entries_of_optimizers(contenders, optimizers, listed, file is not None, ignored=ignored)
     elif file is not None:
         entries = file.make_entries(listed, root, ignored=ignored)
     else:
-        entries = make_entries(targets, listed, root, ignored=ignored)
+        entries = make_entries(contenders, listed, root, names=names, ignored=ignored)
     if (wanted := options.pop("target", None)) is not None:
         entries = [entry.with_target(wanted) for entry in entries]
     if file is not None and metric is None:
         file.check_metric(measured(entries))
-    command = "" if file is not None else command_for_optimizers(targets, entries, listed)
+    command = "" if file is not None else command_for_optimizers(contenders, entries, listed)
     protocol = compare_protocol(entries, jobs=jobs, one_command=command, **options)
     if file is not None:
         file.check_gates(entries, measured(entries), protocol.baseline)
@@ -130,13 +133,15 @@ def listed_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
 
 
-def _entries_file(targets: Sequence[str]) -> EntriesFile | None:
+def _entries_file(targets: Sequence[Target]) -> EntriesFile | None:
     """Return the file with `entries:` that is the only target; None where the targets are none.
 
     Raises:
         UsageError: one stands beside other targets.
     """
     for target in targets:
+        if isinstance(target, Mapping):
+            continue
         file = read_entries_file(find_file(target))
         if file is not None and len(targets) > 1:
             raise UsageError(f"{target} is a whole comparison: it cannot be an entry of another one")

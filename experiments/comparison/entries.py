@@ -13,6 +13,7 @@ from ..config import Config
 from ..config.changes import changed_keys, look_up
 from ..config.defaults import changes_since
 from ..config.overrides import numbered, split_by_name
+from ..config.targets import NAME
 from ..errors import UsageError, nearest
 from ..run_directory.comparison_file import is_group, outcome, read_group
 from ..run_directory.lookup import find_run
@@ -77,19 +78,26 @@ class Entry:
         return replace(self, config=changed)
 
 
+Target = str | Mapping[str, Any]  # a preset, a file, an optimizer, a run; or a configuration
 Make = Callable[[str, tuple[str, ...]], Entry]  # from an entry's name and its overrides
 
 
 def make_entries(
-    targets: Sequence[str], overrides: Sequence[str], root: Path, *, ignored: Sequence[str] = ()
+    targets: Sequence[Target],
+    overrides: Sequence[str],
+    root: Path,
+    *,
+    names: Sequence[str] | None = None,
+    ignored: Sequence[str] = (),
 ) -> list[Entry]:
     """Turn targets and overrides into entries.
 
     Args:
-        targets: presets, files, optimizer names, `run:ID`; one that is named twice gets a number.
+        targets: presets, files, optimizer names, `run:ID`, configurations; one that is named twice gets a number.
         overrides: `key=value` for all entries, `NAME:key=value` for one, by its name or its label; a NAME that is
             neither becomes a target.
         root: where runs are looked up.
+        names: of the entries, if the user has chosen them.
         ignored: keys that labels do not speak of.
 
     Raises:
@@ -97,6 +105,9 @@ def make_entries(
         ConfigError: what an entry names is not a valid configuration.
     """
     refuse_seeds(overrides)
+    if names is not None:
+        by_name = dict(zip(names, targets, strict=True))
+        return make_each(names, overrides, lambda name, own: _named(name, by_name[name], own, root), ignored=ignored)
     names = _names(targets)
     strangers = [name for name in split_by_name(overrides)[1] if name not in names]
     if strangers:
@@ -168,8 +179,26 @@ def differences(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     return [{"key": key, "values": {name: look_up(values, key) for name, values in plain.items()}} for key in keys]
 
 
-def make_entry(name: str, target: str, overrides: tuple[str, ...], root: Path) -> Entry:
+def check_entry_names(targets: Mapping[str, Any]) -> list[str]:
+    """Return the names that a mapping gives to entries.
+
+    Raises:
+        UsageError: one cannot be a name, or the mapping is a configuration.
+    """
+    names = list(targets)
+    if "optimizer" in names or ("extends" in names and isinstance(targets["extends"], str | list)):
+        raise UsageError("this is one configuration: give a list of them, or a mapping of names to them")
+    for name in names:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise UsageError(f"{name!r} cannot name an entry: use 1 to 64 letters, digits, '.', '_' and '-'")
+    return names
+
+
+def make_entry(name: str, target: Target, overrides: tuple[str, ...], root: Path) -> Entry:
     """Turn one target into an entry; the arguments are those of `make_entries`."""
+    if isinstance(target, Mapping):
+        config = load_config(target, list(overrides))
+        return of_config(name, "a configuration given in Python", config, overrides, named="name" in target)
     if target.startswith("run:") or is_run(target):
         return _entry_of_run(name, Run(find_run(target, root)), overrides)
     try:
@@ -201,8 +230,12 @@ def is_optimizer(name: str) -> bool:
     return name in REGISTRIES["optimizer"].names() or (":" in name and not name.startswith(("run:", "preset:")))
 
 
+def _named(name: str, target: Target, overrides: tuple[str, ...], root: Path) -> Entry:
+    return replace(make_entry(name, target, overrides, root), name=name, named=True)
+
+
 def _made(
-    names: Sequence[str], targets: Sequence[str], overrides: Sequence[str], root: Path, ignored: Sequence[str]
+    names: Sequence[str], targets: Sequence[Target], overrides: Sequence[str], root: Path, ignored: Sequence[str]
 ) -> list[Entry]:
     stems = [_name(target) for target in targets]
     by_name = dict(zip(names, targets, strict=True))
@@ -243,11 +276,13 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
     return Entry(name.removeprefix("run:"), f"{len(runs)} finished runs like {run.name}", config, (), runs)
 
 
-def _names(targets: Sequence[str]) -> list[str]:
+def _names(targets: Sequence[Target]) -> list[str]:
     return numbered(map(_name, targets))
 
 
-def _name(target: str) -> str:
+def _name(target: Target) -> str:
+    if isinstance(target, Mapping):
+        return str(target.get("name", "config"))
     bare = target.removeprefix("preset:")
     return Path(bare).stem if bare.endswith((".yaml", ".yml")) else bare.rstrip("/").rpartition("/")[2]
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..components.registries import REGISTRIES
 from ..config.overrides import numbered
 from ..errors import UsageError, unknown_name
 from ..run_directory.run_dir import is_run
 from ..training.load import load_config
-from .entries import Entry, is_optimizer, make_each, of_config
+from .entries import Entry, Target, is_optimizer, make_each, of_config
 from .placing import at_its_centre, own_optimizer
 
 OPTION = "--optimizers"
 
 
 def entries_of_optimizers(
-    targets: Sequence[str],
+    targets: Sequence[Target],
     optimizers: Sequence[str],
     overrides: Sequence[str],
     is_comparison: bool,
@@ -30,7 +30,7 @@ def entries_of_optimizers(
     A target's own optimizer that is named as well is one entry, with the settings that the target gives it.
 
     Args:
-        targets: one file or preset, the problem.
+        targets: one file, preset or configuration: the problem.
         optimizers: names.
         overrides: as in `compare`; they are for entries by the names of their optimizers.
         is_comparison: the target is a file with entries.
@@ -40,11 +40,12 @@ def entries_of_optimizers(
         UsageError: not one target, or one that is no configuration; no such optimizer; one twice.
         ConfigError: an optimizer does not fit into the configuration.
     """
-    if len(targets) != 1 or is_comparison or targets[0].startswith("run:") or is_run(targets[0]):
+    if len(targets) != 1 or is_comparison or _is_run(targets[0]):
         raise UsageError(
             f"{OPTION} takes one configuration, whose problem it is: optrun compare mine.yaml {OPTION} adam,mom"
         )
     (target,) = targets
+    where = target if isinstance(target, str) else "the configuration given"
     _check(optimizers)
     own = own_optimizer(lambda more: load_config(target, list(more)))
     own_names = [own.name] if own is not None else []
@@ -54,24 +55,31 @@ def entries_of_optimizers(
     def make(name: str, given: tuple[str, ...]) -> Entry:
         optimizer = wanted[names.index(name)]
         if optimizer in own_names:
-            return of_config(name, f"{target}, its own optimizer", load_config(target, list(given)), given)
+            return of_config(name, f"{where}, its own optimizer", load_config(target, list(given)), given)
         placed = f"optimizer={json.dumps(optimizer)}"
         config = at_its_centre(lambda more: load_config(target, [placed, *more]), own, given)
         if _name(config.optimizer.name) != _name(optimizer):
             raise UsageError(f"an override replaces the optimizer, which {OPTION} names: leave out one of the two")
-        return of_config(name, f"{optimizer} on {target}", config, given)
+        return of_config(name, f"{optimizer} on {where}", config, given)
 
     return make_each(names, overrides, make, ignored=ignored)
 
 
-def command_for_optimizers(targets: Sequence[str], entries: Sequence[Entry], overrides: Sequence[str]) -> str:
+def command_for_optimizers(targets: Sequence[Target], entries: Sequence[Entry], overrides: Sequence[str]) -> str:
     """Return the command that puts optimizers among the targets on the problem of the user's own; empty for none."""
     own = [target for target, entry in zip(targets, entries, strict=False) if not entry.shipped]
-    theirs = [target for target, entry in zip(targets, entries, strict=False) if entry.shipped]
+    theirs = [str(target) for target, entry in zip(targets, entries, strict=False) if entry.shipped]
     theirs = [name.removeprefix("preset:") for name in theirs]
-    if len(own) != 1 or own[0].startswith("run:") or is_run(own[0]) or not theirs or not all(map(is_optimizer, theirs)):
+    if len(own) != 1 or not theirs or not all(map(is_optimizer, theirs)):
         return ""
-    return shlex.join(["optrun", "compare", own[0], OPTION, ",".join(dict.fromkeys(theirs)), *overrides])
+    (target,) = own
+    if isinstance(target, Mapping) or _is_run(target):
+        return ""
+    return shlex.join(["optrun", "compare", target, OPTION, ",".join(dict.fromkeys(theirs)), *overrides])
+
+
+def _is_run(target: Target) -> bool:
+    return isinstance(target, str) and (target.startswith("run:") or is_run(target))
 
 
 def _check(optimizers: Sequence[str]) -> None:

@@ -1,0 +1,62 @@
+"""Configurations as mappings, in a comparison as in `train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from optrun.experiments import compare
+from optrun.experiments.config import ConfigError
+from optrun.experiments.errors import UsageError
+
+TINY = {
+    "data": {"name": "iris", "batch_size": 32},
+    "model": "logistic",
+    "loss": "cross_entropy",
+    "metrics": ["accuracy"],
+    "optimizer": {"name": "sgd", "lr": 0.1},
+    "train": {"epochs": 2},
+}
+FASTER = {**TINY, "optimizer": {"name": "mom", "lr": 0.2}}
+OPTIONS = {"tune": None, "seeds": 2, "metric": "test/loss", "margin": 0.1, "jobs": 1}
+
+
+def test_a_mapping_of_names_to_configurations_gives_the_results_of_files(tmp_path):
+    Path("slow.yaml").write_text(json.dumps(TINY))  # JSON is YAML
+    Path("fast.yaml").write_text(json.dumps(FASTER))
+    files = compare(["slow.yaml", "fast.yaml"], **OPTIONS)
+    made = compare({"slow": TINY, "fast": FASTER}, **OPTIONS)
+    assert made.values() == files.values()
+    assert made.entries == ["slow", "fast"]
+    assert all(record["cached"] for record in made.data["runs"])  # the same runs
+    mixed = compare({"a": "slow.yaml", "b": FASTER}, {"b:optimizer.lr": 0.3}, **OPTIONS)
+    assert mixed.values()["a"] == made.values()["slow"]
+    assert mixed.values()["b"] != made.values()["fast"]
+
+
+def test_a_list_of_configurations_takes_their_names():
+    made = compare([{**TINY, "name": "first"}, {**FASTER, "name": "first"}, "sgd"], across_problems=True, **OPTIONS)
+    assert made.entries == ["first", "first-2", "sgd"]
+
+
+def test_optimizers_on_a_configuration():
+    made = compare([TINY], optimizers=["sgd", "adam"], **OPTIONS)
+    assert made.entries == ["sgd", "adam"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "said"),
+    [
+        (TINY, UsageError, "this is one configuration: give a list of them"),
+        ({"extends": "mom"}, UsageError, "this is one configuration"),
+        ({"../a": TINY, "b": TINY}, UsageError, "'../a' cannot name an entry"),
+        ({"a": TINY}, UsageError, "at least two entries"),
+        ({"a": TINY, "b": {**TINY, "optimizr": "sgd"}}, ConfigError, "optimizr"),
+        ([TINY, "nowhere.yaml"], UsageError, "no file"),
+    ],
+)
+def test_what_is_no_comparison(targets, error, said):
+    with pytest.raises(error, match=said):
+        compare(targets, **OPTIONS)
