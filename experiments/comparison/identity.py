@@ -29,8 +29,7 @@ from ..config.changes import look_up
 from ..config.defaults import owners
 from ..config.paths import moved, name_in
 from ..registry.object_digest import object_digest
-from ..training.record import init_sha256
-from .shipping import local_components
+from ..training.record import init_sha256, local_components
 
 #: Raised by one when, and only when, the same configuration gives other bits than before, for whatever reason: another
 #: order of operations, another draw, a changed default of an option that is younger than 0.1.0. All runs are then done

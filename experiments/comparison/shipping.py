@@ -65,12 +65,6 @@ def pack(configs: Iterable[Config]) -> Shipment:
     return Shipment(tuple(others), _dumps(mine) if mine else b"")
 
 
-def local_components(config: Config) -> list[Component]:
-    """Return the components of a configuration that were made in this process, and have no file of their own."""
-    parts = (part.component for part in config.components())
-    return [part for part in parts if part.code is None and is_of_this_process(part.build)]
-
-
 @contextmanager
 def main_left_out() -> Iterator[None]:
     """Let processes that are started meanwhile not run the user's script, which they do not need.

@@ -51,6 +51,8 @@ class _Walk:
 
     def parts(self, thing: Any, place: str) -> Iterator[bytes]:
         """Yield what an object consists of; `place` says in messages where it was met."""
+        if getattr(thing, "hooked", False) is True:  # a `step` that torch has wrapped when it first made an optimizer
+            thing = getattr(thing, "__wrapped__", thing)
         if isinstance(thing, _PLAIN) and type(thing) in _PLAIN:
             yield f"{type(thing).__name__} {thing!r}".encode()
             return

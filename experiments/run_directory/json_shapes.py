@@ -181,7 +181,7 @@ _FILES: dict[str, dict[str, Check]] = {
         "command": _list(_text),
         "threads": _count,
         **dict.fromkeys(("project", "run"), _absolute_path),
-        **dict.fromkeys(("code", "data", "packages"), _each(_text)),
+        **dict.fromkeys(("code", "data", "packages", "objects"), _each(_text)),
         **dict.fromkeys(("examples", "init"), _or_null(_text)),
     },
 }

@@ -1,7 +1,8 @@
 """The record of what a run depends on from the user's side: code, installed packages, data files, by content.
 
 `env.json` has it: `code` and `data` by name within the project (see `config.paths`), `packages` by version, `examples`
-and `init` by SHA-256, `project` and `run` where both lay when it was written. A run that is moved together with its
+and `init` by SHA-256, `objects` what a notebook or a script has registered, by digest, `project` and `run` where both
+lay when it was written. A run that is moved together with its
 project finds its files at the same places relative to itself.
 """
 
@@ -16,6 +17,8 @@ from typing import Any, Literal
 from ..components.data import Dataset, make_data
 from ..config import ComponentConfig, Config
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
+from ..registry import Component
+from ..registry.object_digest import UnhashableError, is_of_this_process, object_digest
 from ..registry.reachable import reach
 from ..registry.user_code import RunCode
 from ..run_directory.run_dir import RunDir
@@ -51,6 +54,10 @@ class RunRecord:
         self._known = {path_in(self._root, name): digest for name, digest in self._both()}
         self.code = {self.place(path_in(self._root, name)): digest for name, digest in self._part("code").items()}
         self.data = {self.place(path_in(self._root, name)): digest for name, digest in self._part("data").items()}
+
+    @property
+    def objects(self) -> Mapping[str, str]:
+        return self._part("objects")
 
     @property
     def packages(self) -> Mapping[str, str]:
@@ -107,7 +114,8 @@ class RunRecord:
 
     def code_changes(self, config: Config) -> list[RecordChange]:
         """Do so for files of code, and for the packages that components come from."""
-        return [*self._changed_files(config), *self._new_files(config), *self._package_changes(config)]
+        files = [*self._changed_files(config), *self._new_files(config)]
+        return [*files, *self._package_changes(config), *self._object_changes(config)]
 
     def init_changes(self, config: Config) -> list[RecordChange]:
         """Do the same for what initial weights are read from, which a resumed run does not look at."""
@@ -131,7 +139,7 @@ class RunRecord:
 
     def outdated_code(self, config: Config) -> list[RecordChange]:
         """List files and packages of the run that have changed; what it did not have is the business of run keys."""
-        return [*self._changed_files(config), *self._package_changes(config)]
+        return [*self._changed_files(config), *self._package_changes(config), *self._object_changes(config)]
 
     def _changed_files(self, config: Config) -> Iterator[RecordChange]:
         now = config.reached.files
@@ -153,6 +161,16 @@ class RunRecord:
             before, now = self.packages[name], config.reached.packages[name]
             if before != now:
                 yield RecordChange("code", f"{name} {before} -> {now}")
+
+    def _object_changes(self, config: Config) -> Iterator[RecordChange]:
+        now = object_digests(config)
+        for name in sorted(self.objects.keys() & now.keys()):
+            before, digest = self.objects[name], now[name]
+            if not _is_digest(before) or not _is_digest(digest):
+                why = next(each for each in (digest, before) if not _is_digest(each))
+                yield RecordChange("code", f"{name} cannot be compared with what it was: {why}")
+            elif before != digest:
+                yield RecordChange("code", f"{name} is registered with other code, or with other values in it")
 
     def _data_changes(self, config: Config) -> Iterator[RecordChange]:
         if not self.data:
@@ -186,6 +204,7 @@ def make_record(config: Config, run_dir: RunDir, *, at_end: bool = False) -> dic
         "run": str(run_dir.path.resolve()),
         "code": {name_in(project, path): digest for path, digest in sorted({**code, **reached.files}.items())},
         "packages": reached.packages,
+        **({"objects": objects} if (objects := object_digests(config)) else {}),
     }
 
 
@@ -197,6 +216,23 @@ def data_record(config: Config, dataset: Dataset) -> dict[str, Any]:
         "examples": examples_sha256(config, dataset),
         "init": init_sha256(config),
     }
+
+
+def local_components(config: Config) -> list[Component]:
+    """Return the components that a notebook or a script has registered in this process, and that have no file."""
+    parts = (part.component for part in config.components())
+    return [part for part in parts if part.code is None and is_of_this_process(part.build)]
+
+
+def object_digests(config: Config) -> dict[str, str]:
+    """Return a digest of each of `local_components` by its name; the reason where it has none."""
+    found = {}
+    for part in local_components(config):
+        try:
+            found[f"{part.kind} '{part.name}'"] = object_digest(part.build)
+        except UnhashableError as error:
+            found[f"{part.kind} '{part.name}'"] = str(error)
+    return found
 
 
 def data_files(config: Config) -> dict[str, str | None]:
@@ -227,6 +263,10 @@ def _digest(part: ComponentConfig, path: str) -> str | None:
 
 def _is_still(path: str, digest: str) -> bool:
     return os.path.isfile(path) and file_sha256(path) == digest
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and " " not in text
 
 
 def _meanings(path: str, config: Config) -> set[str]:

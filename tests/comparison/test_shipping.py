@@ -51,6 +51,18 @@ run()
 run()
 factor = 0.5
 run()
+
+from optrun.experiments import evaluate, resume, train
+options = {"optimizer": "of_the_script", "train.epochs": 1}
+train("tiny.yaml", options, name="alone")
+again = train("tiny.yaml", options, name="alone")
+factor = 0.25
+for ask in (lambda: train("tiny.yaml", options, name="alone"), lambda: resume("alone"), lambda: evaluate("alone")):
+    try:
+        ask()
+    except Exception as error:
+        print(type(error).__name__, "optimizer 'of_the_script' is registered with other" in str(error))
+print(resume("alone", allow_code=True).state, evaluate("alone", allow_code=True)["step"])
 """
 
 
@@ -124,4 +136,8 @@ def test_a_script_without_a_guard_from_stdin_compares_what_it_registers(tmp_path
 
     done = subprocess.run([sys.executable, "-"], input=SCRIPT, capture_output=True, text=True, cwd=tmp_path)
     # Nothing is there; all is there; `tiny` is, but a global that the other entry uses has changed.
-    assert (done.returncode, done.stdout) == (0, "0 True\n4 True\n2 False\n"), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[:3]) == (0, ["0 True", "4 True", "2 False"]), done.stderr
+    # And a single run is not taken for what it is no more.
+    refused = [line.split() for line in done.stdout.splitlines()[3:6]]
+    assert [told for _, told in refused] == ["True"] * 3
+    assert done.stdout.splitlines()[6:] == ["done 3"]

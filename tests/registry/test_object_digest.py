@@ -139,6 +139,21 @@ def test_generators_of_torch_count_by_their_state():
     assert first == again != other
 
 
+def test_an_optimizer_is_the_same_after_torch_has_wrapped_its_step():
+    """torch replaces `step` of a class when it first makes an optimizer of it."""
+    source = """
+import torch
+class Mine(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step(closure)
+"""
+    made = run(source, "Mine")
+    before = object_digest(made)
+    made([torch.zeros(1, requires_grad=True)], lr=0.1)
+    assert getattr(vars(made)["step"], "hooked", False)
+    assert object_digest(made) == before
+
+
 def test_circles_end():
     values: list[object] = [1]
     values.append(values)
