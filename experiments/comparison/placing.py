@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..config import Config, ConfigError, OptimizerConfig
@@ -59,6 +60,23 @@ def set_rate(plain: dict[str, Any], rate: float) -> None:
         if before and "lr" in group:
             group["lr"] = group["lr"] * rate / before
     optimizer["lr"] = rate
+
+
+def with_rates_of(config: Config, own: Config) -> Config:
+    """Return a configuration in which the rates of groups have the ratio to the optimizer's that another gives them.
+
+    Args:
+        config: differs from the other one in the optimizer's rate alone.
+        own: as the user wrote it.
+    """
+    before, now = (each.optimizer.args.get("lr") for each in (own, config))
+    if not before or now is None:
+        return config
+    groups = tuple(
+        replace(group, args={**group.args, "lr": group.args["lr"] * now / before}) if "lr" in group.args else group
+        for group in own.optimizer.groups
+    )
+    return replace(config, optimizer=replace(config.optimizer, groups=groups))
 
 
 def own_optimizer(load: Load, overrides: Sequence[str] = ()) -> OptimizerConfig | None:

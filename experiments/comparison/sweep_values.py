@@ -16,6 +16,7 @@ from ..config.scalars import resolve
 from ..errors import UsageError
 from ..training.build import build
 from .entries import Entry, make_entries
+from .placing import LEARNING_RATE, with_rates_of
 
 RANGES = ("log", "lin", "int")
 _NUM_VALUES = 9  # of a range, where nothing else is said
@@ -69,7 +70,11 @@ def checked_entry(
     entries = [_entry(target, key, spec, value, overrides, root) for value in values]
     for entry in entries:
         build(entry.config)
-    return replace(entries[0], overrides=tuple(overrides))  # the first value is none that was given for all
+    first = replace(entries[0], overrides=tuple(overrides))  # the first value is none that was given for all
+    if key != LEARNING_RATE or not any("lr" in group.args for group in first.config.optimizer.groups):
+        return first
+    (own,) = make_entries([target], overrides, root)
+    return replace(first, config=with_rates_of(first.config, own.config))
 
 
 def _listed(key: str, spec: str) -> list[Any]:

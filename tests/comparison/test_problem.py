@@ -13,6 +13,8 @@ from optrun.experiments.comparison.entries import make_entries
 from optrun.experiments.comparison.entries_file import read_entries_file
 from optrun.experiments.comparison.optimizers import command_for_optimizers
 from optrun.experiments.comparison.protocol import compare_protocol
+from optrun.experiments.comparison.sweep_values import checked_entry
+from optrun.experiments.comparison.tasks import with_settings
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import NothingMatchedError, UsageError
 
@@ -189,6 +191,17 @@ def test_rates_of_groups_and_schedules_keep_their_ratio(folder):
     (folder / "own.yaml").write_text(absolute)
     values = next(e for e in planned(optimizers=["adam"])["differences"] if e["key"] == "schedule.values")
     assert values["values"] == {"sgd": [0.4, 0.04], "adam": pytest.approx([0.01, 0.001])}
+
+
+def test_a_swept_rate_takes_those_of_groups_along(folder):
+    groups = "groups: [{match: ['*.bias'], lr: 0.05}, {match: ['*.weight'], weight_decay: 0}]"
+    (folder / "own.yaml").write_text(OWN.replace("lr: 0.5}", f"lr: 0.5, {groups}}}"))
+    entry = checked_entry("own.yaml", "optimizer.lr", "0.1,0.5,1", [0.1, 0.5, 1.0], [], Path("runs"))
+    for rate in (0.1, 0.5, 1.0):
+        optimizer = with_settings(entry.config, 0, {"optimizer.lr": rate})["optimizer"]
+        assert optimizer["lr"] == rate
+        assert optimizer["groups"][0]["lr"] == pytest.approx(rate / 10)
+        assert "lr" not in optimizer["groups"][1]
 
 
 def test_a_file_beside_presets_is_refused_with_the_command_that_was_meant(folder):
