@@ -119,7 +119,7 @@ def compare(
             centre, source = entry.centre()
             values = grid(centre, protocol.tune_trials)
             tunings[entry.name] = Tuning(LEARNING_RATE, values, protocol.select, centre, source)
-    path = root / compare_name(entries, protocol)
+    path = root / compare_name(entries, protocol, root)
     if name is not None:
         path = named_path(root, name, entries, protocol, fresh)
     runner = Runner("compare", path, entries, protocol, tunings, fresh=fresh, train=train, on_event=on_event)

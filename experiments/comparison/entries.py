@@ -19,7 +19,7 @@ from ..run_directory.comparison_file import is_group, outcome, read_group
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
-from ..training.load import load_config
+from ..training.load import load_config, stored_config
 from .labels import labels_of
 from .placing import LEARNING_RATE, at_its_centre, own_optimizer
 
@@ -261,7 +261,7 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
     """Make an entry of a finished run, and of its neighbours that differ from it in the seed alone."""
     if overrides:
         raise UsageError(f"{name} is made of finished runs: overrides ({', '.join(overrides)}) cannot change them")
-    config = load_config(run.dir.config_path)
+    config = stored_config(run.dir, to_read=True)
     group = run.path.parent
     planned = read_group(group)["runs"] if is_group(group) else []
     tuned = {record["path"] for record in planned if record["role"] == "tune"}

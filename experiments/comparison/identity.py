@@ -77,7 +77,7 @@ def key_before_0_3(config: Config, plain: Mapping[str, Any], data_sha256: str) -
     is_same = named == config.reached.files and not config.reached.packages.keys() - {"torch", "numpy"}
     if not named or not is_same or local_components(config) or NUMERICS != 1:
         return None
-    return _digest(_facts(config, _counted(config, plain), named, data_sha256))
+    return _digest(_facts(config, counted_before_0_3(config, plain), named, data_sha256))
 
 
 def _facts(config: Config, values: Mapping[str, Any], code: Mapping[str, str], data_sha256: str) -> dict[str, Any]:
@@ -99,10 +99,11 @@ def counted(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str,
         config: whose values are compared with the defaults.
         plain: a variant of it as plain data, by default itself; what it sets otherwise counts.
     """
-    return moved(_counted(config, plain), functools.partial(name_in, config.project))
+    return moved(counted_before_0_3(config, plain), functools.partial(name_in, config.project))
 
 
-def _counted(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def counted_before_0_3(config: Config, plain: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the same with the absolute paths of files, which decided in earlier versions."""
     whole = config.to_dict()
     kept = copy.deepcopy(whole if plain is None else dict(plain))
     for path, name in _later_defaults(config):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from ..config import Config
 from ..config.goal import Goal, eval_goal, goal_of
 from ..errors import UsageError, nearest, unknown_name
 from .entries import Entry
-from .identity import counted, group_digest
+from .identity import counted, counted_before_0_3, group_digest
 from .problem import check_problems, problem_words
+
+Counted = Callable[[Config], Any]
 
 FIRST_TUNING_SEED = 1000  # far from those of the evaluation: a rate is never judged on the runs that chose it
 NUM_TUNING_SEEDS = 2
@@ -188,20 +192,33 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
     )
 
 
-def compare_name(entries: Sequence[Entry], protocol: Protocol) -> str:
-    """Return a name that the same comparison always gets; more seeds do not make it another one."""
+def compare_name(entries: Sequence[Entry], protocol: Protocol, root: Path | None = None) -> str:
+    """Return a name that the same comparison always gets; more seeds do not make it another one.
+
+    One that was begun by an earlier version, in this `root`, keeps the name that it got there.
+    """
     decided = protocol.as_dict()
-    identity = [
-        [[entry.name, counted(entry.config)] for entry in entries],
-        {key: decided[key] for key in IDENTIFYING},
-    ]
-    return f"compare-{'-'.join(entry.name for entry in entries)[:40].strip('-.')}-{group_digest(identity)}"
+    stem = f"compare-{'-'.join(entry.name for entry in entries)[:40].strip('-.')}"
+
+    def name(counted: Counted) -> str:
+        configs = [[entry.name, counted(entry.config)] for entry in entries]
+        return f"{stem}-{group_digest([configs, {key: decided[key] for key in IDENTIFYING}])}"
+
+    return _given_before(name, root)
 
 
-def sweep_name(entry: Entry, key: str, values: Sequence[Any], num_seeds: int) -> str:
-    """Return a name that the same sweep always gets."""
-    digest = group_digest([counted(entry.config), key, list(values), num_seeds])
-    return f"sweep-{entry.name[:24]}-{key.rpartition('.')[2]}-{digest}"
+def sweep_name(entry: Entry, key: str, values: Sequence[Any], num_seeds: int, root: Path | None = None) -> str:
+    """Return a name that the same sweep always gets; see `compare_name`."""
+    stem = f"sweep-{entry.name[:24]}-{key.rpartition('.')[2]}"
+    return _given_before(
+        lambda counted: f"{stem}-{group_digest([counted(entry.config), key, list(values), num_seeds])}", root
+    )
+
+
+def _given_before(name: Callable[[Counted], str], root: Path | None) -> str:
+    """Return a group's name, or the one that an earlier version gave it, if only that is there."""
+    now, before = name(counted), name(counted_before_0_3)
+    return before if root is not None and (root / before).is_dir() and not (root / now).is_dir() else now
 
 
 def tuning_seeds(number: int) -> list[int]:

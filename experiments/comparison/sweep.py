@@ -55,5 +55,5 @@ def sweep(
     entry = checked_entry(target, key, spec, values, overrides, root)
     ascending = sorted(values) if all(isinstance(value, int | float) for value in values) else values
     protocol = sweep_protocol(entry, f"{key}={spec}", len(values), seeds=seeds, method=method, jobs=jobs)
-    name, tunings = sweep_name(entry, key, values, seeds), {entry.name: Tuning(key, ascending, protocol.select)}
+    name, tunings = sweep_name(entry, key, values, seeds, root), {entry.name: Tuning(key, ascending, protocol.select)}
     return Runner("sweep", root / name, [entry], protocol, tunings, fresh=fresh, on_event=on_event).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -16,6 +16,8 @@ from ..errors import CodeNotAllowedError, UsageError, unknown_name
 from .code_files import find_spec, is_standard_library, sha256
 from .reachable import Root, reach
 from .recorded_imports import RecordingLoader, guarded, is_stale, record_imports
+
+_WAY_OUT = "read it, then add --allow-code (to `eval` or `resume`)"
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,14 @@ class RunCode:
         files: SHA-256 by absolute path.
         whole: whether every file is listed, those that others import too; earlier versions listed what is named.
         strange: the SHA-256s among them of code that was never trained with on this machine.
+        is_known: where results are only read: returns True for the SHA-256 of code that was trained with on this
+            machine, which may then be executed though it is not what the run was made with.
     """
 
     files: Mapping[str, str]
     whole: bool = False
     strange: Collection[str] = ()
+    is_known: Callable[[str], bool] | None = None
 
     def check(self, path: Path, digest: str) -> None:
         """Refuse a file that is about to be executed, unless it is what the run was made with, and known here.
@@ -46,13 +51,19 @@ class RunCode:
         Raises:
             CodeNotAllowedError: it is another one.
         """
-        if self.files.get(str(path)) != digest:
+        if self.is_known is not None and self.is_known(digest):
+            return
+        if self.files.get(str(path)) != digest and not (self.whole and self._has_moved(path, digest)):
             change = "has changed since" if str(path) in self.files else "is not code that"
-            raise CodeNotAllowedError(f"{path} {change} the run was made with: read it, then add --allow-code")
+            raise CodeNotAllowedError(f"{path} {change} the run was made with: {_WAY_OUT}")
         if digest in self.strange:
             raise CodeNotAllowedError(
-                f"{path} came with the run, and was never trained with on this machine: read it, then add --allow-code"
+                f"{path} came with the run, and was never trained with on this machine: {_WAY_OUT}"
             )
+
+    def _has_moved(self, path: Path, digest: str) -> bool:
+        """Return True for a file that the run was made with, at a place of which the record does not speak."""
+        return str(path) not in self.files and digest in self.files.values()
 
     def check_import(self, path: Path, digest: str) -> None:
         """Do the same for a file that another one imports."""

@@ -70,15 +70,17 @@ def _with_device(overrides: Overrides, device: str | None) -> Overrides:
     return overrides if given else [f"train.device={device}", *overrides]
 
 
-def stored_config(run_dir: RunDir, overrides: Overrides = (), allow_code: bool = False) -> Config:
-    """Read the configuration of a run, whose files may have moved with it.
+def stored_config(
+    run_dir: RunDir, overrides: Overrides = (), allow_code: bool = False, *, to_read: bool = False
+) -> Config:
+    """Read the configuration of a run, whose files may have moved with it; `to_read`: see `RunRecord.allowed_code`.
 
     Raises:
         ConfigError: it names code that is not what the run was made with, or that was never trained with on this
             machine, and `allow_code` is not given.
     """
     record = RunRecord(run_dir)
-    trusted = None if allow_code else record.allowed_code()
+    trusted = None if allow_code else record.allowed_code(to_read=to_read)
     where = {"project": record.project, "move": record.place}
     return configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted, **where)
 

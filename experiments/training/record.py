@@ -76,10 +76,14 @@ class RunRecord:
         """Return where the project is now; None where the record does not say."""
         return Path(self.place(self._root)) if self.is_whole else None
 
-    def allowed_code(self) -> RunCode:
-        """Return the code that may be executed for this run without asking."""
+    def allowed_code(self, *, to_read: bool = False) -> RunCode:
+        """Return the code that may be executed for this run without asking.
+
+        Args:
+            to_read: results are only read, so that other code will do if it was trained with on this machine.
+        """
         strange = {digest for digest in self.code.values() if not is_trusted(digest)} if self.is_whole else set()
-        return RunCode(self.code, self.is_whole, strange)
+        return RunCode(self.code, self.is_whole, strange, is_trusted if to_read else None)
 
     def place(self, path: str) -> str:
         """Return where a file is now: at the same place relative to the run, or where it was, or in this project."""

@@ -69,7 +69,7 @@ def train(
     root = root or default_root()
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:
-        return _go_on(config, run_dir, allow_change, allow_change or allow_code, on_start, is_local=True)
+        return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
     experiment.initial_model()  # and what cannot be initialised neither
     if run_dir is None:
@@ -81,7 +81,7 @@ def train(
         if not run_dir.exists():  # no run has begun here: the folder may have been made a line ago
             return _run(experiment, run_dir, on_start)
     # Another process has begun a run of this name since we looked.
-    return _go_on(config, run_dir, allow_change, allow_change or allow_code, on_start, is_local=True)
+    return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
 
 
 def resume(
@@ -143,7 +143,8 @@ def _go_on(
             found += record.example_changes(config)
         if is_local:
             found += record.init_changes(config)
-        refused = [change.text for change in found if not (allow_code if change.kind == "code" else allow_change)]
+        code_may_change = allow_code or (is_local and allow_change)  # the user's own command names the code
+        refused = [each for each in found if not (code_may_change if each.kind == "code" else allow_change)]
         if refused or (changes and not allow_change):
             raise UsageError(_refusal(run_dir.name, changes, found, is_local))
         if any(change.key.startswith("data.") for change in changes) and Run(run_dir.path).checkpoints:

@@ -165,3 +165,21 @@ def test_a_run_that_was_begun_before_an_option_came_goes_on(base, request):
     assert resume("sgd").path == first.path
     with pytest.raises(UsageError, match=r"loss.temperature: \(not set\) -> 2"):
         train("sgd", ["train.epochs=1", "loss.temperature=2"], name="sgd")
+
+
+def test_what_an_earlier_version_began_keeps_its_name_where_it_lies(tmp_path, monkeypatch):
+    """Names are taken over files by their names in the project; before 0.3 these were whole paths."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef net(input_shape, num_outputs): return nn.Linear(4, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    entry = make_entries(["sgd"], ["data=iris", "model=./net.py:net"], tmp_path)[0]
+    name = sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1, tmp_path)
+    assert name == sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1)
+    whole = [identity.counted_before_0_3(entry.config), "optimizer.lr", [0.1, 1.0], 1]
+    before = f"sweep-sgd-lr-{identity.group_digest(whole)}"
+    assert before != name
+    (tmp_path / before).mkdir()
+    assert sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1, tmp_path) == before
+    (tmp_path / name).mkdir()
+    assert sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1, tmp_path) == name

@@ -509,6 +509,30 @@ def test_code_that_a_stored_run_names_is_not_executed(server, place):
     assert (place / "executed").exists()  # this test can fail: with the user's word for it, the code is run
 
 
+def test_code_that_comes_with_a_run_and_stands_in_its_record_is_not_executed(server, place):
+    """A run directory from elsewhere says that it was made with the code beside it: that is not the user's word."""
+    (place / "evil.py").write_text(
+        "# its own bytes\n" + EXECUTED + "from optrun.experiments import Hook\nclass X(Hook): pass\n"
+    )
+    (place / "helper.py").write_text(EXECUTED)
+    config, env = place / "runs/half/config.yaml", place / "runs/half/env.json"
+    config.write_text(config.read_text().replace("hooks: []", 'hooks: ["../../evil.py:X"]'))
+    files = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("evil.py", "helper.py")}
+    where = {"project": str(place), "run": str(place / "runs/half")}
+    for claimed in ({**where, "code": files}, {**where, "project": "/", "code": files}, {**where, "run": "/elsewhere"}):
+        env.write_text(json.dumps({"code": files, **claimed}))
+        for line in ("resume half", "eval half", "compare run:half run:good --no-train", "show half", "diff half good"):
+            answer = call(server, place, *line.split())
+            check_harmless(answer, f"{line} with {claimed}")
+            assert answer["code"] == (0 if line.split()[0] in ("show", "diff") else 2), (line, answer)
+        assert "--allow-code" in call(server, place, "eval", "half")["err"]
+    assert not (place / "executed").exists()
+    env.write_text(json.dumps({**where, "code": files}))
+    assert call(server, place, "eval", "half", "--allow-code")["code"] == 0
+    assert (place / "executed").exists()
+    assert call(server, place, "eval", "half")["code"] == 0  # once is enough
+
+
 # ---- archives and data -----------------------------------------------------------------------------------------------
 
 
