@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from .. import config as configuration
 from ..components.registries import REGISTRIES
 from ..errors import DivergedError, NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
-from ..run_directory.run_dir import trash
+from ..run_directory.run_dir import held_if_free, trash
 from ..training.build import build
 from ..training.step_timing import mean_secs, time_steps
 from . import events
@@ -88,12 +89,13 @@ class Runner:
         evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
         self._announce(trials, evaluation, later=len(tuned) * len(seeds))
         if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
-            trash(ledger.path)
+            trash(ledger.path, self._maker.kept)
             ledger.data["looks"] = []
         if self._train:
             self._maker.tidy()
         shipment = pack(entry.config for entry in self._entries)
-        with Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
+        held = held_if_free(ledger.path) if self._train else contextlib.nullcontext()
+        with held, Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
             if trials:
                 self._phase(pool, "tune", trials)
                 self._extend(pool, tuned)

@@ -19,7 +19,7 @@ from ..config import Config
 from ..config.changes import place_at
 from ..errors import DataError, OptrunError
 from ..registry.object_digest import UnhashableError
-from ..run_directory.comparison_file import Record, outcome
+from ..run_directory.comparison_file import Record, outcome, users_of
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run
 from ..system import storage
@@ -61,11 +61,15 @@ class TaskMaker:
         root: the folder of runs.
         group: the comparison's folder in it.
         use_cache: whether a run that is there may stand for a new one.
+
+    Attributes:
+        kept: names of runs in that folder that other comparisons use: they stay when all is made anew.
     """
 
     def __init__(self, root: Path, group: str, use_cache: bool = True):
         self._root, self._group, self._use_cache = root, group, use_cache
         self._cache = root / ".cache"
+        self.kept = frozenset() if use_cache else _used_by_others(root, root / group)
         self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
         self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
@@ -142,12 +146,18 @@ class TaskMaker:
         return self._data[described]
 
     def _free(self, stem: str, key: str, config: Config) -> str:
-        """Return a folder for a run: none that has one of other code, which was imported late and has changed since."""
+        """Return a folder for a run.
+
+        None that has a run of other code, which was imported late and has changed since; none that is to stay.
+        """
         path = f"{stem}-{key[:8]}"
-        while is_run(self._root / path) and _is_outdated(Run(self._root / path), config):
+        while Path(path).name in self.kept or self._is_outdated(path, config):
             key = hashlib.sha256(key.encode()).hexdigest()
             path = f"{stem}-{key[:8]}"
         return path
+
+    def _is_outdated(self, path: str, config: Config) -> bool:
+        return is_run(self._root / path) and _is_outdated(Run(self._root / path), config)
 
     def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
@@ -164,6 +174,12 @@ class TaskMaker:
             return run if run is not None and outcome(run) and not _is_outdated(run, config) else None
         except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
             return None
+
+
+def _used_by_others(root: Path, group: Path) -> frozenset[str]:
+    if not group.is_dir():
+        return frozenset()
+    return frozenset(path.name for path in users_of(root, filter(is_run, group.iterdir()), [group]))
 
 
 def _described(config: Config) -> str:

@@ -9,11 +9,11 @@ diverged/       batches that the gate refused, and states that no run goes on fr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,7 +105,7 @@ class RunDir:
         """Return True if a run was ever started here."""
         return is_run(self.path)
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[RunDir]:
         """Hold the folder, made if missing, against other processes; the system frees it when this process dies.
 
@@ -155,7 +155,8 @@ class RunDir:
         status = self._read_status()
         pid, host = status.get("pid"), status.get("host")
         if status.get("state") != "running" or (host == _host() and not storage.is_alive(int(pid or 0))):
-            return f"{self.path} is in use by a process that has only just started: wait for it, or use another --name"
+            holder = "a comparison that is going on, or a run that has only just started"
+            return f"{self.path} is in use by another process ({holder}): wait for it, or use another --name"
         return (
             f"{self.path} is in use by process {pid} on {host} since {status.get('started')}: wait for it, stop it "
             f"with `kill {pid}`, or use another --name"
@@ -244,6 +245,18 @@ def default_root() -> Path:
     return Path(os.environ.get("OPTRUN_RUNS_DIR") or "runs")
 
 
+@contextlib.contextmanager
+def held_if_free(path: str | Path) -> Iterator[None]:
+    """Hold a group's folder, so that nobody moves it away; where another process does so already, that is enough."""
+    storage.make_dir(path, exist_ok=True)
+    lock = _try_lock(Path(path), patience_secs=0.3)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 def is_run(path: str | Path) -> bool:
     """Return True if a folder is a run: it has a `status.json`."""
     return os.path.isfile(os.path.join(path, "status.json"))
@@ -264,14 +277,14 @@ def check_name(name: str) -> str:
 
 
 def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
-    """Move a run to `.trash/<name>-<n>` beside it, from where it can be moved back, and return its new place.
+    """Move a run or a group to `.trash/<name>-<n>` beside it, from where it can be moved back; return its new place.
 
     Args:
         path: the folder.
         keep: names in it that stay where they are, and with them the folder.
 
     Raises:
-        RunInUseError: a process holds it.
+        RunInUseError: a process holds it, or a run in it.
         NothingMatchedError: there is no such folder.
         StorageError: it cannot be moved.
     """
@@ -280,7 +293,9 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
         raise NothingMatchedError(f"no folder {path}")
     place = run.path.resolve()
     bin_path = place.parent / _TRASH
-    with run.lock():
+    with contextlib.ExitStack() as held:
+        for folder in (run.path, *_runs_in(run.path)):
+            held.enter_context(RunDir(folder).lock())
         storage.make_dir(bin_path, exist_ok=True)
         number = 1
         while (bin_path / f"{place.name}-{number}").exists():
@@ -294,6 +309,10 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
         storage.rename(place, target)
         storage.remove(target / ".lock")  # whoever waits for it would get a lock that guards this name no more
     return target
+
+
+def _runs_in(path: Path) -> list[Path]:
+    return sorted(inner for inner in path.iterdir() if is_run(inner))
 
 
 def _try_lock(path: Path, patience_secs: float) -> FileLock | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments import compare
+from optrun.experiments import Comparison, compare
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import UsageError
 
@@ -60,3 +60,18 @@ def test_optimizers_on_a_configuration():
 def test_what_is_no_comparison(targets, error, said):
     with pytest.raises(error, match=said):
         compare(targets, **OPTIONS)
+
+
+def test_made_anew_runs_that_another_comparison_uses_stay():
+    first = compare({"slow": TINY, "fast": FASTER}, **OPTIONS)
+    other = {**TINY, "optimizer": {"name": "adam", "lr": 0.05}}
+    second = compare({"slow": TINY, "third": other}, **OPTIONS)
+    shared = {run.path.name for run in second.runs("slow")}
+    assert shared == {run.path.name for run in first.runs("slow")}
+    anew = compare({"slow": TINY, "fast": FASTER}, fresh=True, **OPTIONS)
+    assert not any(record["cached"] for record in anew.data["runs"])
+    assert shared.isdisjoint(run.path.name for run in anew.runs("slow"))
+    assert anew.values() == first.values()
+    again = Comparison(second.path)
+    assert again.values() == second.values()
+    assert len(again.runs("slow")) == 2

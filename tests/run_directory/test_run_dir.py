@@ -9,7 +9,7 @@ import pytest
 
 from optrun.experiments.errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
-from optrun.experiments.run_directory.run_dir import RunDir, default_root, trash
+from optrun.experiments.run_directory.run_dir import RunDir, default_root, held_if_free, trash
 from optrun.experiments.system import storage
 
 HOLD = """
@@ -324,6 +324,22 @@ def test_trash_refuses_what_is_in_use_or_not_there(holder, tmp_path):
     assert run.status()["state"] == "running"
     with pytest.raises(NothingMatchedError, match="no folder"):
         trash(tmp_path / "none")
+
+
+def test_trash_refuses_a_group_in_which_a_run_is_in_use_or_that_is_held_itself(holder, tmp_path):
+    run, process = holder
+    group = tmp_path / "group"
+    group.mkdir()
+    run.path.rename(group / "mom-0001")
+    with pytest.raises(RunInUseError, match="mom-0001"):
+        trash(group)
+    process.kill()
+    process.wait()
+    with held_if_free(group), pytest.raises(RunInUseError, match="group is in use by another process"):
+        trash(group)
+    with held_if_free(group), held_if_free(group):  # a second one goes on without
+        pass
+    assert (trash(group) / "mom-0001/status.json").exists()
 
 
 def test_the_root_comes_from_the_environment(monkeypatch):
