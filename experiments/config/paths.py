@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import Component
+from ..registry.arguments import InputFile
 from .nodes import Node
 from .problems import Origin, display
 from .sections import ComponentConfig
@@ -39,37 +40,37 @@ def path_in(project: Path | str, name: str) -> str:
     return os.path.normpath(os.path.join(project, name))
 
 
-def input_files(component: Component) -> list[str]:
-    """Return the arguments of a component that name files or folders which it reads.
+def input_files(component: Component) -> dict[str, InputFile]:
+    """Return the arguments of a component that name files or folders which it reads, and which of their values do.
 
     They say so in their annotations (`DataPath`, or `pathlib.Path`); for data, `path` is one however it is annotated.
     """
     if component.kind == "hook":  # these write
-        return []
-    is_data = component.kind == "data"
-    return [
-        each.name for each in component.signature.arguments if each.is_input_file or (is_data and each.name == "path")
-    ]
+        return {}
+    always = {"path"} if component.kind == "data" else set()
+    marks = {each.name: each.input_file for each in component.signature.arguments}
+    marks |= {name: InputFile() for name in always & marks.keys()}
+    return {name: mark for name, mark in marks.items() if mark is not None}
 
 
 def files_read(part: ComponentConfig) -> Iterator[str]:
     """Yield the absolute paths that a component's arguments name."""
-    for name in input_files(part.component):
+    for name, mark in input_files(part.component).items():
         value = part.args.get(name)
         for each in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(each, str | Path):
+            if mark.is_meant(each):
                 yield os.path.abspath(os.path.expanduser(each))
 
 
-def placed(value: Any, origin: Origin) -> Any:
+def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
     """Return a path, or several, as absolute ones.
 
     In a file they are relative to its folder; what is not there, but in the current folder, is that. Elsewhere (on the
     command line, in Python) they are relative to the current folder.
     """
     if isinstance(value, list | tuple):
-        return type(value)(placed(each, origin) for each in value)
-    if not isinstance(value, str | Path):
+        return type(value)(placed(each, origin, mark) for each in value)
+    if not mark.is_meant(value):
         return value
     given = os.path.expanduser(value)
     here = os.path.abspath(given)

@@ -86,9 +86,9 @@ class Resolver(Filler):
         common = self._common(cls, nodes, owner)
         before_args = len(self.problems)
         args = self.fill(owner, nodes)
-        for each in input_files(component):
+        for each, mark in input_files(component).items():
             if each in args and each in nodes and nodes[each].value is not None:
-                args[each] = placed(args[each], nodes[each].origin)
+                args[each] = placed(args[each], nodes[each].origin, mark)
         if len(self.problems) == before_args:
             self._ask(component, args, nodes, owner)
         if len(self.problems) > before:

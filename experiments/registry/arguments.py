@@ -38,7 +38,17 @@ class Nested:
 
 @dataclass(frozen=True)
 class InputFile:
-    """Marks text that names a file or folder which is read: relative to the configuration that says so."""
+    """Marks text that names a file or folder which is read: relative to the configuration that says so.
+
+    Args:
+        suffixes: of the texts that do; others, such as the name of a run, are left as they are. Empty for all.
+    """
+
+    suffixes: tuple[str, ...] = ()
+
+    def is_meant(self, value: Any) -> typing.TypeGuard[str | Path]:
+        """Return True for a value that names a file."""
+        return isinstance(value, Path) or (isinstance(value, str) and value.endswith(self.suffixes or ("",)))
 
 
 DataPath = Annotated[str, InputFile()]
@@ -66,9 +76,9 @@ class Argument:
         return _nested(self.annotation)
 
     @property
-    def is_input_file(self) -> bool:
-        """Return True when the argument names a file or folder that is read, or several."""
-        return _mentions_file(self.annotation)
+    def input_file(self) -> InputFile | None:
+        """Return the mark of an argument that names a file or folder which is read, or several; None for any other."""
+        return _file_mark(self.annotation)
 
 
 @dataclass(frozen=True)
@@ -181,11 +191,11 @@ def _nested(annotation: Any) -> tuple[str, bool] | None:
     return None
 
 
-def _mentions_file(annotation: Any) -> bool:
+def _file_mark(annotation: Any) -> InputFile | None:
     if isinstance(annotation, InputFile) or annotation in (Path, os.PathLike):
-        return True
+        return annotation if isinstance(annotation, InputFile) else InputFile()
     marks = getattr(annotation, "__metadata__", ())
-    return any(map(_mentions_file, (*marks, *typing.get_args(annotation))))
+    return next(filter(None, map(_file_mark, (*marks, *typing.get_args(annotation)))), None)
 
 
 _NAMES = ((int, "int"), (float, "number"), (str, "text"), (bool, "true or false"), (type(None), "null"), (Any, "any"))

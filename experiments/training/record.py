@@ -104,12 +104,14 @@ class RunRecord:
     def placed(self, plain: Mapping[str, Any], config: Config) -> dict[str, Any]:
         """Return the stored configuration with its paths as they are now, to be compared with `config`."""
         stored = moved(plain, self.place)
-        data = stored.get("data")
-        if isinstance(data, dict):
-            for name in input_files(config.data.component):  # earlier versions kept them relative to the shell
-                now, then = config.data.args.get(name), data.get(name)
+        for section, part in (("data", config.data), ("init", config.init)):
+            kept = stored.get(section)
+            if not isinstance(kept, dict) or part is None:
+                continue
+            for name in input_files(part.component):  # earlier versions kept them relative to the shell
+                now, then = part.args.get(name), kept.get(name)
                 if isinstance(then, str) and isinstance(now, str) and now in _meanings(then, config):
-                    data[name] = now
+                    kept[name] = now
         return stored
 
     def changes(self, config: Config) -> list[RecordChange]:
@@ -213,12 +215,11 @@ def make_record(config: Config, run_dir: RunDir, *, at_end: bool = False) -> dic
 
 
 def data_record(config: Config, dataset: Dataset) -> dict[str, Any]:
-    """Return what `env.json` keeps of what the data and the initial weights come from."""
+    """Return what `env.json` keeps of what the data comes from."""
     files = data_files(config).items()
     return {
         "data": {name_in(config.project, path): digest for path, digest in files if digest is not None},
         "examples": examples_sha256(config, dataset),
-        "init": init_sha256(config),
     }
 
 

@@ -23,7 +23,7 @@ from .divergence import DivergenceHook, choose_start
 from .experiment import Experiment
 from .load import FITTED, Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
 from .log_file import log_file
-from .record import RecordChange, RunRecord, data_record, make_record
+from .record import RecordChange, RunRecord, data_record, init_sha256, make_record
 from .session.session import MonitoredTrainingSession
 from .summary import summarise
 
@@ -206,7 +206,9 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
     record = make_record(config, run_dir)
     trust(record["code"].values())
-    run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data)})
+    begun = before is not None and "init" in before and bool(Run(run_dir.path).checkpoints)
+    init = before["init"] if before is not None and begun else init_sha256(config)  # which may be gone by now
+    run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
     if experiment.splits.fitted:
         run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
     run_dir.set_status("running")

@@ -16,6 +16,7 @@ import torch
 from ...errors import DataError, StorageError
 from ...registry.arguments import Count, DataPath
 from ...system import downloads, storage
+from ...system.content import folder_sha256
 from . import register_data
 from .dataset import Dataset
 from .stored import Pixels
@@ -112,8 +113,7 @@ def _decoded_once(root: Path, files: Sequence[Path], size: int, color: str) -> n
     """Return all pictures, uint8, shape (pictures, channels, size, size), kept under a hash of what they depend on."""
     import PIL
 
-    seen = [[str(file.relative_to(root)), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
-    depends = json.dumps([str(root.resolve()), size, color, PIL.__version__, seen])
+    depends = json.dumps([size, color, PIL.__version__, folder_sha256(root, files)])
     kept = downloads.data_dir() / "image_folder" / f"{hashlib.sha256(depends.encode()).hexdigest()}.npy"
     shape = (len(files), 3 if color == "rgb" else 1, size, size)
     if kept.is_file():

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import safetensors
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DataError, UsageError, nearest
+from ...registry.arguments import InputFile
 from ...run_directory import checkpoints
 from ...run_directory.checkpoint_files import parse_checkpoint_name
 from ...run_directory.lookup import find_run
@@ -46,7 +47,7 @@ def _fingerprint(args: Mapping[str, Any]) -> str:
 def warm_start(
     model: nn.Module,
     *,
-    from_: str,
+    from_: Annotated[str, InputFile(_FILES)],
     checkpoint: Literal["last", "best"] | int = "last",
     weights: Literal["raw", "ema"] = "raw",
     map: dict[str, str | None] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,16 @@ def test_bad_folders_and_pictures_are_refused(tmp_path: Path, monkeypatch: pytes
     assert "it has both: a" in refusal()
     (root / "a").rename(root / "val")
     assert "has test and val, but no train" in refusal()
+
+
+def test_another_picture_of_the_same_size_and_time_is_seen(tmp_path: Path) -> None:
+    """What is kept goes by content: a copy that keeps its times, or a clock that stands still, hides nothing."""
+    root = tmp_path / "pictures"
+    path = saved(root / "cat" / "1.png", noise(8, 8, 3, seed=1), compress_level=0)
+    make_data("image_folder", path=str(root), size=8)
+    before, other = path.stat(), noise(8, 8, 3, seed=2)
+    saved(path, other, compress_level=0)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    found = make_data("image_folder", path=str(root), size=8).inputs[0]
+    assert found.permute(1, 2, 0).tolist() == other.tolist()

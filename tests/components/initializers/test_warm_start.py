@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 
-from optrun.experiments import Run, compare, resume, train, warm_start
+from optrun.experiments import Run, compare, resume, train, trained_model, warm_start
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import CheckpointError, DataError, NothingMatchedError, UsageError
 from optrun.experiments.training.session.saved_state import load_state
@@ -169,6 +171,29 @@ def test_a_function_of_the_users_own() -> None:
     assert run.env["code"]
     run = train({**SMALL, **still, "init": "./mine.py:start"})
     assert final_state(run)["3.bias"].mean() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_file_is_relative_to_the_configuration_that_names_it(tmp_path, monkeypatch):
+    """Wherever the shell is, when training as when evaluating; a run's name is no file."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    first = train(SMALL)
+    expected = first.summary["final"]["val/loss"]
+    weights = {name: tensor.numpy() for name, tensor in trained_model(first).state_dict().items()}
+    np.savez(project / "weights.npz", **weights)
+    still = {"optimizer": {"name": "sgd", "lr": 1e-9}, "train": {"steps": 1}}
+    (project / "fine.yaml").write_text(json.dumps({**SMALL, **still, "init": {"from": "weights.npz"}}))
+    (project / "run.yaml").write_text(json.dumps({**SMALL, **still, "init": {"from": "small-0001"}}))
+    monkeypatch.chdir(elsewhere)
+    root = tmp_path / "runs"
+    monkeypatch.setenv("OPTRUN_RUNS_DIR", str(root))  # where the run is looked up
+    for name in ("fine", "run"):
+        made = train(project / f"{name}.yaml", name=name, root=root)
+        assert made.summary["final"]["val/loss"] == pytest.approx(expected, rel=1e-5)
+        assert train(root / name / "config.yaml", {"train.steps": 2}, root=root).state == "done"
+    with pytest.raises(DataError, match=r"no file .*elsewhere/weights\.npz"):
+        train({**SMALL, "init": {"from": "weights.npz"}}, root=root)
 
 
 @pytest.mark.parametrize(
