@@ -50,6 +50,8 @@ def sweep(
     """
     if method not in ("grid", "random"):
         raise UsageError(f"no method '{method}': use grid or random")
+    if any(override.partition("=")[0] == "seed" for override in overrides) or key == "seed":
+        raise UsageError("seed: each value runs with the same seeds, those of tuning; --seeds says with how many")
     root = root or default_root()
     values = parse_spec(key, spec, trials, method, FIRST_TUNING_SEED)
     entry = checked_entry(target, key, spec, values, overrides, root)

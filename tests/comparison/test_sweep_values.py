@@ -206,3 +206,9 @@ def test_a_value_is_put_where_it_is_looked_up(key: str) -> None:
     place_at(values, key, "new")
     assert look_up(values, key) == "new"
     assert json.dumps(values).count("new") == 1
+
+
+@pytest.mark.parametrize(("key", "overrides"), [("optimizer.lr", ["seed=100"]), ("seed", [])])
+def test_a_seed_is_neither_set_nor_swept(base, key: str, overrides: list[str]) -> None:
+    with pytest.raises(UsageError, match="--seeds says with how many"):
+        sweep("sgd", key, "0.1,0.2", overrides, root=base / "runs")
