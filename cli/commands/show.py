@@ -57,7 +57,7 @@ def _show_group(path: Path, as_json: bool) -> None:
     """Show a comparison or sweep as it ended, and what was done."""
     from ...experiments.report.export import as_dict
     from ...experiments.report.report import Report
-    from ...experiments.report.words.headline import count_states
+    from ...experiments.report.words.states import count_states
     from ..texts.comparison_text import result_lines
 
     report = Report(path)
@@ -66,5 +66,6 @@ def _show_group(path: Path, as_json: bool) -> None:
         content = {key: value for key, value in as_dict(report).items() if key != "schema"}
         result_json("optrun/show-group@1", **content, path=str(path))
         return
-    lines = [f"{group.name}: {count_states(group.records)}", "", *result_lines(report), ""]
+    counts = count_states([group.result_state(record) for record in group.records])
+    lines = [f"{group.name}: {counts}", "", *result_lines(report), ""]
     result([*lines, *(line for text in report.protocol for line in filled(text, break_long_words=True))])

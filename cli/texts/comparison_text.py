@@ -13,11 +13,12 @@ from ...experiments.report.figures.terminal import curves_text
 from ...experiments.report.group import Group, endpoint_of
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
-from ...experiments.report.sensitivity import good_range, trials_of, without_score
+from ...experiments.report.sensitivity import good_range, trials_of
 from ...experiments.report.style import duration, many
 from ...experiments.report.tables import comparison_tables
 from ...experiments.report.tables.table import text_table
 from ...experiments.report.words.headline import Said, range_notes
+from ...experiments.report.words.states import lost_text
 from ...experiments.run_directory.run_dir import default_root
 from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
@@ -92,7 +93,7 @@ def result_lines(report: Report) -> list[str]:
     """Return a result for a terminal: the tables, the curves or the sensitivity, the sentence and what limits it."""
     room, group = width(sys.stdout), report.group
     if report.results is None:
-        lines = [*text_table(comparison_tables.sensitivity_table(report), room), ""]
+        lines = [*text_table(comparison_tables.sensitivity_table(report), room), ""] if report.trials else []
         for entry in group.entries:
             lines += [*sensitivity_lines(entry, group, room), ""]
         return [*lines, *sentence_lines(report)]
@@ -104,7 +105,7 @@ def result_lines(report: Report) -> list[str]:
 def sentence_lines(report: Report) -> list[str]:
     """Return the sentence, wrapped, and each note below it; for a sweep also how wide the good range is."""
     said = report.said
-    ranges = range_notes(report.group) if report.results is None else []
+    ranges = range_notes(report.group) if report.group.kind == "sweep" else []
     return said_lines(Said(said.headline, (*ranges, *said.notes)))
 
 
@@ -141,8 +142,7 @@ def sensitivity_lines(entry: Mapping[str, Any], group: Group, room: int) -> list
     room = max(10, room - margin - 26)
     lines = [f"{group.select} by {tuning.get('key')}, mean over seeds"]
     for label, trial in zip(labels, trials, strict=True):
-        lost = without_score(group, dict(entry), trial)
-        text = ", ".join(state for state, count in lost.items() if count) or "not run"
+        text = lost_text(trial.get("states") or [])
         if trial["mean"] is not None:
             share = (trial["mean"] - low) / (high - low) if high != low else 1.0
             text = f"{_block(share, room)} {style.number(trial['mean'])}"

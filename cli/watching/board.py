@@ -36,6 +36,7 @@ class EntryState:
         waiting: who makes each run that is waited for, by its number.
         failed: runs of all phases that failed.
         diverged: runs of all phases that diverged.
+        unmeasured: runs of all phases that ended without a value of what they are judged by.
         shown: the run in progress whose losses are shown; those of several at once would be no curve.
         loss: its latest.
         losses: from its beginning.
@@ -49,6 +50,7 @@ class EntryState:
     waiting: dict[int, str] = field(default_factory=dict)
     failed: int = 0
     diverged: int = 0
+    unmeasured: int = 0
     shown: int | None = None
     loss: float | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=200))
@@ -98,17 +100,12 @@ class Progress:
         if self.phase == "extend":
             self.total += event["total"]
         for entry in self.entries.values():
-            entry.total, entry.done, entry.scores = self._expected(), 0, []
+            entry.total, entry.done, entry.scores = event["entries"].get(entry.name, 0), 0, []
+            if self.phase == "evaluate" and not entry.total:  # nothing is known of any value that was tried
+                self.total -= len(self._protocol["seeds"])
             entry.running.clear()
             entry.waiting.clear()
             entry.shown = None
-
-    def _expected(self) -> int:
-        """Return how many runs of this phase an entry has."""
-        protocol = self._protocol
-        if self.phase == "evaluate":
-            return len(protocol["seeds"])
-        return len(protocol["tune_seeds"]) * (protocol["tune_trials"] if self.phase == "tune" else 1)
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         entry, run = self.entries[event["entry"]], event["run"]
@@ -137,6 +134,7 @@ class Progress:
         entry.total = max(entry.total, entry.done)
         entry.failed += event["state"] == "failed"
         entry.diverged += event["state"] == "diverged"
+        entry.unmeasured += event["result"] == "unmeasured"
         if event["value"] is not None:
             entry.scores.append(event["value"])
         self.done += 1
@@ -180,6 +178,8 @@ class LineProgress(Progress):
         outcome = event["state"]
         if event["value"] is not None:
             outcome = f"{self._protocol['select']}={event['value']:.4g}"
+        if event["result"] == "unmeasured":
+            outcome += f", {event['metric']} unmeasured"
         secs = f" {event['secs']:.1f}s" if event.get("secs") is not None else ""
         self._say(f"{run_text(event)} {outcome}{secs}")
 
@@ -224,9 +224,8 @@ class Board(Progress):
     def _cells(self, entry: EntryState) -> list[str]:
         name = entry.name if len(entry.name) <= _WIDEST_NAME else f"{entry.name[: _WIDEST_NAME - 1]}…"
         share = entry.work / entry.total if entry.total else 0.0
-        lost = "".join(
-            f", {number} {what}" for number, what in ((entry.diverged, "diverged"), (entry.failed, "failed")) if number
-        )
+        counts = {"diverged": entry.diverged, "failed": entry.failed, "unmeasured": entry.unmeasured}
+        lost = "".join(f", {number} {what}" for what, number in counts.items() if number)
         curve = list(entry.losses) if len(entry.losses) > 1 else entry.scores
         return [
             name,
@@ -240,7 +239,9 @@ class Board(Progress):
 
 def _expectation(entry: EntryState, eta: float | None) -> str:
     """Return what an entry waits for, or when it will be done."""
-    if entry.total and entry.done >= entry.total:
+    if not entry.total:
+        return "no runs in this phase"
+    if entry.done >= entry.total:
         return "done"
     if entry.waiting and not entry.running:
         return f"waits for {next(iter(entry.waiting.values()))}"

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...experiments.errors import ExitCode, Interrupted, NothingMatchedError, UsageError
+from ...experiments.errors import ExitCode, Interrupted, UsageError
 from ..terminal import github
-from ..terminal.console import Output, filled, result, result_json, same_command, say, say_error, say_warning
+from ..terminal.console import Output, filled, result, result_json, same_command, say, say_warning
 from ..terminal.logs import show_log
 from ..terminal.screen import is_live, paint
 from .board import Board, LineProgress, Progress
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...experiments.report.decisions import Decision
     from ...experiments.report.group import Group
     from ...experiments.report.report import Report
-    from ...experiments.report.results import Results
+    from ...experiments.run_directory.comparison_file import Record
 
 STDOUT = "-"
 
@@ -103,29 +103,24 @@ class CompareWatch:
         from ...experiments.report.report import Report
 
         report = Report(group)
-        failed = [record for record in group.records if record.state == "failed"]
-        results, has_verdict = None, True
-        try:
-            results = report.results
-        except NothingMatchedError as error:
-            if not failed:
-                raise
-            has_verdict = False
-            lost = f"; not written: {', '.join(self._exports)}" if self._exports else ""
-            say_error(f"no verdict: {error}{lost}")
-        gates = self._decide(None if results is None else report.named.results)
-        page = self._write(report) if has_verdict else None
-        self._show(report, gates, failed, page)
-        if failed:
+        without = group.without_result()
+        gates = self._decide(report)
+        page = self._write(report)
+        self._show(report, gates, without, page)
+        if without:
             return ExitCode.PART_FAILED
         return ExitCode.NO if any(gate.holds is not True for gate in gates) else ExitCode.DONE
 
-    def _decide(self, results: Results | None) -> list[Decision]:
-        from ...experiments.report.decisions import decide_all
+    def _decide(self, report: Report) -> list[Decision]:
+        from ...experiments.report.decisions import Decision, decide_all
 
-        if results is None or not self._gates:
+        if not self._gates:
             return []
-        decided = decide_all(self._gates, results)
+        results = report.named.results
+        if results is None:
+            decided = [Decision(gate, None, "no entry has a result") for gate in self._gates]
+        else:
+            decided = decide_all(self._gates, results)
         for gate in decided:
             if gate.holds is not True:
                 github.annotate((), f"gate {gate}")
@@ -144,31 +139,33 @@ class CompareWatch:
         github.add_markdown(markdown(report))
         return page
 
-    def _show(self, report: Report, gates: list[Decision], failed: list[Any], page: Path | None) -> None:
-        from ...experiments.report.words.headline import count_states
+    def _show(self, report: Report, gates: list[Decision], without: list[Record], page: Path) -> None:
+        from ...experiments.report.words.states import count_states
         from ..texts.comparison_text import result_lines, sentence_lines
 
         group = report.group
         takes_stdout = self.as_json or STDOUT in self._exports
         if self.as_json:
-            result_json(f"optrun/{self.command}@1", **_document(report, gates, failed, page))
-        elif page is not None and not takes_stdout:
+            result_json(f"optrun/{self.command}@1", **_document(report, gates, without, page))
+        elif not takes_stdout:
             result(sentence_lines(report) if self.quiet else result_lines(report))
         for gate in gates:
             for line in _gate_lines(gate):
                 (say if takes_stdout else result)(line)
-        if failed:
-            say(f"{len(failed)} of {len(group.records)} runs failed ({count_states(group.records)}); the rest is saved")
+        has_failed = any(record.state == "failed" for record in without)
+        if without:
+            what = "failed" if all(record.state == "failed" for record in without) else "have no result"
+            counts = count_states([group.result_state(record) for record in group.records])
+            say(f"{len(without)} of {len(group.records)} runs {what} ({counts}); the rest is saved")
         if not self.quiet:
-            written = [] if page is None else [str(page), *(file for file in self._exports if file != STDOUT)]
-            for file in written:
+            for file in [str(page), *(file for file in self._exports if file != STDOUT)]:
                 say(f"wrote {file}")
-            say(f"next: {self._next_command(group, failed)}")
+            say(f"next: {self._next_command(group, has_failed)}")
 
-    def _next_command(self, group: Group, failed: list[Any]) -> str:
+    def _next_command(self, group: Group, has_failed: bool) -> str:
         from ..texts.comparison_text import group_reference
 
-        if failed:
+        if has_failed:
             return same_command()
         tuning = (group.entries[0].get("tuning") or {}) if group.kind == "sweep" else {}
         if tuning.get("chosen") is not None:
@@ -183,17 +180,16 @@ def _gate_lines(gate: Decision) -> list[str]:
     return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
 
 
-def _document(report: Report, gates: list[Decision], failed: list[Any], page: Path | None) -> dict[str, Any]:
+def _document(report: Report, gates: list[Decision], without: list[Record], page: Path) -> dict[str, Any]:
     from ...experiments.report.export import as_dict
 
     group = report.group
-    content: dict[str, Any] = {"name": group.name, "kind": group.kind, "complete": bool(group.data.get("complete"))}
-    if page is not None:
-        content = {key: value for key, value in as_dict(report).items() if key != "schema"}
+    listed = [(record.state, {"run": record.path, "entry": record.entry}, record.message) for record in without]
     return {
-        **content,
+        **{key: value for key, value in as_dict(report).items() if key != "schema"},
         "path": str(group.path),
-        "report": None if page is None else str(page),
-        "failed": [{"run": record.path, "entry": record.entry, "message": record.message} for record in failed],
+        "report": str(page),
+        "failed": [{**run, "message": message} for state, run, message in listed if state == "failed"],
+        "unmeasured": [run for state, run, _ in listed if state != "failed"],
         "gates": [{"gate": gate.condition.text, "holds": gate.holds, "message": gate.message} for gate in gates],
     }

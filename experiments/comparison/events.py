@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..run_directory.comparison_file import FINISHED
 from .ledger import Ledger
+from .protocol import Protocol
 from .tasks import Task
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -39,9 +41,10 @@ def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> 
 
 
 def phase(name: str, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Return the event at the beginning of a phase: `tune`, `extend` or `evaluate`."""
+    """Return the event at the beginning of a phase, `tune`, `extend` or `evaluate`: the runs in all, and by entry."""
     todo = sum(task.state not in FINISHED for task in tasks)
-    return {"kind": "phase", "phase": name, "total": len(tasks), "todo": todo}
+    each = dict(Counter(task.entry for task in tasks))
+    return {"kind": "phase", "phase": name, "total": len(tasks), "todo": todo, "entries": each}
 
 
 def progress(task: Task, step: int, num_steps: int | None, loss: float | None) -> dict[str, Any]:
@@ -64,19 +67,24 @@ def retried(task: Task, why: str) -> dict[str, Any]:
     return {"kind": "retried", **_run(task), "settings": task.settings, "message": why}
 
 
-def finished(task: Task, metric: str) -> dict[str, Any]:
+def finished(task: Task, protocol: Protocol) -> dict[str, Any]:
     """Return the event of a run that ended, now or before.
 
     Args:
         task: in its last state.
-        metric: whose final value is told.
+        protocol: has the metric whose final value is told, the selector, and that by which a run is judged: a trial by
+            the selector, others by the endpoint.
     """
+    select, endpoint = protocol.select.metric, protocol.endpoint.metric
+    judged = select if task.role == "tune" else endpoint
     return {
         "kind": "finished",
         **_run(task),
         "settings": task.settings,
         "state": task.state,
-        "value": task.value(metric),
+        "value": task.value(select),
+        "result": task.result_state(judged),
+        "metric": judged,
         "cached": task.cached,
         "secs": task.summary.get("train_secs"),
         "message": task.message,

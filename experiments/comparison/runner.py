@@ -100,7 +100,9 @@ class Runner:
                 self._phase(pool, "tune", trials)
                 self._extend(pool, tuned)
             for entry in tuned:
-                evaluation += self._evaluations(entry, self._choose(entry))
+                settings = self._choose(entry)
+                if self._tunings[entry.name].known():  # else nothing says at which value to evaluate it
+                    evaluation += self._evaluations(entry, settings)
             if seeds:
                 self._phase(pool, "evaluate", sorted(evaluation, key=lambda task: task.seed))
                 self._check_pairs()
@@ -138,9 +140,11 @@ class Runner:
 
     def _score(self) -> None:
         for name, tuning in self._tunings.items():
-            tuning.scores = {}
+            tuning.scores, tuning.states = {}, {}
             for task in self._ledger.of("tune", name):
-                tuning.scores.setdefault(task.settings[tuning.key], []).append(task.value(self._protocol.select.metric))
+                value, metric = task.settings[tuning.key], self._protocol.select.metric
+                tuning.scores.setdefault(value, []).append(task.value(metric))
+                tuning.states.setdefault(value, []).append(task.result_state(metric))
 
     def _choose(self, entry: Entry) -> dict[str, Any]:
         """Record an entry's trials, and return the settings that its evaluation has."""
@@ -161,13 +165,13 @@ class Runner:
         self._ledger.write()
         for task in tasks:
             if task.state != "planned":
-                self._tell(events.finished(task, self._protocol.select.metric))
+                self._tell(events.finished(task, self._protocol))
         pool.run(missing)
 
     def _finished(self, task: Task) -> None:
         if task.state in FINISHED:
             self._maker.note(task)
-        self._tell(events.finished(task, self._protocol.select.metric))
+        self._tell(events.finished(task, self._protocol))
         self._ledger.write()
 
     def _check_pairs(self) -> None:
@@ -208,7 +212,7 @@ class Runner:
         for task in [next(task for task in todo if task.entry == name) for name in {task.entry: 0 for task in todo}]:
             try:
                 secs = _time_run(task)
-            except Exception as error:  # noqa: BLE001 (a failing entry must not end the others)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 (a failing entry must not end the others)
                 log.debug("no estimate from %s: %s: %s", task.path, type(error).__name__, error)
                 continue
             if secs is not None:

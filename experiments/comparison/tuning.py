@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config.goal import Goal
 from ..errors import UsageError
-from ..run_directory.comparison_file import Record
+from ..run_directory.comparison_file import Record, ResultState
 
 FACTOR = math.sqrt(10.0)
 MAX_EXTENSIONS = 3
@@ -28,7 +28,9 @@ class Tuning:
         goal: the metric that scores are values of.
         centre: the value that a grid is centred on; None in a sweep, which has no centre and is not extended.
         source: where the centre comes from.
-        scores: by value, one for each tuning seed; None for a run that diverged or failed.
+        scores: by value, one for each tuning seed; None for a run without one.
+        states: by value, what came of the same runs. Only a run that diverged says that a value is bad: one that failed
+            or measured nothing says nothing of it.
     """
 
     key: str
@@ -37,27 +39,39 @@ class Tuning:
     centre: float | None = None
     source: str = "swept"
     scores: Scores = field(default_factory=dict)
+    states: dict[Any, list[ResultState]] = field(default_factory=dict)
 
     def mean(self, value: Any) -> float | None:
-        """Return the mean score of a rate; None when a run with it diverged, or none has ended."""
+        """Return the mean score of a value; None when one of its runs has no score."""
         scores = self.scores.get(value, [])
         return None if not scores or None in scores else math.fsum(s for s in scores if s is not None) / len(scores)
 
     def best(self) -> Any:
-        """Return the value with the best mean score, the first of equal ones; None if every one diverged."""
+        """Return the value with the best mean score, the first of equal ones; None if none has a mean."""
         known = [(value, mean) for value in self.values if (mean := self.mean(value)) is not None]
         best = self.goal.best(known, lambda pair: pair[1])
         return None if best is None else best[0]
 
+    def known(self) -> list[Any]:
+        """Return the values of which something is known: they have a mean score, or a run diverged with them."""
+        return [v for v in self.values if self.mean(v) is not None or "diverged" in self.states.get(v, ())]
+
     def at_edge(self) -> int:
-        """Return -1 or 1 if the best value is the first or last of those tried, else 0."""
-        best = self.best()
+        """Return -1 or 1 if the best value is the first or last of those of which something is known, else 0."""
+        best, known = self.best(), self.known()
         if best is None:
-            return -1  # all diverged: the good rates are below
-        return -1 if best == self.values[0] else 1 if best == self.values[-1] else 0
+            return -1 if known else 0  # where runs diverged at every rate, the good ones are below
+        return -1 if best == known[0] else 1 if best == known[-1] else 0
+
+    @property
+    def bracketed(self) -> bool:
+        """Return True if there is a best value, with a worse one on either side."""
+        return self.best() is not None and self.at_edge() == 0
 
     def extend(self) -> float | None:
-        """Add one more value and return it; None where the grid is as fine as three figures go."""
+        """Add one more value and return it; None where nothing is known, or the grid is as fine as three figures go."""
+        if not self.known():
+            return None
         value = self.next_value()
         if value in self.values:
             return None
@@ -97,13 +111,14 @@ class Tuning:
                 {
                     "value": value,
                     "scores": self.scores.get(value, []),
+                    "states": self.states.get(value, []),
                     "mean": self.mean(value),
                     "runs": [trial.path for trial in trials if trial.settings[self.key] == value],
                 }
                 for value in self.values
             ],
             "chosen": self.best(),
-            "bracketed": self.at_edge() == 0,
+            "bracketed": self.bracketed,
             "extended": len(self.values) - num_planned,
             "spent": len(trials),
         }

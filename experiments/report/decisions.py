@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..errors import UsageError, unknown_name
 from .conditions import BOUND, Condition, parse_condition
@@ -18,6 +19,7 @@ from .statistics.student import Spread, spread_of, t_above, t_interval
 from .statistics.verdicts import Pair
 from .style import many, p_text, significant
 from .words.limits import too_few_seeds
+from .words.states import every_one
 from .words.verdicts import interval_text, pair_sentence
 
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -53,14 +55,21 @@ def decide_all(conditions: Sequence[Condition], results: Results) -> list[Decisi
     for condition in conditions:
         parse_condition(condition.text, group.names, measured)
     values = {asked.metric: group.values(asked.metric) for asked in conditions if asked.metric is not None}
-    return [decide(condition, results.analysis, values, results.failed) for condition in conditions]
+    lost = {name: [group.result_state(run) for run in runs] for name, runs in results.lost.items()}
+    unmeasured = {
+        (metric, name): [run.result_state(metric) for run in group.finished(name)].count("unmeasured")
+        for metric in values
+        for name in group.names
+    }
+    return [decide(condition, results.analysis, values, lost, unmeasured) for condition in conditions]
 
 
 def decide(
     condition: Condition,
     analysis: Analysis,
     values: Mapping[str, Mapping[str, Values]] | None = None,
-    lost: Sequence[str] = (),
+    lost: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    unmeasured: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> Decision:
     """Decide about a condition.
 
@@ -77,18 +86,19 @@ def decide(
         condition: of `parse_condition`.
         analysis: of the primary endpoint, which all relations between entries are about.
         values: per metric, per entry, per seed, for bounds.
-        lost: entries that failed in all of their runs.
+        lost: entries without a result, with what came of each of their runs.
+        unmeasured: by metric and entry, how many of the runs without a value did not diverge.
 
     Raises:
         UsageError: a bound on a metric or entry without values; a pair that was not compared.
     """
     if condition.relation == BOUND:
-        return _bound(condition, values or {}, analysis.alpha)
+        return _bound(condition, values or {}, analysis.alpha, unmeasured)
     known = [entry.name for entry in analysis.entries]
     if condition.b is None:
         raise UsageError(f"gate '{condition.text}' names no second entry")
     if failed := [name for name in (condition.a, condition.b) if name in lost and name not in known]:
-        return Decision(condition, None, f"{failed[0]} has no result: each of its runs failed")
+        return Decision(condition, None, f"{failed[0]} has no result: {every_one(lost[failed[0]], 'run')}")
     pair = analysis.pair(condition.a, condition.b)
     if condition.relation == "better than":
         return _better(condition, pair, analysis)
@@ -107,7 +117,12 @@ def decide(
     return _equivalent(condition, lead, margin, analysis.alpha)
 
 
-def _bound(condition: Condition, values: Mapping[str, Mapping[str, Values]], alpha: float) -> Decision:
+def _bound(
+    condition: Condition,
+    values: Mapping[str, Mapping[str, Values]],
+    alpha: float,
+    unmeasured: Mapping[tuple[str, str], int],
+) -> Decision:
     if condition.metric is None or condition.operator is None or condition.number is None:
         raise UsageError(f"gate '{condition.text}' is no complete bound")
     if condition.metric not in values:
@@ -119,8 +134,10 @@ def _bound(condition: Condition, values: Mapping[str, Mapping[str, Values]], alp
         return Decision(condition, False, f"{condition.a} has no result: no mean")
     good = [value for value in runs if value is not None]
     if len(good) < len(runs):
-        lost = f"{len(runs) - len(good)} of {many(len(runs), 'run')}"
-        return Decision(condition, False, f"{lost} diverged: no mean")
+        number = unmeasured.get((condition.metric, condition.a), 0)
+        counts = {"diverged": len(runs) - len(good) - number, "unmeasured": number}
+        lost = ", ".join(f"{count} of {many(len(runs), 'run')} {state}" for state, count in counts.items() if count)
+        return Decision(condition, False, f"{lost}: no mean")
     spread, bound = spread_of(good), condition.number
     interval = t_interval(spread, 1 - alpha)
     told = "" if interval is None else f", {interval_text(interval)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .page.html import group_page
 from .records import analysis_record
 from .report import Report
 from .results import Results
-from .sensitivity import good_range
+from .sensitivity import good_range, num_known, trial_states
 from .tables.comparison_tables import cost_table, result_table, sensitivity_table
 from .tables.table import csv_text, markdown_table, markdown_text
 from .words.headline import verdict_sentences
@@ -70,6 +71,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     """Return everything as plain data, every number at full precision, entries by their names."""
     said, report = report.said, report.named
     group, results = report.group, report.results
+    lost = {name: [group.result_state(run) for run in group.lost(name)] for name in group.names if group.lost(name)}
     return {
         "schema": SCHEMA,
         "name": group.name,
@@ -80,8 +82,9 @@ def as_dict(report: Report) -> dict[str, Any]:
         "headline": said.headline,
         "notes": list(said.notes),
         "protocol": group.protocol,
-        "entries": _sweep_rows(report) if results is None else report.entries,
-        "failed_entries": [] if results is None else results.failed,
+        "entries": _sweep_rows(report) if group.kind == "sweep" else report.entries,
+        "failed_entries": [name for name, states in lost.items() if "failed" in states],
+        "lost_entries": {name: dict(Counter(states)) for name, states in lost.items()},
         "analysis": None if results is None else analysis_record(results.analysis),
         "times_to_target": {} if results is None else _times(results),
         "sensitivity": report.trials,
@@ -144,6 +147,7 @@ def _sweep_rows(report: Report) -> list[dict[str, Any]]:
     for entry in group.entries:
         tuning, span = entry.get("tuning") or {}, good_range(entry, group.selector)
         row = {"entry": entry["name"], **{key: tuning.get(key) for key in ("key", "chosen", "bracketed", "spent")}}
+        row["known"] = num_known(trial_states(entry))
         row |= {"good_low": span.low if span else None, "good_high": span.high if span else None}
         rows.append(row)
     return rows

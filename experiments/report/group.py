@@ -10,7 +10,15 @@ from typing import Any
 
 from ..config.goal import Goal, recorded_goal
 from ..errors import DataError
-from ..run_directory.comparison_file import FILE_NAME, FINISHED, Record, read_group, read_records
+from ..run_directory.comparison_file import (
+    FILE_NAME,
+    FINISHED,
+    NO_RESULT,
+    Record,
+    ResultState,
+    read_group,
+    read_records,
+)
 from ..run_directory.looks import why_exploratory
 from ..run_directory.run import Run
 
@@ -32,6 +40,7 @@ class Group:
         folder = Path(getattr(path, "path", path))
         self.path = folder.parent if folder.name == FILE_NAME else folder
         self.data = read_group(self.path)
+        _add_states(self.data)
 
     @property
     def name(self) -> str:
@@ -158,23 +167,54 @@ class Group:
         """Return the records whose runs came to an end, `diverged` among them, in order of their seeds."""
         return sorted((r for r in self.of(entry, role) if r.state in FINISHED), key=lambda r: r.seed)
 
-    def has_failed(self, entry: str) -> bool:
-        """Return True if each evaluation run of an entry has failed."""
+    def result_state(self, record: Record) -> ResultState:
+        """Return what came of a run for the metric that it was made for: the selector of a trial, else the endpoint."""
+        return record.result_state(self.select if record.role == "tune" else self.metric)
+
+    def judged(self, entry: str) -> list[Record]:
+        """Return the evaluation runs of an entry that have a result on the endpoint, in order of their seeds.
+
+        Raises:
+            DataError: a run was moved or removed; the message names it.
+        """
+        finished = self.finished(entry)
+        for record in finished:
+            _check_there(record)
+        return [record for record in finished if self.result_state(record) not in NO_RESULT]
+
+    def lost(self, entry: str) -> list[Record]:
+        """Return the runs of an entry by which it can have no result any more; none while it has one, or may get one.
+
+        They are its evaluation runs, or its trials where none of these had a result, so that nothing was evaluated.
+        """
         records = self.of(entry, "evaluate")
-        return bool(records) and all(record.state == "failed" for record in records)
+        if not records and (tuning := self.entry(entry).get("tuning")) and tuning.get("chosen") is None:
+            records = self.of(entry, "tune")
+        is_lost = all(self.result_state(record) in ("failed", "unmeasured") for record in records)
+        return records if is_lost else []
 
     def missing(self) -> list[Record]:
-        """Return the evaluation runs that no verdict counts: planned, running or failed."""
-        return [r for r in self.of(role="evaluate") if r.state not in FINISHED]
+        """Return the evaluation runs that no verdict counts: failed, unmeasured or unfinished."""
+        return [r for r in self.of(role="evaluate") if self.result_state(r) in NO_RESULT]
+
+    def without_result(self) -> list[Record]:
+        """Return the runs for which a set is not whole: failed, or unmeasured where a result was to be read.
+
+        A trial without a value is one, where it and others like it leave nothing to choose.
+        """
+        chosen = {entry["name"]: (entry.get("tuning") or {}).get("chosen") for entry in self.entries}
+        read = [r for r in self.records if r.role == "evaluate" or chosen[r.entry] is None]
+        unmeasured = {id(record) for record in read if self.result_state(record) == "unmeasured"}
+        return [record for record in self.records if record.state == "failed" or id(record) in unmeasured]
 
     def values(self, metric: str | None = None) -> dict[str, dict[int, float | None]]:
-        """Return the final values by entry and seed; None for a run that diverged.
+        """Return the final values of finished runs by entry and seed; None for one that diverged or has no value.
 
         Args:
             metric: by default the primary endpoint.
 
         Raises:
-            DataError: a run is said to be done, but has no value; the message names it.
+            DataError: a run was moved or removed; the message names it.
         """
         name = metric or self.metric
         return {entry: {r.seed: _final(r, name) for r in self.finished(entry)} for entry in self.names}
@@ -201,15 +241,35 @@ def unique_labels(runs: Sequence[Run]) -> list[str]:
 
 
 def _final(record: Record, metric: str) -> float | None:
-    if record.state == "diverged":
-        return None
-    if record.run is None:
+    _check_there(record)
+    return record.value(metric)
+
+
+def _check_there(record: Record) -> None:
+    """Refuse to count a run that is said to be done, and is not there."""
+    if record.state == "done" and record.run is None:
         raise DataError(
             f"run {record.path} is not there any more: it was moved or removed. Compare again, which makes it anew, or "
             "move it back (`.trash` beside it has what `optrun rm` took)"
         )
-    final = record.summary.get("final") or {}
-    if metric not in final:
-        there = ", ".join(final) or "none"
-        raise DataError(f"run {record.path} is done, but its summary has no '{metric}' (there: {there})")
-    return final[metric]
+
+
+def _add_states(data: Mapping[str, Any]) -> None:
+    """Give each trial of a file of 0.2.0 or before what came of its runs, as later files have it beside the scores."""
+    trials = [trial for entry in data.get("entries") or [] for trial in (entry.get("tuning") or {}).get("trials") or []]
+    if all("states" in trial for trial in trials):
+        return
+    known = {str(run.get("path")): str(run.get("state")) for run in data.get("runs") or []}
+    for trial in trials:
+        paths = trial.get("runs") or []
+        states = [known.get(path, "") for path in paths] + [""] * len(trial.get("scores") or [])
+        scored = zip(trial.get("scores") or [], states, strict=False)
+        trial.setdefault("states", [_state_of(score, state) for score, state in scored])
+
+
+def _state_of(score: float | None, state: str) -> ResultState:
+    if score is not None:
+        return "done"
+    if state in ("diverged", "failed"):
+        return state
+    return "unfinished" if state in ("planned", "running") else "unmeasured"

@@ -102,9 +102,10 @@ def aggregate(runs: Sequence[Run], metric: str, *, label: str = "") -> Band | No
     for row, (run, curve) in enumerate(zip(runs, curves, strict=True)):
         if curve is not None:
             table[row, np.searchsorted(steps, curve.steps)] = np.where(np.isfinite(curve.values), curve.values, np.nan)
+        last = np.flatnonzero(np.isfinite(table[row]))
         if run.state == _DIVERGED or (curve is not None and len(curve) and not np.isfinite(curve.values[-1])):
-            last = np.flatnonzero(np.isfinite(table[row]))
             table[row, last[-1] + 1 if len(last) else 0 :] = worst
+        if run.state == _DIVERGED:  # any other merely has no finite value of this metric
             endings.append(_ending(run, curve, table[row], last, steps))
     band = "quartiles" if len(runs) >= QUARTILES_FROM else "min-max"
     share = 0.25 if band == "quartiles" else 0.0

@@ -9,7 +9,7 @@ from .group import Group, Row
 from .results import Results
 from .rows import comparison_rows, final_metrics, run_rows
 from .sensitivity import sensitivity_rows
-from .words.headline import Said, say, say_sweep
+from .words.headline import Said, say, say_nothing, say_sweep
 from .words.protocol import protocol_sentences
 
 
@@ -32,17 +32,22 @@ class Report:
 
     @cached_property
     def results(self) -> Results | None:
-        """Return the analysis of a comparison; None for a sweep.
+        """Return the analysis of a comparison; None for a sweep, and where every entry is lost.
 
         Raises:
             NothingMatchedError: an entry has no finished run yet; the message names it.
         """
-        return Results(self.group) if self.group.kind == "compare" else None
+        group = self.group
+        if group.kind != "compare" or (group.names and all(group.lost(name) for name in group.names)):
+            return None
+        return Results(group)
 
     @cached_property
     def said(self) -> Said:
         """Return the sentence, and what limits it."""
-        return say_sweep(self.group) if self.results is None else say(self.results)
+        if self.group.kind == "sweep":
+            return say_sweep(self.group)
+        return say_nothing(self.group) if self.results is None else say(self.results)
 
     @cached_property
     def protocol(self) -> list[str]:

@@ -77,32 +77,38 @@ class Results:
     """The analysis of a group's evaluation runs.
 
     Args:
-        group: a comparison with at least one finished evaluation run for each entry that has not failed in all.
+        group: a comparison with at least one finished evaluation run for each entry that is not lost.
 
     Attributes:
         names: the entries that have a result.
-        failed: those that have none, since each of their runs failed; the others are judged without them, by the tests
-            that were planned.
+        lost: those that have none, since each of their runs failed or measured nothing, with what came of these; the
+            others are judged without them, by the tests that were planned.
 
     Raises:
-        NothingMatchedError: an entry has no finished run yet, or no entry has one; the message names it.
+        NothingMatchedError: an entry has no finished run yet, or every entry is lost; the message names it.
     """
 
     def __init__(self, group: Group):
         self.group = group
-        empty = [name for name in group.names if not group.finished(name)]
-        self.failed = [name for name in empty if group.has_failed(name)]
-        self.names = [name for name in group.names if name not in empty]
-        waiting = [name for name in empty if name not in self.failed]
+        self.names = [name for name in group.names if group.judged(name)]
+        lost = {name: group.lost(name) for name in group.names if name not in self.names}
+        waiting = [name for name, records in lost.items() if not records]
         if waiting or not group.names:
             which = f"entry '{waiting[0]}' has" if waiting else "it has"
             raise NothingMatchedError(f"{group.path}: {which} no finished evaluation run yet; compare again to go on")
-        baseline = group.protocol.get("baseline")
-        if not self.names or baseline in self.failed:
-            which = f"the baseline {baseline}" if self.names else "every entry"
-            raise NothingMatchedError(
-                f"{group.path}: {which} failed in each evaluation run; mend it, and compare again"
-            )
+        if not self.names:
+            raise NothingMatchedError(f"{group.path}: no entry has a result; mend what failed, and compare again")
+        self.lost = lost
+
+    @property
+    def baseline(self) -> str | None:
+        """Return the entry that the others were to be compared with, if the plan has one; it may be lost."""
+        return self.group.protocol.get("baseline")
+
+    @property
+    def tested(self) -> bool:
+        """Return False where nothing is tested: the entries have different problems, or the baseline has no result."""
+        return self.group.paired and self.baseline not in self.lost
 
     @cached_property
     def times(self) -> dict[str, Times]:
@@ -118,9 +124,9 @@ class Results:
     @cached_property
     def ratios(self) -> dict[tuple[str, str], TimeRatio]:
         """Return the ratios of the times to target, for the pairs that are compared; empty without a target."""
-        if not self.group.paired:
+        if not self.tested:
             return {}
-        names, baseline = self.names, self.group.protocol.get("baseline")
+        names, baseline = self.names, self.baseline
         pairs = (
             [(name, baseline) for name in names if name != baseline] if baseline else itertools.combinations(names, 2)
         )
@@ -139,26 +145,25 @@ class Results:
     def analysis(self) -> Analysis:
         """Return the analysis of the primary endpoint; the tests of the times to target are in the same family."""
         group = self.group
-        values = group.values()
         return compare_entries(
-            {name: values[name] for name in self.names},
+            {name: {run.seed: run.value(group.metric) for run in group.judged(name)} for name in self.names},
             mode=group.endpoint.mode,
             margin=self.margin,
             alpha=group.alpha,
-            baseline=group.protocol.get("baseline"),
-            paired=group.paired,
+            baseline=self.baseline if self.tested else None,
+            paired=self.tested,
             other_p=[ratio.p for ratio in self.ratios.values()],
             num_lost=self._num_lost(),
+            num_lost_others=self._num_lost() if self.times else 0,
         )
 
     def _num_lost(self) -> int:
-        """Return how many of the planned tests cannot be made, since an entry failed in all of its runs."""
-        if not self.group.paired:
+        """Return how many of the planned pairs cannot be tested, since an entry has no result."""
+        if not self.tested:
             return 0
-        if self.group.protocol.get("baseline"):
-            return len(self.failed) * (2 if self.times else 1)
-        lost = math.comb(len(self.group.names), 2) - math.comb(len(self.names), 2)
-        return lost * (2 if self.times else 1)
+        if self.baseline:
+            return len(self.lost)
+        return math.comb(len(self.group.names), 2) - math.comb(len(self.names), 2)
 
     @cached_property
     def reference(self) -> str:
@@ -168,7 +173,7 @@ class Results:
     @cached_property
     def others(self) -> list[Against]:
         """Return each other entry, best first, against the reference; none where runs are not paired."""
-        if not self.group.paired:
+        if not self.tested:
             return []
         names = [entry.name for entry in self.analysis.entries]
         return [self.against(name) for name in names if name != self.reference]

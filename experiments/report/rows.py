@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..run_directory.comparison_file import Record
+from ..run_directory.comparison_file import NO_RESULT, Record
 from .group import Group, Row
 from .results import Against, Results
+from .sensitivity import num_known, trial_states
 from .statistics.student import Interval
 from .words.verdicts import verdict_phrase
 
@@ -21,7 +22,8 @@ def comparison_rows(results: Results) -> list[Row]:
 
 def _comparison_row(results: Results, name: str) -> Row:
     group, entry = results.group, results.analysis.entry(name)
-    against = None if name == results.reference or not group.paired else results.against(name)
+    against = None if name == results.reference or not results.tested else results.against(name)
+    states = [group.result_state(record) for record in group.of(name, "evaluate")]
     row: Row = {
         "entry": name,
         "label": group.label(name),
@@ -31,6 +33,8 @@ def _comparison_row(results: Results, name: str) -> Row:
         "metric": group.metric,
         "n": entry.n,
         "diverged": entry.num_diverged,
+        "planned": len(states),
+        **{state: states.count(state) for state in NO_RESULT},
         "mean": entry.mean,
         "sd": entry.sd,
         **_ends("mean", entry.interval),
@@ -94,6 +98,7 @@ def _tuning(entry: Row) -> Row:
         "bracketed": tuning.get("bracketed"),
         "trials": len(tuning["trials"]) if "trials" in tuning else None,
         "trial_runs": tuning.get("spent"),
+        "trial_runs_known": num_known(trial_states(entry)) if "trials" in tuning else None,
         "setting": settings.get(tuning.get("key") or "optimizer.lr", lr),
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.goal import Goal
+from ..run_directory.comparison_file import NO_RESULT
 from .group import Group, Row
 
 
@@ -42,13 +43,13 @@ def trials_of(entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def sensitivity_rows(group: Group) -> list[Row]:
-    """Return one row for each trial: its value, its scores, and whether it was chosen."""
+    """Return one row for each value: its scores, what came of its runs, and whether it was chosen."""
     rows = []
     for entry in group.entries:
         tuning = entry.get("tuning") or {}
         for trial in trials_of(entry):
             scores = trial.get("scores") or []
-            good = [score for score in scores if score is not None]
+            good, states = [score for score in scores if score is not None], trial.get("states") or []
             rows.append(
                 {
                     "entry": entry["name"],
@@ -59,7 +60,7 @@ def sensitivity_rows(group: Group) -> list[Row]:
                     "lowest": min(good, default=None),
                     "highest": max(good, default=None),
                     "n": len(scores),
-                    **without_score(group, entry, trial),
+                    **{state: states.count(state) for state in ("diverged", *NO_RESULT)},
                     "chosen": trial["value"] == tuning.get("chosen"),
                     "bracketed": tuning.get("bracketed"),
                     **{f"score_{index + 1}": score for index, score in enumerate(scores)},
@@ -68,13 +69,14 @@ def sensitivity_rows(group: Group) -> list[Row]:
     return rows
 
 
-def without_score(group: Group, entry: dict[str, Any], trial: dict[str, Any]) -> dict[str, int]:
-    """Return how many runs of a trial have no score, by what became of them: diverged, failed, or another reason."""
-    key = str((entry.get("tuning") or {}).get("key"))
-    runs = [run for run in group.of(entry["name"], "tune") if run.settings.get(key) == trial["value"]]
-    missing = sum(score is None for score in trial.get("scores") or [])
-    found = {state: sum(run.state == state for run in runs) for state in ("diverged", "failed")}
-    return {**found, "unmeasured": max(0, missing - sum(found.values()))}
+def trial_states(entry: dict[str, Any]) -> list[str]:
+    """Return what came of each trial run of an entry."""
+    return [state for trial in trials_of(entry) for state in trial.get("states") or []]
+
+
+def num_known(states: list[str]) -> int:
+    """Return how many trial runs say something of the value that they tried; one that diverged says that it is bad."""
+    return sum(state not in NO_RESULT for state in states)
 
 
 def good_range(entry: dict[str, Any], goal: Goal) -> GoodRange | None:
@@ -94,7 +96,14 @@ def good_range(entry: dict[str, Any], goal: Goal) -> GoodRange | None:
         first -= 1
     while last + 1 < len(trials) and _is_good(trials[last + 1], top - margin, sign):
         last += 1
-    return GoodRange(trials[first]["value"], trials[last]["value"], first > 0, last + 1 < len(trials))
+    below, above = trials[:first][-1:], trials[last + 1 :][:1]
+    ends = trials[first]["value"], trials[last]["value"]
+    return GoodRange(*ends, any(map(_is_known, below)), any(map(_is_known, above)))
+
+
+def _is_known(trial: dict[str, Any]) -> bool:
+    """Return True if a value that is not good was found to be worse, and did not merely fail."""
+    return trial.get("mean") is not None or "diverged" in (trial.get("states") or ())
 
 
 def _is_good(trial: dict[str, Any], bound: float, sign: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import DataError, NothingMatchedError
 from ..system import storage
@@ -17,7 +17,12 @@ from .run_dir import is_run
 SCHEMA = "optrun/comparison@1"
 FILE_NAME = "comparison.json"
 FINISHED = ("done", "diverged")  # states of a record whose run has a result
+NO_RESULT = ("failed", "unmeasured", "unfinished")  # what came of runs of which nothing is known
 _WRITTEN = ("entry", "role", "seed", "settings", "path", "state", "cached", "message")
+
+
+#: What came of a run for a metric: it has a value, or it diverged, failed, has no such value, or is not there yet.
+ResultState = Literal["done", "diverged", "failed", "unmeasured", "unfinished"]
 
 
 @dataclass(eq=False)
@@ -52,8 +57,19 @@ class Record:
         return {} if self.run is None else self.run.summary
 
     def value(self, metric: str) -> float | None:
-        """Return the run's final value of a metric; None when it diverged or has none."""
-        return None if self.state == "diverged" else (self.summary.get("final") or {}).get(metric)
+        """Return the run's final value of a metric; None when it did not end well, or has none."""
+        return (self.summary.get("final") or {}).get(metric) if self.state == "done" else None
+
+    def result_state(self, metric: str) -> ResultState:
+        """Return what came of the run for a metric; a value that is not finite is none.
+
+        Of a run that was removed since, no more is known than that it was done.
+        """
+        if self.state == "diverged" or self.state == "failed":
+            return self.state
+        if self.state != "done":
+            return "unfinished"
+        return "unmeasured" if self.run is not None and self.value(metric) is None else "done"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the file keeps."""

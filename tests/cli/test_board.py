@@ -19,8 +19,15 @@ def plan(*names: str) -> dict[str, Any]:
     return {"kind": "plan", "plan": {"entries": entries, "runs": 10 * len(names), "cached": 0, "protocol": PROTOCOL}}
 
 
-def phase(name: str, total: int, todo: int | None = None) -> dict[str, Any]:
-    return {"kind": "phase", "phase": name, "total": total, "todo": total if todo is None else todo}
+def phase(name: str, total: int, todo: int | None = None, of: tuple[str, ...] = ("sgd", "adam")) -> dict[str, Any]:
+    todo = total if todo is None else todo
+    return {
+        "kind": "phase",
+        "phase": name,
+        "total": total,
+        "todo": todo,
+        "entries": dict.fromkeys(of, total // len(of)),
+    }
 
 
 def progress(run: int, entry: str, step: int, loss: float | None = 0.5, num_steps: int | None = 100) -> dict[str, Any]:
@@ -30,7 +37,8 @@ def progress(run: int, entry: str, step: int, loss: float | None = 0.5, num_step
 
 def finished(run: int, entry: str, state: str = "done", value: float | None = 0.9, **more: Any) -> dict[str, Any]:
     where = {"run": run, "entry": entry, "seed": 3, "role": "evaluate", "settings": {"optimizer.lr": 0.1}}
-    return {"kind": "finished", **where, "state": state, "value": value, "cached": False, "message": "", **more}
+    told = {"state": state, "value": value, "result": state, "metric": "test/accuracy", "cached": False, "message": ""}
+    return {"kind": "finished", **where, **told, **more}
 
 
 def drawn(shown: Board, width: int = 79) -> list[str]:
@@ -107,7 +115,7 @@ def test_a_run_without_a_known_length_has_no_share(shown):
 @pytest.mark.parametrize("name", ["a", "an-entry-with-a-name-that-is-much-too-long-for-a-board"])
 def test_the_board_is_never_wider_than_there_is_room(clock, shown, width, name):
     shown.handle(plan(name, "b"))
-    shown.handle(phase("evaluate", 8))
+    shown.handle(phase("evaluate", 8, of=(name, "b")))
     clock[0] = 3.0
     for step in range(1, 60):
         shown.handle(progress(1, name, step, 1000.0 / step))
@@ -135,7 +143,7 @@ def test_a_line_for_each_run_that_ends(clock, capsys):
     lines = LineProgress()
     for event in (
         plan("sgd"),
-        phase("evaluate", 4, todo=3),
+        phase("evaluate", 4, todo=3, of=("sgd",)),
         finished(0, "sgd", cached=True),
         finished(1, "sgd", value=0.97214, secs=1.234),
         finished(2, "sgd", "diverged", None),
@@ -151,7 +159,7 @@ def test_a_line_for_each_run_that_ends(clock, capsys):
 def test_a_silence_is_broken_ever_later(clock, capsys):
     lines = LineProgress()
     lines.handle(plan("sgd"))
-    lines.handle(phase("evaluate", 4))
+    lines.handle(phase("evaluate", 4, of=("sgd",)))
     said = []
     for second in range(1, 200):
         clock[0] = float(second)
@@ -164,6 +172,11 @@ def test_a_silence_is_broken_ever_later(clock, capsys):
 
 def test_quiet_still_tells_of_failures(capsys):
     silent = Progress()
-    for event in (plan("sgd"), phase("evaluate", 1), finished(0, "sgd"), finished(1, "sgd", "failed", None)):
+    for event in (
+        plan("sgd"),
+        phase("evaluate", 1, of=("sgd",)),
+        finished(0, "sgd"),
+        finished(1, "sgd", "failed", None),
+    ):
         silent.handle(event)
     assert capsys.readouterr().err.startswith("error: sgd evaluate lr=0.1 seed=3 failed")

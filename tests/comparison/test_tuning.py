@@ -15,7 +15,8 @@ from optrun.experiments.report.sensitivity import good_range
 
 def tuned(scores, mode="max", centre=0.1):
     listed = {value: [score] if not isinstance(score, list) else score for value, score in scores.items()}
-    return Tuning("optimizer.lr", list(scores), Goal("val/score", mode), centre, "test", listed)
+    states = {value: ["diverged" if score is None else "done" for score in each] for value, each in listed.items()}
+    return Tuning("optimizer.lr", list(scores), Goal("val/score", mode), centre, "test", listed, states)
 
 
 def test_the_grid_is_symmetric_around_its_centre_in_steps_of_root_ten():
@@ -69,3 +70,41 @@ def test_the_good_range_is_what_is_connected_to_the_best():
     assert width(means, 0.005) == (0.3, 1.0)
     assert width(means, 0.08) == (0.01, 1.0)
     assert width([(1.0, None)], 0.1) is None
+
+
+def of_states(states):
+    """Return a search in which each value has the states of its runs, and 0.9 where these are done."""
+    scores = {value: [0.9 if state == "done" else None for state in each] for value, each in states.items()}
+    return Tuning("optimizer.lr", list(states), Goal("val/score", "max"), 0.1, "test", scores, states)
+
+
+@pytest.mark.parametrize("lost", ["failed", "unmeasured", "unfinished"])
+def test_runs_that_did_not_diverge_do_not_say_that_a_rate_is_too_high(lost):
+    nothing = of_states({0.0316: [lost, lost], 0.1: [lost, lost], 0.316: [lost, lost]})
+    assert (nothing.best(), nothing.known(), nothing.at_edge(), nothing.bracketed) == (None, [], 0, False)
+    assert nothing.extend() is None
+    assert len(nothing.values) == 3
+    diverged = of_states({0.0316: [lost, lost], 0.1: ["diverged", lost], 0.316: [lost, lost]})
+    assert (diverged.best(), diverged.at_edge()) == (None, -1)
+    assert diverged.extend() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("lost", ["failed", "unmeasured", "unfinished"])
+def test_a_value_of_which_nothing_is_known_brackets_no_other(lost):
+    tuning = of_states({0.0316: [lost], 0.1: ["done"], 0.316: ["diverged"]})
+    assert (tuning.best(), tuning.at_edge(), tuning.bracketed) == (0.1, -1, False)
+    assert tuning.extend() == pytest.approx(0.01)
+    assert of_states({0.0316: ["diverged"], 0.1: ["done"], 0.316: ["diverged"]}).bracketed
+    half = of_states({0.1: ["done", lost], 0.316: ["done", "done"], 1.0: ["done", "done"]})
+    assert half.best() == 0.316, "a mean over fewer seeds is compared with no other"
+
+
+def test_the_good_range_is_closed_by_what_is_worse_alone():
+    def ends(state):
+        means = [(0.01, None, state), (0.1, 0.9, "done"), (1.0, None, state)]
+        trials = [{"value": v, "mean": mean, "scores": [mean], "states": [of]} for v, mean, of in means]
+        found = good_range({"tuning": {"trials": trials}}, Goal("val/accuracy", "max", 0.005))
+        return None if found is None else (found.low, found.high, found.closed_low, found.closed_high)
+
+    assert ends("diverged") == (0.1, 0.1, True, True)
+    assert ends("failed") == ends("unmeasured") == (0.1, 0.1, False, False)

@@ -1,6 +1,6 @@
 """The documents say what is so: shown output, examples, tables, links.
 
-`python tests/project/test_docs.py` writes the current `--help` into docs/commands.md and the current output into
+`python -m tests.project.test_docs` writes the current `--help` into docs/commands.md and the current output into
 README.md.
 """
 

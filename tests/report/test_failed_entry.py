@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from scipy import stats
@@ -14,6 +15,7 @@ from optrun.experiments.report.export import SUFFIXES, export
 from optrun.experiments.report.group import Group
 from optrun.experiments.report.report import Report
 from optrun.experiments.report.results import Results
+from optrun.experiments.report.words.limits import overall_limits
 
 A = [0.90, 0.91, 0.93, 0.92, 0.90, 0.95]
 B = [0.95, 0.94, 0.97, 0.96, 0.97, 0.96]
@@ -44,7 +46,7 @@ def test_the_others_are_judged_in_the_family_that_was_planned(write_group, place
     names.insert(place, "boom")
     group = with_failed(write_group({name: entries.get(name, A) for name in names}, target=target), "boom")
     results = Results(group)
-    assert (results.failed, results.names) == (["boom"], ["a", "b", "c"])
+    assert (list(results.lost), results.names) == (["boom"], ["a", "b", "c"])
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     p_values = [stats.ttest_rel(entries[a], entries[b]).pvalue for a, b in pairs]
     times = [ratio.p for ratio in results.ratios.values() if ratio.p is not None]
@@ -53,6 +55,11 @@ def test_the_others_are_judged_in_the_family_that_was_planned(write_group, place
     for pair, p in zip(pairs, expected[:3], strict=True):
         assert results.analysis.pair(*pair).adjusted.p == pytest.approx(p, abs=1e-12)
         assert results.analysis.pair(*pair).adjusted.num_tests == planned
+    flips = [results.analysis.pair(*pair).result.sign_flip.p for pair in pairs]
+    for pair, p in zip(pairs, holm(flips, 6), strict=True):
+        assert results.analysis.pair(*pair).adjusted.flip_p == pytest.approx(p, abs=1e-12)
+    needed = math.ceil(math.log2(2 * 6 / 0.05))  # 2 / 2^n, six times, is at most alpha
+    assert f"it needs {needed} seeds to reach 0.05 over 6 pairs" in overall_limits(results.analysis)[0]
 
 
 def test_with_a_baseline_the_family_has_one_test_for_each_other_entry(write_group):
@@ -91,7 +98,7 @@ def test_conditions_about_it_are_not_decided_and_its_bounds_do_not_hold(write_gr
     asked = [parse_condition(text, group.names, ["test/accuracy"]) for text in texts]
     found = decide_all(asked, Results(group))
     assert [decision.holds for decision in found] == [None, False, True]
-    assert found[0].message == "boom has no result: each of its runs failed"
+    assert found[0].message == "boom has no result: each of its 6 runs failed"
 
 
 def test_what_is_merely_unfinished_is_no_failure(write_group):
@@ -100,10 +107,28 @@ def test_what_is_merely_unfinished_is_no_failure(write_group):
         Results(group)
 
 
-@pytest.mark.parametrize(
-    ("failed", "message"), [(("a", "b"), "every entry failed"), (("a",), "the baseline a failed in each")]
-)
-def test_without_anything_to_judge_it_says_so(write_group, failed, message):
-    group = with_failed(write_group({"a": A, "b": B}, protocol={"baseline": "a"}), *failed)
-    with pytest.raises(NothingMatchedError, match=message):
-        Results(group)
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("failed", [("a",), ("a", "b", "c")])
+def test_without_a_baseline_or_anything_at_all_nothing_is_tested_and_every_file_is_written(
+    write_group, tmp_path, failed, tuned
+):
+    folder = write_group({"a": A, "b": B, "c": C}, protocol={"baseline": "a"}, tuned=tuned)
+    report = Report(with_failed(folder, *failed))
+    why = "no entry has a result" if len(failed) > 1 else "the baseline a has no result"
+    assert f"no verdict, since {why}" in report.said.headline
+    assert [note.partition(" has no result")[0] for note in report.said.notes if note.startswith("Failed:")] == [
+        f"Failed: {name}" for name in failed
+    ]
+    assert f"Nothing was tested: {why}." in report.protocol
+    assert "By paired t tests" not in " ".join(report.protocol)
+    for suffix in SUFFIXES:
+        assert export(report, tmp_path / f"out{suffix}").stat().st_size > 0
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["failed_entries"] == list(failed)
+    assert {row["entry"] for row in document["entries"]} == {"a", "b", "c"} - set(failed)
+    assert not any(row["p"] for row in document["entries"])
+
+
+def test_a_script_hears_that_nothing_has_a_result(write_group):
+    with pytest.raises(NothingMatchedError, match="no entry has a result; mend what failed, and compare again"):
+        Results(with_failed(write_group({"a": A, "b": B}), "a", "b"))

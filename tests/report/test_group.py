@@ -43,14 +43,18 @@ def test_a_damaged_or_newer_file_is_refused(tmp_path, content):
         Group(tmp_path)
 
 
-def test_a_done_run_without_its_value_is_damage(write_group):
+@pytest.mark.parametrize("has_key", [False, True])
+def test_a_done_run_without_its_value_is_unmeasured_and_neither_diverged_nor_failed(write_group, has_key):
     folder = write_group({"a": [0.9], "b": [0.8]})
     summary = folder / "e0-s0" / "summary.json"
     content = json.loads(summary.read_text())
     del content["final"]["test/accuracy"]
+    content["final"] |= {"test/accuracy": None} if has_key else {}  # as JSON has a NaN
     summary.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"e0-s0 is done, but its summary has no 'test/accuracy'"):
-        Group(folder).values()
+    group = Group(folder)
+    assert [group.result_state(record) for record in group.records] == ["unmeasured", "done"]
+    assert (group.judged("a"), group.lost("a"), group.missing()) == ([], [group.records[0]], [group.records[0]])
+    assert group.records[0].result_state("val/accuracy") == "done"
 
 
 def test_planned_and_failed_runs_are_listed_as_missing(write_group):

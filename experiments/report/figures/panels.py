@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import NothingMatchedError, unknown_name
+from ...run_directory.comparison_file import NO_RESULT
 from .. import style
 from ..group import Group, metric_names
 from ..learning_curves import AXES, Band, aggregate, group_runs, smoothed, starts_log
@@ -22,12 +23,21 @@ def draw_group_curves(axes: Axes, group: Group) -> None:
     """Draw the metric that choices are made by: median and band over the runs of each entry, and the target."""
     runs = group_runs(group)
     bands = [aggregate(some, group.select, label=name) for name, some in runs.items()]
+    if not drawn_bands(bands) and not any(bands) and (lost := [name for name in group.names if group.lost(name)]):
+        draw_text(axes, f"No curves: {style.entries(lost)} {'has' if len(lost) == 1 else 'have'} no result")
+        return
     if not drawn_bands(bands):
         found = metric_names([run for some in runs.values() for run in some])
         raise NothingMatchedError(unknown_name("metric", group.select, found))
     draw_curves(axes, bands, group.select, "epoch", None, 0.0)
     if group.target and group.target["metric"] == group.select:
         axes.axhline(group.target["value"], color=style.QUIET, linewidth=0.6, linestyle=(0, (3, 3)))
+
+
+def draw_text(axes: Axes, text: str) -> None:
+    """Write why there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=style.INK)
 
 
 def draw_curves(axes: Axes, bands: Sequence[Band | None], metric: str, x: str, log: bool | None, smooth: float) -> None:
@@ -177,7 +187,10 @@ def draw_ranks(axes: Axes, results: Results) -> None:
 
 
 def draw_sensitivity(axes: Axes, group: Group) -> None:
-    """Draw scores by the value that was tried: means, single runs, what was chosen, what diverged."""
+    """Draw scores by the value that was tried: means, single runs, what was chosen; a cross where runs diverged.
+
+    A square stands where runs have no result: they failed, measured nothing, or did not come to an end.
+    """
     ends = []
     tuned = [(index, entry) for index, entry in enumerate(group.entries) if trials_of(entry)]
     for index, entry in tuned:
@@ -186,11 +199,15 @@ def draw_sensitivity(axes: Axes, group: Group) -> None:
         values = np.array([t["value"] for t in trials], dtype=float)
         axes.plot(values, means, color=color, linestyle=_dash(index), marker="o", markersize=2.6)
         for trial in trials:
-            value, mean, all_scores = trial["value"], trial.get("mean"), trial.get("scores") or []
-            scores = [score for score in all_scores if score is not None]
+            value, mean = trial["value"], trial.get("mean")
+            scores = [score for score in trial.get("scores") or [] if score is not None]
             _dots(axes, [value] * len(scores), scores, color, 1.8, 0.45)
-            if len(scores) < len(all_scores):
-                axes.plot([value], [0.02], "x", markersize=4, color=color, transform=axes.get_xaxis_transform())
+            states = trial.get("states") or []
+            at: dict[str, Any] = {"color": color, "transform": axes.get_xaxis_transform(), "markerfacecolor": "none"}
+            if "diverged" in states:
+                axes.plot([value], [0.02], "x", markersize=4, **at)
+            if any(state in NO_RESULT for state in states):
+                axes.plot([value], [0.06 if "diverged" in states else 0.02], "s", markersize=3.5, **at)
             if value == entry["tuning"].get("chosen") and mean is not None:
                 ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.INK, "markeredgewidth": 0.8}
                 axes.plot([value], [mean], "o", markersize=6.5, **ring)

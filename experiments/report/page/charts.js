@@ -70,9 +70,11 @@ function sensitivity(holder) {
     for (const piece of pieces(points.length, (i) => finite(points[i].mean)))
       group.append(shape("path", { class: "line", "stroke-dasharray": dashes(line.entry), d: path(piece.map((i) => [x(points[i].value), y(points[i].mean)])) }));
     for (const point of points) {
-      const lost = point.scores.filter((score) => !finite(score)).length;
+      const diverged = point.states.includes("diverged"), lost = point.states.some((state) => state !== "done" && state !== "diverged");
+      const words = title(`${line.label}, ${key} ${say(point.value)}: ${point.lost}`), place = x(point.value) - 4;
       for (const score of point.scores) if (finite(score)) group.append(shape("circle", { class: "faint", cx: x(point.value), cy: y(score), r: 2.5 }, title(`${line.label}, ${key} ${say(point.value)}: ${say(score)}`)));
-      if (lost) group.append(shape("path", { class: "cross", d: `M${x(point.value) - 4} ${f.bottom - 9}l8 8m0 -8l-8 8` }, title(`${line.label}, ${key} ${say(point.value)}: ${lost} of ${point.scores.length} runs have no score`)));
+      if (diverged) group.append(shape("path", { class: "cross", d: `M${place} ${f.bottom - 9}l8 8m0 -8l-8 8` }, words));
+      if (lost) group.append(shape("path", { class: "cross", d: `M${place} ${f.bottom - (diverged ? 21 : 9)}h8v8h-8z` }, words.cloneNode(true)));
       if (!finite(point.mean)) continue;
       group.append(shape("circle", { class: "dot", cx: x(point.value), cy: y(point.mean), r: 4 }, title(`${line.label}, ${key} ${say(point.value)}: mean ${say(point.mean)}`)));
       if (point.value === line.chosen) group.append(shape("circle", { class: "ring", cx: x(point.value), cy: y(point.mean), r: 8 }, title(`${line.label}: chosen ${say(point.value)}`)));

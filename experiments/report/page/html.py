@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from ...run_directory.comparison_file import Record
+from ...run_directory.comparison_file import NO_RESULT, Record
 from ...run_directory.run import Run
 from ...system.json_text import encode_json
 from .. import style
 from ..group import Group, unique_labels
 from ..results import Results
 from ..rows import run_rows
+from ..sensitivity import trial_states
 from ..tables.comparison_tables import run_columns, runs_table, sensitivity_table
 from ..tables.table import Table
 from ..words.headline import verdict_sentences
@@ -169,7 +170,7 @@ def _palette() -> str:
 def _result_note(results: Results) -> str:
     group = results.group
     level = style.number(100 * (1 - group.alpha))
-    if not group.paired:
+    if not results.tested:
         said = f"{group.metric}, {group.endpoint.better}; mean over seeds with its {level} % interval"
         return f"{said}, each entry for itself."
     return (
@@ -179,7 +180,10 @@ def _result_note(results: Results) -> str:
 
 
 def _captions(group: Group, results: Results | None) -> dict[str, str]:
-    tuned = "Large dots are means, small ones single runs; a ring marks what was chosen, a cross runs that diverged."
+    tuned = "Large dots are means, small ones single runs; a ring marks what was chosen, a cross runs that diverged"
+    states = {state for entry in group.entries for state in trial_states(entry)}
+    lost = [state for state in NO_RESULT if state in states]
+    tuned += f", a square runs without a result ({', '.join(lost)})." if lost else "."
     if results is None:
         return {"sensitivity": tuned}
     level = style.number(100 * (1 - group.alpha))

@@ -14,6 +14,7 @@ from ..group import Group, metric_names
 from ..learning_curves import AXES, Band, aggregate, group_runs, starts_log, thinned
 from ..results import Results
 from ..sensitivity import sensitivity_rows, trials_of
+from ..words.states import lost_text
 
 SCHEMA = "optrun/report-page@1"
 _AXES = ("step", "epoch", "gradient_evaluations")  # seconds of runs that shared a machine are no axis to compare on
@@ -90,14 +91,20 @@ def ranks_data(results: Results) -> dict[str, Any] | None:
         }
         for entry in results.analysis.entries
     ]
-    return {"rows": rows} if len(rows) > 1 and results.group.paired else None
+    return {"rows": rows} if len(rows) > 1 and results.tested else None
 
 
 def sensitivity_data(group: Group) -> dict[str, Any] | None:
     """Return the trials of every entry that was tuned; None when none was."""
     lines = []
     for index, entry in enumerate(group.entries):
-        points = [{key: trial.get(key) for key in ("value", "mean", "scores")} for trial in trials_of(entry)]
+        points = [
+            {
+                **{key: trial.get(key) for key in ("value", "mean", "scores", "states")},
+                "lost": lost_text(trial.get("states") or []),
+            }
+            for trial in trials_of(entry)
+        ]
         if points:
             chosen = entry["tuning"].get("chosen")
             lines.append({"entry": index, "label": entry["name"], "chosen": chosen, "points": points})

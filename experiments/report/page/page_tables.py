@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...run_directory.comparison_file import NO_RESULT
 from .. import style
 from ..group import Group, Row
 from ..tables import comparison_tables
@@ -23,7 +24,7 @@ def page_result_table(report: Report) -> Table:
         "entry": {"title": "Entry"},
         "rank_low": {"title": "Rank"},
         "ties": {"title": "Tie"},
-        "n": {"title": "Runs", "text": lambda row: str(row["n"]), "sub": _diverged, "css": "right"},
+        "n": {"title": "Runs", "text": lambda row: str(row["n"]), "sub": _lost, "css": "right"},
         "mean": {"title": "Mean", "sub": _range(rows, "mean")},
         "difference": {
             "title": f"Difference to {rows[0]['reference']}",
@@ -42,7 +43,7 @@ def page_cost_table(report: Report) -> Table:
     columns = {
         "entry": {"title": "Entry"},
         "setting": {"title": comparison_tables.tuned_key(report.entries), "text": _written("setting"), "sub": _bracket},
-        "trial_runs": {"title": "Trial runs", "text": _written("trial_runs")},
+        "trial_runs": {"title": "Trial runs", "text": comparison_tables.trial_runs_text},
         "epochs_median": {"title": f"Epochs to {target['metric']} {style.number(target['value'])}", "sub": _sooner},
         "gradient_evaluations": {"title": "Gradient evaluations", "text": _written("gradient_evaluations", "")},
         "examples": {"title": "Examples", "text": _written("examples", "")},
@@ -129,11 +130,16 @@ def _shares(row: Row) -> str:
     return "" if row["better_low"] is None else f"{100 * row['better_low']:.0f} to {100 * row['better_high']:.0f} %"
 
 
-def _diverged(row: Row) -> str:
-    return f"{row['diverged']} diverged" if row["diverged"] else ""
+def _lost(row: Row) -> str:
+    """Write what came of the other runs, of all that were planned: `1 diverged, of 10: 2 failed`."""
+    diverged = f"{row['diverged']} diverged" if row["diverged"] else ""
+    lost = ", ".join(f"{row[state]} {state}" for state in NO_RESULT if row[state])
+    return ", ".join(part for part in (diverged, f"of {row['planned']}: {lost}" if lost else "") if part)
 
 
 def _bracket(row: Row) -> str:
+    if row["bracketed"] is False and row["chosen"] is None:
+        return "as given"
     return {None: "", True: "bracketed", False: "not bracketed"}[row["bracketed"]]
 
 

@@ -42,6 +42,7 @@ def adjust(
     alpha: float = 0.05,
     other_p: Sequence[float | None] = (),
     num_lost: int = 0,
+    num_lost_others: int = 0,
 ) -> tuple[tuple[Adjusted, ...], tuple[float | None, ...]]:
     """Correct the tests of all pairs by Holm's procedure: one family each for deciding, sign-flip and TOST.
 
@@ -54,6 +55,7 @@ def adjust(
         other_p: p-values of other questions that are printed beside, such as times to target: part of the first family.
         num_lost: pairs that were planned and cannot be tested. They stay in each family, as tests with p = 1: a family
             that shrank with what failed would correct less than was planned.
+        num_lost_others: other questions, likewise, in the first family.
 
     Returns:
         The tests of each pair, and the other p-values, adjusted.
@@ -61,7 +63,7 @@ def adjust(
     check_alpha(alpha)
     check_margin(margin)
     lost = [1.0] * num_lost
-    family = [*(result.p for result in results), *other_p, *lost]
+    family = [*(result.p for result in results), *other_p, *lost, *[1.0] * num_lost_others]
     num_tests = sum(p is not None for p in family)
     adjusted, rates = holm(family), holm_levels(family, alpha)
     flips = holm([*(None if result.sign_flip is None else result.sign_flip.p for result in results), *lost])

@@ -28,6 +28,7 @@ class Analysis:
         entries: best first; those with runs that diverged last.
         pairs: in the order in which the entries were given.
         other_p: the p-values of other questions, adjusted in the same family.
+        num_lost: pairs that were planned, and could not be tested.
     """
 
     mode: Mode
@@ -37,6 +38,7 @@ class Analysis:
     entries: tuple[Standing, ...]
     pairs: tuple[Pair, ...]
     other_p: tuple[float | None, ...]
+    num_lost: int = 0
 
     def entry(self, name: str) -> Standing:
         """Return the entry called `name`.
@@ -82,6 +84,7 @@ def compare_entries(
     paired: bool = True,
     other_p: Sequence[float | None] = (),
     num_lost: int = 0,
+    num_lost_others: int = 0,
 ) -> Analysis:
     """Compare entries on one endpoint: all pairs, or each with the baseline, corrected together by Holm's procedure.
 
@@ -94,7 +97,8 @@ def compare_entries(
         paired: False describes each entry alone, in the order given: runs that are not pairs are not held against each
             other.
         other_p: p-values of other questions that will be printed beside, which join the family.
-        num_lost: tests that were planned, and cannot be made because an entry has no result; see `adjust`.
+        num_lost: pairs that were planned, and cannot be tested because an entry has no result; see `adjust`.
+        num_lost_others: likewise, of the other questions.
 
     Raises:
         UsageError: no entries, an entry without runs, two without a common seed, an unknown baseline, a bad value.
@@ -110,7 +114,8 @@ def compare_entries(
             raise UsageError(f"entry '{name}' has no runs")
     chosen = _pairs_of(names, baseline) if paired else []
     results = [_compared(a, b, numbers, alpha, mode) for a, b in chosen]
-    adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p, num_lost=num_lost)
+    lost = {"num_lost": num_lost, "num_lost_others": num_lost_others}
+    adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p, **lost)
     pairs = tuple(
         judge(a, b, result, margin=margin, alpha=alpha, adjusted=tests)
         for (a, b), result, tests in zip(chosen, results, adjusted, strict=True)
@@ -127,6 +132,7 @@ def compare_entries(
         entries=standings if paired else tuple(sorted(standings, key=lambda entry: names.index(entry.name))),
         pairs=pairs,
         other_p=others,
+        num_lost=num_lost,
     )
 
 

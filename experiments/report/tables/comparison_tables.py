@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ...run_directory.comparison_file import NO_RESULT
 from .. import style
 from ..group import Row
 from ..statistics import verdicts as kinds
@@ -12,6 +13,9 @@ from .table import Column, Table
 
 if TYPE_CHECKING:
     from ..report import Report
+
+
+_SHORT = {"failed": "failed", "unmeasured": "unmeas.", "unfinished": "unfin."}
 
 
 def result_table(report: Report, verdicts: bool = False) -> Table:
@@ -27,7 +31,7 @@ def result_table(report: Report, verdicts: bool = False) -> Table:
         Column("p", lambda row: style.p_value(row["p_adjusted"]), "p_adjusted", right=True),
         Column("P(better)", better_text, "better_share", right=True),
     ]
-    if not report.group.paired:  # each stands for itself
+    if report.results is None or not report.results.tested:  # each stands for itself
         columns = [column for column in columns if column.key in ("entry", "n", "mean")]
     if not any(row["ties"] for row in rows):
         columns = [column for column in columns if column.key != "ties"]
@@ -42,7 +46,7 @@ def cost_table(report: Report) -> Table:
     columns = [
         Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
         Column("lr" if (key := tuned_key(rows)) == "optimizer.lr" else key, setting_text, "setting", right=True),
-        Column("trial runs", lambda row: style.number(row["trial_runs"], missing="-"), "trial_runs", right=True),
+        Column("trial runs", trial_runs_text, "trial_runs", right=True),
     ]
     if target:
         title = f"epochs to {style.number(target['value'])}"
@@ -56,7 +60,7 @@ def cost_table(report: Report) -> Table:
 
 
 def sensitivity_table(report: Report) -> Table:
-    """Return every trial: the value tried, its scores, runs that diverged or failed, and which was chosen."""
+    """Return every trial: the value tried, mean and single scores, what came of its runs, and which was chosen."""
     rows, metric = report.trials, report.group.select
     key = str(rows[0]["key"]) if rows else "setting"
     columns = [
@@ -66,12 +70,8 @@ def sensitivity_table(report: Report) -> Table:
         Column("lowest", lambda row: style.number(row["lowest"], missing="-"), "lowest", right=True),
         Column("highest", lambda row: style.number(row["highest"], missing="-"), "highest", right=True),
         Column("runs", lambda row: str(row["n"]), "n", right=True),
-        Column("diverged", lambda row: str(row["diverged"] or ""), "diverged", right=True),
-        *(
-            Column(state, lambda row, state=state: str(row[state] or ""), state, right=True)
-            for state in ("failed", "unmeasured")
-            if any(row[state] for row in rows)
-        ),
+        _count("diverged"),
+        *(_count(state) for state in NO_RESULT if any(row[state] for row in rows)),
         Column("", _trial_mark, "chosen"),
     ]
     return Table("sensitivity", f"Sensitivity of {metric} to {key}", columns, rows)
@@ -105,6 +105,10 @@ def _plain(key: str, title: str = "") -> Column:
     return Column(title or key, lambda row: style.cell(row.get(key)), key, right=True)
 
 
+def _count(key: str) -> Column:
+    return Column(key, lambda row: str(row[key] or ""), key, right=True)
+
+
 def rank_text(row: Row) -> str:
     """Write a rank interval: `1`, `1-2`."""
     low, high = row["rank_low"], row["rank_high"]
@@ -112,8 +116,17 @@ def rank_text(row: Row) -> str:
 
 
 def n_text(row: Row) -> str:
-    """Write the number of runs, with those that diverged: `10`, `10 (2 div.)`."""
-    return f"{row['n']} ({row['diverged']} div.)" if row["diverged"] else str(row["n"])
+    """Write the number of runs with a result, of all, and what came of others: `10 (2 div.)`, `8/10 (2 failed)`."""
+    said = [f"{row['diverged']} div."] if row["diverged"] else []
+    said += [f"{row[state]} {short}" for state, short in _SHORT.items() if row[state]]
+    number = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']}/{row['planned']}"
+    return f"{number} ({', '.join(said)})" if said else number
+
+
+def trial_runs_text(row: Row) -> str:
+    """Write how many trials an entry was tuned on, of all where some came to nothing: `10`, `8/10`."""
+    known, spent = row["trial_runs_known"], row["trial_runs"]
+    return style.number(spent, missing="-") if known in (None, spent) else f"{known}/{spent}"
 
 
 def half_width(row: Row, key: str) -> float | None:

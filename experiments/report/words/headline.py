@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...run_directory.comparison_file import Record
-from ...run_directory.looks import why_exploratory
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import good_range
-from ..statistics import verdicts
-from .limits import overall_limits
+from ..sensitivity import good_range, trial_states
+from .notes import edge_notes, fewer_trials, lost_notes, nothing_chosen, result_notes
 from .verdicts import endpoint_headline, pair_sentence, short_numbers, two
 
 
@@ -35,7 +31,7 @@ class Said:
 def say(results: Results) -> Said:
     """Return what a comparison has shown, and what limits it."""
     parts = [part for part in (_speed(results), endpoint_headline(results)) if part]
-    return Said("; ".join(parts), tuple(_notes(results)))
+    return Said("; ".join(parts), tuple(result_notes(results)))
 
 
 def say_sweep(group: Group) -> Said:
@@ -44,9 +40,7 @@ def say_sweep(group: Group) -> Said:
     for entry in group.entries:
         tuning = entry.get("tuning") or {}
         if tuning.get("chosen") is None:
-            parts.append(
-                f"{entry['name']}: every trial diverged" if tuning.get("trials") else f"{entry['name']}: no trials"
-            )
+            parts.append(f"{entry['name']}: {nothing_chosen(trial_states(entry))}")
             continue
         best = next(trial for trial in tuning["trials"] if trial["value"] == tuning["chosen"])
         said = f"{entry['name']}: {group.select} was best at {tuning['key']} = {style.number(tuning['chosen'])}"
@@ -55,7 +49,13 @@ def say_sweep(group: Group) -> Said:
         if span is not None and group.selector.margin:
             said += f"; within {style.number(group.selector.margin)} of it: {span}"
         parts.append(said)
-    return Said("; ".join(parts), tuple(_edge_notes(group)))
+    return Said("; ".join(parts), (*edge_notes(group), *fewer_trials(group)))
+
+
+def say_nothing(group: Group) -> Said:
+    """Return that a comparison in which no entry has a result has none, and why."""
+    lost = {name: group.lost(name) for name in group.names}
+    return Said(f"{group.metric}: no verdict, since no entry has a result", tuple(lost_notes(group, lost, False)))
 
 
 def range_notes(group: Group) -> list[str]:
@@ -72,12 +72,6 @@ def range_notes(group: Group) -> list[str]:
         elif span.low == span.high:
             notes.append(f"No other value of {key} that was tried is as good.")
     return notes
-
-
-def count_states(records: Sequence[Record]) -> str:
-    """Count the runs of a group: `58 done, 2 failed`."""
-    found = [record.state for record in records]
-    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
 
 
 def verdict_sentences(results: Results) -> list[str]:
@@ -126,39 +120,3 @@ def _speed(results: Results) -> str:
             f"{first} reached {target} in {two(ratio)} times fewer epochs than {other} ({short_numbers(interval, p)})"
         )
     return f"{first} reached {target} in fewer epochs: {listed}"
-
-
-def _notes(results: Results) -> list[str]:
-    group = results.group
-    notes = []
-    if why := why_exploratory(group.looks):
-        notes.append(f"Exploratory: {why}, so the p-values are too small.")
-    is_identical = group.paired and all(pair.verdict.kind == verdicts.IDENTICAL for pair in results.analysis.pairs)
-    if not group.tuned and not is_identical:
-        notes.append("Not tuned: each entry ran with its settings as given, and others may turn the result around.")
-    notes += _edge_notes(group)
-    for name in results.failed:
-        records = group.of(name, "evaluate")
-        why = next((record.message.partition("\n")[0] for record in records if record.message), "no reason is known")
-        notes.append(
-            f"Failed: {name} has no result, each of its {style.many(len(records), 'evaluation run')} failed ({why}). "
-            "The others are judged by the tests that were planned with it."
-        )
-    if missing := [record for record in group.missing() if record.entry not in results.failed]:
-        total = style.many(len(group.of(role="evaluate")), "evaluation run")
-        notes.append(f"Incomplete: {len(missing)} of {total} take no part ({count_states(missing)}).")
-    notes += [f"Note: {limit}." for limit in overall_limits(results.analysis)]
-    if not group.paired:
-        notes.append("Across problems: data, split or metric differ between the entries, so their runs are no pairs.")
-    elif not (group.data.get("pairing") or {}).get("checked"):
-        notes.append("The pairing of the runs was not checked.")
-    return notes
-
-
-def _edge_notes(group: Group) -> list[str]:
-    edge = [entry["name"] for entry in group.entries if (entry.get("tuning") or {}).get("bracketed") is False]
-    if not edge:
-        return []
-    key = next(e["tuning"]["key"] for e in group.entries if e["name"] == edge[0])
-    whose = f"the {key} of {style.entries(edge)} lies at the edge of what was tried"
-    return [f"Not bracketed: {whose}, and a better one may lie beyond."]

@@ -38,7 +38,8 @@ def overall_limits(analysis: Analysis) -> list[str]:
     lost = [(pair, pair.result.unmatched) for pair in analysis.pairs if pair.result.unmatched]
     limits = [f"{pair.a} and {pair.b}: {_left_out(seeds)}" for pair, seeds in lost]
     tested = [pair.result.n for pair in analysis.pairs if pair.result.sign_flip is not None]
-    few = too_few_seeds(min(tested), analysis.alpha, len(tested)) if tested else None
+    planned = len(tested) + analysis.num_lost  # pairs of an entry without a result stay in the family
+    few = too_few_seeds(min(tested), analysis.alpha, planned) if tested else None
     return [*limits, few] if few else limits
 
 

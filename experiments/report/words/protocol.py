@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...run_directory.comparison_file import NO_RESULT
 from ...run_directory.looks import seeds_of
 from .. import style
 from ..group import Group
 from ..results import Results
+from ..sensitivity import num_known, trial_states
+from .states import count_states
 
 _NOT_PAIRED = (
     "The entries have different problems, as was asked for: data, split or metric differ, so runs of one seed are no "
@@ -20,7 +23,7 @@ def protocol_sentences(group: Group, results: Results | None = None) -> list[str
     lines = [_entries(group), _sweep(group) if group.kind == "sweep" else _tuning(group)]
     if group.kind == "compare":
         lines += [_seeds(group), _endpoint(group)]
-        lines += [_tests(group), _ranks(group)] if group.paired else [_NOT_PAIRED]
+        lines += _judging(group, results)
         lines += [_target(group), _withheld(group, results), _costs(group), _looks(group)]
     lines.append(_time(group))
     return [line for line in lines if line]
@@ -111,12 +114,30 @@ def _tuning(group: Group) -> str:
         centre = f"centre {style.number(tuning.get('centre'))}"
         source = f" from {tuning['centre_source']}" if tuning.get("centre_source") else ""
         extra = f", {style.many(more, 'trial')} added at an edge" if more else ""
-        spent = style.many(tuning.get("spent") or 0, "run")
-        edge = "" if tuning.get("bracketed") else ", not bracketed: it lies at the edge of what was tried"
-        lines.append(
-            f"{entry['name']}: {centre}{source}{extra}, {spent} spent, {style.number(tuning.get('chosen'))} kept{edge}."
-        )
+        states = trial_states(entry)
+        spent = f"{style.many(tuning.get('spent') or 0, 'run')} spent"
+        if lost := [state for state in states if state in NO_RESULT]:
+            spent += f" ({count_states(lost)}: tuned on {num_known(states)} of {style.many(len(states), 'trial')})"
+        lines.append(f"{entry['name']}: {centre}{source}{extra}, {spent}, {_kept(tuning)}.")
     return " ".join(lines)
+
+
+def _kept(tuning: dict[str, Any]) -> str:
+    if tuning.get("chosen") is None:
+        return "none kept, since none has a score for each seed"
+    edge = "" if tuning.get("bracketed") else ", not bracketed: it lies at the edge of what was tried"
+    return f"{style.number(tuning['chosen'])} kept{edge}"
+
+
+def _judging(group: Group, results: Results | None) -> list[str]:
+    """Return the tests that were made, or why none was."""
+    if not group.paired:
+        return [_NOT_PAIRED]
+    if results is None:
+        return ["Nothing was tested: no entry has a result."]
+    if not results.tested:
+        return [f"Nothing was tested: the baseline {results.baseline} has no result."]
+    return [_tests(group), _ranks(group)]
 
 
 def _seeds(group: Group) -> str:
@@ -191,9 +212,15 @@ def _withheld(group: Group, results: Results | None) -> str:
             reasons[style.FEW :] = [f"and {len(reasons) - style.FEW} more pairs"]
         if reasons:
             parts.append(f"Ratios of times were withheld where runs missed the target ({'; '.join(reasons)}).")
-    failed = [r for r in group.records if r.state == "failed"]
-    if failed:
-        parts.append(f"{style.many(len(failed), 'run')} failed and take no part; the table of runs names them.")
+    states = [group.result_state(record) for record in group.records]
+    lost = {state: states.count(state) for state in NO_RESULT}
+    if lost["failed"]:
+        parts.append(f"{style.many(lost['failed'], 'run')} failed and take no part; the table of runs names them.")
+    if lost["unmeasured"]:
+        runs = style.many(lost["unmeasured"], "run")
+        parts.append(f"{runs} ended without a finite value of the metric by which they are judged, and take no part.")
+    if lost["unfinished"]:
+        parts.append(f"{style.many(lost['unfinished'], 'run')} did not come to an end and take no part.")
     return " ".join(parts)
 
 

@@ -87,6 +87,8 @@ def verdict_phrase(results: Results, name: str) -> str:
     """Return what was concluded about an entry and the reference, for a cell of a table."""
     if not results.group.paired:
         return "not compared: another problem"
+    if not results.tested:
+        return "not compared: the baseline has no result"
     if name == results.reference:
         return "baseline" if results.analysis.baseline else "reference"
     verdict = results.against(name).pair.verdict
@@ -180,10 +182,12 @@ def endpoint_headline(results: Results) -> str:
     kinds = {pair.verdict.kind for pair in analysis.pairs}
     names = [entry.name for entry in analysis.entries]
     listed, margin = style.entries(names), style.number(results.margin)
+    means = [f"{entry.name} {_mean_text(entry)}" for entry in analysis.entries]
+    if not results.tested and results.group.paired:
+        return f"{endpoint}no verdict, since the baseline {results.baseline} has no result; {'; '.join(means)}"
     if len(names) == 1:
         return _alone(names[0])
     if not results.group.paired:
-        means = [f"{entry.name} {_mean_text(entry)}" for entry in analysis.entries]
         return f"{metric}: on different problems, which no test compares: {'; '.join(means)}"
     if kinds == {verdicts.IDENTICAL}:
         seeds, on_it = style.many(analysis.pairs[0].result.n, "seed"), f", on {problem}" if problem else ""
