@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..components.data import Splits
-from ..errors import OptrunError
+from ..errors import ExitCode, OptrunError
 from ..training.evaluator import evaluation_mode
 from ..training.experiment import Experiment
 
@@ -29,7 +29,9 @@ _FIRST_ROWS = 256
 
 
 class PairingError(OptrunError):
-    """Entries that should have started alike did not."""
+    """Entries that should have started alike did not; their runs are kept."""
+
+    exit_code = ExitCode.PART_FAILED
 
 
 def fingerprint(experiment: Experiment) -> dict[str, Any]:

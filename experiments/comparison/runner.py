@@ -18,7 +18,7 @@ from ..training.build import build
 from ..training.step_timing import mean_secs, time_steps
 from . import events
 from .entries import Entry, differences
-from .fingerprints import WHAT, check_pairing, expected_equal
+from .fingerprints import WHAT, PairingError, check_pairing, expected_equal
 from .ledger import Ledger
 from .pool import Pool
 from .protocol import Protocol, describe_entry, measured
@@ -184,7 +184,12 @@ class Runner:
                     seeds.setdefault(task.seed, {})[task.entry] = found
         pairing = self._ledger.data["pairing"]
         for seed, fingerprints in seeds.items():
-            pairing["seeds"][str(seed)] = check_pairing(fingerprints, self._expected, seed)
+            try:
+                pairing["seeds"][str(seed)] = check_pairing(fingerprints, self._expected, seed)
+            except PairingError as error:  # so that nobody who reads the runs later takes them for pairs
+                pairing["mismatch"] = str(error)
+                self._ledger.write()
+                raise
         pairing["checked"] = bool(seeds) and not any(entry.runs for entry in self._entries)
 
     # ---- the plan ------------------------------------------------------------------------------------------------

@@ -124,6 +124,11 @@ class Group:
         return bool(self.protocol.get("paired", True))
 
     @property
+    def mismatch(self) -> str:
+        """Return what was not the same in runs that should have started alike; empty where all of it was."""
+        return str((self.data.get("pairing") or {}).get("mismatch") or "")
+
+    @property
     def problem(self) -> str:
         """Return what all entries had to learn, in words; empty where it was not noted, or differs."""
         return str(self.protocol.get("problem") or "")

@@ -106,9 +106,18 @@ class Results:
         return self.group.protocol.get("baseline")
 
     @property
+    def untested(self) -> str:
+        """Return why nothing is tested, in words; empty where something is."""
+        if not self.group.paired:
+            return "the entries have different problems"
+        if self.group.mismatch:
+            return "runs of one seed did not start alike"
+        return f"the baseline {self.baseline} has no result" if self.baseline in self.lost else ""
+
+    @property
     def tested(self) -> bool:
-        """Return False where nothing is tested: the entries have different problems, or the baseline has no result."""
-        return self.group.paired and self.baseline not in self.lost
+        """Return False where nothing is tested, and each entry stands for itself."""
+        return not self.untested
 
     @cached_property
     def times(self) -> dict[str, Times]:

@@ -106,6 +106,31 @@ def test_a_mismatch_stops_with_an_explanation():
         check_pairing({"sgd": same, "adam": {**same, "parameters": "c"}}, ["parameters"], 3)
 
 
+NOT_BY_SEED = """
+import itertools, torch
+_calls = itertools.count()
+class Net(torch.nn.Module):
+    def __init__(self, input_shape: list[int], num_outputs: int):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, num_outputs)
+        torch.nn.init.constant_(self.layer.weight, 0.01 * next(_calls))
+    def forward(self, inputs):
+        return self.layer(inputs.flatten(1))
+"""
+
+
+def test_a_mismatch_stops_the_comparison_and_loses_nothing(base):
+    (base / "net.py").write_text(NOT_BY_SEED)
+    with pytest.raises(PairingError, match=r"with seed 0, sgd and mom differ in their initial parameters") as stopped:
+        compare(["sgd", "mom"], ["model=./net.py:Net"], seeds=2, tune=None, jobs=1, name="unlike")
+    assert stopped.value.exit_code == 6
+    found = Comparison(Path("runs/unlike"))
+    assert [record.state for record in found.group.records] == ["done"] * 4
+    assert "no verdict, since runs of one seed did not start alike" in found.sentence
+    assert str(stopped.value) in found.sentence
+    assert found.analysis.pairs == (), "nothing is tested that is no pair"
+
+
 def test_rows_that_differ_are_no_pair(base):
     one = build(load_config("sgd", ["data.scaling=unit"])).splits
     scaled, other = fingerprints._data(one), fingerprints._data(build(load_config("sgd")).splits)

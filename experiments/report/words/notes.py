@@ -35,6 +35,8 @@ def result_notes(results: Results) -> list[str]:
     notes += [f"Note: {limit}." for limit in overall_limits(results.analysis)]
     if not group.paired:
         notes.append("Across problems: data, split or metric differ between the entries, so their runs are no pairs.")
+    elif group.mismatch:
+        notes.append(f"Not paired: {group.mismatch}")
     elif not (group.data.get("pairing") or {}).get("checked"):
         notes.append("The pairing of the runs was not checked.")
     return notes

@@ -136,7 +136,7 @@ def _judging(group: Group, results: Results | None) -> list[str]:
     if results is None:
         return ["Nothing was tested: no entry has a result."]
     if not results.tested:
-        return [f"Nothing was tested: the baseline {results.baseline} has no result."]
+        return [f"Nothing was tested: {results.untested}."]
     return [_tests(group), _ranks(group)]
 
 

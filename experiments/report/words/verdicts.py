@@ -88,7 +88,7 @@ def verdict_phrase(results: Results, name: str) -> str:
     if not results.group.paired:
         return "not compared: another problem"
     if not results.tested:
-        return "not compared: the baseline has no result"
+        return f"not compared: {results.untested}"
     if name == results.reference:
         return "baseline" if results.analysis.baseline else "reference"
     verdict = results.against(name).pair.verdict
@@ -184,7 +184,7 @@ def endpoint_headline(results: Results) -> str:
     listed, margin = style.entries(names), style.number(results.margin)
     means = [f"{entry.name} {_mean_text(entry)}" for entry in analysis.entries]
     if not results.tested and results.group.paired:
-        return f"{endpoint}no verdict, since the baseline {results.baseline} has no result; {'; '.join(means)}"
+        return f"{endpoint}no verdict, since {results.untested}; {'; '.join(means)}"
     if len(names) == 1:
         return _alone(names[0])
     if not results.group.paired:
