@@ -38,7 +38,7 @@ from ..training.record import init_sha256, local_components
 NUMERICS = 1
 
 _PACKAGE = __name__.partition(".")[0]
-_IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
+IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
 
 
 def group_digest(facts: list[Any]) -> str:
@@ -82,7 +82,7 @@ def key_before_0_3(config: Config, plain: Mapping[str, Any], data_sha256: str) -
 
 def _facts(config: Config, values: Mapping[str, Any], code: Mapping[str, str], data_sha256: str) -> dict[str, Any]:
     return {
-        "config": {name: value for name, value in values.items() if name not in _IRRELEVANT},
+        "config": {name: value for name, value in values.items() if name not in IRRELEVANT},
         "code": code,
         "data": data_sha256,
         "init": init_sha256(config),

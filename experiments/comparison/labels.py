@@ -67,10 +67,18 @@ def _label(plain: Sequence[Mapping[str, Any]], keys: Sequence[str], index: int) 
     return label if len(parts) <= _MOST_PARTS and len(label) <= _LONGEST else ""
 
 
+def _absent(key: str) -> str:
+    """Say that a component is not there: `no augment` for `data.augment.0.name`; nothing where others of it are."""
+    *owner, place = key.split(".")[:-1]
+    if not place.isdecimal():
+        return f"no {place}"
+    return f"no {owner[-1]}" if place == "0" else ""
+
+
 def _part(key: str, value: Any) -> str:
     last = key.rpartition(".")[2]
     if last == "name":
-        return str(value).rpartition(":")[2] if value is not None else f"no {key.split('.')[0]}"
+        return str(value).rpartition(":")[2] if value is not None else _absent(key)
     word = _SHORT.get(last, last)
     if value is None:
         return f"no {word}"

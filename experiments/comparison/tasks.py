@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .. import config as configuration
 from ..components.data import make_data
+from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.changes import place_at
+from ..config.defaults import changes_since
 from ..errors import DataError, OptrunError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome, users_of
@@ -25,7 +28,7 @@ from ..run_directory.run_dir import is_run
 from ..system import storage
 from ..training.record import RunRecord, data_files
 from .entries import Entry
-from .identity import key_before_0_3, run_key
+from .identity import IRRELEVANT, key_before_0_3, run_key
 from .placing import LEARNING_RATE, set_rate
 
 log = logging.getLogger("optrun")
@@ -87,7 +90,7 @@ class TaskMaker:
             key, problem = secrets.token_hex(32), f"{type(error).__name__}: {error}"
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
-        path = self._free(f"{self._group}/{stem}-s{seed}", key, entry.config)
+        path = self._free(f"{self._group}/{stem}-s{seed}", key, entry.config, config)
         task = Task(entry.name, role, seed, dict(settings), path, config=config, key=key)
         if problem:
             task.state, task.message = "failed", problem
@@ -145,33 +148,35 @@ class TaskMaker:
             self._data[described] = make_data(config.data.component, **config.data.args).sha256()
         return self._data[described]
 
-    def _free(self, stem: str, key: str, config: Config) -> str:
+    def _free(self, stem: str, key: str, config: Config, plain: Mapping[str, Any]) -> str:
         """Return a folder for a run.
 
-        None that has a run of other code, which was imported late and has changed since; none that is to stay.
+        None that has a run of other code, which was imported late and has changed since, or one that was given other
+        settings since; none that is to stay.
         """
         path = f"{stem}-{key[:8]}"
-        while Path(path).name in self.kept or self._is_outdated(path, config):
+        while Path(path).name in self.kept or self._is_another(path, config, plain):
             key = hashlib.sha256(key.encode()).hexdigest()
             path = f"{stem}-{key[:8]}"
         return path
 
-    def _is_outdated(self, path: str, config: Config) -> bool:
-        return is_run(self._root / path) and _is_outdated(Run(self._root / path), config)
+    def _is_another(self, path: str, config: Config, plain: Mapping[str, Any]) -> bool:
+        return is_run(self._root / path) and _is_another(Run(self._root / path), config, plain)
 
     def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
         before = key_before_0_3(entry.config, plain, self._data_sha256(entry.config))
-        return self._find(key, entry.config) or (self._find(before, entry.config) if before is not None else None)
+        found = self._find(key, entry.config, plain)
+        return found or (self._find(before, entry.config, plain) if before is not None else None)
 
-    def _find(self, key: str, config: Config) -> Run | None:
+    def _find(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
         try:
             path = self._root / storage.read_bytes(self._cache / key).decode()
         except storage.MissingFileError:
             return None
         try:
             run = Run(path) if is_run(path) else None
-            return run if run is not None and outcome(run) and not _is_outdated(run, config) else None
+            return run if run is not None and outcome(run) and not _is_another(run, config, plain) else None
         except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
             return None
 
@@ -187,9 +192,17 @@ def _described(config: Config) -> str:
     return json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
 
 
-def _is_outdated(run: Run, config: Config) -> bool:
-    """Return True if files that a run imported late are others now, which its key does not tell."""
-    return bool(RunRecord(run.dir).outdated_code(config))
+def _is_another(run: Run, config: Config, plain: Mapping[str, Any]) -> bool:
+    """Return True if a run is not what its key says.
+
+    Files that it imported late may be others now, and it may have been resumed with other settings (`--allow-change`).
+    """
+    record = RunRecord(run.dir)
+    if record.outdated_code(config):
+        return True
+    planned = configuration.load(plain, registries=REGISTRIES)
+    changes = changes_since(record.placed(run.config, planned), planned, REGISTRIES)
+    return any(change.key.partition(".")[0] not in IRRELEVANT for change in changes)
 
 
 def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:

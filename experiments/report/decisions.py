@@ -105,6 +105,8 @@ def decide(
     spread, winner = pair.result.spread, pair.verdict.winner
     if pair.result.identical:
         return Decision(condition, True, pair_sentence(pair))
+    if pair.result.tied:
+        return Decision(condition, None, pair_sentence(pair))
     if spread is None:
         is_ahead = winner == condition.a and condition.relation == "not worse than"
         return Decision(condition, None if winner is None else is_ahead, pair_sentence(pair))

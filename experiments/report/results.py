@@ -161,9 +161,21 @@ class Results:
             alpha=group.alpha,
             baseline=self.baseline if self.tested else None,
             paired=self.tested,
+            same=self._may_be_same,
             other_p=[ratio.p for ratio in self.ratios.values()],
             num_lost=self._num_lost(),
             num_lost_others=self._num_lost() if self.times else 0,
+        )
+
+    def _may_be_same(self, a: str, b: str) -> bool:
+        """Return True if all final values of two entries are equal, seed by seed: losses tell what a count may not."""
+        first, second = (
+            {run.seed: run.summary.get("final") or {} for run in self.group.judged(name)} for name in (a, b)
+        )
+        return all(
+            first[seed][metric] == second[seed][metric]
+            for seed in first.keys() & second.keys()
+            for metric in first[seed].keys() & second[seed].keys()
         )
 
     def _num_lost(self) -> int:

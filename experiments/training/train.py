@@ -14,6 +14,7 @@ from ..config.changes import Change
 from ..config.defaults import changes_since
 from ..config.plain import read_plain
 from ..errors import OptrunError, UsageError
+from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, default_root, trash
 from ..system.environment import changes_that_matter
@@ -206,7 +207,7 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
     record = make_record(config, run_dir)
     trust(record["code"].values())
-    begun = before is not None and "init" in before and bool(Run(run_dir.path).checkpoints)
+    begun = before is not None and "init" in before and bool(list_checkpoints(run_dir.checkpoints_path))
     init = before["init"] if before is not None and begun else init_sha256(config)  # which may be gone by now
     run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
     if experiment.splits.fitted:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments import Comparison, compare
+from optrun.experiments import Comparison, compare, resume
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import UsageError
 
@@ -75,3 +75,31 @@ def test_made_anew_runs_that_another_comparison_uses_stay():
     again = Comparison(second.path)
     assert again.values() == second.values()
     assert len(again.runs("slow")) == 2
+
+
+def test_a_run_that_was_changed_since_stands_for_itself_alone():
+    """`resume --allow-change` makes another run of it: its comparison does it anew, and no other one takes it."""
+    first = compare({"slow": TINY, "fast": FASTER}, **OPTIONS)
+    before = first.values()
+    for run in first.runs("fast"):
+        resume(run, {"train.epochs": 6, "optimizer.lr": 0.5}, allow_change=True)
+    again = compare({"slow": TINY, "fast": FASTER}, **OPTIONS)
+    assert again.values() == before
+    cached = {name: {r["cached"] for r in again.data["runs"] if r["entry"] == name} for name in again.entries}
+    assert cached == {"slow": {True}, "fast": {False}}
+    other = compare({"fast": FASTER, "third": {**TINY, "optimizer": {"name": "adam", "lr": 0.05}}}, **OPTIONS)
+    assert other.values()["fast"] == before["fast"]
+    assert all(record["cached"] for record in compare({"slow": TINY, "fast": FASTER}, **OPTIONS).data["runs"])
+
+
+def test_equal_values_of_a_coarse_metric_are_not_called_identical():
+    """A longer step gives other weights, and the same right answers of 30."""
+    other = {**TINY, "optimizer": {"name": "sgd", "lr": 0.1001}}
+    options = {**OPTIONS, "metric": "test/accuracy", "margin": 0.05}
+    found = compare({"a": TINY, "b": other, "c": TINY}, **options)
+    assert found.values("test/loss")["a"] != found.values("test/loss")["b"]
+    assert found.values()["a"] == found.values()["b"]
+    pair = found.analysis.pair("a", "b")
+    assert (pair.verdict.kind, pair.verdict.equivalent) == ("no difference shown", False)
+    assert found.analysis.pair("a", "c").verdict.kind == "identical"
+    assert "too coarse" in compare({"a": TINY, "b": other}, **options).sentence

@@ -80,7 +80,7 @@ def _equivalences(
     results: Sequence[PairedResult], margin: float, alpha: float, lost: Sequence[float]
 ) -> list[Equivalence]:
     # Pairs of identical runs are no question, and a margin of 0 asks none: neither may cost the others their power.
-    asked = [margin > 0 and not result.identical for result in results]
+    asked = [margin > 0 and not result.identical and not result.tied for result in results]
     single = [equivalence(result.spread, margin, alpha) for result in results]
     family = [*(e.p if ask else None for e, ask in zip(single, asked, strict=True)), *lost]
     tested = zip(holm(family), holm_levels(family, alpha), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import UsageError, unknown_name
@@ -82,6 +82,7 @@ def compare_entries(
     alpha: float = 0.05,
     baseline: str | None = None,
     paired: bool = True,
+    same: Callable[[str, str], bool] = lambda a, b: True,
     other_p: Sequence[float | None] = (),
     num_lost: int = 0,
     num_lost_others: int = 0,
@@ -96,6 +97,7 @@ def compare_entries(
         baseline: the one entry that all others are compared with.
         paired: False describes each entry alone, in the order given: runs that are not pairs are not held against each
             other.
+        same: tells of two entries whether their runs may be the same; False if they are known to differ.
         other_p: p-values of other questions that will be printed beside, which join the family.
         num_lost: pairs that were planned, and cannot be tested because an entry has no result; see `adjust`.
         num_lost_others: likewise, of the other questions.
@@ -113,7 +115,7 @@ def compare_entries(
         if not runs:
             raise UsageError(f"entry '{name}' has no runs")
     chosen = _pairs_of(names, baseline) if paired else []
-    results = [_compared(a, b, numbers, alpha, mode) for a, b in chosen]
+    results = [_compared(a, b, numbers, alpha, mode, same(a, b)) for a, b in chosen]
     lost = {"num_lost": num_lost, "num_lost_others": num_lost_others}
     adjusted, others = adjust(results, margin=margin, alpha=alpha, other_p=other_p, **lost)
     pairs = tuple(
@@ -144,8 +146,8 @@ def _pairs_of(names: Sequence[str], baseline: str | None) -> list[tuple[str, str
     return [(name, baseline) for name in names if name != baseline]
 
 
-def _compared(a: str, b: str, numbers: Mapping[str, Values], alpha: float, mode: Mode) -> PairedResult:
+def _compared(a: str, b: str, numbers: Mapping[str, Values], alpha: float, mode: Mode, same: bool) -> PairedResult:
     try:
-        return paired_result(numbers[a], numbers[b], alpha=alpha, mode=mode)
+        return paired_result(numbers[a], numbers[b], alpha=alpha, mode=mode, same=same)
     except UsageError as error:
         raise UsageError(f"'{a}' (a) against '{b}' (b): {error}") from None

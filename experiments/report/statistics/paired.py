@@ -12,7 +12,7 @@ from .sign_flips import sign_flip
 from .student import correlation, spread_of, t_two_sided, welch_p
 
 
-def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> PairedResult:
+def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max", same: bool = True) -> PairedResult:
     """Compare two entries seed by seed: d_i = a_i - b_i, t = mean(d) √n / sd(d) with n - 1 degrees of freedom.
 
     Where a run diverged the mean has no meaning: its interval is withheld, and the exact sign test decides, in which
@@ -22,6 +22,7 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
         a, b: values per seed, as a mapping or as sequences of equal length; None or NaN for a run that diverged.
         alpha: error rate of intervals, below 0.5.
         mode: whether more (`max`) or less (`min`) is better.
+        same: False if the runs are known to differ, so that equal values only show how coarse the metric is.
 
     Raises:
         UsageError: sequences of different lengths, no seed in common, a value that is no number.
@@ -41,7 +42,7 @@ def paired(a: Values, b: Values, *, alpha: float = 0.05, mode: Mode = "max") -> 
     left = [x for x in first.values() if x is not None]
     right = [y for y in second.values() if y is not None]
     numbers = [d for d in differences if d is not None]
-    identical = bool(numbers) and not any(numbers) and ties == len(seeds)
+    identical = same and bool(numbers) and not any(numbers) and ties == len(seeds)
     spread = flips = pearson = welch = p = None
     if len(numbers) == len(seeds):
         spread = spread_of(numbers, scale=max(map(abs, left + right)))

@@ -26,7 +26,7 @@ class PairedResult:
         spread: mean and sd of the differences, None when a run diverged.
         p: the p that decides, of `test`; None when there is nothing to test.
         test: `t`; `sign-flip` for differences that are all equal; `sign` when a run diverged; `none`.
-        identical: every difference is exactly 0.
+        identical: every difference is exactly 0, and the runs are not known to differ.
         sign_flip: the second opinion, None when a run diverged.
         correlation: of a and b over the seeds, beside the result and never decided by.
         welch_p: of the unpaired test, beside the result and never decided by.
@@ -53,6 +53,11 @@ class PairedResult:
     success_b: Proportion
     median_a: float | None
     median_b: float | None
+
+    @property
+    def tied(self) -> bool:
+        """Return True if every difference is exactly 0 although the runs differ: the metric may be too coarse."""
+        return not self.identical and all(difference == 0 for difference in self.differences)
 
     @property
     def n(self) -> int:

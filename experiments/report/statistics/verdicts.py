@@ -95,6 +95,8 @@ def judge(
     kind, needed = NO_DIFFERENCE, None
     if result.identical:
         kind = IDENTICAL
+    elif result.tied:  # nothing is shown, neither a difference nor that there is none
+        kind = NO_DIFFERENCE
     elif different and abs(center) > margin:
         kind = BETTER
     elif result.diverged:
@@ -106,6 +108,6 @@ def judge(
     elif margin > 0 and result.sd is not None:
         needed = seeds_needed(result.sd, margin, alpha=adjusted.rate)
     agrees = None if adjusted.p is None or adjusted.flip_p is None else (adjusted.flip_p <= alpha) == different
-    is_equivalent = result.identical or adjusted.equivalence.holds
+    is_equivalent = result.identical or (adjusted.equivalence.holds and not result.tied)
     verdict = Verdict(a, b, kind, ahead, different, is_equivalent, agrees, needed)
     return Pair(a, b, result, adjusted, verdict)

@@ -44,6 +44,8 @@ def _equivalent(pair: Pair) -> str:
 
 def _no_difference(pair: Pair) -> str:
     result, needed, margin = pair.result, pair.verdict.seeds_needed, _margin(pair)
+    if result.tied:
+        return f"{pair.a} and {pair.b}: no difference shown: {_tied(pair)}"
     numbers = f"mean difference {_mean(pair)}, {_numbers(pair, signed=True)}"
     said = f"{pair.a} and {pair.b}: no difference shown ({numbers})"
     if result.sd is None:
@@ -53,6 +55,11 @@ def _no_difference(pair: Pair) -> str:
     if needed <= result.n:
         return f"{said}; {style.many(result.n, 'seed')} show a true difference of {margin} four times out of five"
     return f"{said}; about {needed} seeds would be needed to show one of {margin}"
+
+
+def _tied(pair: Pair) -> str:
+    seeds = style.many(pair.result.n, "seed")
+    return f"their runs differ, and yet the values of {seeds} are equal: the metric may be too coarse to tell"
 
 
 def _within_margin(pair: Pair) -> str:
@@ -233,6 +240,8 @@ def _pair_headline(results: Results, margin: str) -> str:
             interval = -interval  # of the size of the difference
         numbers = f"{short_numbers(interval, pair.adjusted.p)}{_doubt(pair)}"
         return f"{winner} is {size} than {pair.verdict.loser} ({numbers})"
+    if pair.result.tied:
+        return f"no difference shown: {_tied(pair)}"
     if pair.verdict.kind == verdicts.NO_DIFFERENCE:
         needed = _needed(pair.verdict.seeds_needed, pair.result.n)
         return "no difference shown" + (f", about {needed} would be needed to show {margin}" if needed else "")
