@@ -173,7 +173,7 @@ class EntriesFile:
         message = f"under `base:`, a name means an optimizer on the base, and there is no optimizer '{shorten(said)}'"
         hint = suggestion(said, REGISTRIES["optimizer"].names())
         if known is not None and NAME.fullmatch(said):
-            hint = f"to take the preset with its own problem: {{extends: {said}}}"
+            hint = f"to take that configuration with its own problem: {{extends: {said}}}"
         return ConfigError([Problem(where, f"entries.{name}", "invalid-value", message, hint)])
 
     # ---- the base ------------------------------------------------------------------------------------------------

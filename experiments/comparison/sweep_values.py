@@ -17,10 +17,12 @@ from ..errors import UsageError
 from ..training.build import build
 from .entries import Entry, make_entries
 from .placing import LEARNING_RATE, with_rates_of
+from .problem import differing
 
 RANGES = ("log", "lin", "int")
 _NUM_VALUES = 9  # of a range, where nothing else is said
 _LARGEST_INT = 1 << 53
+_OF_TRAINING = "data.subset"  # of the training part alone: all values are judged on the same examples
 _FORMS = "a range (log:1e-3:1, lin:0:1, int:2:8) or at least two values (a,b,c)"
 
 
@@ -65,16 +67,26 @@ def checked_entry(
 
     Raises:
         ConfigError: a value is refused, located at it.
-        UsageError: the range is of other numbers than the setting takes.
+        UsageError: the range is of other numbers than the setting takes, or each value would be judged otherwise.
     """
     entries = [_entry(target, key, spec, value, overrides, root) for value in values]
     for entry in entries:
         build(entry.config)
+    _check_judged_alike(key, spec, entries)
     first = replace(entries[0], overrides=tuple(overrides))  # the first value is none that was given for all
     if key != LEARNING_RATE or not any("lr" in group.args for group in first.config.optimizer.groups):
         return first
     (own,) = make_entries([target], overrides, root)
     return replace(first, config=with_rates_of(first.config, own.config))
+
+
+def _check_judged_alike(key: str, spec: str, entries: Sequence[Entry]) -> None:
+    for difference in differing(entries, [entries[0].config.eval.metric]):
+        if not difference.pairable and difference.key != _OF_TRAINING:
+            raise UsageError(
+                f"{key}={spec}: with {difference.key}, what judges the values would differ from one to the next, and "
+                "their scores would not compare: sweep what training does, and leave data, split and metric alone"
+            )
 
 
 def _listed(key: str, spec: str) -> list[Any]:

@@ -54,8 +54,9 @@ class RunCode:
         if self.is_known is not None and self.is_known(digest):
             return
         if self.files.get(str(path)) != digest and not (self.whole and self._has_moved(path, digest)):
-            change = "has changed since" if str(path) in self.files else "is not code that"
-            raise CodeNotAllowedError(f"{path} {change} the run was made with: {_WAY_OUT}")
+            has_changed = str(path) in self.files
+            change = "has changed since the run was made" if has_changed else "is not code that the run was made with"
+            raise CodeNotAllowedError(f"{path} {change}: {_WAY_OUT}")
         if digest in self.strange:
             raise CodeNotAllowedError(
                 f"{path} came with the run, and was never trained with on this machine: {_WAY_OUT}"

@@ -212,3 +212,16 @@ def test_a_value_is_put_where_it_is_looked_up(key: str) -> None:
 def test_a_seed_is_neither_set_nor_swept(base, key: str, overrides: list[str]) -> None:
     with pytest.raises(UsageError, match="--seeds says with how many"):
         sweep("sgd", key, "0.1,0.2", overrides, root=base / "runs")
+
+
+@pytest.mark.parametrize("spec", ["data.val=0.1,0.2", "data.split_seed=0,1", "eval.metric=val/loss,val/accuracy"])
+def test_values_that_would_be_judged_otherwise_are_refused(base, spec: str) -> None:
+    key, _, values = spec.partition("=")
+    with pytest.raises(UsageError, match="their scores would not compare"):
+        sweep("sgd", key, values, ["train.epochs=1"], root=base / "runs")
+    assert not (base / "runs").exists()
+
+
+def test_the_size_of_the_training_part_can_be_swept(base) -> None:
+    found = sweep("sgd", "data.subset", "100,200", ["train.epochs=1"], seeds=1, root=base / "runs", jobs=1)
+    assert [run["state"] for run in found.data["runs"]] == ["done", "done"]

@@ -269,7 +269,7 @@ def test_code_that_the_run_was_made_with_is_accepted(reference):
     ("trusted", "phrase"),
     [
         (lambda path: {}, "is not code that the run was made with: read it, then add --allow-code"),
-        (lambda path: {str(path): "0" * 64}, "has changed since the run was made with: read it, then add --allow-code"),
+        (lambda path: {str(path): "0" * 64}, "has changed since the run was made: read it, then add --allow-code"),
         (lambda path: {str(path): ""}, "has changed since"),
         (lambda path: {f"{path.parent}/../other.py": sha256(path)}, "is not code that"),
         (lambda path: {path.name: sha256(path)}, "is not code that"),

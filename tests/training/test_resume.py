@@ -296,7 +296,7 @@ def test_changed_user_code_is_not_loaded_unasked(config, tmp_path):
     made["stop"] = {}
     train(made, {"train.steps": 5}, name="code")
     (tmp_path / "net.py").write_text(MODEL + "\nprint('changed')\n")
-    with pytest.raises(UsageError, match=r"net\.py has changed since the run was made with: read it"):
+    with pytest.raises(UsageError, match=r"net\.py has changed since the run was made: read it"):
         resume("code", {"train.steps": 9}, allow_change=True)
     assert resume("code", {"train.steps": 9}, allow_change=True, allow_code=True).summary["steps"] == 9
 

@@ -151,7 +151,7 @@ def test_a_changed_function_is_not_run_unasked(tmp_path):
     run = train(config({"name": "feed", "function": "./mine.py:values"}))
     assert "mine.py" in json.loads((run.path / "env.json").read_text())["code"]
     (tmp_path / "mine.py").write_text(MINE + "\n# changed\n")
-    with pytest.raises(ConfigError, match="has changed since the run was made with: read it, then add --allow-code"):
+    with pytest.raises(ConfigError, match="has changed since the run was made: read it, then add --allow-code"):
         resume(run, {"train.steps": 5}, allow_change=True)
 
 
