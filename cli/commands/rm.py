@@ -103,11 +103,9 @@ def _users(folders: list[Path]) -> dict[Path, list[str]]:
 
 
 def _runs_in(thing: Any) -> list[Any]:
-    from ...experiments.run_directory.run_dir import RunDir, is_run
+    from ...experiments.run_directory.run_dir import RunDir, runs_in
 
-    if not isinstance(thing, Path):
-        return [thing]
-    return [RunDir(path) for path in sorted(thing.iterdir()) if is_run(path)]
+    return [RunDir(path) for path in runs_in(thing)] if isinstance(thing, Path) else [thing]
 
 
 def _described(path: Path, kept: Mapping[Path, Any]) -> str:

@@ -18,12 +18,11 @@ from ..errors import UsageError, nearest
 from ..run_directory.comparison_file import is_group, outcome, read_group
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
-from ..run_directory.run_dir import is_run
+from ..run_directory.run_dir import is_run, runs_in
 from ..training.load import load_config, stored_config
-from .labels import labels_of
+from .labels import OF_A_RUN, labels_of
 from .placing import LEARNING_RATE, at_its_centre, own_optimizer
 
-_IRRELEVANT = ("name", "seed", "checkpoint", "log")  # sections in which the runs of one entry may differ
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset
 
 
@@ -199,7 +198,7 @@ def make_entry(name: str, target: Target, overrides: tuple[str, ...], root: Path
     if isinstance(target, Mapping):
         config = load_config(target, list(overrides))
         return of_config(name, "a configuration given in Python", config, overrides, named="name" in target)
-    if target.startswith("run:") or is_run(target):
+    if names_a_run(target):
         return _entry_of_run(name, Run(find_run(target, root)), overrides)
     try:
         config = load_config(target, list(overrides))
@@ -223,6 +222,11 @@ def of_config(name: str, target: str, config: Config, overrides: Sequence[str], 
     given = said is not None and said.kind == "override"
     by_user = given and any(each.partition("=")[0] in ("optimizer", LEARNING_RATE) for each in overrides)
     return Entry(name, target, config, tuple(overrides), has_own_rate=by_user, **more)
+
+
+def names_a_run(target: Target) -> bool:
+    """Return True for `run:ID`, and for the path of a run."""
+    return isinstance(target, str) and (target.startswith("run:") or is_run(target))
 
 
 def is_optimizer(name: str) -> bool:
@@ -266,12 +270,12 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
     planned = read_group(group)["runs"] if is_group(group) else []
     tuned = {record["path"] for record in planned if record["role"] == "tune"}
     runs: dict[int, Path] = {}
-    for path in sorted(group.iterdir()):
-        if not is_run(path) or f"{group.name}/{path.name}" in tuned:  # these chose the rate, and must not judge it
+    for path in runs_in(group):
+        if f"{group.name}/{path.name}" in tuned:  # these chose the rate, and must not judge it
             continue
         other = Run(path)
         changes = changes_since(other.config, config, REGISTRIES)
-        if outcome(other) and all(change.key.partition(".")[0] in _IRRELEVANT for change in changes):
+        if outcome(other) and all(change.key.partition(".")[0] in OF_A_RUN for change in changes):
             runs.setdefault(int(other.config["seed"]), path)
     return Entry(name.removeprefix("run:"), f"{len(runs)} finished runs like {run.name}", config, (), runs)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _FIRST = ("optimizer", "schedule", "model", "loss", "data", "init", "updates", "train")  # what is named first
 _SHORT = {"weight_decay": "wd", "label_smoothing": "smoothing", "batch_size": "batch"}
-_IRRELEVANT = ("name", "seed", "checkpoint", "log")
+OF_A_RUN = ("name", "seed", "checkpoint", "log")  # sections in which the runs of one entry may differ
 _MOST_PARTS, _LONGEST = 3, 32
 
 
@@ -47,7 +47,7 @@ def _telling_keys(plain: Sequence[Mapping[str, Any]], ignored: Collection[str]) 
         section = key.partition(".")[0]
         return _FIRST.index(section) if section in _FIRST else len(_FIRST), not key.endswith(".name")
 
-    told = [key for key in keys if key not in ignored and key.partition(".")[0] not in _IRRELEVANT]
+    told = [key for key in keys if key not in ignored and key.partition(".")[0] not in OF_A_RUN]
     return sorted(told, key=rank)
 
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from ..components.registries import REGISTRIES
 from ..config.overrides import numbered
 from ..errors import UsageError, unknown_name
-from ..run_directory.run_dir import is_run
 from ..training.load import load_config
-from .entries import Entry, Target, is_optimizer, make_each, of_config
+from .entries import Entry, Target, is_optimizer, make_each, names_a_run, of_config
 from .placing import at_its_centre, own_optimizer
 
 OPTION = "--optimizers"
@@ -40,7 +39,7 @@ def entries_of_optimizers(
         UsageError: not one target, or one that is no configuration; no such optimizer; one twice.
         ConfigError: an optimizer does not fit into the configuration.
     """
-    if len(targets) != 1 or is_comparison or _is_run(targets[0]):
+    if len(targets) != 1 or is_comparison or names_a_run(targets[0]):
         raise UsageError(
             f"{OPTION} takes one configuration, whose problem it is: optrun compare mine.yaml {OPTION} adam,mom"
         )
@@ -73,13 +72,9 @@ def command_for_optimizers(targets: Sequence[Target], entries: Sequence[Entry], 
     if len(own) != 1 or not theirs or not all(map(is_optimizer, theirs)):
         return ""
     (target,) = own
-    if isinstance(target, Mapping) or _is_run(target):
+    if isinstance(target, Mapping) or names_a_run(target):
         return ""
     return shlex.join(["optrun", "compare", target, OPTION, ",".join(dict.fromkeys(theirs)), *overrides])
-
-
-def _is_run(target: Target) -> bool:
-    return isinstance(target, str) and (target.startswith("run:") or is_run(target))
 
 
 def _check(optimizers: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from ..errors import DataError, OptrunError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome, users_of
 from ..run_directory.run import Run
-from ..run_directory.run_dir import is_run
+from ..run_directory.run_dir import is_run, runs_in
 from ..system import storage
 from ..training.record import RunRecord, data_files
 from .entries import Entry
@@ -90,15 +90,17 @@ class TaskMaker:
             key, problem = secrets.token_hex(32), f"{type(error).__name__}: {error}"
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
-        path = self._free(f"{self._group}/{stem}-s{seed}", key, entry.config, config)
-        task = Task(entry.name, role, seed, dict(settings), path, config=config, key=key)
-        if problem:
-            task.state, task.message = "failed", problem
-            return task
-        self._planned[key] = entry.config, self._files[_described(entry.config)]
-        found = self._found(key, entry, config) if self._use_cache and entry.name not in self._unkeyed else None
+        task = Task(entry.name, role, seed, dict(settings), "", config=config, key=key)
+        may_be_found = self._use_cache and not problem and entry.name not in self._unkeyed
+        found = self._found(key, entry, config) if may_be_found else None
         if found is not None:
             task.stand_for(found, self._root)
+        else:
+            task.path = self._free(f"{self._group}/{stem}-s{seed}", key, entry.config, config)
+        if problem:
+            task.state, task.message = "failed", problem
+        else:
+            self._planned[key] = entry.config, self._files[_described(entry.config)]
         return task
 
     def made_before(self, entry: Entry) -> list[Task]:
@@ -165,9 +167,11 @@ class TaskMaker:
 
     def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
-        before = key_before_0_3(entry.config, plain, self._data_sha256(entry.config))
         found = self._find(key, entry.config, plain)
-        return found or (self._find(before, entry.config, plain) if before is not None else None)
+        if found is not None:
+            return found
+        before = key_before_0_3(entry.config, plain, self._data_sha256(entry.config))
+        return self._find(before, entry.config, plain) if before is not None else None
 
     def _find(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
         try:
@@ -184,7 +188,7 @@ class TaskMaker:
 def _used_by_others(root: Path, group: Path) -> frozenset[str]:
     if not group.is_dir():
         return frozenset()
-    return frozenset(path.name for path in users_of(root, filter(is_run, group.iterdir()), [group]))
+    return frozenset(path.name for path in users_of(root, runs_in(group), [group]))
 
 
 def _described(config: Config) -> str:

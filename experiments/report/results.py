@@ -167,11 +167,15 @@ class Results:
             num_lost_others=self._num_lost() if self.times else 0,
         )
 
+    @cached_property
+    def _finals(self) -> dict[str, dict[int, dict[str, Any]]]:
+        return {
+            name: {run.seed: run.summary.get("final") or {} for run in self.group.judged(name)} for name in self.names
+        }
+
     def _may_be_same(self, a: str, b: str) -> bool:
         """Return True if all final values of two entries are equal, seed by seed: losses tell what a count may not."""
-        first, second = (
-            {run.seed: run.summary.get("final") or {} for run in self.group.judged(name)} for name in (a, b)
-        )
+        first, second = self._finals[a], self._finals[b]
         return all(
             first[seed][metric] == second[seed][metric]
             for seed in first.keys() & second.keys()

@@ -262,6 +262,11 @@ def is_run(path: str | Path) -> bool:
     return os.path.isfile(os.path.join(path, "status.json"))
 
 
+def runs_in(group: Path) -> list[Path]:
+    """Return the folders of the runs in a group's folder, in order of their names."""
+    return sorted(path for path in group.iterdir() if is_run(path))
+
+
 def check_name(name: str) -> str:
     """Return `name` if it can name a run.
 
@@ -294,7 +299,7 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     place = run.path.resolve()
     bin_path = place.parent / _TRASH
     with contextlib.ExitStack() as held:
-        for folder in (run.path, *_runs_in(run.path)):
+        for folder in (run.path, *runs_in(run.path)):
             held.enter_context(RunDir(folder).lock())
         storage.make_dir(bin_path, exist_ok=True)
         number = 1
@@ -309,10 +314,6 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
         storage.rename(place, target)
         storage.remove(target / ".lock")  # whoever waits for it would get a lock that guards this name no more
     return target
-
-
-def _runs_in(path: Path) -> list[Path]:
-    return sorted(inner for inner in path.iterdir() if is_run(inner))
 
 
 def _try_lock(path: Path, patience_secs: float) -> FileLock | None:

@@ -207,8 +207,8 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
     record = make_record(config, run_dir)
     trust(record["code"].values())
-    begun = before is not None and "init" in before and bool(list_checkpoints(run_dir.checkpoints_path))
-    init = before["init"] if before is not None and begun else init_sha256(config)  # which may be gone by now
+    kept = before if before and list_checkpoints(run_dir.checkpoints_path) else {}
+    init = kept["init"] if "init" in kept else init_sha256(config)  # what a resumed run began with may be gone by now
     run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
     if experiment.splits.fitted:
         run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
