@@ -279,7 +279,7 @@ def test_a_time_budget_bounds_the_duration_and_ends_a_run_without_steps():
 def test_the_probe_takes_no_more_steps_than_the_run(steps, monkeypatch):
     taken = []
     run = TrainOp.run
-    monkeypatch.setattr(TrainOp, "run", lambda *args: taken.append(1) or run(*args))
+    monkeypatch.setattr(TrainOp, "run", lambda *args, **options: taken.append(1) or run(*args, **options))
     made = plan(tiny(train__epochs=None, train__steps=steps))
     assert len(taken) == steps
     assert made.probe.num_steps == max(1, steps - 2)

@@ -161,6 +161,10 @@ class Hook:
     #: subclass of a hook that draws nothing may draw.
     may_draw: ClassVar[bool] = True
 
+    #: Whether `after_gradients` changes no gradient: it is then called before those that may, whatever the phase. Not
+    #: inherited, as above.
+    only_looks: ClassVar[bool] = False
+
     #: The place that `log.to` names it by, for a hook that writes rows elsewhere. It is then made with those of `every`
     #: (the trigger of `log.every`) and `params` (the configuration) that it takes, and a session that keeps nothing
     #: leaves it out.
@@ -173,6 +177,8 @@ class Hook:
         super().__init_subclass__(**kwargs)
         if "may_draw" not in vars(cls):
             cls.may_draw = True
+        if "only_looks" not in vars(cls):
+            cls.only_looks = "after_gradients" not in vars(cls) and cls.only_looks
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Hook")).lower()
 

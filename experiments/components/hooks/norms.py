@@ -24,9 +24,10 @@ class NormsHook(Hook):
         ratio = |update| / |w_before|
 
     `norm/grad`, `norm/weight`, `norm/update` and `norm/ratio` are those of all trainable parameters together;
-    `norm/grad/NAME` and so on those of one parameter. The gradient is that before clipping, the weight that before the
-    update. What a step does not have, the gradient of an unused parameter or the ratio to weights of norm 0, is null.
-    All numbers of a row come from the device in one transfer; steps that are not due cost nothing.
+    `norm/grad/NAME` and so on those of one parameter. The gradient is that before hooks and clipping change it, the
+    weight that before the update. What a step does not have, the gradient of an unused parameter or the ratio to
+    weights of norm 0, is null. All numbers of a row come from the device in one transfer; steps that are not due
+    cost nothing.
 
     Args:
         every: when, in steps or epochs.
@@ -38,6 +39,7 @@ class NormsHook(Hook):
     """
 
     may_draw = False
+    only_looks = True
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class NormsHook(Hook):
         parameters = [parameter.detach() for parameter in self._parameters.values()]
         gradients = [parameter.grad for parameter in self._parameters.values()]
         self._has_gradient = [gradient is not None for gradient in gradients]
-        self._norms = _norms([_dense(gradient) for gradient in gradients if gradient is not None]) + _norms(parameters)
+        self._norms = _norms([gradient for gradient in gradients if gradient is not None]) + _norms(parameters)
         self._before = [parameter.clone() for parameter in parameters]
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
@@ -94,11 +96,12 @@ class NormsHook(Hook):
         return row
 
 
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient
+def wide(tensor: Tensor) -> Tensor:
+    """Return what the L2 norm of a tensor is worked out from: its entries, dense, of 32 bits at least."""
+    dense = tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor
+    return dense.to(torch.promote_types(dense.dtype, torch.float32))
 
 
 def _norms(tensors: list[Tensor]) -> list[Tensor]:
     """Return the L2 norm of each tensor, on its device; half precision is summed in float32."""
-    wide = [t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in tensors]
-    return list(torch._foreach_norm(wide)) if wide else []
+    return list(torch._foreach_norm([wide(tensor) for tensor in tensors])) if tensors else []

@@ -90,6 +90,7 @@ class DueHooks:
                 tuple((hook, getattr(hook, event)) for hook in hooks if defines(hook, event))
                 for event in ("before_run", "after_gradients", "after_run")
             )
+            gradients = tuple(sorted(gradients, key=lambda call: not call[0].only_looks))  # they see them unchanged
             may_draw = any(hook.may_draw for hook, _ in before)
             self._calls[due] = DueCalls(before, gradients, after, due != self._always, may_draw)
         return self._calls[due]

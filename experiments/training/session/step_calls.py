@@ -58,7 +58,8 @@ class StepCalls:
         due = self._due_hooks.at(train_op.global_step + 1)
         requests = self._before_run(due)
         after_gradients = self._after_gradients(due) if due.after_gradients else None
-        if not train_op.run(_merged_feed(requests), after_gradients):
+        measures_norm = any("grad_norm" in request.fetches for _, request in requests)
+        if not train_op.run(_merged_feed(requests), after_gradients, measures_norm=measures_norm):
             self._after_skip(self._ctx, train_op.refused)
             train_op.refused = None  # its batch may be large
             return  # a skipped batch completes no step

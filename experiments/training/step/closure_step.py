@@ -25,9 +25,9 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
 def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None] | None) -> None:
     """Hand the optimizer a function that evaluates the batch, with the gate inside.
 
-    However often the optimizer calls it, the step is one: hooks see the gradients of the first evaluation, the loss is
-    that of the first, and what the model and the updates note of a batch, such as its statistics in batch norm, they
-    note in the first.
+    However often the optimizer calls it, the step is one: hooks see the gradients of the first evaluation, the loss
+    and the gradients' norm are those of the first, and what the model and the updates note of a batch, such as its
+    statistics in batch norm, they note in the first.
 
     Args:
         op: whose optimizer takes the step.
@@ -40,10 +40,11 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
     """
     put_back = None if getattr(op.optimizer, "undoes_itself", False) else remember_step(op)
     first_loss: Tensor | None = None
+    first_norm: Tensor | None = None
     buffers: dict[str, Tensor] = {}  # as the first evaluation leaves them
 
     def evaluate() -> Tensor:
-        nonlocal first_loss
+        nonlocal first_loss, first_norm
         is_first = first_loss is None
         if not is_first and not buffers:
             buffers.update((name, buffer.clone()) for name, buffer in op.model.named_buffers())
@@ -56,7 +57,7 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
             op.evaluate(batch)
             op.check_and_clip(after_gradients if is_first else None)
         if is_first:
-            first_loss = op.last_loss
+            first_loss, first_norm = op.last_loss, op.last_grad_norm
         return op.last_loss
 
     try:
@@ -66,7 +67,7 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
             put_back()
         raise
     assert first_loss is not None
-    op.last_loss = first_loss
+    op.last_loss, op.last_grad_norm = first_loss, first_norm
     with torch.no_grad():
         for name, buffer in op.model.named_buffers():
             if name in buffers:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...errors import SessionError, nearest
-from . import gradients
 
 if TYPE_CHECKING:
     from .train_op import TrainOp
@@ -58,9 +57,7 @@ def _value(op: TrainOp, name: str) -> Any:
     if name == "loss":
         return op.last_loss
     if name == "grad_norm":
-        if op.last_grad_norm is None:
-            op.last_grad_norm = gradients.norm(op.parameters)
-        return op.last_grad_norm
+        return op.grad_norm()
     if name in _COMPUTED:
         return getattr(op, name)
     if name.startswith("param:"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...components.hooks.norms import wide
 from ...errors import SessionError
 from .step_options import StepOptions
 
@@ -23,27 +24,26 @@ def present(parameters: Sequence[Tensor]) -> list[Tensor]:
     return gradients
 
 
-def clip(parameters: Sequence[Tensor], options: StepOptions) -> Tensor | None:
-    """Clip gradients by norm, then by value; return their norm before, if it was worked out.
+def clip(parameters: Sequence[Tensor], options: StepOptions) -> bool:
+    """Clip gradients by norm, then by value; return True if the options ask for it.
 
     Raises:
         SessionError: a gradient is sparse.
     """
-    norm = None
     if options.clip_norm is not None:
-        norm = _dense_only(nn.utils.clip_grad_norm_, parameters, options.clip_norm)
+        _dense_only(nn.utils.clip_grad_norm_, parameters, options.clip_norm)
     if options.clip_value is not None:
         _dense_only(nn.utils.clip_grad_value_, parameters, options.clip_value)
-    return norm
+    return options.clip_norm is not None or options.clip_value is not None
 
 
-def norm(parameters: Sequence[Tensor]) -> Tensor:
-    """Return the global L2 norm of the gradients, a scalar.
+def norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the global L2 norm of gradients, a scalar of at least 32 bits, that those of half precision are summed in.
 
-    Raises:
-        SessionError: a gradient is sparse, or there is none.
+    Args:
+        gradients: dense, sparse or complex, of any shapes.
     """
-    return _dense_only(nn.utils.get_total_norm, present(parameters))
+    return nn.utils.get_total_norm([wide(gradient) for gradient in gradients])
 
 
 def explain_sparse(error: RuntimeError, optimizer: Any, parameters: Sequence[Tensor]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...components.hooks.session_view import Refused
 from ...components.updates import Update
+from ...errors import SessionError
 from ...system import rng
 from . import fetches, gradients, op_state
 from .batch_source import BatchSource, draw_batch, num_examples, on_device
@@ -39,7 +40,8 @@ class TrainOp:
         gradient_evaluations: number of times that gradients of a whole batch were worked out, skipped ones included.
         refused: the last batch that the gate kept from the weights.
         last_loss: loss of the last step, a scalar; with a closure, that of its first evaluation.
-        last_grad_norm: norm of the gradients before clip_norm, of the last evaluation; None until it is worked out.
+        last_grad_norm: norm of the gradients as they were before hooks and clipping, of the evaluation whose loss is
+            last_loss; None until it is worked out.
         last_batch_size: number of examples in the last batch.
     """
 
@@ -68,6 +70,8 @@ class TrainOp:
         self.refused: Refused | None = None
         self.last_loss = torch.full((), float("nan"), device=self.device)
         self.last_grad_norm: Tensor | None = None
+        self._measures_norm = False
+        self._version: int | None = None  # of the first gradient, if nothing but the optimizer may change it
         self.last_batch_size = 0
         self.may_be_infinite = op_state.infinite_buffers(model)
         self._num_groups = 0
@@ -77,19 +81,32 @@ class TrainOp:
         is_bf16 = options.precision == "bf16"
         self._autocast = torch.autocast(self.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext()
 
-    def run(self, feed: Mapping[str, Any] | None = None, after_gradients: Callable[[], None] | None = None) -> bool:
+    def run(
+        self,
+        feed: Mapping[str, Any] | None = None,
+        after_gradients: Callable[[], None] | None = None,
+        *,
+        measures_norm: bool | None = None,
+    ) -> bool:
         """Take one step; return whether it was applied (False: the batch was skipped).
 
         Args:
             feed: values that replace the step's own: hyperparameters of the optimizer (`momentum`, `betas.0`), each a
                 value or a function of a parameter group's own value; or `batch`.
             after_gradients: called when the gradients are known to be finite, before they are clipped.
+            measures_norm: whether `grad_norm` will be fetched; None measures it where it could not be worked out after
+                the step, because gradients are clipped, given to `after_gradients`, or evaluated several times.
 
         Raises:
             EndOfData: there is no further batch.
             DivergedError: the loss or a gradient is not finite, and the gate does not skip it.
         """
         feed = feed or {}
+        if measures_norm is None:
+            options = self.options
+            measures_norm = (after_gradients, options.clip_norm, options.clip_value) != (None, None, None)
+            measures_norm = measures_norm or self.needs_closure
+        self._measures_norm = measures_norm
         for update in self.updates:
             update.discard()  # what forward passes outside of a step may have left
         self.set_hyperparameters(feed)  # the learning rate among them
@@ -180,21 +197,41 @@ class TrainOp:
         return loss.detach()
 
     def check_and_clip(self, after_gradients: Callable[[], None] | None) -> None:
-        """Let the gate see loss and gradients, hooks change them, and clip them.
+        """Let the gate see loss and gradients, measure them, let hooks change them, and clip them.
 
         Raises:
             NotFinite: the gate does not let them pass.
         """
-        self._check_finite()
+        found = self._check_finite()
+        if self._measures_norm:
+            self.last_grad_norm = gradients.norm(found)
         if after_gradients is not None:
             after_gradients()
             self._check_finite(by_hook=True)
-        self.last_grad_norm = gradients.clip(self.parameters, self.options)
+        is_clipped = gradients.clip(self.parameters, self.options)
+        self._version = None if is_clipped or after_gradients is not None or self.needs_closure else found[0]._version
 
-    def _check_finite(self, by_hook: bool = False) -> None:
+    def _check_finite(self, by_hook: bool = False) -> list[Tensor]:
         found = gradients.present(self.parameters)
         if self.gate is not None and not self.gate.passes(self.last_loss, found):
             raise NotFinite(by_hook)
+        return found
+
+    def grad_norm(self) -> Tensor:
+        """Return the norm of the gradients of the last step, before hooks and clipping changed them.
+
+        Raises:
+            SessionError: they have been changed since, and nobody had asked for their norm.
+        """
+        if self.last_grad_norm is None:
+            found = gradients.present(self.parameters)
+            if self._version is None or found[0]._version != self._version:
+                raise SessionError(
+                    "grad_norm was not measured in this step, and the gradients have been changed since: "
+                    "fetch it in `before_run` of a hook, or call run(measures_norm=True)"
+                )
+            self.last_grad_norm = gradients.norm(found)
+        return self.last_grad_norm
 
     def discard_evaluation(self) -> None:
         """Undo what an evaluation that leads to no update has left behind."""
@@ -231,9 +268,8 @@ class TrainOp:
         """Read values of the step just taken, all in one transfer from the device.
 
         Args:
-            names: `loss`, `grad_norm` (before clip_norm; where only clip_value is set, after it), `examples`,
-                `skipped`, `gradient_evaluations`, `param:NAME`, or a hyperparameter of the optimizer's first group,
-                such as `lr`.
+            names: `loss`, `grad_norm` (before hooks and clipping), `examples`, `skipped`, `gradient_evaluations`,
+                `param:NAME`, or a hyperparameter of the optimizer's first group, such as `lr`.
 
         Raises:
             SessionError: there is no such value.
