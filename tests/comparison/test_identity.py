@@ -139,6 +139,27 @@ def test_other_bits_are_other_runs_and_other_groups(entries, monkeypatch):
     assert compare_name(entries, protocol) != before[1]
 
 
+def test_runs_whose_batch_norm_layers_may_count_otherwise_than_before_are_made_anew(base, monkeypatch):
+    """Of models of ours each step reaches each layer once, so that a count of its own is that of all."""
+    (base / "mine.py").write_text("from torch import nn\ndef net(input_shape, num_outputs): return nn.Linear(4, 3)\n")
+    (base / "start.npz").write_bytes(b"")
+    mine, ours = "model=./mine.py:net", "model=logistic"
+    warm, plain = "init={from: ./start.npz}", "updates=[{name: tf_batch_norm, zero_debias: false}]"
+    for settings, is_new in {
+        (mine, "updates=[tf_batch_norm]"): True,
+        (mine, "updates=[batch_norm]"): True,
+        (ours, "updates=[tf_batch_norm]", warm): True,
+        (ours, plain, warm): False,
+        (ours, "updates=[tf_batch_norm]"): False,
+        (mine, "updates=[ema]"): False,
+    }.items():
+        (entry,) = make_entries(["sgd"], list(settings), Path("runs"))
+        found = key(entry)
+        with monkeypatch.context() as patch:
+            patch.setattr(identity, "_changed_bits", lambda config: [])
+            assert (key(entry) != found) is is_new, settings
+
+
 def test_an_option_that_a_stored_run_does_not_know_is_no_change_at_its_default(entries, with_new_argument):
     (later,) = make_entries(["sgd"], [], Path("runs"))
     (other,) = make_entries(["sgd"], ["loss.temperature=2"], Path("runs"))

@@ -29,6 +29,9 @@ class Update:
     def repeat(self) -> None:
         """Learn that the coming forward passes evaluate this step's batch once more: what they leave does not count."""
 
+    def next_micro_batch(self) -> None:
+        """Learn that the coming forward pass is of another part of this step's batch."""
+
     def discard(self) -> None:
         """Drop what the forward passes of a skipped batch left behind."""
 

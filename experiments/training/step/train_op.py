@@ -186,6 +186,8 @@ class TrainOp:
         self.last_loss = torch.stack(losses).sum()
 
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
+        for update in self.updates if micro else ():
+            update.next_micro_batch()
         self._seed_default(self._noise.key(self.batch, micro << 20 | self.options.rank))
         with self._autocast:
             loss = self.loss(self.forward(inputs), targets)
