@@ -21,7 +21,7 @@ from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run, runs_in
 from ..training.load import load_config, stored_config
 from .labels import OF_A_RUN, labels_of
-from .placing import LEARNING_RATE, at_its_centre, own_optimizer
+from .placing import LEARNING_RATE, absolute_rates, at_its_centre, largest_rate, own_optimizer
 
 _BASE_OF_OPTIMIZERS = "mom"  # an optimizer that is named alone takes model, data and schedule from this preset
 
@@ -66,6 +66,8 @@ class Entry:
             return float(facts["centre_lr"]), str(facts.get("centre_source", "registered with the optimizer"))
         if "lr" in self.config.optimizer.given:
             return float(args["lr"]), f"the configuration of {self.name}"
+        if absolute := absolute_rates(self.config):
+            return largest_rate(absolute), f"the largest rate in the schedule of {self.name}"
         raise UsageError(
             f"{self.name}: optimizer '{self.config.optimizer.name}' has no registered centre for a grid of rates: give "
             f"{self.name}:{LEARNING_RATE}=…, or use --no-tune"

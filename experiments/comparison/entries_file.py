@@ -151,7 +151,9 @@ class EntriesFile:
         part = Part(name, Node(values, node.origin, node.key), self.source)
         try:
             if on_base:
-                config = at_its_centre(lambda more: load_config(part, list(more)), base, overrides)
+                config = at_its_centre(
+                    lambda more: load_config(part, list(more)), base, overrides, schedules_itself="schedule" in values
+                )
             else:
                 config = load_config(part, list(overrides))
         except ConfigError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ LEARNING_RATE = "optimizer.lr"
 Load = Callable[[Sequence[str]], Config]  # from overrides to a configuration
 
 
-def at_its_centre(load: Load, base: OptimizerConfig | None, overrides: Sequence[str]) -> Config:
+def at_its_centre(
+    load: Load, base: OptimizerConfig | None, overrides: Sequence[str], *, schedules_itself: bool = False
+) -> Config:
     """Return a configuration whose optimizer, unless it is the base's own, runs at its registered centre.
 
     A rate that is given counts. What else the base says of rates keeps its ratio: the absolute rates of a schedule, of
@@ -23,9 +25,11 @@ def at_its_centre(load: Load, base: OptimizerConfig | None, overrides: Sequence[
         load: makes the configuration, the optimizer in it.
         base: the optimizer that the base has, if it has one.
         overrides: of the user.
+        schedules_itself: whether a schedule is given beside the optimizer: its rates are the optimizer's own.
 
     Raises:
-        ConfigError: the optimizer does not fit to what the base says.
+        ConfigError: the optimizer does not fit to what the base says, or has no centre that the base's absolute rates,
+            which are another optimizer's, could be scaled to.
     """
     config = load(overrides)
     optimizer = config.optimizer
@@ -33,9 +37,15 @@ def at_its_centre(load: Load, base: OptimizerConfig | None, overrides: Sequence[
         return config
     centre = optimizer.component.facts.get("centre_lr")
     rates: dict[str, object] = {}
-    absolute = config.schedule.args.get("values") if "values" in config.schedule.given else None
+    absolute = absolute_rates(config)
+    given = [override.partition("=")[0] for override in overrides]
+    if absolute and (schedules_itself or any(key == "schedule" or key.endswith(".values") for key in given)):
+        return config
+    if absolute and centre is None:
+        raise _no_centre(config, next(iter(absolute)), base)
     if centre is not None and absolute:
-        rates["schedule.values"] = [rate * centre / max(absolute) for rate in absolute]
+        largest = largest_rate(absolute)
+        rates |= {key: [rate * centre / largest for rate in values] for key, values in absolute.items()}
     elif centre is not None and "lr" not in optimizer.given and "lr" in optimizer.component.signature.names():
         rates[LEARNING_RATE] = centre
     if base is not None and base.groups == optimizer.groups:
@@ -46,13 +56,37 @@ def at_its_centre(load: Load, base: OptimizerConfig | None, overrides: Sequence[
     return load([*(f"{key}={json.dumps(value)}" for key, value in rates.items()), *overrides]) if rates else config
 
 
+def absolute_rates(config: Config) -> dict[str, Sequence[float]]:
+    """Return the learning rates that the schedule gives itself, by their key."""
+    parts = config.schedule.nested()
+    return {f"{part.path}.values": part.args["values"] for part in parts if "values" in part.given}
+
+
+def largest_rate(absolute: Mapping[str, Sequence[float]]) -> float:
+    """Return the largest of the rates that `absolute_rates` found."""
+    return max(rate for values in absolute.values() for rate in values)
+
+
+def _no_centre(config: Config, key: str, base: OptimizerConfig | None) -> ConfigError:
+    name = config.optimizer.label
+    whose = f"those of {base.name}" if base is not None else "not its own"
+    return config.problem(
+        key,
+        f"these are learning rates, and {whose}: optimizer {name} registers no rate (centre_lr) to scale them to",
+        f"give `factors` in place of `values`, and optimizer.lr; or other values for this one: {key}=[…]",
+        "conflict",
+    )
+
+
 def set_rate(plain: dict[str, Any], rate: float) -> None:
     """Give a configuration, as plain data, another learning rate; all other rates in it keep their ratio to it.
 
     These are the rates of parameter groups; or the absolute ones of a schedule, of which the largest becomes the rate.
     """
-    if values := plain["schedule"].get("values"):
-        plain["schedule"]["values"] = [each * rate / max(values) for each in values]
+    if absolute := list(_with_values(plain["schedule"])):
+        largest = max(each for part in absolute for each in part["values"])
+        for part in absolute:
+            part["values"] = [each * rate / largest for each in part["values"]]
         return
     optimizer = plain["optimizer"]
     before = optimizer.get("lr")
@@ -60,6 +94,16 @@ def set_rate(plain: dict[str, Any], rate: float) -> None:
         if before and "lr" in group:
             group["lr"] = group["lr"] * rate / before
     optimizer["lr"] = rate
+
+
+def _with_values(plain: Any) -> Iterator[dict[str, Any]]:
+    """Yield the schedules with absolute rates in a schedule, as plain data."""
+    if isinstance(plain, dict):
+        if plain.get("values"):
+            yield plain
+        plain = list(plain.values())
+    for part in plain if isinstance(plain, list) else ():
+        yield from _with_values(part)
 
 
 def with_rates_of(config: Config, own: Config) -> Config:

@@ -79,6 +79,15 @@ class CrossChecks:
             lr, values = self.origins["optimizer.lr"].place, self.origins[key].place
             message = f"absolute rates ({values}) and optimizer.lr ({lr}) exclude each other"
             self.note(key, message, "remove optimizer.lr, or give `factors` of it")
+        for index, group in enumerate(optimizer.groups if absolute is not None else ()):
+            if "lr" in group.args:
+                values = self.origins[f"{absolute.path}.values"].place
+                message = (
+                    f"the schedule's values ({values}) are the rates of all parameters: there is no optimizer.lr "
+                    "that a group's own rate could be a multiple of"
+                )
+                hint = "give optimizer.lr and `factors` of it in place of `values`: each group then keeps its ratio"
+                self.note(f"optimizer.groups.{index}.lr", message, hint)
 
     def _metrics(self, metrics: tuple[ComponentConfig, ...], evaluation: EvalConfig | None) -> None:
         seen: dict[str, str] = {}

@@ -193,6 +193,56 @@ def test_rates_of_groups_and_schedules_keep_their_ratio(folder):
     assert values["values"] == {"sgd": [0.4, 0.04], "adam": pytest.approx([0.01, 0.001])}
 
 
+STEPS_DOWN = "{name: piecewise, boundaries: [50%], values: [0.4, 0.04]}"
+ABSOLUTE = OWN.replace(", lr: 0.5}", "}") + "schedule: "
+
+
+@pytest.mark.parametrize("key", ["schedule", "schedule.schedules.0"])
+def test_absolute_rates_are_no_rates_of_an_optimizer_without_a_centre(folder, key):
+    """The user's own optimizer registers none, so that the file's rates, which are another's, cannot be scaled."""
+    nested = f"{{name: sequence, at: [50%], schedules: [{STEPS_DOWN}, {STEPS_DOWN}]}}"
+    (folder / "own.yaml").write_text(ABSOLUTE + (STEPS_DOWN if key == "schedule" else nested) + "\n")
+    (folder / "mine.py").write_text("import torch\n\nclass Mine(torch.optim.SGD): ...\n")
+    mine = "./mine.py:Mine"
+    with pytest.raises(ConfigError, match=r"those of sgd: optimizer Mine registers no rate") as caught:
+        planned(optimizers=[mine])
+    assert caught.value.problems[0].key == f"{key}.values"
+    assert "give `factors` in place of `values`" in (caught.value.problems[0].hint or "")
+    (folder / "study.yaml").write_text(f"base: own.yaml\nentries: {{a: {{}}, b: {mine}}}\n")
+    with pytest.raises(ConfigError, match=r"registers no rate"):
+        planned(targets=["study.yaml"])
+    # Rates that stand beside the optimizer are its own, as are those of the user's override.
+    (folder / "study.yaml").write_text(
+        f"base: own.yaml\nentries: {{a: {{}}, b: {{optimizer: {mine}, schedule: {STEPS_DOWN}}}}}\n"
+    )
+    assert len(planned(targets=["study.yaml"])["entries"]) == 2
+    overrides = [f"Mine:schedule={STEPS_DOWN.replace('0.4', '0.2')}"]
+    differences = planned(optimizers=[mine], overrides=overrides)["differences"]
+    assert {each["key"]: each["values"]["Mine"] for each in differences}["schedule.values"] == [0.2, 0.04]
+
+
+def test_nested_absolute_rates_keep_their_ratio(folder):
+    nested = f"{{name: sequence, at: [50%], schedules: [{STEPS_DOWN}, {STEPS_DOWN.replace('0.4,', '0.8,')}]}}"
+    (folder / "own.yaml").write_text(f"{ABSOLUTE}{nested}\n")
+    entries = make_entries(["own.yaml"], [], Path("runs"))
+    (first, second) = with_settings(entries[0].config, 0, {"optimizer.lr": 0.08})["schedule"]["schedules"]
+    assert (first["values"], second["values"]) == (pytest.approx([0.04, 0.004]), pytest.approx([0.08, 0.004]))
+    found = {e["key"]: e["values"]["adam"] for e in planned(optimizers=["adam"])["differences"]}
+    assert found["schedule.schedules.0.values"] == pytest.approx([0.005, 0.0005])
+    assert found["schedule.schedules.1.values"] == pytest.approx([0.01, 0.0005])
+
+
+def test_rates_beside_an_optimizer_are_its_own(folder):
+    """An entry that names its schedule has its rates from there, not scaled to the centre."""
+    (folder / "own.yaml").write_text(f"{ABSOLUTE}{STEPS_DOWN}\n")
+    schedule = STEPS_DOWN.replace("[0.4, 0.04]", "[0.003, 0.001]")
+    (folder / "study.yaml").write_text(
+        f"base: own.yaml\nentries: {{a: {{}}, b: {{optimizer: adam, schedule: {schedule}}}}}\n"
+    )
+    values = next(e for e in planned(targets=["study.yaml"])["differences"] if e["key"] == "schedule.values")
+    assert values["values"] == {"a": [0.4, 0.04], "b": [0.003, 0.001]}
+
+
 def test_a_swept_rate_takes_those_of_groups_along(folder):
     groups = "groups: [{match: ['*.bias'], lr: 0.05}, {match: ['*.weight'], weight_decay: 0}]"
     (folder / "own.yaml").write_text(OWN.replace("lr: 0.5}", f"lr: 0.5, {groups}}}"))

@@ -91,6 +91,20 @@ def test_a_comparison_of_two_places(load):
     """)
 
 
+def test_a_group_with_its_own_rate_under_absolute_values(load):
+    groups = "{name: mom, groups: [{match: a, momentum: 0.5}, {match: b, lr: 0.5}]}"
+    nested = "{name: restarts, all: [constant, {name: piecewise, boundaries: [2], values: [1, 0.1]}]}"
+    for schedule in ("{name: piecewise, boundaries: [5], values: [1, 0.1]}", nested):
+        text = BASE.replace("{name: mom, lr: 0.1}", groups) + f"schedule: {schedule}\n"
+        with pytest.raises(ConfigError) as caught:
+            load(text)
+        (problem,) = caught.value.problems
+        assert problem.key == "optimizer.groups.1.lr"
+        assert "no optimizer.lr that a group's own rate could be a multiple of" in problem.message
+        assert "`factors` of it" in (problem.hint or "")
+        load(text.replace(", lr: 0.5", ""))
+
+
 def test_arguments_that_do_not_fit_together_are_reported_beside_others(load):
     text = BASE + "schedule: {name: piecewise, boundaries: [5], factors: [1], warmup: 5x}\n"
     with pytest.raises(ConfigError) as caught:
