@@ -38,12 +38,13 @@ class Plateau:
         factor: what the rate is multiplied by.
         patience: so many evaluations in a row without improvement change nothing yet.
         threshold: by how much a value must be better than the best one to be an improvement.
-        threshold_mode: `rel`: the threshold is a part of the best value; `abs`: it is the difference itself.
+        threshold_mode: `rel`: the threshold is a part of the best value's size; `abs`: it is the difference itself.
         cooldown: so many evaluations after a reduction are not counted as bad.
         lowest: the multiple of optimizer.lr below which it does not fall (torch: min_lr).
         start: evaluations after this step count; left out, those after the warm-up, or in its piece of a sequence.
 
-    Source: torch's ReduceLROnPlateau, without its `eps`.
+    Source: torch's ReduceLROnPlateau, without its `eps`. Below zero, torch's `rel` lets a value that is a little worse
+    than the best one pass for an improvement; here it does not.
 
     Example:
         >>> from optrun.experiments import make_schedule
@@ -96,5 +97,7 @@ class Plateau:
         sign = -1 if self.mode == "min" else 1
         if math.isinf(best):
             return sign * value > sign * best
-        bar = best * (1 + sign * self.threshold) if self.threshold_mode == "rel" else best + sign * self.threshold
-        return sign * value > sign * bar
+        if self.threshold_mode == "abs":
+            return sign * value > sign * (best + sign * self.threshold)
+        outwards = sign if best >= 0 else -sign  # the bar lies on the better side of the best value, below zero too
+        return sign * value > sign * best * (1 + outwards * self.threshold)

@@ -40,6 +40,8 @@ def evaluations(values: list[float], every: int = 5) -> list[tuple[int, dict[str
     lowest=st.sampled_from([0.0, 0.03]),
 )
 def test_it_is_the_rule_of_torch(values: list[float], lowest: float, **args: Any) -> None:
+    if args["threshold_mode"] == "rel":
+        values = [abs(value) for value in values]  # below zero the two differ: see the next test
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = ReduceLROnPlateau(optimizer, **args, min_lr=lowest, eps=0.0)
     schedule = Plateau(**args, lowest=lowest)
@@ -49,6 +51,17 @@ def test_it_is_the_rule_of_torch(values: list[float], lowest: float, **args: Any
         theirs.step(value)
         rate = optimizer.param_groups[0]["lr"]
         assert [schedule(5 * number + step) for step in (5, 9)] == pytest.approx([rate, rate], rel=1e-12)
+
+
+@pytest.mark.parametrize(("mode", "step"), [("min", 1), ("max", -1)])
+@pytest.mark.parametrize("first", [-10.0, 10.0])
+def test_a_value_that_is_a_little_worse_is_no_improvement_on_either_side_of_zero(
+    mode: str, step: int, first: float
+) -> None:
+    schedule = Plateau(mode=mode, patience=2)  # type: ignore[arg-type]
+    schedule.see(evaluations([first + step * 0.0005 * number for number in range(4)]))
+    assert schedule(15) == 1.0
+    assert schedule(20) == 0.1  # each of the three evaluations after the first was a bad one
 
 
 @settings(deadline=None)
