@@ -85,6 +85,8 @@ class StorageError(OptrunError):
 class SessionError(OptrunError, RuntimeError):
     """A session, train op or hook is used in a way that cannot work."""
 
+    exit_code = ExitCode.USAGE
+
 
 class TransientError(OptrunError):
     """A passing fault: the session goes back to its last good checkpoint and tries again."""

@@ -44,7 +44,10 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
     order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
     with evaluation_mode(model), torch.no_grad():
         inputs, targets = batches.inputs[:_FIRST_ROWS], batches.targets[:_FIRST_ROWS]
-        loss = train_op.loss(model(inputs), targets).item()
+        with train_op.calling.model:
+            outputs = model(inputs)
+        with train_op.calling.loss:
+            loss = train_op.loss(outputs, targets).item()
     return {
         "parameters": parameters.hexdigest(),
         "initial_loss": loss,

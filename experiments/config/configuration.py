@@ -112,6 +112,12 @@ class Config:
         for top in (*self.updates, *self.hooks):
             yield from top.nested()
 
+    def components_at(self, path: str) -> Iterator[ComponentConfig]:
+        """Yield the components at a key and below it, and the one that the key is an argument of."""
+        for part in self.components():
+            if f"{part.path}.".startswith(f"{path}.") or path.startswith(f"{part.path}."):
+                yield part
+
     @property
     def code_files(self) -> dict[str, str]:
         """Return the SHA-256 of each file of user code that the configuration reaches, by absolute path."""

@@ -1,28 +1,75 @@
-"""Errors of constructors, told at the place in the configuration that asked for what was constructed."""
+"""Errors of what a configuration names, told at the place in it that asked for that."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import OptrunError, UsageError
+from ..registry.calls import Call, call_of, comes_from_outside, error_text, users_place
 from .configuration import Config
-from .problems import ConfigError
+from .problems import ConfigError, display
+
+_REFUSALS = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+    LookupError,
+)  # what constructors raise at values that they do not take
+_FED = ("model", "loss", "metrics")  # given what other parts of the configuration make: what they raise is never a bug
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 @contextmanager
-def located(config: Config, path: str) -> Iterator[None]:
-    """Turn what a constructor refuses within a `with` block into a ConfigError at the key `path`.
+def located(config: Config, path: str = "") -> Iterator[None]:
+    """Turn what is raised within a `with` block into a ConfigError at a key of the configuration.
 
-    A ConfigError, which has its place, and an OptrunError that is nobody's mistake pass through.
+    That is the key that the exception was noted with (registry/calls.py), or else `path`. The user's own line and the
+    event are named; notes and cause stay.
+
+    Passed on as they are: a ConfigError, which has its place; an OptrunError with an exit code of its own; faults of
+    a disk or a network; and what none but optrun's own code can have raised, which is a bug.
+
+    Args:
+        config: which is at work.
+        path: the key at which what was not noted belongs; without it, only what was noted is turned.
+
+    Raises:
+        ConfigError: located.
     """
     try:
         yield
     except ConfigError:
         raise
-    except OptrunError as error:
-        if error.exit_code != UsageError.exit_code:
+    except Exception as error:
+        call = call_of(error)
+        key = (call.key if call is not None else "") or path
+        if not key or not _belongs(config, key, error, is_call=call is not None):
             raise
-        raise config.problem(path, str(error)) from error
-    except (ValueError, TypeError, RuntimeError, LookupError) as error:
-        raise config.problem(path, f"{type(error).__name__}: {error}") from error
+        problem = config.problem(key, _message(error, call))
+        for note in getattr(error, "__notes__", ()):
+            if note != str(call):  # which the message has
+                problem.add_note(note)
+        raise problem from error
+
+
+def _belongs(config: Config, key: str, error: Exception, is_call: bool) -> bool:
+    """Return True if an exception is the affair of whoever wrote the key, not optrun's or the machine's."""
+    if isinstance(error, OptrunError):
+        return error.exit_code == UsageError.exit_code
+    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in _OF_THE_DISK):
+        return False
+    if is_call and key.split(".")[0] in _FED and not isinstance(error, OSError):
+        return True
+    if not is_call and isinstance(error, _REFUSALS):
+        return True
+    return comes_from_outside(error) or any(part.component.roots() for part in config.components_at(key))
+
+
+def _message(error: Exception, call: Call | None) -> str:
+    text = " ".join(str(error).split()) if isinstance(error, OptrunError) else error_text(error)
+    place = users_place(error)
+    where = [f"{display(place[0])}:{place[1]}"] if place is not None else []
+    where += [str(call)] if call is not None else []
+    return f"{text} ({', '.join(where)})" if where else text

@@ -128,6 +128,11 @@ class ConfigError(UsageError):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems,)
 
+    @property
+    def headline(self) -> str:
+        """Return all problems on one line, without the lines of the files."""
+        return "; ".join(problem.headline for problem in self.problems[:SHOWN])
+
     def _text(self) -> str:
         shown = [str(problem) for problem in self.problems[:SHOWN]]
         if len(self.problems) > SHOWN:

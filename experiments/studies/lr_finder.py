@@ -164,7 +164,7 @@ def _run(experiment: Experiment, hook: Hook) -> MonitoredTrainingSession:
     if train_op.gate is not None and train_op.gate.deferred:  # the end must be seen at the step that it comes at
         train_op.gate.check_at_once(train_op.optimizer)
     init_fn = experiment.initialise if experiment.config.init is not None else None
-    with MonitoredTrainingSession(train_op, hooks=[hook], init_fn=init_fn) as session:
+    with experiment.located(), MonitoredTrainingSession(train_op, hooks=[hook], init_fn=init_fn) as session:
         while not session.should_stop():
             session.run(train_op)
     return session

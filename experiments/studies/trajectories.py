@@ -177,7 +177,7 @@ def _run(name: str, label: str, config: Config, settings: Sequence[str]) -> tupl
     at_start = float(value(np.asarray(model.get_parameter("w").tolist())))
     if gate is not None and gate.loss_above is None:
         gate.loss_above = _BLOW_UP * max(1.0, abs(at_start))
-    with experiment.session(None, [hook]) as session:
+    with experiment.located(), experiment.session(None, [hook]) as session:
         while not session.should_stop():
             session.run(experiment.train_op)
     points = np.asarray(hook.points)

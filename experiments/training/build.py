@@ -19,9 +19,10 @@ from ..components.data import Batches, Dataset, Fitted, Splits
 from ..components.schedules.resolve import configured_schedule
 from ..components.updates import Update
 from ..components.updates.ema import Ema
-from ..config import Config, ScheduleConfig
+from ..config import ComponentConfig, Config, ScheduleConfig
 from ..config.lengths import Length, RunLength
 from ..config.located import located
+from ..registry.calls import described
 from ..system import rng
 from ..system.devices import choose_device, choose_threads
 from . import compatibility
@@ -142,11 +143,16 @@ def _make_data(config: Config, device: torch.device, fitted: Fitted | None = Non
             batch_size=_batch_size(config, splits),
             seed=config.seed,
             drop_last=config.data.drop_last,
-            augment=[compatibility.bound(augmentation) for augmentation in config.data.augment],
+            augment=[_bound(config, augmentation) for augmentation in config.data.augment],
             device=device,
             num_classes=dataset.num_outputs if dataset.task == "classes" else None,
         )
     return splits, batches
+
+
+def _bound(config: Config, part: ComponentConfig) -> Callable[..., Any]:
+    with located(config, part.path):
+        return compatibility.bound(part)
 
 
 def _batch_size(config: Config, splits: Splits) -> int:
@@ -159,7 +165,9 @@ def _make_model(config: Config, dataset: Dataset, splits: Splits) -> tuple[nn.Mo
     compatibility.seed_everything(rng.key(config.seed, "init"))
     model = config.model.component.make(**compatibility.filled(config.model, dataset))
     if not isinstance(model, nn.Module):
-        raise ValueError(f"{config.model.name} made a {type(model).__name__}, which is not a torch.nn.Module")
+        raise ValueError(f"{config.model.name} made {described(model)}, which is not a torch.nn.Module")
+    for _ in (*model.named_parameters(), *model.named_buffers()):  # as others will ask for them
+        pass
     return model, compatibility.try_forward(model, splits.train.inputs[:2], _batch_size(config, splits))
 
 

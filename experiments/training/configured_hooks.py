@@ -8,7 +8,7 @@ from typing import Any
 from ..components.hooks import registry
 from ..components.hooks.checkpoint import CheckpointHook
 from ..components.hooks.evaluation import EvaluationHook
-from ..components.hooks.hook import Every, Hook
+from ..components.hooks.hook import Every, Hook, Phase
 from ..components.hooks.learning_rate import LearningRateSetterHook
 from ..components.hooks.logging import LoggingHook
 from ..components.hooks.stop import EarlyStoppingHook, StopAfterHook, StopAtStepHook
@@ -17,6 +17,7 @@ from ..config import ComponentConfig, Config
 from ..config.goal import eval_goal, goal_of
 from ..config.lengths import Length, RunLength
 from ..config.located import located
+from ..registry.calls import described
 
 
 def configured_hooks(
@@ -41,6 +42,7 @@ def configured_hooks(
     goal = eval_goal(config)
     log_every = every("log.every", config.log.every)
     hooks: list[Hook] = [LearningRateSetterHook(schedule)]
+    hooks[0].configured_as = "schedule"
     if length.num_steps is not None:
         hooks.append(StopAtStepHook(last_step=length.num_steps))
     if config.train.max_time is not None:
@@ -82,8 +84,26 @@ def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook
             args["mode"] = goal_of(config, watched).mode
         made = hook.component.make(**args)
         if not isinstance(made, Hook):
-            raise ValueError(f"{hook.name} made a {type(made).__name__}, which is not an optrun Hook")
+            raise ValueError(f"{hook.name} made {described(made)}, which is not an optrun Hook")
+        made.configured_as = hook.path
+        _check_attributes(made)
         return made
+
+
+def _check_attributes(hook: Hook) -> None:
+    """Refuse a hook whose own attributes are not what the session reads them as."""
+    wanted: dict[str, tuple[type[Any], ...]] = {
+        "trigger": (Every, type(None)),
+        "phase": (Phase,),
+        "chief_only": (bool,),
+        "stops": (bool,),
+        "name": (str,),
+    }
+    for name, types in wanted.items():
+        value = getattr(hook, name)
+        if not isinstance(value, types):
+            known = " or ".join("None" if each is type(None) else each.__name__ for each in types)
+            raise TypeError(f"`{name}` of a hook is {known}, not {described(value)}")
 
 
 def _argument(value: Any, length: RunLength, seed: int) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..components.data import Fitted
+from ..config.located import located
 from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
@@ -134,9 +135,10 @@ def trained_model(
     state = load_state(file)
     fitted = stored_fitted(run_dir) if state.fitted is None else Fitted.from_dict(state.fitted)
     experiment = _rebuilt(run_dir, fitted, weights, allow_code, allow_change=True)  # the data gives it no weight
-    experiment.train_op.load_state_dict(state.sections)
+    with experiment.located():
+        experiment.train_op.load_state_dict(state.sections)
     average = experiment.evaluators["train"].ema
-    with average.swapped() if average else contextlib.nullcontext():
+    with average.swapped() if average else contextlib.nullcontext(), located(experiment.config, "model"):
         return copy.deepcopy(experiment.model).eval()
 
 
@@ -178,6 +180,7 @@ class _Measurement:
         if state.fitted is not None and (fitted := Fitted.from_dict(state.fitted)) != self._experiment.splits.fitted:
             # The checkpoint is of before the run went on with other data.
             self._experiment = _rebuilt(self._run_dir, fitted, *self._options)
-        self._experiment.train_op.load_state_dict(state.sections)
-        values = self._experiment.evaluators[self._split]()
+        with self._experiment.located():
+            self._experiment.train_op.load_state_dict(state.sections)
+            values = self._experiment.evaluators[self._split]()
         return {"run": self._run_dir.name, "step": state.step, "split": self._split, **(values or {})}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..components.averaging import Averaging
 from ..components.data import Examples
 from ..components.metrics import metric_value
+from ..registry.calls import Calling
 
 
 @contextlib.contextmanager
@@ -73,13 +74,22 @@ class Evaluator:
                 return None
             batch = slice(start, start + self.batch_size)
             inputs, targets = self.inputs[batch], self.targets[batch]
-            outputs = self.model(inputs)
-            totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
-            for name, metric in self.metrics.items():
-                totals[name] = totals[name] + metric(outputs, targets).double().sum(0)
+            with Calling("model", f"the evaluation of {self.split}"):
+                outputs = self.model(inputs)
+            with Calling("loss", f"the evaluation of {self.split}"):
+                totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
+            for place, (name, metric) in enumerate(self.metrics.items()):
+                with self._calling_metric(place):
+                    totals[name] = totals[name] + metric(outputs, targets).double().sum(0)
         means = {name: total / count for name, total in totals.items()}
-        values = {name: metric_value(metric, means[name]) for name, metric in self.metrics.items()}
+        values = {}
+        for place, (name, metric) in enumerate(self.metrics.items()):
+            with self._calling_metric(place):
+                values[name] = metric_value(metric, means[name])
         return {f"{self.split}/{name}": value for name, value in {"loss": means["loss"].item(), **values}.items()}
+
+    def _calling_metric(self, place: int) -> Calling:
+        return Calling(f"metrics.{place}", f"the evaluation of {self.split}")
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":

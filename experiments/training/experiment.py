@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ class Experiment:
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    def located(self) -> AbstractContextManager[None]:
+        """Return a `with` block in which what the parts raise at work is told at their keys.
+
+        Raises:
+            ConfigError: in the block; see config/located.py.
+        """
+        return located(self.config)
+
     @property
     def goal(self) -> Goal:
         """Return the metric that decides what is best."""
@@ -115,7 +124,8 @@ class Experiment:
         """Return the model as training from step 0 begins with it: a copy where `init` changes it."""
         if self.config.init is None:
             return self.model
-        model = copy.deepcopy(self.model)
+        with located(self.config, "model"):
+            model = copy.deepcopy(self.model)
         self.initialise(model)
         return model
 

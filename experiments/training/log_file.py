@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import DivergedError, Interrupted, OptrunError
+from ..registry.calls import call_of
 from ..run_directory.run_dir import RunDir
 from ..system import storage
 
@@ -44,7 +45,8 @@ def log_file(run_dir: RunDir) -> Iterator[None]:
         log.info("%s", end)
         raise
     except OptrunError as error:
-        log.error("%s", error)
+        cause = error.__cause__  # the user's own, with the way there
+        log.error("%s", error, exc_info=cause if cause is not None and call_of(cause) is not None else None)
         raise
     except Exception:
         log.exception("failed")

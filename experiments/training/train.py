@@ -9,7 +9,7 @@ from typing import Any
 
 from ..components.hooks.hook import Hook
 from ..components.registries import REGISTRIES
-from ..config import Config
+from ..config import Config, ConfigError
 from ..config.changes import Change
 from ..config.defaults import changes_since
 from ..config.plain import read_plain
@@ -117,7 +117,7 @@ def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]
     experiment = build(config)
     hooks = list(on_start(experiment, None)) if on_start else []
     train_op = experiment.train_op
-    with experiment.session(None, hooks) as session:
+    with experiment.located(), experiment.session(None, hooks) as session:
         session.run(train_op)
         values = train_op.fetch(["loss", "lr"])
         for split, evaluator in experiment.evaluators.items():
@@ -183,10 +183,11 @@ def _run(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> R
         evidence = DivergenceHook(run_dir.diverged_path, experiment.config.seed)
         _record(experiment, run_dir)
         try:
-            session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
-            with session:
-                while not session.should_stop():
-                    session.run(experiment.train_op)
+            with experiment.located():
+                session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
+                with session:
+                    while not session.should_stop():
+                        session.run(experiment.train_op)
         except BaseException as error:
             _conclude_after(error, experiment, session, run_dir, evidence.facts)
             raise
@@ -221,7 +222,8 @@ def _conclude(
     """Write the result, whatever it is, and what the user's code imported late."""
     _complete_record(experiment.config, run_dir)
     outcome = session.outcome or "failed"
-    message = str(session.error or session.reason)
+    error = session.error
+    message = error.headline if isinstance(error, ConfigError) else str(error or session.reason)
     run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
     kept = {"batch_file": diverged["batch_file"]} if diverged else {}
     run_dir.set_status(outcome, step=session.step, message=message, **kept)  # type: ignore[arg-type]
@@ -244,7 +246,7 @@ def _conclude_after(
     diverged: dict[str, Any] | None,
 ) -> None:
     """Write the result of a run that ends with an error, which must not be hidden by a second one."""
-    session.error = session.error or error
+    session.error = error
     try:
         _conclude(experiment, session, run_dir, diverged)
     except OptrunError as second:

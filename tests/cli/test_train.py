@@ -195,14 +195,15 @@ def test_a_folder_that_cannot_be_made_exits_74(optrun, folder, monkeypatch):
     assert optrun("train", "tiny.yaml").code == 74
 
 
-def test_a_hook_that_fails_exits_70_and_names_the_place(optrun, folder):
+def test_a_hook_that_fails_exits_2_at_its_key(optrun, folder):
     (folder / "bad.py").write_text(
         "from optrun.experiments import Hook\n\n\nclass Bad(Hook):\n"
         "    def after_run(self, ctx, values):\n        raise KeyError('oops')\n"
     )
     done = optrun("train", "tiny.yaml", "hooks=[./bad.py:Bad]", "--json")
-    assert done.code == 70
-    assert "in after_run of hook 'bad'" in done.err
+    assert done.code == 2
+    assert "hooks.0: KeyError: 'oops'" in done.err
+    assert "in after_run of hook 'bad', at step 1" in done.err
     assert "bad.py:6" in done.err
     assert "Traceback" not in done.err
     assert done.json["schema"] == "optrun/error@1"

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from ...errors import UsageError
+from ...registry.calls import Calling
 from ...system import rng
 from .stored import Examples
 
@@ -83,6 +84,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = tuple(augment)
+        self._calling = [Calling(f"data.augment.{place}", "the augmentation") for place in range(len(self.augment))]
         self.num_classes = num_classes
         self.num_examples = len(inputs)
         self.steps_per_epoch = self.num_examples // batch_size if drop_last else -(-self.num_examples // batch_size)
@@ -108,8 +110,9 @@ class Batches:
         batch = Batch(inputs, self.targets.index_select(0, indices))
         if self.augment:
             self._generator.manual_seed(rng.key(self.seed, "augment", position))
-            for augmentation in self.augment:
-                result = augmentation(batch.inputs, self._generator)
+            for augmentation, calling in zip(self.augment, self._calling, strict=True):
+                with calling:
+                    result = augmentation(batch.inputs, self._generator)
                 batch = self._mixed(result, batch) if isinstance(result, Mixed) else batch._replace(inputs=result)
         return batch
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ...config.lengths import Length, RunLength
 from ...errors import UsageError
+from ...registry.calls import Call, note_call
 from .session_view import BoundSession, Refused, SessionView, StepView
 
 
@@ -170,6 +171,9 @@ class Hook:
     #: leaves it out.
     log_to: ClassVar[str | None] = None
 
+    #: The key that it was configured under, such as `hooks.0`; errors of the hook are told there.
+    configured_as: str = ""
+
     #: Under which its state is saved and its errors are reported; by default the class's name in snake case.
     name: str = "hook"
 
@@ -232,14 +236,27 @@ class Hook:
 
 
 @contextlib.contextmanager
-def noting(name: str, event: str, step: int | None = None) -> Iterator[None]:
-    """Add to an exception which hook it comes from, in which event and at which step."""
+def noting(hook: Hook, event: str, step: int | None = None, name: str | None = None) -> Iterator[None]:
+    """Note on an exception which hook it comes from, in which event and at which step.
+
+    Args:
+        hook: whose event it is.
+        event: its name.
+        step: completed updates; None where there is no train op.
+        name: under which the hook takes part, where it is not its own.
+    """
     try:
         yield
     except Exception as error:
-        at = f", at step {step}" if step is not None else ""
-        error.add_note(f"in {event} of hook '{name}'{at}")
+        note_event(error, hook, event, step, name)
         raise
+
+
+def note_event(error: BaseException, hook: Hook, event: str, step: int | None = None, name: str | None = None) -> None:
+    """Note on an exception which hook it comes from; see `noting`."""
+    call = Call(hook.configured_as, f"{event} of hook '{name or hook.name}'", step)
+    note_call(error, call)
+    error.add_note(str(call))
 
 
 def output_path(session: SessionView, given: str | None, default: str, needs: str) -> Path:

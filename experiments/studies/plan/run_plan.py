@@ -142,7 +142,8 @@ def plan(config: Config, *, measure: bool = True) -> Plan:
 
 def _probed(experiment: Experiment) -> Probe:
     try:
-        return probe(experiment)
+        with experiment.located():
+            return probe(experiment)
     except DivergedError as error:
         error.add_note("these were the few steps that a plan measures; --no-probe (measure=False) leaves them out")
         raise

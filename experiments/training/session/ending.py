@@ -14,7 +14,7 @@ def call_guarded(hooks: Mapping[str, Hook], step: int, event: str, *args: Any) -
     failures: list[BaseException] = []
     for name, hook in hooks.items():
         try:
-            with noting(name, event, step):
+            with noting(hook, event, step, name):
                 getattr(hook, event)(*args)
         except BaseException as failure:  # noqa: BLE001 (even an exit must not keep the others from ending)
             failures.append(failure)

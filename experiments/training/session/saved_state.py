@@ -77,7 +77,7 @@ class SavedState:
         states = dict(self.sections["hooks"])
         for name, hook in hooks.items():
             if name in states:
-                with noting(name, "load_state_dict"):
+                with noting(hook, "load_state_dict", name=name):
                     hook.load_state_dict(states.pop(name))
             elif defines(hook, "state_dict"):
                 report(f"hook '{name}' is new since step {self.step}: it starts without a state")
@@ -93,7 +93,7 @@ def whole_state(train_op: TrainOpView, hooks: Mapping[str, Hook]) -> dict[str, A
     hook_states = {}
     for name, hook in hooks.items():
         if defines(hook, "state_dict"):
-            with noting(name, "state_dict"):
+            with noting(hook, "state_dict", name=name):
                 hook_states[name] = hook.state_dict()
     return train_op.state_dict() | {"hooks": hook_states, "rng": _random_states()}
 

@@ -171,7 +171,7 @@ class SessionServices:
         found = False
         for name, hook in tuple(self.named_hooks.items()):
             if defines(hook, event):
-                with noting(name, event, self.step if self.train_op is not None else None):
+                with noting(hook, event, self.step if self.train_op is not None else None, name):
                     found |= getattr(hook, event)(*args) is True
         return found
 

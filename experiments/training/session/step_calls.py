@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from ...components.hooks.hook import Hook, RunArgs, defines, noting
+from ...components.hooks.hook import Hook, RunArgs, defines, note_event, noting
 from ...components.hooks.session_view import BoundSession, SessionView
 from ...errors import SessionError
+from ...registry.calls import described
 from ..step.fetches import check_fetches
 from ..step.train_op import TrainOp
 from .due_hooks import DueCalls, DueHooks
@@ -70,7 +71,7 @@ class StepCalls:
             self._due_hooks.completed(due)
         while self.requested:
             hook = self.requested.pop(0)
-            with noting(hook.name, "after_run", train_op.global_step):
+            with noting(hook, "after_run", train_op.global_step):
                 hook.after_run(self._ctx, _NOTHING)
 
     def restart(self) -> None:
@@ -93,6 +94,8 @@ class StepCalls:
             for hook, before_run in due.before_run:
                 request = before_run(self._ctx)
                 if request is not None:
+                    if not isinstance(request, RunArgs):
+                        raise TypeError(f"returned {described(request)}: return RunArgs(…), or None")
                     if request.fetches and request.fetches not in self._known_fetches:
                         check_fetches(self._train_op, request.fetches)
                         self._known_fetches.add(request.fetches)
@@ -114,14 +117,14 @@ class StepCalls:
     def _after_gradients(self, due: DueCalls) -> Callable[[], None]:
         def call_hooks() -> None:
             for hook, after_gradients in due.after_gradients:
-                with noting(hook.name, "after_gradients", self._ctx.step):
+                with noting(hook, "after_gradients", self._ctx.step):
                     after_gradients(self._ctx)
 
         return call_hooks
 
     def _note(self, error: Exception, event: str, hook: Hook | None) -> None:
         assert hook is not None
-        error.add_note(f"in {event} of hook '{hook.name}', at step {self._ctx.step}")
+        note_event(error, hook, event, self._ctx.step)
 
 
 def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> Mapping[str, Any]:

@@ -49,11 +49,7 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
         if not is_first and not buffers:
             buffers.update((name, buffer.clone()) for name, buffer in op.model.named_buffers())
         with torch.enable_grad():
-            for update in op.updates:
-                if is_first:
-                    update.discard()
-                else:
-                    update.repeat()
+            op.tell_updates("discard" if is_first else "repeat")
             op.evaluate(batch)
             op.check_and_clip(after_gradients if is_first else None)
         if is_first:
@@ -61,7 +57,8 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
         return op.last_loss
 
     try:
-        op.optimizer.step(evaluate)  # type: ignore[arg-type] (torch says float; its own examples give tensors)
+        with op.calling.optimizer:
+            op.optimizer.step(evaluate)  # type: ignore[arg-type] (torch says float; its own examples give tensors)
     except NotFinite:
         if put_back is not None:
             put_back()

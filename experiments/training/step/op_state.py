@@ -21,10 +21,18 @@ _SAVED_AS = {"skipped_in_row": "_skipped_in_row"}  # else under their own names
 def state_dict(op: TrainOp) -> dict[str, Any]:
     """Return weights, buffers, optimizer, updates and counters."""
     op.set_hyperparameters({})
+    with op.calling.model_state:
+        model = dict(op.model.state_dict())
+    with op.calling.optimizer_state:
+        optimizer = op.optimizer_state.state_dict()
+    updates = []
+    for update, calling in zip(op.updates, op.calling.updates, strict=True):
+        with calling:
+            updates.append({"kind": type(update).__name__, "state": update.state_dict()})
     return {
-        "model": dict(op.model.state_dict()),
-        "optimizer": op.optimizer_state.state_dict(),
-        "updates": [{"kind": type(update).__name__, "state": update.state_dict()} for update in op.updates],
+        "model": model,
+        "optimizer": optimizer,
+        "updates": updates,
         "counters": {_SAVED_AS.get(name, name): getattr(op, name) for name in COUNTERS},
     }
 
@@ -37,18 +45,21 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
     """
     op.set_hyperparameters({})
     try:
-        op.model.load_state_dict(state["model"])
+        with op.calling.model_state:
+            op.model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint is of another model: {error}") from error
-    op.optimizer_state.load_state_dict(state["optimizer"])
+    with op.calling.optimizer_state:
+        op.optimizer_state.load_state_dict(state["optimizer"])
     saved = [update["kind"] for update in state["updates"]]
     here = [type(update).__name__ for update in op.updates]
     if saved != here:
         raise CheckpointError(f"the checkpoint has the extra updates {saved}, the train op has {here}")
-    for update, saved_update in zip(op.updates, state["updates"], strict=True):
-        update.discard()
+    op.tell_updates("discard")
+    for update, calling, saved_update in zip(op.updates, op.calling.updates, state["updates"], strict=True):
         try:
-            update.load_state_dict(saved_update["state"])
+            with calling:
+                update.load_state_dict(saved_update["state"])
         except (KeyError, RuntimeError) as error:
             kind = saved_update["kind"]
             raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error

@@ -24,6 +24,7 @@ from .closure_step import needs_closure, step_by_closure
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
 from .optimizer_state import OptimizerState
+from .part_calls import PartCalls
 from .penalty import Penalty
 from .refusal import refuse, take_back_late_steps, without_batch
 from .step_options import StepOptions
@@ -79,6 +80,7 @@ class TrainOp:
         self._noise, self._drawing = rng.Stream(options.seed, "step"), rng.Stream(options.seed, "draw")
         self._seed_default = rng.default_seeder(self.device)
         is_bf16 = options.precision == "bf16"
+        self.calling = PartCalls(self)
         self._autocast = torch.autocast(self.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext()
 
     def run(
@@ -107,8 +109,7 @@ class TrainOp:
             measures_norm = (after_gradients, options.clip_norm, options.clip_value) != (None, None, None)
             measures_norm = measures_norm or self.needs_closure
         self._measures_norm = measures_norm
-        for update in self.updates:
-            update.discard()  # what forward passes outside of a step may have left
+        self.tell_updates("discard")  # what forward passes outside of a step may have left
         self.set_hyperparameters(feed)  # the learning rate among them
         batch = self.draw(feed)
         self._prepare_gate(after_gradients is not None)
@@ -118,7 +119,8 @@ class TrainOp:
             else:
                 self.evaluate(batch)
                 self.check_and_clip(after_gradients)
-                self.optimizer.step()
+                with self.calling.optimizer:
+                    self.optimizer.step()
         except NotFinite as found:
             refuse(self, batch, feed, found.by_hook)  # raises, unless the policy is to skip
             return False
@@ -127,8 +129,7 @@ class TrainOp:
             raise
         if self.updates:
             with torch.no_grad():
-                for update in self.updates:
-                    update.apply()
+                self.tell_updates("apply")
         self.global_step += 1
         self.batch += 1
         self.examples += self.last_batch_size
@@ -144,7 +145,8 @@ class TrainOp:
             SessionError: a parameter group has nothing of that name.
         """
         try:
-            self.hyperparameters.feed(feed)
+            with self.calling.feed:
+                self.hyperparameters.feed(feed)
         except KeyError as error:
             raise fetches.unknown(self, "feed", error.args[0]) from None
 
@@ -153,8 +155,10 @@ class TrainOp:
         batch = feed.get("batch")
         if batch is None:
             self.reseed()  # for data that draws
-            batch = draw_batch(self.data, self.batch)
-        inputs, targets = batch
+            with self.calling.data:
+                batch = draw_batch(self.data, self.batch)
+        with self.calling.data if "batch" not in feed else self.calling.feed:
+            inputs, targets = batch
         return on_device(inputs, self.device), on_device(targets, self.device)
 
     def _prepare_gate(self, hooks_see_gradients: bool) -> None:
@@ -186,16 +190,20 @@ class TrainOp:
         self.last_loss = torch.stack(losses).sum()
 
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
-        for update in self.updates if micro else ():
-            update.next_micro_batch()
+        if micro:
+            self.tell_updates("next_micro_batch")
         self._seed_default(self._noise.key(self.batch, micro << 20 | self.options.rank))
         with self._autocast:
-            loss = self.loss(self.forward(inputs), targets)
+            with self.calling.model:
+                outputs = self.forward(inputs)
+            with self.calling.loss:
+                loss = self.loss(outputs, targets)
         if self.l2 is not None:
             loss = loss + self.l2()
         if weight != 1.0:
             loss = loss * weight
-        loss.backward()
+        with self.calling.backward:
+            loss.backward()
         return loss.detach()
 
     def check_and_clip(self, after_gradients: Callable[[], None] | None) -> None:
@@ -239,9 +247,14 @@ class TrainOp:
         """Undo what an evaluation that leads to no update has left behind."""
         if self.gate is not None and not self.gate.deferred:
             self.gate.restore()
-        for update in self.updates:
-            update.discard()
+        self.tell_updates("discard")
         self.optimizer.zero_grad(set_to_none=True)
+
+    def tell_updates(self, event: str) -> None:
+        """Call a method without arguments of each update."""
+        for update, calling in zip(self.updates, self.calling.updates, strict=True):
+            with calling:
+                getattr(update, event)()
 
     def read_late_checks(self) -> None:
         """Where the gate's checks stay on the device, read those of all steps since the last call.
@@ -263,8 +276,7 @@ class TrainOp:
         init_fn(self.model)
         self.may_be_infinite = op_state.infinite_buffers(self.model)
         with torch.no_grad():
-            for update in self.updates:
-                update.start()
+            self.tell_updates("start")
 
     def fetch(self, names: Sequence[str]) -> dict[str, Any]:
         """Read values of the step just taken, all in one transfer from the device.

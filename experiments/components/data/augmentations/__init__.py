@@ -15,6 +15,7 @@ import torch
 
 from ....registry import Component, Registry
 from ....registry.argument_checks import bound_component
+from ....registry.calls import Calling
 
 if TYPE_CHECKING:
     from ....config import ComponentConfig
@@ -44,5 +45,10 @@ def _facts_of(component: Component) -> Mapping[str, Any]:
 
 
 def _alone(item: ComponentConfig) -> Step:
-    augmentation = item.component.bind(**item.args)
-    return lambda inputs: augmentation(inputs, torch.Generator(inputs.device))
+    augmentation, calling = item.component.bind(**item.args), Calling(item.path, "the augmentation, in evaluation")
+
+    def alone(inputs: torch.Tensor) -> torch.Tensor:
+        with calling:
+            return augmentation(inputs, torch.Generator(inputs.device))
+
+    return alone
