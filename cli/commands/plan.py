@@ -38,7 +38,7 @@ def command(target: str, overrides: list[str], no_probe: bool, as_json: bool) ->
     made = plan(load_config(target, overrides), measure=not no_probe)
     if as_json:
         content = dataclasses.asdict(made)
-        listed = {name: [each._asdict() for each in getattr(made, name)] for name in ("parts", "rates")}
+        listed = {name: [each._asdict() for each in getattr(made, name)] for name in ("parts", "selections", "rates")}
         result_json("optrun/plan@1", **{**content, **listed})
     else:
         result(plan_lines(made))

@@ -13,13 +13,17 @@ from .run_text import setting_text
 if TYPE_CHECKING:
     from ...experiments.studies.plan.firing import Firing
     from ...experiments.studies.plan.run_plan import Group, Plan
+    from ...experiments.studies.plan.selections import Selection
 
+_MOST_NAMES = 4  # parameters that are listed of a selector; --json has them all
 _MOST_ROWS = 12  # rates that are listed; --json has them all
 
 
 def plan_lines(plan: Plan) -> list[str]:
     """Return the lines that say what a run would do."""
     lines = [plan.name, *_facts(plan), "", "a step", *_laid_out(list(_steps(plan)))]
+    if plan.selections:
+        lines += ["", "selectors, and what they match", *_laid_out([_selection(each) for each in plan.selections])]
     lines += ["", "hooks, in the order in which they are called"]
     lines += _laid_out([_hook(firing) for firing in plan.hooks])
     lines += ["", *filled(plan.schedule, "rates, by ", 2)]
@@ -101,6 +105,14 @@ def _steps(plan: Plan) -> Iterator[Sequence[str]]:
 def _group(group: Group) -> str:
     size = f"{many(group.num_parameters, 'parameter')} in {many(group.num_tensors, 'tensor')}"
     return f"{size}: " + " ".join(f"{name}={setting_text(value, ',')}" for name, value in group.settings.items())
+
+
+def _selection(selection: Selection) -> Sequence[str]:
+    names = ", ".join(selection.names[:_MOST_NAMES])
+    if len(selection.names) > _MOST_NAMES:
+        names += f" and {len(selection.names) - _MOST_NAMES:,} more"
+    size = f"{many(len(selection.names), 'tensor')} of {', '.join(selection.layers)}: {names}"
+    return selection.key, selection.selector, size if selection.names else "nothing"
 
 
 def _hook(firing: Firing) -> Sequence[str]:

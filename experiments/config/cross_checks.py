@@ -79,7 +79,9 @@ class CrossChecks:
             lr, values = self.origins["optimizer.lr"].place, self.origins[key].place
             message = f"absolute rates ({values}) and optimizer.lr ({lr}) exclude each other"
             self.note(key, message, "remove optimizer.lr, or give `factors` of it")
-        for index, group in enumerate(optimizer.groups if absolute is not None else ()):
+        if absolute is None:
+            return
+        for index, group in enumerate(optimizer.groups):
             if "lr" in group.args:
                 values = self.origins[f"{absolute.path}.values"].place
                 message = (

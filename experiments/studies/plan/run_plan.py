@@ -20,6 +20,7 @@ from ...training.step.parts import Part, parts_of
 from .costs import Probe, probe
 from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
+from .selections import Selection, selections
 
 #: Entries of a parameter group that say how it is computed, not what.
 _INTERNAL = {
@@ -54,6 +55,7 @@ class Plan:
         name: of the configuration.
         parts: of a step, in order.
         groups: of the optimizer's parameters.
+        selections: what each selector of the configuration matches.
         hooks: in the order in which they are called.
         schedule: of the rate, in words.
         rates: at the start, on both sides of each change of rule, at the last step.
@@ -73,6 +75,7 @@ class Plan:
     name: str
     parts: tuple[Part, ...]
     groups: tuple[Group, ...]
+    selections: tuple[Selection, ...]
     hooks: tuple[Firing, ...]
     schedule: str
     rates: tuple[RateAt, ...]
@@ -118,6 +121,7 @@ def plan(config: Config, *, measure: bool = True) -> Plan:
         name=config.name,
         parts=tuple(_parts(experiment)),
         groups=tuple(_group(group) for group in train_op.optimizer.param_groups),
+        selections=tuple(selections(config, train_op.model)),
         hooks=tuple(firing(name, hook, length.steps_per_epoch, length.num_steps) for name, hook in named.items()),
         schedule=str(experiment.schedule),
         rates=tuple(_rates(experiment)),

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 from ....errors import UsageError, nearest
 from ....registry import Component
 from ....registry.arguments import NonNegative
+from .layer_words import LAYERS, WORDS
 
 
 class SelectiveDecay(TypedDict, total=False):
@@ -63,7 +64,8 @@ def trainable(params: nn.Module | Iterable[Any]) -> list[Named]:
     """
     if isinstance(params, nn.Module):
         modules = dict(params.named_modules())
-        found = [Named(value, name, modules[name.rpartition(".")[0]]) for name, value in params.named_parameters()]
+        owners = {name: modules[_unparametrized(name).rpartition(".")[0]] for name, _ in params.named_parameters()}
+        found = [Named(value, name, owners[name]) for name, value in params.named_parameters()]
     elif isinstance(params, torch.Tensor):
         raise UsageError("params must be a module or an iterable of parameters, got a single tensor")
     else:
@@ -86,23 +88,20 @@ def _named(item: Any) -> Named:
     )
 
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_LAYERS = {
-    "norm": lambda layer: isinstance(layer, _NORMS) or "norm" in type(layer).__name__.lower(),
-    "conv": lambda layer: isinstance(layer, nn.modules.conv._ConvNd),
-    "linear": lambda layer: isinstance(layer, nn.Linear | nn.Bilinear),
-    "embedding": lambda layer: isinstance(layer, nn.Embedding | nn.EmbeddingBag),
-}
-
-
 def _is_selected(selector: str, named: Named) -> bool:
     assert named.name is not None
     if selector == "bias":
-        leaf = named.name.rpartition(".")[2]
+        leaf = _unparametrized(named.name).rpartition(".")[2]
         return leaf == "bias" or leaf.startswith("bias_") or leaf.endswith("_bias")
-    if selector in _LAYERS:
-        return _LAYERS[selector](named.owner)
+    if selector in LAYERS:
+        return named.owner is not None and LAYERS[selector](named.owner)
     return fnmatchcase(named.name, selector)
+
+
+def _unparametrized(name: str) -> str:
+    """Return `layer.weight` for `layer.parametrizations.weight.original0`, as torch names what it computes one from."""
+    layer, found, own = name.partition("parametrizations.")
+    return layer + own.partition(".")[0] if found else name
 
 
 def selected(selectors: Sequence[str], all_named: Sequence[Named], where: str) -> set[int]:
@@ -121,10 +120,10 @@ def selected(selectors: Sequence[str], all_named: Sequence[Named], where: str) -
     for selector in selectors:
         if any(named.name is None for named in all_named):
             raise UsageError(f"{where} '{selector}' needs parameter names: pass the model instead of its parameters()")
-        if selector in _LAYERS and any(named.owner is None for named in all_named):
+        if selector in LAYERS and any(named.owner is None for named in all_named):
             raise UsageError(f"{where} '{selector}' needs the layers: pass the model instead of its named_parameters()")
         found = {position for position, named in enumerate(all_named) if _is_selected(selector, named)}
-        if not found and selector != "bias" and selector not in _LAYERS:
+        if not found and selector not in WORDS:
             names = [named.name or "" for named in all_named]
             guess = nearest(selector, names)
             hint = f"; the nearest is '{guess}'" if guess else f"; they are {_shortened(names)}"

@@ -1,0 +1,54 @@
+"""The selectors of a configuration, and the parameters that each of them matches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ...components.optimizers.shared.parameter_groups import selected, trainable
+from ...config import Config
+
+
+class Selection(NamedTuple):
+    """What a selector matches: the names of parameters, and the classes of their layers, in the model's order."""
+
+    key: str
+    selector: str
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def selections(config: Config, model: nn.Module) -> list[Selection]:
+    """Return what each selector of a configuration matches, whether it comes first or not.
+
+    Args:
+        config: a run's, whose selectors are valid.
+        model: its own, built.
+    """
+    found, named = [], trainable(model)
+    for key, selectors in _given(config):
+        for selector in [selectors] if isinstance(selectors, str) else selectors:
+            chosen = [named[position] for position in sorted(selected([selector], named, key))]
+            layers = dict.fromkeys(type(each.owner).__name__ for each in chosen)
+            found.append(Selection(key, selector, tuple(each.name or "" for each in chosen), tuple(layers)))
+    return found
+
+
+def _given(config: Config) -> Iterator[tuple[str, str | Sequence[str]]]:
+    yield from _parts("optimizer.weight_decay", config.optimizer.args.get("weight_decay"))
+    for index, group in enumerate(config.optimizer.groups):
+        yield f"optimizer.groups.{index}.match", group.match
+        yield from _parts(f"optimizer.groups.{index}.weight_decay", group.args.get("weight_decay"))
+    yield from _parts("train.l2", config.train.l2)
+    for hook in config.hooks:
+        if hook.name == "norms":
+            yield f"{hook.path}.match", hook.args["match"]
+
+
+def _parts(key: str, value: Any) -> Iterator[tuple[str, Sequence[str]]]:
+    if isinstance(value, Mapping):
+        for part in ("include", "exclude"):
+            if part in value:
+                yield f"{key}.{part}", value[part]
