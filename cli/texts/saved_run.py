@@ -42,8 +42,7 @@ def _facts(run: Run) -> list[str]:
         threads = many(environment.get("threads", 1), "thread")
         lines.append(f"made with {versions}; {environment.get('device')}, {threads}")
     if run.checkpoints:
-        best = (run.summary.get("best") or {}).get("step")
-        steps = [f"{file.step}{' (best)' if file.step == best else ''}" for file in run.checkpoints]
+        steps = [f"{file.step}{' (best)' if file.step == run.best_step else ''}" for file in run.checkpoints]
         lines.append(f"saved     at {'step' if len(steps) == 1 else 'steps'} {', '.join(steps)}")
     return lines
 

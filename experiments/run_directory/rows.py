@@ -19,27 +19,29 @@ Row = dict[str, Any]
 class RowLog:
     """The metric rows of one run, as they are written.
 
-    A torn last line, left by a process that was killed while it wrote, is cut off when the file is opened.
+    A torn last line, left by a process that was killed while it wrote, is no row; it is cut off by the next write.
 
     Args:
-        path: `metrics.jsonl`, created when missing; None keeps the rows in memory.
+        path: `metrics.jsonl`, created by the first write when missing; None keeps the rows in memory.
 
     Raises:
         StorageError: the file cannot be opened.
     """
 
     def __init__(self, path: str | Path | None):
-        self._file = _Memory() if path is None else AppendFile(path)
-        content = self._file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            self._file.truncate(whole)
-        self._hash = hashlib.sha256(content[:whole])
+        self._path = None if path is None else Path(path)
+        self._file: AppendFile | _Memory | None = _Memory() if path is None else None
+        if self._path is not None and self._path.exists():
+            self._file = AppendFile(self._path)
+        self._waiting: list[bytes] | None = None  # rows since `hold`, which the file does not have yet
+        content = self._read()
+        self._whole = content.rfind(b"\n") + 1  # what is behind it in the file is cut off by the next write
+        self._hash = hashlib.sha256(content[: self._whole])
 
     @property
     def offset(self) -> int:
         """Return the size of the log in bytes: where the next row begins."""
-        return self._file.size
+        return self._whole + sum(map(len, self._waiting or ()))
 
     def digest(self) -> str:
         """Return the SHA-256 of all rows so far, in hex."""
@@ -55,12 +57,30 @@ class RowLog:
             StorageError: the row could not be written; the log is as it was.
         """
         line = encode_json(row)
-        self._file.append(line)
+        if self._waiting is None:
+            self._write(line)
+        else:
+            self._waiting.append(line)
         self._hash.update(line)
 
     def sync(self) -> None:
         """Return when all rows are on the disk: before a checkpoint that counts on them."""
-        self._file.sync()
+        self._open().sync()
+
+    def hold(self) -> None:
+        """Leave the file as it is until `release`: what is cut off and appended from now on is kept in memory."""
+        self._waiting = []
+
+    def release(self) -> None:
+        """Write what was held back, and go on writing at once.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        waiting, self._waiting = self._waiting or [], None
+        self._cut()
+        for line in waiting:
+            self._write(line)
 
     def rewind(self, offset: int, sha256: str) -> None:
         """Go back to an earlier state of the log: what a checkpoint recorded as `offset` and `digest()`.
@@ -69,27 +89,54 @@ class RowLog:
             CheckpointError: the rows before `offset` are not those that were written then.
             StorageError: the file cannot be read or cut.
         """
-        kept = self._file.read()[:offset]
+        kept = self._read()[:offset]
         if len(kept) < offset:
             raise CheckpointError(
-                f"{self._file.path} has {len(kept)} bytes, but the checkpoint was saved when it had {offset}: rows "
+                f"{self._name} has {len(kept)} bytes, but the checkpoint was saved when it had {offset}: rows "
                 "were removed since. Put the file back, or start again with --fresh"
             )
         if hashlib.sha256(kept).hexdigest() != sha256:
             raise CheckpointError(
-                f"{self._file.path} was changed: its first {offset} bytes are not the rows that were there when the "
+                f"{self._name} was changed: its first {offset} bytes are not the rows that were there when the "
                 "checkpoint was saved. Put the file back, or start again with --fresh"
             )
-        self._file.truncate(offset)
-        self._hash = hashlib.sha256(kept)
+        self._whole, self._hash = offset, hashlib.sha256(kept)
+        if self._waiting is None:
+            self._cut()
+        else:
+            self._waiting.clear()
 
     def rows(self) -> list[Row]:
         """Return all rows, read back."""
-        return _parse(self._file.read(), self._file.path)
+        return _parse(self._read()[: self._whole] + b"".join(self._waiting or ()), self._name)
 
     def close(self) -> None:
         """Close the file; the rows can still be read."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def _name(self) -> str | Path:
+        return "<rows in memory>" if self._path is None else self._path
+
+    def _open(self) -> AppendFile | _Memory:
+        if self._file is None:
+            assert self._path is not None
+            self._file = AppendFile(self._path)
+        return self._file
+
+    def _read(self) -> bytes:
+        return b"" if self._file is None else self._file.read()
+
+    def _cut(self) -> None:
+        file = self._open()
+        if file.size > self._whole:
+            file.truncate(self._whole)
+
+    def _write(self, line: bytes) -> None:
+        self._cut()
+        self._open().append(line)
+        self._whole += len(line)
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -124,8 +171,6 @@ def _parse(content: bytes, path: str | Path) -> list[Row]:
 
 class _Memory:
     """In memory, what an `AppendFile` is on a disk."""
-
-    path = Path("<rows in memory>")
 
     def __init__(self) -> None:
         self._content = bytearray()

@@ -185,7 +185,7 @@ class Run:
         """Return one checkpoint.
 
         Args:
-            which: `last`, `best` (the step that the summary calls best), or a global step.
+            which: `last`, `best` (see `best_step`), or a global step.
 
         Raises:
             NothingMatchedError: it is not there; the message lists the steps that are.
@@ -195,13 +195,35 @@ class Run:
         if which == "last" and files:
             return files[-1]
         if which == "best":
-            step = (self.summary.get("best") or {}).get("step")
+            step = self.best_step
         for file in reversed(files):
             if step is not None and str(file.step) == str(step):
                 return file
         there = ", ".join(str(file.step) for file in files) or "none"
         wanted = f"'{which}' (step {step})" if which == "best" and step is not None else f"'{which}'"
         raise NothingMatchedError(f"{self.path} has no checkpoint {wanted}; there are: {there}")
+
+    @property
+    def best_step(self) -> int | None:
+        """Return the step that is best by `eval.metric`; None where nothing was measured.
+
+        A summary says so; the rows do where a run has none yet, or has gone on since, as one that was killed has.
+        """
+        newest = max((file.step for file in self.checkpoints), default=0)
+        summary = self.summary
+        if summary and summary.get("steps", newest) >= newest:
+            return (summary.get("best") or {}).get("step")
+        from ..config.goal import Goal, recorded_goal  # which listing runs has no need of
+
+        judged = self.config.get("eval") or {}
+        goal = recorded_goal(str(judged.get("metric")), [summary])
+        if (mode := judged.get("mode")) in ("max", "min"):
+            goal = Goal(str(judged.get("metric")), mode)
+        if goal is None:
+            return None
+        saved = [row for row in self.rows if row.get("step", 0) <= newest and _is_number(row.get(goal.metric))]
+        best = goal.best(saved, lambda row: row[goal.metric])
+        return best["step"] if best else None
 
     def _facts(self) -> dict[str, str]:
         status, summary = self.status, self.summary
@@ -223,9 +245,11 @@ class Run:
 
 
 def _is_metric(key: str, value: Any) -> bool:
-    return key not in NOT_METRICS and (
-        value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    )
+    return key not in NOT_METRICS and (value is None or _is_number(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float:

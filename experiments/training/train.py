@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..components.hooks.hook import Hook
 from ..components.registries import REGISTRIES
@@ -16,7 +17,7 @@ from ..config.plain import read_plain
 from ..errors import OptrunError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run import Run
-from ..run_directory.run_dir import RunDir, default_root, trash
+from ..run_directory.run_dir import RunDir, State, default_root, trash
 from ..system.environment import changes_that_matter
 from ..system.trusted_code import trust
 from .build import build
@@ -177,32 +178,53 @@ def _refusal(name: str, changes: Sequence[Change], found: Sequence[RecordChange]
 
 
 def _run(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
-    """Train in a run directory that this process holds, from its latest checkpoint if there is one."""
+    """Train in a run directory that this process holds, from its latest checkpoint if there is one.
+
+    What a run is made of is written before its first step; once there is a checkpoint, not before that is restored.
+    """
     with log_file(run_dir):
         session = experiment.session(run_dir.path)
         evidence = DivergenceHook(run_dir.diverged_path, experiment.config.seed)
-        _record(experiment, run_dir)
+        saved = list_checkpoints(run_dir.checkpoints_path)
+        environment = _environment(experiment, run_dir)
+        if is_recorded := not saved:
+            _record(experiment, run_dir, environment)
+        run_dir.set_status("running")
         try:
             with experiment.located():
                 session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
                 with session:
+                    if saved:
+                        _record(experiment, run_dir, environment)
+                        is_recorded = True
                     while not session.should_stop():
                         session.run(experiment.train_op)
         except BaseException as error:
-            _conclude_after(error, experiment, session, run_dir, evidence.facts)
+            session.error = error
+            with _noting_a_second(error):
+                if is_recorded:
+                    _conclude(experiment, session, run_dir, evidence.facts)
+                else:  # it has no new result
+                    run_dir.set_status(_outcome(session), step=saved[-1].step, message=_message(session))
             raise
         _conclude(experiment, session, run_dir, evidence.facts)
     return Run(run_dir.path)
 
 
-def _record(experiment: Experiment, run_dir: RunDir) -> None:
-    """Write what the run is made of, and say what may keep a resumed one from being bit-exact."""
+def _environment(experiment: Experiment, run_dir: RunDir) -> dict[str, Any]:
+    """Return the circumstances of the run, and say what may keep a resumed one from being bit-exact."""
     environment = experiment.environment()
     before = run_dir.read_json("env.json")
     if before and (changes := changes_that_matter(before, environment)):
         experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
     for note in experiment.notes:
         log.warning(note)
+    return environment
+
+
+def _record(experiment: Experiment, run_dir: RunDir, environment: Mapping[str, Any]) -> None:
+    """Write what the run is made of."""
+    before = run_dir.read_json("env.json")
     config = experiment.config
     run_dir.write_config(config.to_yaml())
     run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
@@ -213,7 +235,6 @@ def _record(experiment: Experiment, run_dir: RunDir) -> None:
     run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
     if experiment.splits.fitted:
         run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
-    run_dir.set_status("running")
 
 
 def _conclude(
@@ -221,12 +242,19 @@ def _conclude(
 ) -> None:
     """Write the result, whatever it is, and what the user's code imported late."""
     _complete_record(experiment.config, run_dir)
-    outcome = session.outcome or "failed"
-    error = session.error
-    message = error.headline if isinstance(error, ConfigError) else str(error or session.reason)
+    outcome, message = _outcome(session), _message(session)
     run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
     kept = {"batch_file": diverged["batch_file"]} if diverged else {}
-    run_dir.set_status(outcome, step=session.step, message=message, **kept)  # type: ignore[arg-type]
+    run_dir.set_status(outcome, step=session.step, message=message, **kept)
+
+
+def _outcome(session: MonitoredTrainingSession) -> State:
+    return cast(State, session.outcome or "failed")
+
+
+def _message(session: MonitoredTrainingSession) -> str:
+    error = session.error
+    return error.headline if isinstance(error, ConfigError) else str(error or session.reason)
 
 
 def _complete_record(config: Config, run_dir: RunDir) -> None:
@@ -238,16 +266,10 @@ def _complete_record(config: Config, run_dir: RunDir) -> None:
         run_dir.write_json("env.json", {**before, **late})
 
 
-def _conclude_after(
-    error: BaseException,
-    experiment: Experiment,
-    session: MonitoredTrainingSession,
-    run_dir: RunDir,
-    diverged: dict[str, Any] | None,
-) -> None:
-    """Write the result of a run that ends with an error, which must not be hidden by a second one."""
-    session.error = error
+@contextlib.contextmanager
+def _noting_a_second(error: BaseException) -> Iterator[None]:
+    """Keep an error that comes while the result is written from hiding the one that ended the run."""
     try:
-        _conclude(experiment, session, run_dir, diverged)
+        yield
     except OptrunError as second:
         error.add_note(f"and its result could not be written: {second}")

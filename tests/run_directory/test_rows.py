@@ -60,6 +60,28 @@ def test_rewind_makes_the_log_what_it_was(log):
     assert log.rows() == ROWS
 
 
+def test_a_log_that_is_held_reaches_its_file_when_it_is_released(tmp_path):
+    first = RowLog(tmp_path / "m")
+    for row in ROWS[:2]:
+        first.append(row)
+    state = first.offset, first.digest()
+    first.append(ROWS[4])
+    first.close()
+    with (tmp_path / "m").open("ab") as file:
+        file.write(b'{"torn":')
+    before = (tmp_path / "m").read_bytes()
+    log = RowLog(tmp_path / "m")
+    log.hold()
+    log.rewind(*state)
+    log.append(ROWS[2])
+    assert log.rows() == ROWS[:3]
+    assert (tmp_path / "m").read_bytes() == before
+    log.release()
+    assert read_rows(tmp_path / "m") == log.rows() == ROWS[:3]
+    assert log.offset == (tmp_path / "m").stat().st_size
+    assert log.digest() == hashlib.sha256((tmp_path / "m").read_bytes()).hexdigest()
+
+
 def test_rewind_refuses_rows_that_were_changed(tmp_path):
     log = RowLog(tmp_path / "m")
     for row in ROWS:

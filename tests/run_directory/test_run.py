@@ -97,6 +97,22 @@ def test_a_best_checkpoint_that_is_gone_is_said_so(run):
         run.checkpoint("best")
 
 
+@pytest.mark.parametrize("left", [None, {"steps": 10, "best": {"step": 10, "metric": "val/accuracy", "value": 0.9}}])
+def test_the_best_checkpoint_of_a_killed_run_is_known_by_its_rows(tmp_path, left):
+    run_dir = RunDir.create(tmp_path, "mom")
+    run_dir.set_status("running")
+    values = {10: 0.6, 20: 0.7, 30: None, 40: 0.5, 50: 0.8}  # the last is no part of a checkpoint
+    lines = [json.dumps({"step": step, "val/accuracy": value}) + "\n" for step, value in values.items()]
+    run_dir.metrics_path.write_text("".join(lines))
+    run_dir.config_path.write_text("eval: {metric: val/accuracy, mode: null}\n")
+    run_dir.checkpoints_path.mkdir()
+    for step in (10, 20, 40):
+        (run_dir.checkpoints_path / checkpoint_name(step, "a" * 64)).touch()
+    if left is not None:  # of the process before the last
+        run_dir.write_json("summary.json", left)
+    assert Run(run_dir.path).checkpoint("best").step == 20
+
+
 def test_a_run_that_has_just_started_is_empty(tmp_path):
     run_dir = RunDir.create(tmp_path, "new")
     with run_dir.lock():

@@ -70,9 +70,11 @@ class SavedState:
         Args:
             train_op: takes weights, optimizer state and counters.
             hooks: take their states, by name.
-            rows: the metrics log to cut back to this step; None leaves it alone.
+            rows: the metrics log to cut back to this step, once it is released; None leaves it alone.
             report: is told of states that found no hook, and hooks that found no state.
         """
+        if rows is not None:  # first, since this is what may not fit although the checkpoint verifies
+            rows.rewind(self.rows["offset"], self.rows["sha256"])
         train_op.load_state_dict(self.sections)
         states = dict(self.sections["hooks"])
         for name, hook in hooks.items():
@@ -83,8 +85,6 @@ class SavedState:
                 report(f"hook '{name}' is new since step {self.step}: it starts without a state")
         if states:
             report(f"the checkpoint has a state for hooks that are gone: {', '.join(sorted(states))}")
-        if rows is not None:
-            rows.rewind(self.rows["offset"], self.rows["sha256"])
         _set_random_states(self.sections["rng"])
 
 

@@ -34,6 +34,8 @@ class SessionServices:
         evaluation: the latest.
         final: values that are measured at the very end.
         restored_step: None for a session that began at step 0.
+        restoring: the checkpoint that is being restored, until every hook has seen its state; nothing is saved then.
+        is_loaded: whether all of it has been loaded.
         recoveries: how often the session has gone back since a checkpoint was saved.
         is_whole: whether all state is that of one completed step; False within a step, and after one that broke off.
         outcome: set as soon as the session is to stop: `done`, `stopped`, `diverged`, `interrupted` or `failed`.
@@ -58,6 +60,8 @@ class SessionServices:
         self.evaluation: Evaluation | None = None
         self.final: dict[str, float] = {}
         self.restored_step: int | None = None
+        self.restoring: Path | None = None
+        self.is_loaded = False
         self.recoveries = 0
         self.is_whole = True
         self.outcome: str | None = None
@@ -126,11 +130,16 @@ class SessionServices:
     def save_checkpoint(self) -> Path:
         """Save the whole state as of the last completed step, and return the file.
 
+        The step that is just being restored is not saved again: its file is returned.
+
         Raises:
             DivergedError: the weights or the optimizer's state are not finite.
+            SessionError: there is no folder, or the state could not be restored as a whole.
         """
         if self.checkpoint_dir is None:
             raise SessionError("a session without checkpoint_dir has nowhere to save")
+        if self.restoring is not None and self.is_loaded:
+            return self.restoring
         self._require_op().read_late_checks()
         self._call_hooks("before_save", self, self.step)
         path = self.save_aside(self.checkpoint_dir)
@@ -145,6 +154,8 @@ class SessionServices:
         Raises:
             DivergedError: the weights or the optimizer's state are not finite.
         """
+        if self.restoring is not None:
+            raise SessionError(f"{self.restoring.name} is not restored as a whole: nothing is saved")
         return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock, self._facts)
 
     def on_checkpoint(

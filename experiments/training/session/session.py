@@ -136,6 +136,8 @@ class MonitoredTrainingSession(SessionServices):
                 return
         if self.outcome is not None:
             raise SessionError("run() after the end of the session: loop on `while not session.should_stop()`")
+        if self.restoring is not None:
+            raise SessionError("the session could not be restored: make a new one, which begins with that again")
         self.is_whole = False
         try:
             self._take_step(train_op)
@@ -185,10 +187,9 @@ class MonitoredTrainingSession(SessionServices):
         self.recoveries += 1
         saved = self._recovery.after(error, self.recoveries, lambda: self.interrupted)
         self.outcome, self.reason, self.evaluation = None, "", None  # the steps that are repeated set them again
-        self._restore(saved)
         self._steps.restart()
         try:
-            self._call_hooks("after_create_session", self)
+            self._restore(saved)
         except self._recovery.transient as again:
             self._recover(again)
 
@@ -247,20 +248,30 @@ class MonitoredTrainingSession(SessionServices):
         self._steps = StepCalls(self._ctx, self.hooks, lambda *args: self._call_hooks("after_skip", *args))
         recovery = self._recovery
         saved = recovery.latest() if self.is_chief else recovery.wait_for_chief(self.rank, self.should_stop)
-        if saved is None:
-            self.rows.rewind(0, hashlib.sha256().hexdigest())  # drop those of a process killed before it first saved
-            if self._init_fn is not None:
-                train_op.initialise(self._init_fn)
-        else:
-            self._restore(saved)
+        if saved is not None:
             self._clock = Clock(*saved.spent)
+            self._restore(saved)
+            return
+        if self._init_fn is not None:
+            train_op.initialise(self._init_fn)
+        self.rows.rewind(0, hashlib.sha256().hexdigest())  # drop those of a process killed before it first saved
         self._call_hooks("after_create_session", self)
 
     def _restore(self, saved: SavedState) -> None:
+        """Go on from a checkpoint.
+
+        Nothing is written, cut off or deleted before all of it is loaded and every hook has seen it: a restore that
+        fails, wherever it does, leaves the folder as it was.
+        """
         train_op = self._require_op()
+        self.restoring, self.is_loaded, self.is_whole = saved.path, False, False
+        self.rows.hold()
         saved.restore(train_op, self.named_hooks, self.rows if self.is_chief else None, report=log.warning)
-        self.restored_step = train_op.global_step
+        self.restored_step, self.is_loaded = train_op.global_step, True
         log.info("restored step %d from %s", train_op.global_step, saved.path.name)
+        self._call_hooks("after_create_session", self)
+        self.rows.release()
+        self.restoring, self.is_whole = None, True
 
     def _shut_down(self, error: BaseException | None) -> None:
         self._is_open = False
