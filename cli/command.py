@@ -8,12 +8,15 @@ import os
 import re
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import completion
 from .terminal.console import Output
+
+if TYPE_CHECKING:
+    from ..experiments.registry.permissions import Consent
 
 SECTIONS = ("Run", "Read", "Configure")
 
@@ -98,6 +101,27 @@ def output_options(function: Function) -> Function:
 
     verbose = click.option("-v", "--verbose", is_flag=True, help="Say more: values, restores, every save.")
     return json_option(quiet_option(verbose(call)))
+
+
+def asks_before_code(function: Function) -> Function:
+    """Add --allow-code to a command that looks: without it, only code that was trained with on this machine is run."""
+    return allow_code_option(_consenting(function, "known"))
+
+
+def runs_own_code(function: Function) -> Function:
+    """Add --allow-code to a command that trains: it runs what the user's own configurations name, and remembers it."""
+    return allow_code_option(_consenting(function, "own"))
+
+
+def _consenting(function: Function, otherwise: Consent) -> Function:
+    @functools.wraps(function)
+    def call(*args: Any, allow_code: bool, **others: Any) -> Any:
+        from ..experiments.registry.permissions import consenting
+
+        with consenting("all" if allow_code else otherwise):
+            return function(*args, **others)
+
+    return call
 
 
 def targets_argument(metavar: str, **options: Any) -> Decorator:

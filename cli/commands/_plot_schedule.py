@@ -24,6 +24,7 @@ from ..terminal.console import result, result_json, say
 @click.option("--steps", type=click.IntRange(min=1), help="How far to draw; by default the whole run.")
 @click.option("--log", is_flag=True, help="A logarithmic axis of rates.")
 @click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
+@shared.asks_before_code
 @shared.json_option
 def command(
     targets: list[str], overrides: list[str], steps: int | None, log: bool, output: str | None, as_json: bool

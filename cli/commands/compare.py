@@ -42,6 +42,7 @@ from ..terminal.console import Output
 @shared.jobs_option
 @shared.fresh_runs_option
 @click.option("--no-train", is_flag=True, help="Read the runs that are there; refuse if one is missing.")
+@shared.runs_own_code
 @shared.export_option
 @click.option(
     "--gate", "gates", multiple=True, metavar="EXPR", help="A condition; exit with 1 unless it holds. Repeatable."

@@ -19,6 +19,7 @@ from ..terminal.console import result, result_json
 )
 @shared.target_argument("TARGET [KEY=VALUE]...")
 @click.option("--origins", is_flag=True, help="Show where each value comes from.")
+@shared.asks_before_code
 @shared.json_option
 def command(target: str, overrides: list[str], origins: bool, as_json: bool) -> None:
     """Print the configuration of TARGET, everything resolved.

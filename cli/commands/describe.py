@@ -21,6 +21,7 @@ from ..terminal.console import result, result_json
 )
 @click.argument("component", metavar="KIND/NAME")
 @click.option("--flavor", metavar="NAME", help="One of several rules that share the name, alone.")
+@shared.asks_before_code
 @shared.json_option
 def command(component: str, flavor: str | None, as_json: bool) -> None:
     """Describe a component: what it does, arguments, YAML.

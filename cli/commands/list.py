@@ -22,6 +22,7 @@ from ..terminal.screen import columns
     """,
 )
 @click.argument("kind", required=False)
+@shared.asks_before_code
 @shared.json_option
 def command(kind: str | None, as_json: bool) -> None:
     """List components and presets.

@@ -28,6 +28,7 @@ from ..terminal.console import result, result_json, say
 @click.option("--steps", type=int, default=100, show_default=True, help="How many rates are tried, a step each.")
 @click.option("--beta", type=float, default=0.98, show_default=True, help="How much of the past smoothing keeps.")
 @click.option("-o", "--output", metavar="FILE", help="Write a figure: .svg or .png.")
+@shared.asks_before_code
 @shared.json_option
 @shared.quiet_option
 def command(

@@ -21,6 +21,7 @@ from ..terminal.console import result, result_json
 )
 @shared.target_argument("TARGET [KEY=VALUE]...")
 @click.option("--no-probe", is_flag=True, help="Take no step; leaves out duration and sizes.")
+@shared.asks_before_code
 @shared.json_option
 def command(target: str, overrides: list[str], no_probe: bool, as_json: bool) -> None:
     """Print what a run of TARGET would do, without doing it.

@@ -31,6 +31,7 @@ _RANGE = re.compile(r"(?:log|lin|int):")
 )
 @shared.jobs_option
 @shared.fresh_runs_option
+@shared.runs_own_code
 @shared.export_option
 @shared.output_options
 def command(

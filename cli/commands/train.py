@@ -48,8 +48,8 @@ def command(
     """
     short = {"seed": seed, "train.device": device, "train.precision": precision}
     overrides = [f"{key}={value}" for key, value in short.items() if value is not None] + overrides
-    if options["name"] is None and any(options.values()):
-        raise click.UsageError("--fresh, --allow-change and --allow-code speak of an existing run: add --name")
+    if options["name"] is None and (options["fresh"] or options["allow_change"]):
+        raise click.UsageError("--fresh and --allow-change speak of an existing run: add --name")
 
     from ...experiments.training.load import load_config
     from ...experiments.training.train import train
@@ -57,5 +57,5 @@ def command(
 
     watch = Watch("train", output)
     if dry_run:
-        return watch.dry_run(load_config(target, overrides))
+        return watch.dry_run(load_config(target, overrides, allow_code=options["allow_code"]))
     return watch.follow(lambda: train(target, overrides, **options, on_start=watch.start))

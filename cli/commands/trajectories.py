@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     "-o", "--output", metavar="PATH", help="A picture (.png, .svg), an animation (.gif), or a folder/ of frames."
 )
 @click.option("--frames", type=click.IntRange(min=2), help="Moments: of an animation; side by side in a picture.")
+@shared.asks_before_code
 @shared.json_option
 @shared.quiet_option
 def command(

@@ -20,6 +20,7 @@ from ..terminal.console import result, result_json
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--static", is_flag=True, help="Do not load the data and build the model to see whether they fit.")
+@shared.asks_before_code
 @shared.json_option
 def command(files: tuple[str, ...], static: bool, as_json: bool) -> int:
     """Check configurations: all problems, each at its place."""

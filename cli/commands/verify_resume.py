@@ -25,6 +25,7 @@ from ..terminal.console import result, result_json
 @click.option("--steps", type=int, help="How many steps.  [default: an epoch and two, at most 200]")
 @click.option("--at", metavar="K,K,...", help="Stop after these.  [default: 1, middle, end of an epoch, last but one]")
 @click.option("--every", is_flag=True, help="Stop after each step in turn.")
+@shared.runs_own_code
 @shared.json_option
 def command(target: str, overrides: list[str], steps: int | None, at: str | None, every: bool, as_json: bool) -> int:
     """Prove that stopping and resuming TARGET changes no bit.

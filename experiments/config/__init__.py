@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import Registry
-from ..registry.user_code import RunCode
+from ..registry.permissions import Permission
 from .configuration import Config, TargetInfo
 from .nodes import Part
 from .origins import origins_text
@@ -58,7 +58,7 @@ def load(
     registries: Mapping[str, Registry],
     presets: Path | None = None,
     config_path: Sequence[Path] = (),
-    trusted: Mapping[str, str] | RunCode | None = None,
+    trusted: Mapping[str, str] | Permission | None = None,
     project: Path | None = None,
     move: Callable[[str], str] | None = None,
 ) -> Config:

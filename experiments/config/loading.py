@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import nearest
 from ..registry import Registry
 from ..registry.arguments import Natural
+from ..registry.permissions import Permission
 from ..registry.reachable import Reached, reach
-from ..registry.user_code import RunCode
 from .configuration import Config, TargetInfo
 from .cross_checks import CrossChecks
 from .extends import Tree
@@ -53,7 +53,7 @@ def load_config(
     registries: Mapping[str, Registry],
     presets: Path | None,
     config_path: Sequence[Path],
-    trusted: Mapping[str, str] | RunCode | None,
+    trusted: Mapping[str, str] | Permission | None,
     project: Path | None,
     move: Callable[[str], str] | None,
 ) -> Config:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from ..errors import OptrunError, UsageError
 from ..registry import Component, Registry
 from ..registry.arguments import fields_of
-from ..registry.user_code import RunCode, absolute_reference, is_code_reference
+from ..registry.permissions import KnownCode, Permission, RunCode, permission_in
+from ..registry.user_code import absolute_reference, is_code_reference
 from .filling import Filler, Owner
 from .limits import MAX_COMPONENTS
 from .nodes import Node, join
@@ -37,12 +38,13 @@ class Resolver(Filler):
     def __init__(
         self,
         registries: Mapping[str, Registry],
-        trusted: Mapping[str, str] | RunCode | None,
+        trusted: Mapping[str, str] | Permission | None,
         problems: list[Problem],
     ):
         super().__init__(problems)
         self.registries = registries
-        self.trusted = trusted
+        self.trusted = RunCode(trusted) if isinstance(trusted, Mapping) else trusted
+        self._known = KnownCode()
 
     def section(self, cls: type[Any], node: Node | None, path: str) -> Any:
         """Return a section without a component, or None when something in it is wrong."""
@@ -159,7 +161,8 @@ class Resolver(Filler):
             if registry is _FUNCTIONS and not is_code_reference(node.value):
                 raise UsageError(f"'{shorten(node.value)}' names no function: write `./file.py:name` or `pkg.mod:name`")
             if is_code_reference(node.value) or node.value in registry.names():
-                component = registry.get(node.value, node.origin.folder, self.trusted)
+                folder = node.origin.folder
+                component = registry.get(node.value, folder, self.trusted or permission_in(folder, self._known))
                 _ = component.signature  # which Python may be unable to read
                 self.origins[path] = node.origin
                 return component

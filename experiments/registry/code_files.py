@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = __name__.partition(".")[0]
-_OWN = Path(__file__).resolve().parents[1]
+_OWN = [Path(__file__).resolve().parents[2] / name for name in ("experiments", "cli", "configs")]
 _INSTALLED = {"site-packages", "dist-packages"}
 _IMPORTERS = {"import_module", "__import__"}  # functions whose first argument names a module
 
@@ -40,7 +40,8 @@ def is_standard_library(path: Path) -> bool:
 
 def is_users(path: Path) -> bool:
     """Return True for a file that is neither installed, nor part of Python, nor of optrun."""
-    return not is_installed(path) and not is_standard_library(path) and not path.is_relative_to(_OWN)
+    is_own = any(path.is_relative_to(folder) for folder in _OWN)
+    return not is_own and not is_installed(path) and not is_standard_library(path)
 
 
 def is_outside(name: str) -> bool:
@@ -107,7 +108,7 @@ def _imports(node: ast.AST, package: str | None) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         yield from (Import(alias.name) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        module = _absolute(node.module or "", node.level, package)
+        module = absolute_module(node.module or "", node.level, package)
         if module:
             yield Import(module, tuple(alias.name for alias in node.names))
     elif isinstance(node, ast.Call) and node.args:
@@ -115,12 +116,12 @@ def _imports(node: ast.AST, package: str | None) -> Iterator[Import]:
         first = node.args[0]
         if called in _IMPORTERS and isinstance(first, ast.Constant) and isinstance(first.value, str):
             bare = first.value.lstrip(".")
-            module = _absolute(bare, len(first.value) - len(bare), package)
+            module = absolute_module(bare, len(first.value) - len(bare), package)
             if module and all(part.isidentifier() for part in module.split(".")):
                 yield Import(module)
 
 
-def _absolute(module: str, level: int, package: str | None) -> str:
+def absolute_module(module: str, level: int, package: str | None) -> str:
     """Return the whole name that a relative import means; empty where it leads out of the package."""
     if not level:
         return module

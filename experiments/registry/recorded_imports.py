@@ -14,6 +14,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
+from ..errors import CodeNotAllowedError
 from .code_files import file_of, is_outside, is_users, sha256
 
 Guard = Callable[[Path, str], None]  # is told of file and SHA-256 before it is executed, and raises to refuse it
@@ -25,6 +26,7 @@ sources: dict[str, bytes] = {}
 begun: dict[str, set[str]] = {}
 
 _guards: list[Guard] = []
+_expected: dict[str, str] = {}  # by file: what was checked, and is all that a later import of it may execute
 
 
 class RecordingLoader(SourceFileLoader):
@@ -47,6 +49,8 @@ class RecordingLoader(SourceFileLoader):
             source = path.read_bytes()
             for guard in _guards:
                 guard(path, sha256(source))
+            if _expected.get(str(path), sha256(source)) != sha256(source):
+                raise CodeNotAllowedError(f"{path} has changed since it was checked, while this process ran")
         note(path, source)
         return self.source_to_code(source, self.path)
 
@@ -112,6 +116,16 @@ def guarded(guard: Guard | None) -> Iterator[None]:
         yield
     finally:
         _guards.remove(guard)
+
+
+def expect(path: Path, digest: str) -> None:
+    """Refuse other content than that with this SHA-256, should the file be imported later, in a function perhaps."""
+    _expected[str(path)] = digest
+
+
+def forget_checks() -> None:
+    """Expect nothing any more: the user's own command names the code from here on."""
+    _expected.clear()
 
 
 def is_stale(path: Path, digest: str) -> bool:

@@ -23,9 +23,11 @@ from typing import Any, Literal, TypeVar
 from ..errors import UsageError, unknown_name
 from .arguments import Argument, Signature, python_name, signature_of
 from .code_files import PACKAGE, is_outside
+from .kinds import Kind
+from .permissions import Permission
 from .reachable import Root
 from .recorded_imports import record_imports
-from .user_code import CodeFile, RunCode, is_code_reference, load_object, root_of
+from .user_code import CodeFile, is_code_reference, load_object, root_of
 
 Built = TypeVar("Built", bound=Callable[..., Any])
 
@@ -127,13 +129,15 @@ class Registry:
         package: the package whose modules register themselves on import; scanned at the first look-up.
         given: how many leading parameters of each component optrun supplies.
         flavor: what a component's own flavor is called where a second one is registered under its name.
+        base: `module:Class` that a class of an installed package must be a subclass of to be named by `pkg.mod:Class`.
     """
 
-    def __init__(self, kind: str, package: str, given: int = 0, flavor: str = ""):
+    def __init__(self, kind: str, package: str, given: int = 0, flavor: str = "", base: str = ""):
         self.kind = kind
         self.package = package
         self.given = given
         self.flavor = flavor
+        self.base = base
         self.extras: dict[str, str] = {}  # by the beginning of a name: where such components come from
         self._components: dict[str, Component] = {}
         self._flavors: dict[str, dict[str, Component]] = {}
@@ -184,7 +188,7 @@ class Registry:
         self._scan()
         return sorted({*self._components, *self._entry_points})
 
-    def get(self, name: str, base: Path = Path(), trusted: Mapping[str, str] | RunCode | None = None) -> Component:
+    def get(self, name: str, base: Path = Path(), trusted: Mapping[str, str] | Permission | None = None) -> Component:
         """Return the component called `name`.
 
         Args:
@@ -196,9 +200,7 @@ class Registry:
             UsageError: there is no such component; the message has the nearest name.
         """
         if is_code_reference(name):
-            build, code = load_object(name, base, trusted)
-            if not callable(build):
-                raise UsageError(f"{name} is a {type(build).__name__}, not a function or class")
+            build, code = load_object(name, base, trusted, Kind(self.kind, self.base, self._has))
             return Component(self.kind, name, build, self.given, source=code.path, code=code)
         self._scan()
         if name in self._entry_points:
@@ -228,6 +230,14 @@ class Registry:
                 places = f"{_place(found[name].build)} and {_place(component.build)}"
                 raise UsageError(f"two {self.kind}s have the {attribute} '{name}': {places}")
         return found
+
+    def _has(self, build: object) -> bool:
+        """Return True for a function or class that is registered, under whatever name."""
+        registered = [*self._components.values(), *(each for own in self._flavors.values() for each in own.values())]
+        if any(component.build is build for component in registered):
+            return True
+        place = f"{getattr(build, '__module__', '')}:{getattr(build, '__qualname__', '')}"
+        return any(point.value == place for points in self._entry_points.values() for point in points)
 
     def missing(self, name: str) -> str | None:
         """Return a hint for a name that begins as those of an extra do, none of which is here; None for any other."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
-from .code_files import find_spec, is_standard_library, sha256
+from .code_files import find_spec, is_standard_library, is_users, sha256
+from .kinds import Kind, check_installed, check_object
+from .permissions import KnownCode, Permission, RunCode, permission_in
 from .reachable import Root, reach
-from .recorded_imports import RecordingLoader, guarded, is_stale, record_imports
+from .recorded_imports import RecordingLoader, expect, forget_checks, guarded, is_stale, record_imports
 
-_WAY_OUT = "read it, then add --allow-code (to `eval` or `resume`)"
+_ANYTHING = Kind("object")
 
 
 @dataclass(frozen=True)
@@ -26,50 +28,6 @@ class CodeFile:
 
     path: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class RunCode:
-    """The code that a stored run was made with, which is all that may be executed for it.
-
-    Args:
-        files: SHA-256 by absolute path.
-        whole: whether every file is listed, those that others import too; earlier versions listed what is named.
-        strange: the SHA-256s among them of code that was never trained with on this machine.
-        is_known: where results are only read: returns True for the SHA-256 of code that was trained with on this
-            machine, which may then be executed though it is not what the run was made with.
-    """
-
-    files: Mapping[str, str]
-    whole: bool = False
-    strange: Collection[str] = ()
-    is_known: Callable[[str], bool] | None = None
-
-    def check(self, path: Path, digest: str) -> None:
-        """Refuse a file that is about to be executed, unless it is what the run was made with, and known here.
-
-        Raises:
-            CodeNotAllowedError: it is another one.
-        """
-        if self.is_known is not None and self.is_known(digest):
-            return
-        if self.files.get(str(path)) != digest and not (self.whole and self._has_moved(path, digest)):
-            has_changed = str(path) in self.files
-            change = "has changed since the run was made" if has_changed else "is not code that the run was made with"
-            raise CodeNotAllowedError(f"{path} {change}: {_WAY_OUT}")
-        if digest in self.strange:
-            raise CodeNotAllowedError(
-                f"{path} came with the run, and was never trained with on this machine: {_WAY_OUT}"
-            )
-
-    def _has_moved(self, path: Path, digest: str) -> bool:
-        """Return True for a file that the run was made with, at a place of which the record does not speak."""
-        return str(path) not in self.files and digest in self.files.values()
-
-    def check_import(self, path: Path, digest: str) -> None:
-        """Do the same for a file that another one imports."""
-        if self.whole or str(path) in self.files:
-            self.check(path, digest)
 
 
 def is_code_reference(name: str) -> bool:
@@ -89,7 +47,9 @@ def root_of(name: str, code: CodeFile) -> Root:
     return Root(None if location.endswith(".py") else location, Path(code.path), code.sha256)
 
 
-def load_object(name: str, base: Path, trusted: Mapping[str, str] | RunCode | None = None) -> tuple[Any, CodeFile]:
+def load_object(
+    name: str, base: Path, trusted: Mapping[str, str] | Permission | None = None, kind: Kind | None = None
+) -> tuple[Any, CodeFile]:
     """Import the object that a code reference names.
 
     The file is read once: what is hashed, checked and recorded is what is executed; so is each file of the user's that
@@ -98,12 +58,14 @@ def load_object(name: str, base: Path, trusted: Mapping[str, str] | RunCode | No
     Args:
         name: `pkg.mod:Class` or `./file.py:Class`.
         base: the folder that a relative file is relative to.
-        trusted: None for a local config. For a config stored with a run: the code that the run was made with, or the
-            SHA-256 of each file by absolute path; anything else is refused before it is executed.
+        trusted: None for what the user has consented to. For a config stored with a run: the code that the run was made
+            with, or the SHA-256 of each file by absolute path; anything else is refused before it is executed.
+        kind: what the object has to be; None for anything in the user's own files.
 
     Raises:
-        UsageError: no such module, file or attribute, or the code fails when it is imported.
-        CodeNotAllowedError: the file, or one that it imports, is not the one that the run was made with.
+        UsageError: no such module, file or attribute, the code fails when it is imported, or the object is neither of
+            its kind nor defined in the user's own files.
+        CodeNotAllowedError: the file, or one that it imports, may not be executed without the user's word.
     """
     location, _, attribute = name.rpartition(":")
     if not location or not attribute.isidentifier():
@@ -113,14 +75,21 @@ def load_object(name: str, base: Path, trusted: Mapping[str, str] | RunCode | No
         source = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if not is_users(path):
+        check_installed(name, location, attribute, kind or _ANYTHING)
     code = CodeFile(str(path), sha256(source))
-    guard = None
-    if trusted is not None:
-        allowed = trusted if isinstance(trusted, RunCode) else RunCode(trusted)
-        allowed.check(path, code.sha256)
-        guard = allowed.check_import
+    permission = RunCode(trusted) if isinstance(trusted, Mapping) else trusted
+    permission = permission or permission_in(base.absolute(), KnownCode())
+    if permission is None:
+        forget_checks()
+    elif is_users(path) or isinstance(permission, RunCode):  # what is installed, the user has installed
+        permission.check(path, code.sha256)
+    guard = permission.check_import if permission is not None else None
+    if guard is not None:
         for file, digest in reach([root_of(name, code)], strict=False).files.items():
-            guard(Path(file), digest)
+            if is_users(Path(file)) or isinstance(permission, RunCode):
+                guard(Path(file), digest)
+                expect(Path(file), digest)
     record_imports()
     with guarded(guard):
         if location.endswith(".py"):
@@ -128,10 +97,13 @@ def load_object(name: str, base: Path, trusted: Mapping[str, str] | RunCode | No
         else:
             module = _import_module(location, path, source, code.sha256)
     try:
-        return getattr(module, attribute), code
+        found = getattr(module, attribute)
     except AttributeError:
         names = [known for known in vars(module) if not known.startswith("_")]
         raise UsageError(f"{path}: {unknown_name('object', attribute, names)}") from None
+    if kind is not None or not is_users(path):
+        check_object(name, found, attribute, path, source, kind or _ANYTHING)
+    return found, code
 
 
 def _locate(location: str, base: Path) -> Path:
@@ -144,6 +116,8 @@ def _locate(location: str, base: Path) -> Path:
         return _find_module(location)
     if not path.is_file():
         raise UsageError(f"no file {path}")
+    if not is_users(path):
+        raise UsageError(f"{path} belongs to an installed package: name it as `pkg.mod:Class`")
     return path
 
 

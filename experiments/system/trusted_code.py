@@ -1,23 +1,29 @@
-"""The user's own code that was trained with on this machine, by SHA-256: stored runs may execute it without asking.
+"""The user's own code that was trained with on this machine, by SHA-256: other commands may execute it without asking.
 
 A run directory says itself which code it was made with, and whoever makes a run directory writes that. So the run's
-word is not enough: the same bytes must have been used here before, by this user's own command.
+word is not enough: the same files must have been used here before, together, by this user's own command.
+
+The list is `trusted-code.txt`, a set of files a line: the SHA-256 of the set, then those of its files, sorted. It was a
+folder `trusted-code` first, with an empty file for each hash: what is in one counts as one more set.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..errors import StorageError
 from . import storage
+from .append_file import AppendFile
 
 log = logging.getLogger("optrun")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SET = re.compile(r"[0-9a-f]{64}(?: [0-9a-f]{64})+", re.ASCII)
 
 
 def state_dir() -> Path:
@@ -28,21 +34,47 @@ def state_dir() -> Path:
     return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "optrun"
 
 
-def is_trusted(sha256: str) -> bool:
-    """Return True if code with this hash was trained with here, or allowed."""
-    return _SHA256.fullmatch(sha256) is not None and (_folder() / sha256).is_file()
+def is_trusted(hashes: Collection[str]) -> bool:
+    """Return True if files with these hashes were trained with here, or allowed, all of them together."""
+    wanted = set(hashes)
+    return any(wanted <= known for known in _sets())
 
 
 def trust(hashes: Iterable[str]) -> None:
-    """Remember code by its hashes; where nothing can be written, say what follows."""
-    new = [sha256 for sha256 in hashes if not is_trusted(sha256)]
+    """Remember a set of files by their hashes; where nothing can be written, say what follows."""
+    new = sorted({sha256 for sha256 in hashes if _SHA256.fullmatch(sha256)})
+    if not new or frozenset(new) in _sets():
+        return
     try:
-        for sha256 in new:
-            storage.make_dir(_folder(), exist_ok=True)
-            storage.write_derived(_folder() / sha256, b"")
+        storage.make_dir(state_dir(), exist_ok=True)
+        file = AppendFile(_list())
+        try:
+            file.append(f"{set_sha256(new)} {' '.join(new)}\n".encode())
+        finally:
+            file.close()
     except StorageError as error:
-        log.warning("%s; so `eval` and `resume` will ask for --allow-code", error)
+        log.warning("%s; so other commands will ask for --allow-code", error)
 
 
-def _folder() -> Path:
-    return state_dir() / "trusted-code"
+def set_sha256(hashes: Iterable[str]) -> str:
+    """Return the SHA-256 of a set of files, given theirs."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def _sets() -> list[frozenset[str]]:
+    """Return the sets of the list; a line that is damaged is none."""
+    try:
+        lines = storage.read_bytes(_list()).decode("ascii", "replace").splitlines()
+    except StorageError:
+        lines = []
+    found = [line.split() for line in lines if _SET.fullmatch(line)]
+    sets = [frozenset(files) for key, *files in found if key == set_sha256(files)]
+    try:
+        before = frozenset(name for name in os.listdir(state_dir() / "trusted-code") if _SHA256.fullmatch(name))
+    except OSError:
+        return sets
+    return [*sets, before]
+
+
+def _list() -> Path:
+    return state_dir() / "trusted-code.txt"

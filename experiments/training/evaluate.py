@@ -17,7 +17,6 @@ from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
-from ..system.trusted_code import trust
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
@@ -146,8 +145,6 @@ def _rebuilt(run_dir: RunDir, fitted: Fitted, weights: str | None, allow_code: b
     """Build what a run was made of, once nothing of it has changed, or may have."""
     record = RunRecord(run_dir)
     config = stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
-    if allow_code:
-        trust(config.code_files.values())
     found = record.changes(config)
     _refuse(run_dir.name, "--allow-code", [] if allow_code else [each for each in found if each.kind == "code"])
     _refuse(run_dir.name, "--allow-change", [] if allow_change else [each for each in found if each.kind == "data"])

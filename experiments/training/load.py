@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,29 @@ from ..config import Config
 from ..config.nodes import Part
 from ..config.targets import find_target, preset_folder
 from ..errors import CheckpointError, UsageError
+from ..registry.permissions import consent, consenting
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, is_run
+from ..system.trusted_code import trust
 from .record import RunRecord
 
 FITTED = "fitted.json"
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
-def load_config(target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = ()) -> Config:
+def load_config(
+    target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), *, allow_code: bool = False
+) -> Config:
     """Read and check a configuration.
 
     Args:
         target: a path, the name of a file in ./configs or of a preset, or the configuration itself, which may also be a
             part of a file.
         overrides: values to change: {"optimizer.lr": 0.2} or ["optimizer.lr=0.2"].
+        allow_code: execute code that a configuration in a run directory names though it was never trained with here.
 
     $OPTRUN_CONFIG_PATH names more folders to look in, $OPTRUN_DEVICE overrides `train.device`.
 
@@ -44,7 +50,20 @@ def load_config(target: str | Path | Mapping[str, Any] | Part, overrides: Overri
     stored = _stored_record(target)
     moved = {} if stored is None else {"project": stored.project, "move": stored.place}
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
-    return configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path(), **moved)
+    with _allowing(allow_code):
+        config = configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path(), **moved)
+        return _remembered(config)
+
+
+def _allowing(allow_code: bool) -> AbstractContextManager[None]:
+    return consenting("all" if allow_code else consent())
+
+
+def _remembered(config: Config) -> Config:
+    """Remember the code of a configuration, if the user has just allowed it: once is enough."""
+    if consent() == "all":
+        trust(config.code_files.values())
+    return config
 
 
 def find_file(target: str) -> Path | None:
@@ -80,9 +99,11 @@ def stored_config(
             machine, and `allow_code` is not given.
     """
     record = RunRecord(run_dir)
-    trusted = None if allow_code else record.allowed_code(to_read=to_read)
+    trusted = None if allow_code or consent() == "all" else record.allowed_code(to_read=to_read)
     where = {"project": record.project, "move": record.place}
-    return configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted, **where)
+    with _allowing(allow_code):
+        config = configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted, **where)
+        return _remembered(config)
 
 
 def _stored_record(target: object) -> RunRecord | None:

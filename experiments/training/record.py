@@ -19,8 +19,8 @@ from ..config import ComponentConfig, Config
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
 from ..registry import Component
 from ..registry.object_digest import UnhashableError, is_of_this_process, object_digest
+from ..registry.permissions import RunCode
 from ..registry.reachable import reach
-from ..registry.user_code import RunCode
 from ..run_directory.run_dir import RunDir
 from ..system.content import file_sha256, folder_sha256
 from ..system.trusted_code import is_trusted
@@ -82,8 +82,7 @@ class RunRecord:
         Args:
             to_read: results are only read, so that other code will do if it was trained with on this machine.
         """
-        strange = {digest for digest in self.code.values() if not is_trusted(digest)} if self.is_whole else set()
-        return RunCode(self.code, self.is_whole, strange, is_trusted if to_read else None)
+        return RunCode(self.code, self.is_whole, is_trusted, to_read)
 
     def place(self, path: str) -> str:
         """Return where a file is now: at the same place relative to the run, or where it was, or in this project."""

@@ -57,7 +57,8 @@ def train(
         fresh: with a name, move what is there into the trash and start anew.
         allow_change: with a name, go on although the configuration, the user's own code or data files are not those
             that the run began with.
-        allow_code: with a name, go on although the user's own code has changed since.
+        allow_code: execute code that came with a run directory, though it was never trained with here; with a name, go
+            on although the user's own code has changed since.
         root: the folder of the run directories; by default $OPTRUN_RUNS_DIR or `runs`.
         on_start: called with the experiment and its run directory before the first step; returns hooks to add.
 
@@ -67,7 +68,7 @@ def train(
         RunInUseError: another process works in the run directory.
         Interrupted: a signal came; all is saved.
     """
-    config = load_config(target, overrides)
+    config = load_config(target, overrides, allow_code=allow_code)
     root = root or default_root()
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:

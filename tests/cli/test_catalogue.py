@@ -179,10 +179,10 @@ def test_describe_reads_the_state_from_a_real_optimizer(optrun, folder):
     assert "square_sum    like the weights  at first 0.1" in done.out
     assert done.err == "", "a probe trains nothing that one should be warned of"
     (folder / "mine.py").write_text(OPTIMIZERS)
-    mine = optrun("describe", "optimizer/./mine.py:Mine").out
+    mine = optrun("describe", "optimizer/./mine.py:Mine", "--allow-code").out
     assert "  memory  like the weights  at first the weights\n" in mine
     assert "State  optimizer './mine.py:Broken' takes no step over a plain network: never" in " ".join(
-        optrun("describe", "optimizer/./mine.py:Broken").out.split()
+        optrun("describe", "optimizer/./mine.py:Broken", "--allow-code").out.split()
     ).replace("State optimizer", "State  optimizer")
 
 
@@ -224,7 +224,10 @@ def test_list_fits_80_columns(optrun):
 
 def test_code_of_ones_own_is_listed_and_described(optrun, folder):
     (folder / "mine.py").write_text(CODE)
-    kinds = optrun("list", "./mine.py", "--json").json["kinds"]
+    for line in (("list", "./mine.py"), ("describe", "./mine.py:halve"), ("describe", "model/./mine.py:Net")):
+        asking = optrun(*line)
+        assert (asking.code, "mine.py, which was never trained with" in asking.err) == (2, True), asking
+    kinds = optrun("list", "./mine.py", "--json", "--allow-code").json["kinds"]
     names = {kind: [entry["name"] for entry in listed] for kind, listed in kinds.items()}
     assert names == {
         "model": ["./mine.py:Net"],
@@ -232,11 +235,11 @@ def test_code_of_ones_own_is_listed_and_described(optrun, folder):
         "schedule": ["./mine.py:halve"],
         "loss": ["./mine.py:huber"],
     }
-    assert "A net of my own." in optrun("list", "./mine.py:Net").out
-    described = optrun("describe", "./mine.py:halve", "--json").json
+    assert "A net of my own." in optrun("list", "./mine.py:Net", "--allow-code").out
+    described = optrun("describe", "./mine.py:halve", "--json", "--allow-code").json
     assert (described["kind"], described["yaml"]) == ("schedule", "schedule: {name: ./mine.py:halve, every: 10}")
-    assert optrun("describe", "model/./mine.py:Net").out.startswith("model/./mine.py:Net\n")
-    unclear = optrun("describe", "./mine.py:helper")
+    assert optrun("describe", "model/./mine.py:Net", "--allow-code").out.startswith("model/./mine.py:Net\n")
+    unclear = optrun("describe", "./mine.py:helper", "--allow-code")
     assert unclear.code == 2
     assert "what kind of thing" in unclear.err
     assert optrun("describe", "./mine.py:nothing").code == 2

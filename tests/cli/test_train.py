@@ -119,7 +119,7 @@ def test_a_changed_configuration_is_shown_and_needs_permission(optrun, folder):
     assert (folder / "runs/.trash/a-1/summary.json").exists()
 
 
-@pytest.mark.parametrize("option", ["--fresh", "--allow-change", "--allow-code"])
+@pytest.mark.parametrize("option", ["--fresh", "--allow-change"])
 def test_permissions_for_an_existing_run_need_its_name(optrun, option):
     done = optrun("train", "tiny.yaml", option)
     assert done.code == 2

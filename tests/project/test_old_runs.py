@@ -148,9 +148,13 @@ def test_a_checkpoint_is_measured(optrun, old):
 
 
 def test_a_checkpoint_of_own_code_is_measured(shell):
-    done = shell("eval", "stopped", "--split", "val", "--json")
-    assert done.code == 0, done.err
-    assert done.json["step"] == 9
+    """Its record is in its own folder, and so no reason to execute anything: the user is asked, once."""
+    asked = shell("eval", "stopped", "--split", "val", "--json")
+    assert (asked.code, "--allow-code" in asked.err) == (2, True), asked
+    for allowed in (["--allow-code"], []):
+        done = shell("eval", "stopped", "--split", "val", "--json", *allowed)
+        assert done.code == 0, done.err
+        assert done.json["step"] == 9
 
 
 @pytest.mark.parametrize("group", ["compare-iris-rprop", "sweep-iris-lr"])

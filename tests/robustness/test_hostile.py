@@ -658,7 +658,7 @@ def test_the_watch_sees_what_it_should(server, place):
     )
     (place / "bad.yaml").write_text("extends: tiny.yaml\nhooks: ['./evil.py:X']\n")
     assert call(server, place, "validate", "tiny.yaml")["deeds"] == []
-    deeds = call(server, place, "validate", "bad.yaml")["deeds"]
+    deeds = call(server, place, "validate", "bad.yaml", "--allow-code")["deeds"]
     outside = place.parent / "outside"
     seen = ["executed", f"open {outside}/new.txt", f"os.rename {outside}/new.txt", f"os.rename {outside}/newer.txt"]
     for start in (*seen, f"os.mkdir {outside}/folder", "subprocess.Popen", "os.system"):

@@ -9,7 +9,7 @@ from ...errors import UsageError
 from ...registry import Component, Registry
 from ...registry.argument_checks import check_arguments, component_of
 
-registry = Registry("data", __name__, given=0)
+registry = Registry("data", __name__, given=0, base=f"{__name__}:Dataset")
 register_data = registry.register
 
 from .augmentations import in_evaluation, make_augmentation, register_augmentation  # noqa: E402  (they need the registry)

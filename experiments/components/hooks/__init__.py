@@ -2,5 +2,5 @@
 
 from ...registry import Registry
 
-registry = Registry("hook", __name__)
+registry = Registry("hook", __name__, base=f"{__name__}.hook:Hook")
 register_hook = registry.register

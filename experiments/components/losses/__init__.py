@@ -16,7 +16,7 @@ from ...registry.argument_checks import bound_component
 if TYPE_CHECKING:
     import torch
 
-registry = Registry("loss", __name__, given=2)
+registry = Registry("loss", __name__, given=2, base="torch.nn:Module")
 register_loss = registry.register
 
 

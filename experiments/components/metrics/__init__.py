@@ -21,7 +21,7 @@ from ...registry.argument_checks import bound_component
 if TYPE_CHECKING:
     import torch
 
-registry = Registry("metric", __name__, given=2)
+registry = Registry("metric", __name__, given=2, base="torch.nn:Module")
 register_metric = registry.register
 
 

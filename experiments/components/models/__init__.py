@@ -16,7 +16,7 @@ from ...registry.argument_checks import check_arguments, component_of
 if TYPE_CHECKING:
     import torch
 
-registry = Registry("model", __name__, given=0)
+registry = Registry("model", __name__, given=0, base="torch.nn:Module")
 register_model = registry.register
 
 

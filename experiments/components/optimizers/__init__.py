@@ -21,7 +21,7 @@ from ...registry.argument_checks import check_arguments, component_of
 if TYPE_CHECKING:
     import torch
 
-registry = Registry("optimizer", __name__, given=1, flavor="torch")
+registry = Registry("optimizer", __name__, given=1, flavor="torch", base="torch.optim:Optimizer")
 register_optimizer = registry.register
 
 

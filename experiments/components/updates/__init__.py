@@ -9,7 +9,7 @@ from torch import nn
 
 from ...registry import Registry
 
-registry = Registry("update", __name__, given=1)
+registry = Registry("update", __name__, given=1, base=f"{__name__}:Update")
 register_update = registry.register
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..batches import Augmentation
     from ..stored import Step
 
-registry = Registry("augmentation", __name__, given=2)
+registry = Registry("augmentation", __name__, given=2, base="torch.nn:Module")
 register_augmentation = registry.register
 
 
