@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..components import data, optimizers, updates
 from ..components.averaging import Averaging
 from ..components.data import Batches, Dataset, Fitted, Splits
+from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
 from ..components.updates import Update
 from ..components.updates.ema import Ema
@@ -69,7 +70,11 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     loss = compatibility.bind_fitting(config, config.loss, dataset)
-    metrics = {metric.label: compatibility.bind_fitting(config, metric, dataset) for metric in config.metrics}
+    undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
+    metrics = {
+        metric.label: in_original_units(compatibility.bind_fitting(config, metric, dataset), metric.component, undo)
+        for metric in config.metrics
+    }
     compatibility.try_loss(config, model, loss, metrics, dataset, batches)
 
     extra_updates = _make_updates(config, model)
@@ -100,7 +105,7 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
     evaluators = _make_evaluators(config, train_op, metrics, splits)
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
-    experiment.notes += [note] if note else []
+    experiment.notes += [*([note] if note else []), *splits.notes]
     if splits.fitted.rows == "all" and splits.fitted.scales:
         experiment.notes.append(_SCALED_BY_ALL)
     return experiment

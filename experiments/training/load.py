@@ -151,5 +151,5 @@ def fitted_before_changes(config: Config, fitted: Fitted) -> Fitted:
     """
     if fitted is not BEFORE:
         return fitted
-    dataset = make_data(config.data.component, **config.data.args)
+    dataset = make_data(config.data.component, fitted=fitted, **config.data.args)
     return replace(fitted.completed(dataset, torch.arange(len(dataset))), rows="train")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from optrun.experiments import Dataset, build, evaluate, load_config, resume, train
-from optrun.experiments.components.data import Fitted, make_data, split
-from optrun.experiments.components.data.fitted import Scale
+from optrun.experiments.components.data import BEFORE, Fitted, make_data, split
+from optrun.experiments.components.data.scale import Scale
 from optrun.experiments.errors import DataError, OptrunError
 from optrun.experiments.training.load import stored_fitted
 
@@ -94,11 +94,18 @@ def test_another_file_is_scaled_as_an_old_run_scaled_its_own(old: Path) -> None:
     np.testing.assert_allclose([scale.mean, scale.std], [numbers.mean(0), numbers.std(0)], rtol=1e-12)
 
 
-def test_classes_that_an_old_run_numbered_otherwise_are_refused(old: Path) -> None:
+def test_classes_that_an_old_run_sorted_as_text_keep_their_numbers(old: Path) -> None:
+    """Versions without a record sorted -1 before -2; the model's outputs are in that order."""
     lines = (old / "table.csv").read_text().replace("ox", "-1").replace("ant", "-2")
     (old / "table.csv").write_text(lines)
-    with pytest.raises(OptrunError, match=r"-2, -1 were numbered in another order .* train it anew"):
-        evaluate("csv-stopped")
+    renamed = {"ox": "-1", "ant": "-2"}
+    dataset = make_data("csv", fitted=BEFORE, path="table.csv", target="kind", task="classes")
+    assert dataset.class_names == ("-1", "-2")
+    assert make_data("csv", path="table.csv", target="kind", task="classes").class_names == ("-2", "-1")
+    kinds = [line.split(",")[-1] for line in (OLD / "table.csv").read_text().splitlines()[1:]]
+    assert [dataset.class_names[number] for number in dataset.targets] == [renamed[kind] for kind in kinds]
+    assert evaluate("csv-stopped")["step"] > 0
+    assert resume("csv-stopped").dir.read_json("fitted.json")["arguments"]["classes"] == ["-1", "-2"]  # type: ignore[index]
 
 
 # ---- the record --------------------------------------------------------------------------------------------------

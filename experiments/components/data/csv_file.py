@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import csv as csv_format
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from ...errors import DataError, nearest
+from ...errors import DataError
 from ...registry.arguments import DataPath
 from . import register_data
+from .columns import Column, Missing, in_order, input_columns, number_column
 from .dataset import Dataset
+from .encoding import Encoding, Method
+from .precision import refuse_coarse
+from .table_file import TableFile, read_table, shown
 from .tables import Scaling, columns, standardised
 
-_LARGEST = float(np.finfo(np.float32).max)
-_COARSE = 1e-3  # of a column's standard deviation: rounding that is larger loses what the column says
+
+def _as_before(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with the classes as versions numbered them that kept no record: those below 0 as text."""
+    if args.get("task") != "classes" or args.get("classes") is not None or not isinstance(args.get("target"), str):
+        return dict(args)
+    cells = read_table(args["path"], args.get("delimiter", ",")).column(args["target"])
+    names = cells.unique().to_pylist()
+    is_whole = all(name.isdecimal() for name in names)
+    return {**args, "classes": tuple(sorted(names, key=int) if is_whole else sorted(names))}
 
 
-@register_data("csv", source="RFC 4180", example={"path": "table.csv", "target": "price", "task": "values"})
+@register_data(
+    "csv", source="RFC 4180", example={"path": "table.csv", "target": "price", "task": "values"}, before=_as_before
+)
 def csv(
     path: DataPath,
     target: str | tuple[str, ...],
@@ -29,161 +41,105 @@ def csv(
     delimiter: str = ",",
     target_scaling: Scaling = "none",
     classes: tuple[str, ...] | None = None,
+    categories: Method = "one_hot",
+    categorical: tuple[str, ...] | None = None,
+    unseen: Literal["refuse", "ignore"] = "refuse",
+    missing: Missing | dict[str, Missing] = "refuse",
 ) -> Dataset:
     """A table from a CSV file whose first line names the columns.
 
         standard: (x - mean) / std, of each column over the training rows; none: x
 
-    Inputs are numbers; a column that is constant over the training rows alone is divided by 1. A target of classes may
-    be any text: classes are numbered in the order of their names, whole numbers by value. A run keeps what it took
-    from the rows (means, deviations, columns, classes): later rows are treated alike, and a new class is refused.
+    An input column holds numbers, or, where no cell is a number, categories; a column that is constant over the
+    training rows alone is divided by 1. A target of classes may be any text. Categories and classes are numbered in the
+    order of their names, numbers by value. A run keeps what it took from the rows (means, deviations, columns,
+    categories, classes): later rows are treated alike, and a new class is refused.
 
     Args:
         path: the file, in UTF-8.
         target: the column to predict; for values, also a list of columns.
         task: `classes` or `values`.
         inputs: the columns to predict from; left out, all others.
-        scaling: of the inputs.
+        scaling: of inputs that are numbers.
         delimiter: one character between cells; "\\t" for tabs.
-        target_scaling: of targets of values.
+        target_scaling: of targets of values. The loss is then of scaled targets, metrics are in their original units.
         classes: their names in the order of their numbers; left out, those of the whole table.
+        categories: `one_hot`: a column of 0 and 1 for each category that the training rows have; `codes`: one column
+            of their numbers from 1, as an embedding takes them. Neither is scaled.
+        categorical: the input columns that hold categories, numbers or not; left out, those without a number.
+        unseen: whether a category that no training row has is refused, or ignored, as 0.
+        missing: what becomes of a cell without a value: `mean` of the training rows, in columns of numbers;
+            `category` of its own, in columns of categories; for all columns, or a policy for each.
 
     Raises:
         DataError: the file is missing, or a column or number in it; the message has the line.
 
     Source: RFC 4180, "Common format and MIME type for comma-separated values (CSV) files", 2005.
     """
-    header, rows = _read(Path(path).expanduser(), delimiter)
+    table = read_table(path, delimiter)
     targets = [target] if isinstance(target, str) else list(target)
-    names = [name for name in header if name not in targets] if inputs is None else list(inputs)
+    names = [name for name in table.cells if name not in targets] if inputs is None else list(inputs)
     for name in (*targets, *names):
-        _place(path, header, name)
+        table.column(name)
     if both := set(targets) & set(names):
         raise DataError(f"{path}: {', '.join(sorted(both))} cannot be input and target")
     if not names or (task == "classes" and len(targets) != 1):
         raise DataError(f"{path}: expected {'one target for classes' if names else 'at least one input column'}")
-    found = columns(_numbers(path, header, rows, names, scaling, "scaling"), scaling)
-    about: dict[str, Any] = {"columns": tuple(names), "description": f"{len(rows)} rows of {path}"}
-    about["standardised"] = standardised(scaling, target_scaling)
-    learned = {"inputs": tuple(names)}
+    found = input_columns(table, names, categorical, missing)
+    categories_of = {column.name: column.categories for column in found if column.categories is not None}
+    policy = dict.fromkeys(names, "mean") if missing == "mean" else missing if isinstance(missing, dict) else {}
+    fills = tuple(name for name in names if policy.get(name) == "mean" and name not in categories_of)
+    about: dict[str, Any] = {
+        "columns": tuple(names),
+        "description": _description(table, found),
+        "standardised": standardised(scaling, target_scaling),
+        "encoding": Encoding(categories_of, fills, categories, unseen) if categories_of or fills else Encoding(),
+        "place_of": table.place,
+    }
+    learned = {"inputs": tuple(names), "categorical": tuple(categories_of)}
+    numbers = _matrix(table, found, scaling, "scaling")
     if task == "values":
         if classes is not None:
             raise DataError(f"{path}: `classes` is for a target of classes, and the task is values")
-        values = columns(_numbers(path, header, rows, targets, target_scaling, "target_scaling"), target_scaling)
-        return Dataset(found, values, "values", len(targets), learned=learned, **about)
+        values = [number_column(table, name) for name in targets]
+        about |= {"target_columns": tuple(targets), "original_units": True, "learned": learned}
+        return Dataset(numbers, _matrix(table, values, target_scaling, "target_scaling"), task, len(targets), **about)
     if target_scaling != "none":
         raise DataError(f"{path}: `target_scaling` is for a target of values, and the task is classes")
-    labels, classes = _labels(path, header, rows, targets[0], classes)
-    return Dataset(
-        found,
-        labels,
-        "classes",
-        len(classes),
-        class_names=classes,
-        learned={**learned, "classes": classes},
-        **about,
-    )
+    labels, classes = _labels(table, targets[0], classes)
+    learned["classes"] = classes
+    return Dataset(numbers, labels, task, len(classes), class_names=classes, learned=learned, **about)
 
 
-def _labels(
-    path: str, header: list[str], rows: list[tuple[int, list[str]]], target: str, classes: tuple[str, ...] | None
-) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _description(table: TableFile, found: list[Column]) -> str:
+    named = [f"{column.name} of {len(column.categories)}" for column in found if column.categories is not None]
+    categories = f"; categories: {', '.join(named)}" if named else ""
+    return f"{table.num_rows} rows of {table.path}{categories}"
+
+
+def _matrix(table: TableFile, found: list[Column], scaling: Scaling, option: str) -> torch.Tensor:
+    """Return columns side by side: in double precision until they are scaled or encoded, else in single."""
+    numbers = np.column_stack([column.values for column in found])
+    plain = [index for index, column in enumerate(found) if column.categories is None]
+    if scaling == "none" and plain:
+        names = [f"{table.path}: column '{found[index].name}'" for index in plain]
+        refuse_coarse(numbers[:, plain], names, f"say `{option}: standard`, or subtract an offset")
+    return columns(numbers, scaling)
+
+
+def _labels(table: TableFile, target: str, classes: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Return the number of each row's class, and the names of the classes."""
-    at = header.index(target)
-    cells = [row[at].strip() for _, row in rows]
-    if "" in cells:
-        raise DataError(f"{path}:{rows[cells.index('')][0]}: no class in column '{target}'")
+    encoded = table.column(target).combine_chunks().dictionary_encode()
+    found, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    if "" in found:
+        row = int((codes == found.index("")).argmax())
+        raise DataError(f"{table.place(row)}: no class in column '{target}'")
     if classes is None:
-        classes = _in_order(set(cells))
+        classes = in_order(found)
     elif len(set(classes)) != len(classes):
-        raise DataError(f"{path}: `classes` names one twice: {', '.join(classes)}")
+        raise DataError(f"{table.path}: `classes` names one twice: {', '.join(classes)}")
     numbers = {name: number for number, name in enumerate(classes)}
-    for (line, _), cell in zip(rows, cells, strict=True):
-        if cell not in numbers:
-            raise DataError(f"{path}:{line}: '{cell}' in column '{target}' is none of the classes {', '.join(classes)}")
-    return torch.tensor([numbers[cell] for cell in cells]), classes
-
-
-def _read(path: Path, delimiter: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of the columns, and each row with the number of its line; blank lines are passed over."""
-    if len(delimiter) != 1:
-        raise DataError(f"delimiter must be one character, got {delimiter!r}")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv_format.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if row]
-    except FileNotFoundError:
-        raise DataError(f"no file {path}") from None
-    except (OSError, UnicodeDecodeError, csv_format.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
-    if repeated := {name for name in header if header.count(name) > 1}:
-        raise DataError(f"{path}:1: several columns are called {', '.join(sorted(repeated))}")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path}:{line}: expected {len(header)} cells as in the first line, got {len(row)}")
-    if not rows:
-        raise DataError(f"{path}: expected a line of names, then rows; the file has no rows")
-    return header, rows
-
-
-def _place(path: str, header: list[str], name: str) -> int:
-    if name not in header:
-        guess = nearest(name, header)
-        hint = f" Did you mean '{guess}'?" if guess else ""
-        raise DataError(f"{path} has no column '{name}'.{hint} Its first line names: {', '.join(header)}")
-    return header.index(name)
-
-
-def _numbers(
-    path: str, header: list[str], rows: list[tuple[int, list[str]]], names: list[str], scaling: Scaling, option: str
-) -> np.ndarray:
-    """Return some columns, shape (rows, columns), in double precision.
-
-    Args:
-        path: of the file.
-        header: the names of all columns.
-        rows: each with its line.
-        names: of those that are wanted.
-        scaling: of these columns.
-        option: what sets it.
-    """
-    places = [header.index(name) for name in names]
-    numbers = np.empty((len(rows), len(names)))
-    for index, (line, row) in enumerate(rows):
-        for column, place in enumerate(places):
-            number = _number(row[place])
-            if not np.isfinite(number):
-                found = f"'{row[place]}'" if row[place].strip() else "nothing"
-                problem = f"column '{names[column]}' needs numbers, got {found}"
-                raise DataError(f"{path}:{line}: {problem} (`inputs` names the columns to use)")
-            if abs(number) > _LARGEST:
-                problem = f"column '{names[column]}' has {row[place].strip()}, too large for single precision"
-                raise DataError(f"{path}:{line}: {problem}: divide it, or leave the column out")
-            numbers[index, column] = number
-    if scaling == "none":
-        _refuse_coarse(path, names, numbers, option)
-    return numbers
-
-
-def _number(cell: str) -> float:
-    try:
-        return np.nan if "_" in cell else float(cell)  # 1_0 is a number in Python, in no table
-    except ValueError:
-        return np.nan
-
-
-def _refuse_coarse(path: str, names: list[str], numbers: np.ndarray, option: str) -> None:
-    """Refuse columns whose rows would become equal in single precision, such as times in seconds since 1970."""
-    lost = np.abs(numbers - numbers.astype(np.float32)).max(0)
-    for name, column, rounding in zip(names, numbers.T, lost, strict=True):
-        if rounding > _COARSE * column.std() and (column != column[0]).any():
-            problem = f"column '{name}' ({column.min():.12g} to {column.max():.12g}) loses {rounding:g} by rounding"
-            raise DataError(f"{path}: {problem} to single precision: say `{option}: standard`, or subtract an offset")
-
-
-def _in_order(classes: set[str]) -> tuple[str, ...]:
-    """Sort whole numbers by value, anything else as text."""
-    if all(name.removeprefix("-").isdecimal() for name in classes):
-        return tuple(sorted(classes, key=lambda name: (int(name), name)))
-    return tuple(sorted(classes))
+    if unknown := next((name for name in found if name not in numbers), None):
+        place = table.place(int((codes == found.index(unknown)).argmax()))
+        raise DataError(f"{place}: {shown(unknown)} in column '{target}' is none of the classes {', '.join(classes)}")
+    return torch.from_numpy(np.array([numbers[name] for name in found], np.int64)[codes]), classes

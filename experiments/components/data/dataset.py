@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from ...errors import DataError
+from .encoding import Encoding
+from .scale import Scale, is_constant
 from .stored import Examples, Step, Stored
 
 Task = Literal["classes", "values", "tokens", "none"]
@@ -39,6 +42,12 @@ class Dataset:
         standardised: which of `inputs` and `targets` `split` brings to mean 0 and standard deviation 1 over the
             training rows; they are columns then, shape (examples, columns), of any precision.
         columns: names of the inputs, where they are columns with names.
+        encoding: how columns of categories, and missing numbers, become numbers in `split`.
+        unscaled: positions of columns that stay as they are where the inputs are standardised.
+        target_columns: names of the targets, where they are columns with names.
+        original_units: whether metrics are of targets as they were before they were standardised.
+        target_scale: that brings them back, once `split` has standardised them.
+        place_of: what a message calls the row at a position, such as its file and line; left out, its number.
         learned: arguments of the function that made this which it found out from the rows, such as the classes: given
             them, it reads other rows alike.
 
@@ -59,6 +68,12 @@ class Dataset:
     in_order: bool = False
     standardised: tuple[Scaled, ...] = ()
     columns: tuple[str, ...] = ()
+    encoding: Encoding = field(default_factory=Encoding)
+    unscaled: tuple[int, ...] = ()
+    target_columns: tuple[str, ...] = ()
+    original_units: bool = False
+    target_scale: Scale | None = None
+    place_of: Callable[[int], str] | None = None
     learned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,6 +95,8 @@ class Dataset:
         found = hashlib.sha256()
         if self.standardised:
             found.update(f"standardised over the training rows: {', '.join(self.standardised)}".encode())
+        if self.encoding:
+            found.update(json.dumps(["encoded by the training rows", asdict(self.encoding)], sort_keys=True).encode())
         for tensor in (self.inputs, self.targets):
             for rows in tensor.split(max(1, _PIECE * len(tensor) // max(1, tensor.nbytes))):
                 found.update(rows.contiguous().numpy().tobytes())
@@ -87,7 +104,12 @@ class Dataset:
 
     def column(self, part: str, number: int) -> str:
         """Return what a message calls a column of `inputs` or `targets`: its name in quotes, or its number from 0."""
-        return f"'{self.columns[number]}'" if part == "inputs" and self.columns else str(number)
+        names = self.columns if part == "inputs" else self.target_columns
+        return f"'{names[number]}'" if names else str(number)
+
+    def place(self, row: int) -> str:
+        """Return what a message calls the row at a position."""
+        return f"row {row}" if self.place_of is None else self.place_of(row)
 
     def refuse_constant(self) -> None:
         """Refuse columns that are to be standardised and have the same value in every row.
@@ -96,11 +118,12 @@ class Dataset:
             DataError: the first of them.
         """
         for part in self.standardised:
-            numbers: torch.Tensor = getattr(self, part)
-            constant = (numbers == numbers[0]).all(0)
+            constant = is_constant(getattr(self, part).numpy())
             if constant.any():
-                name = self.column(part, int(constant.int().argmax()))
+                name = self.column(part, int(constant.argmax()))
                 way_out = "leave it out by `inputs`, or say `scaling: none`"
+                if part == "targets":
+                    way_out = "there is nothing to predict"
                 raise DataError(f"{self.description}: column {name} is constant: {way_out}")
 
     def __post_init__(self) -> None:

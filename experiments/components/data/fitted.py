@@ -12,39 +12,12 @@ import torch
 from ...errors import DataError
 from ...registry import Component
 from .dataset import Dataset
+from .encoding import Encoder
+from .precision import loses_values
+from .scale import Scale, flattening
 
 SCHEMA = "optrun/fitted@1"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Brings columns to mean 0 and standard deviation 1 over the rows that it was fitted to.
-
-        (x - mean) / std,   in double precision, handed out in single precision
-
-    Args:
-        mean: of each column.
-        std: of each column, with n in the denominator; 1 for a column that is constant over these rows, whose mean is
-            its value.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def fitted_to(cls, rows: torch.Tensor) -> Scale:
-        """Return the scale of some rows, shape (rows, columns)."""
-        numbers = rows.numpy()
-        constant = (numbers == numbers[0]).all(0)
-        mean = np.where(constant, numbers[0], numbers.mean(0))
-        std = np.where(constant, 1.0, numbers.std(0))
-        return cls(tuple(mean.tolist()), tuple(std.tolist()))
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return rows scaled, in single precision; what is too large for it becomes infinite."""
-        with np.errstate(over="ignore"):
-            scaled = ((rows.numpy() - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-        return torch.from_numpy(scaled)
+_WITH_ENCODER = "optrun/fitted@2"
 
 
 @dataclass(frozen=True)
@@ -55,64 +28,99 @@ class Fitted:
         arguments: of the data set, which say how its rows are read: the columns, the list of classes.
         scales: of `inputs` and `targets`, where they are standardised.
         rows: which ones scales are fitted to: those for training; or all, as by versions that kept no record.
+        encoder: of columns of categories and missing numbers.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, Scale] = field(default_factory=dict)
     rows: Literal["train", "all"] = "train"
+    encoder: Encoder = field(default_factory=Encoder)
 
     def __bool__(self) -> bool:
-        return bool(self.arguments or self.scales)
+        return bool(self.arguments or self.scales or self.encoder)
 
     def completed(self, dataset: Dataset, train: torch.Tensor) -> Fitted:
         """Return this with what is missing fitted to the rows at the positions `train`.
 
         Raises:
-            DataError: what is there was fitted to other columns.
+            DataError: what is there was fitted to other columns, or nothing can be fitted to these rows.
         """
-        if self.rows == "all" and not self:
-            _refuse_renumbered_classes(dataset)
+        encoder = self.encoder
+        if dataset.encoding:
+            encoder = encoder or Encoder.fitted_to(dataset, train)
+            dataset = encoder(dataset)
         scales = {}
         for part in dataset.standardised:
             columns: torch.Tensor = getattr(dataset, part)
             if part not in self.scales:
-                scales[part] = Scale.fitted_to(columns if self.rows == "all" else columns[train])
+                unscaled = dataset.unscaled if part == "inputs" else ()
+                scales[part] = Scale.fitted_to(columns if self.rows == "all" else columns[train], unscaled)
             elif len(self.scales[part].mean) == columns.shape[1]:
                 scales[part] = self.scales[part]
             else:
                 fitted, found = len(self.scales[part].mean), columns.shape[1]
                 raise DataError(f"the {part} were standardised as {fitted} columns, but there are {found} now")
-        return Fitted({**dataset.learned, **self.arguments}, scales, self.rows)
+        return Fitted({**dataset.learned, **self.arguments}, scales, self.rows, encoder)
 
     def applied(self, dataset: Dataset) -> Dataset:
-        """Return a data set standardised by these scales.
+        """Return a data set encoded and standardised by what was fitted.
 
         Raises:
-            DataError: a number becomes too large for single precision.
+            DataError: a number becomes too large for single precision, or a category is new.
         """
+        if dataset.encoding:
+            dataset = self.encoder(dataset)
         scaled = {part: self.scales[part](getattr(dataset, part)) for part in dataset.standardised}
         for part, numbers in scaled.items():
             if not numbers.isfinite().all():
                 row, column = (~numbers.isfinite()).nonzero()[0].tolist()
-                problem = f"row {row} of the {part}, column {dataset.column(part, column)}"
+                problem = f"{dataset.place(row)} of the {part}, column {dataset.column(part, column)}"
                 raise DataError(f"{problem}, is too far from the training rows to be standardised by them")
-        facts = dict(dataset.facts)
-        if "targets" in scaled:
-            facts |= {"target_mean": list(self.scales["targets"].mean), "target_std": list(self.scales["targets"].std)}
-        return replace(dataset, **scaled, facts=facts, standardised=()) if scaled else dataset
+        if not scaled:
+            return dataset
+        facts, target_scale = dict(dataset.facts), self.scales.get("targets")
+        if target_scale is not None:
+            facts |= {"target_mean": list(target_scale.mean), "target_std": list(target_scale.std)}
+        return replace(dataset, **scaled, facts=facts, standardised=(), target_scale=target_scale)
+
+    def flattened(self, dataset: Dataset, train: torch.Tensor) -> list[str]:
+        """Return a sentence for each column that is to be standardised anew, and that one value flattens.
+
+        Raises:
+            DataError: it makes the others equal in single precision.
+        """
+        found = []
+        for part in (each for each in dataset.standardised if each not in self.scales):
+            for number, values in enumerate(getattr(dataset, part)[train].double().T.contiguous().numpy()):
+                name = dataset.column(part, number)
+                if part == "inputs" and dataset.columns and dataset.columns[number] in dataset.encoding.categories:
+                    continue
+                there = ~np.isnan(values)
+                if (flat := flattening(values[there])) is None:
+                    continue
+                row = int(train[np.flatnonzero(there)[flat[0]]])
+                said = f"{dataset.place(row)}: column {name} has {values[there][flat[0]]:g}, beside which the others"
+                way_out = "mend it, leave its row out, or give the logarithm of the column"
+                if loses_values((values - values[there].mean()) / values[there].std()):
+                    raise DataError(f"{said} become equal, once they are standardised: {way_out}")
+                found.append(f"{said} are {flat[1]:.1g} of a standard deviation apart: {way_out}")
+        return found
 
     def arguments_of(self, component: Component, args: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a data set, those that are left out as they were when this was fitted."""
+        if self.rows == "all" and not self and (before := component.facts.get("before")) is not None:
+            args = before(args)
         known = {argument.name for argument in component.signature.arguments}
         return {**args, **{k: v for k, v in self.arguments.items() if k in known and args.get(k) is None}}
 
     def as_dict(self) -> dict[str, Any]:
         """Return this as JSON holds it."""
         return {
-            "schema": SCHEMA,
+            "schema": _WITH_ENCODER if self.encoder else SCHEMA,
             "rows": self.rows,
             "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in self.arguments.items()},
             "scales": {k: {"mean": list(v.mean), "std": list(v.std)} for k, v in self.scales.items()},
+            **({"encoder": self.encoder.as_dict()} if self.encoder else {}),
         }
 
     @classmethod
@@ -123,7 +131,7 @@ class Fitted:
             DataError: it is not that.
         """
         try:
-            if stored["schema"] != SCHEMA or stored["rows"] not in ("train", "all"):
+            if stored["schema"] not in (SCHEMA, _WITH_ENCODER) or stored["rows"] not in ("train", "all"):
                 raise ValueError(f"schema {stored['schema']!r}, rows {stored['rows']!r}")
             arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["arguments"].items()}
             scales = {k: Scale(tuple(v["mean"]), tuple(v["std"])) for k, v in stored["scales"].items()}
@@ -131,18 +139,13 @@ class Fitted:
                 numbers = np.array([scale.mean, scale.std], dtype=np.float64)
                 if not np.isfinite(numbers).all() or not (numbers[1] > 0).all():
                     raise ValueError("a mean or deviation that is none")
+            if ("encoder" in stored) != (stored["schema"] == _WITH_ENCODER):
+                raise ValueError(f"schema {stored['schema']!r} is of another record")
+            encoder = Encoder.from_dict(stored["encoder"]) if "encoder" in stored else Encoder()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"the record of what was fitted to the training rows is damaged: {error!r}") from error
-        return cls(arguments, scales, stored["rows"])
+        return cls(arguments, scales, stored["rows"], encoder)
 
 
 #: Of a run that kept no record, because it was made before there was one.
 BEFORE = Fitted(rows="all")
-
-
-def _refuse_renumbered_classes(dataset: Dataset) -> None:
-    """Refuse classes that a run without a record numbered in another order: it sorted negative numbers as text."""
-    names = dataset.class_names
-    if list(names) != sorted(names) and any(name.startswith("-") for name in names):
-        problem = f"the classes {', '.join(names)} were numbered in another order by the version that made the run"
-        raise DataError(f"{problem}: train it anew")

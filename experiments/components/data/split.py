@@ -41,6 +41,7 @@ class Splits:
         test: looked at in the end.
         dataset: what the parts are of, standardised where it asks for it.
         fitted: what was taken from the training rows for that.
+        notes: what is odd about the training rows.
     """
 
     train: Part
@@ -48,6 +49,7 @@ class Splits:
     test: Part | None = None
     dataset: Dataset
     fitted: Fitted = field(default_factory=Fitted)
+    notes: tuple[str, ...] = ()
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples by part."""
@@ -87,10 +89,12 @@ def split(
         DataError: the parts that come with the data overlap, or it cannot be standardised.
     """
     positions = _positions(dataset, val, test, split_seed, subset)
-    fitted = (Fitted() if fitted is None else fitted).completed(dataset, positions["train"])
+    fitted = Fitted() if fitted is None else fitted
+    notes = tuple(fitted.flattened(dataset, positions["train"]))
+    fitted = fitted.completed(dataset, positions["train"])
     dataset = fitted.applied(dataset)
     parts = {name: _part(dataset, chosen) for name, chosen in positions.items()}
-    return Splits(**parts, dataset=dataset, fitted=fitted)
+    return Splits(**parts, dataset=dataset, fitted=fitted, notes=notes)
 
 
 def _positions(

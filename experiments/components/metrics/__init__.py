@@ -5,7 +5,8 @@ per example, and `finish(means)` makes the metric's value from their means over 
 function of sums, and the same for every batch size.
 
 Facts: `mode` (`max` or `min` is better), `margin` (the difference, in the metric's unit, below which two results
-count as equivalent in a comparison) and `task` (`classes`, `values` or `tokens`).
+count as equivalent in a comparison), `task` (`classes`, `values` or `tokens`) and `unit` (`none` for a metric of values
+that does not change when these are shifted and scaled).
 """
 
 from __future__ import annotations

@@ -34,7 +34,47 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @register_metric(
-    "r2", source="Wright, 1921, J. Agricultural Research 20:557-585", mode="max", margin=0.01, task="values"
+    "rmse", source="the root of the mean squared error: Gauss, 1823", mode="min", margin=0.01, task="values"
+)
+class Rmse:
+    """The root of the mean squared error, in the unit of the targets.
+
+        value = √ mean over examples and outputs of  (output - target)²
+
+    Args:
+        outputs: predictions, shape (examples, values), or (examples,).
+        targets: the true values, of the same shape up to a last dimension of 1.
+
+    Raises:
+        UsageError: the shapes differ; they are never broadcast.
+
+    Source: Gauss, "Theoria combinationis observationum erroribus minimis obnoxiae", 1823.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric, metric_value
+        >>> metric = make_metric("rmse")
+        >>> rows = metric(torch.tensor([1.0, -7.0]), torch.tensor([0.0, 0.0]))
+        >>> metric_value(metric, rows.mean(dim=0))  # √ (1² + 7²) / 2
+        5.0
+    """
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each example's squared error, averaged over its outputs, shape (examples,)."""
+        errors = (as_targets(outputs, targets) - targets).square()
+        return errors.reshape(len(targets), -1).mean(dim=1)
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        return means.sqrt()
+
+
+@register_metric(
+    "r2",
+    source="Wright, 1921, J. Agricultural Research 20:557-585",
+    mode="max",
+    margin=0.01,
+    task="values",
+    unit="none",
 )
 class R2:
     """The coefficient of determination: the share of the targets' variance that the predictions explain.
