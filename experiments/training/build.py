@@ -32,6 +32,7 @@ from .evaluator import Evaluator
 from .experiment import Experiment
 from .load import load_config
 from .step.build_train_op import build_train_op
+from .step.gradients import check_clipping
 from .step.penalty import Penalty
 from .step.train_op import TrainOp
 
@@ -64,6 +65,7 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
     with located(config, "model"):
         model, work = _make_model(config, dataset, splits)
         model.to(device)
+        compatibility.check_storable(model)
     threads = choose_threads(config.train.threads, work)
     torch.set_num_threads(threads)
     if config.train.deterministic and device.type == "cuda":
@@ -84,6 +86,8 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
     with located(config, "schedule"):
         schedule = configured_schedule(config.schedule, length, config.seed, config.schedule.warmup)
 
+    with located(config, "train.clip_value"):
+        check_clipping(model, config.train.clip_value)
     with located(config, "train.l2"):
         penalty = Penalty.of(config.train.l2, model)
     train_op = build_train_op(

@@ -18,6 +18,7 @@ from ..config.lengths import Length, RunLength
 from ..config.located import located
 from ..errors import UsageError
 from ..registry.arguments import Argument
+from ..run_directory.checkpoint_format import TYPES
 from ..system.devices import count_work
 from .evaluator import evaluation_mode
 
@@ -27,6 +28,19 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def check_storable(model: nn.Module) -> None:
+    """Refuse weights and buffers of a type that no checkpoint can hold.
+
+    Raises:
+        UsageError: one is, such as complex128.
+    """
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.dtype not in TYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            hint = ": complex64 can be stored" if tensor.is_complex() else ""
+            raise UsageError(f"the model has {name} of type {kind}, which no checkpoint can hold{hint}")
 
 
 def run_length(config: Config, batches: Batches) -> RunLength:

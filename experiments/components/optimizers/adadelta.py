@@ -10,7 +10,7 @@ import torch
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, builds
 
 
 @register_optimizer(
@@ -18,6 +18,7 @@ from .shared.torch_rules import builds
     source="Zeiler, 2012, arXiv:1212.5701",
     centre_lr=10.0,
     centre_source="best on digits, of a grid by factors of √10: 3 to 30 with a resnet (170 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.Adadelta, foreach=True)  # torch has no fused version
 def adadelta(

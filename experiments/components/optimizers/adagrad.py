@@ -10,6 +10,7 @@ import torch
 from ...registry.arguments import NonNegative, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.torch_rules import PAIRS, any_complex
 
 
 @register_optimizer(
@@ -18,6 +19,7 @@ from .shared.parameter_groups import WeightDecay, decay_rate
     centre_lr=0.03,
     centre_source="best on digits, of a grid by factors of √10: 0.03 with an mlp (460 steps), "
     "0.03 to 0.1 with a resnet (136 steps)",
+    complex=PAIRS,
 )
 def adagrad(
     params: Iterable[Any],
@@ -64,5 +66,5 @@ def adagrad(
         initial_accumulator_value=initial_accumulator_value,
         eps=eps,
         weight_decay=decay_rate(weight_decay),
-        fused=on_cpu or None,
+        fused=(on_cpu and not any_complex(params)) or None,
     )

@@ -10,7 +10,7 @@ import torch
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, builds
 
 _MEASURED = "best on digits, of a grid by factors of √10: "
 
@@ -20,6 +20,7 @@ _MEASURED = "best on digits, of a grid by factors of √10: "
     source="Kingma and Ba, 2015, arXiv:1412.6980",
     centre_lr=0.01,
     centre_source=_MEASURED + "0.01 with an mlp (460 steps) and with a resnet (136 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.Adam, fused=True)
 def adam(
@@ -64,6 +65,7 @@ def adam(
     source="Reddi, Kale and Kumar, 2018, arXiv:1904.09237",
     centre_lr=0.03,
     centre_source=_MEASURED + "0.03 with a resnet (170 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.Adam, amsgrad=True, fused=True)
 def amsgrad(
@@ -111,6 +113,7 @@ def amsgrad(
     source="Loshchilov and Hutter, 2019, arXiv:1711.05101",
     centre_lr=0.01,
     centre_source=_MEASURED + "0.01 with a resnet (136 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.AdamW, fused=True)
 def adamw(

@@ -10,7 +10,7 @@ import torch
 from ...registry.arguments import Decay, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay, decay_rate
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, any_complex, builds
 
 _MEASURED = "best on digits, of a grid by factors of √10: "
 
@@ -20,6 +20,7 @@ _MEASURED = "best on digits, of a grid by factors of √10: "
     source="Robbins and Monro, 1951, doi:10.1214/aoms/1177729586",
     centre_lr=0.5,
     centre_source=_MEASURED + "0.5 with an mlp (460 steps), 1 with a resnet (136 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.SGD, fused=True)
 def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0):
@@ -51,6 +52,7 @@ def sgd(params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay 
     source="Polyak, 1964, doi:10.1016/0041-5553(64)90137-5",
     centre_lr=0.1,
     centre_source=_MEASURED + "0.1 with an mlp (460 steps) and with a resnet (136 steps)",
+    complex=PAIRS,
 )
 def mom(
     params: Iterable[Any],
@@ -87,13 +89,14 @@ def mom(
         >>> round(w.item(), 4)  # 1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 + 0.5)
         0.855
     """
+    params = list(params)
     return torch.optim.SGD(
         params,
         lr=lr,
         momentum=momentum,
         nesterov=nesterov and momentum > 0,  # without momentum there is nothing to look ahead along
         weight_decay=decay_rate(weight_decay),
-        fused=True,
+        fused=not any_complex(params),
     )
 
 
@@ -102,6 +105,7 @@ def mom(
     source="Sutskever et al., 2013, ICML 28(3):1139-1147",
     centre_lr=0.1,
     centre_source=_MEASURED + "0.1 to 0.3 with a resnet (136 steps); as for mom",
+    complex=PAIRS,
 )
 def nag(
     params: Iterable[Any], *, lr: Positive = 0.1, momentum: Decay = 0.9, weight_decay: WeightDecay = 0.0

@@ -9,7 +9,7 @@ import torch
 
 from ...registry.arguments import Count, NonNegative, Positive
 from . import register_optimizer
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, builds
 
 
 @register_optimizer(
@@ -17,6 +17,7 @@ from .shared.torch_rules import builds
     source="Liu and Nocedal, 1989, doi:10.1007/BF01589116",
     centre_lr=1.0,
     centre_source="best on digits: 1 with a resnet (170 steps, max_iter 4, line_search_fn strong_wolfe)",
+    complex=PAIRS,
 )
 @builds(torch.optim.LBFGS)
 def lbfgs(

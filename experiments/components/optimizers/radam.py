@@ -10,7 +10,7 @@ import torch
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, builds
 
 
 @register_optimizer(
@@ -18,6 +18,7 @@ from .shared.torch_rules import builds
     source="Liu et al., 2020, arXiv:1908.03265",
     centre_lr=0.3,
     centre_source="best on digits, of a grid by factors of √10: 0.1 to 1 with a resnet (170 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.RAdam, foreach=True)  # torch has no fused version
 def radam(

@@ -10,7 +10,7 @@ import torch
 from ...registry.arguments import Decay, NonNegative, Positive
 from . import register_optimizer
 from .shared.parameter_groups import WeightDecay
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, builds
 
 
 @register_optimizer(
@@ -19,6 +19,7 @@ from .shared.torch_rules import builds
     centre_lr=0.003,
     centre_source="best on digits, of a grid by factors of √10: 0.003 with an mlp (460 steps), "
     "0.003 to 0.01 with a resnet (136 steps)",
+    complex=PAIRS,
 )
 @builds(torch.optim.RMSprop, foreach=True)  # torch has no fused version
 def rmsprop(

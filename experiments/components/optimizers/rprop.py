@@ -10,7 +10,7 @@ from annotated_types import Gt, Lt
 
 from ...registry.arguments import Positive
 from . import register_optimizer
-from .shared.torch_rules import builds
+from .shared.torch_rules import PAIRS, builds
 
 Shrink = Annotated[float, Gt(0), Lt(1)]
 Growth = Annotated[float, Gt(1)]
@@ -21,6 +21,7 @@ Growth = Annotated[float, Gt(1)]
     source="Riedmiller and Braun, 1993, doi:10.1109/ICNN.1993.298623",
     centre_lr=0.01,
     centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.03 with a resnet (170 steps of 64 examples)",
+    complex=PAIRS,
 )
 @builds(torch.optim.Rprop, foreach=True)
 def rprop(

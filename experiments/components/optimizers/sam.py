@@ -15,7 +15,8 @@ from ...registry.argument_checks import check_arguments
 from ...registry.arguments import Nested, NonNegative, Positive
 from ..averaging import Averaging
 from . import register_optimizer, registry
-from .shared.parameter_groups import WeightDecay, decay_rate
+from .shared.foreach import as_real, gradients_of
+from .shared.parameter_groups import WeightDecay, decay_rate, takes_complex
 
 Inner = Annotated[Any, Nested("optimizer")]
 
@@ -54,7 +55,7 @@ class Sam(torch.optim.Optimizer):
         with torch.no_grad():
             kept = [weight.detach().clone() for weight in weights]
             for group, shifts in self._shifts():
-                torch._foreach_add_([p for p in group["params"] if p.grad is not None], shifts)
+                torch._foreach_add_(as_real([p for p in group["params"] if p.grad is not None]), shifts)
         try:
             closure()
         finally:
@@ -67,12 +68,13 @@ class Sam(torch.optim.Optimizer):
         """Return the shift to the worst point, by group; its length, rho, is that of all groups together."""
         found, norms = [], []
         for group in self.param_groups:
-            weights = [p for p in group["params"] if p.grad is not None]
-            if not weights:
+            trained = [p for p in group["params"] if p.grad is not None]
+            if not trained:
                 continue
-            gradients = [p.grad for p in weights]
+            gradients = gradients_of(trained)
             if any(gradient.layout != torch.strided for gradient in gradients):
                 raise UsageError("sam needs dense gradients: build embeddings with sparse=False")
+            weights, gradients = as_real(trained), as_real(gradients)
             if group["adaptive"]:
                 sizes = torch._foreach_abs(weights)
                 gradients = torch._foreach_mul(gradients, sizes)
@@ -94,6 +96,7 @@ class Sam(torch.optim.Optimizer):
     source="Foret et al., 2021, arXiv:2010.01412",
     centre_lr=0.3,
     centre_source="best on digits, of a grid by factors of √10: 0.3 to 1 with a resnet (170 steps)",
+    complex=lambda args: takes_complex(*_inner(args.get("inner", "mom"))),
 )
 def sam(
     params: Iterable[Any],

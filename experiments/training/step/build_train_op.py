@@ -12,6 +12,7 @@ from ...components.updates import Update, make_update
 from ...config.sections import Policy
 from .batch_source import BatchSource, as_source
 from .finite_gate import Gate
+from .gradients import check_clipping
 from .penalty import Penalty
 from .step_options import Precision, StepOptions
 from .train_op import TrainOp
@@ -60,6 +61,7 @@ def build_train_op(
         SessionError: a value that cannot work.
     """
     options = StepOptions(accumulate, clip_norm, clip_value, l2, on_nan, loss_above, precision, compile, seed, rank)
+    check_clipping(model, clip_value)
     gate = Gate(model, on_nan, loss_above) if on_nan is not None else None
     made = [make_update(update, model) for update in updates]
     op = TrainOp(model, loss, optimizer, as_source(data), made, gate, options)

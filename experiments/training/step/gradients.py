@@ -37,6 +37,21 @@ def clip(parameters: Sequence[Tensor], options: StepOptions) -> bool:
     return options.clip_norm is not None or options.clip_value is not None
 
 
+def check_clipping(model: nn.Module, clip_value: float | None) -> None:
+    """Refuse clipping by value where weights are complex: their entries have no order.
+
+    Raises:
+        SessionError: a trainable parameter is complex.
+    """
+    if clip_value is None:
+        return
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise SessionError(
+                f"clip_value bounds real numbers, and {name} is complex: use clip_norm, which bounds lengths"
+            )
+
+
 def norm(gradients: Sequence[Tensor]) -> Tensor:
     """Return the global L2 norm of gradients, a scalar of at least 32 bits, that those of half precision are summed in.
 

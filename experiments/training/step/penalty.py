@@ -51,7 +51,7 @@ class Penalty:
 
     def __call__(self) -> Tensor:
         """Return the penalty, a scalar with a gradient."""
-        squares = [(weight * weight).sum() for weight in self.weights]
+        squares = [(weight * (weight.conj() if weight.is_complex() else weight)).real.sum() for weight in self.weights]
         return torch.stack(squares).sum() * (self.rate / 2)
 
     def __str__(self) -> str:

@@ -121,6 +121,11 @@ def gradients_of(weights: Iterable[Tensor]) -> list[Tensor]:
     return [weight.grad for weight in weights]  # type: ignore[misc]
 
 
+def as_real(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return tensors, complex ones as views with one more axis: real and imaginary part."""
+    return [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]
+
+
 def refuse_complex(optimizer: torch.optim.Optimizer, name: str) -> None:
     """Refuse complex parameters.
 

@@ -203,6 +203,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Group the trainable parameters and build the optimizer over them."""
     all_named = trainable(params)
+    _refuse_complex(component, args, all_named)
     parts = assign(all_named, args, groups)
     if (settings_of_each := component.facts.get("settings_of_each")) is not None:
         parts = [piece for part in parts for piece in _split_by_settings(part, settings_of_each, all_named)]
@@ -219,6 +220,25 @@ def build_optimizer(
         if all(named.name is not None for named in part["params"]):
             group["param_names"] = [named.name for named in part["params"]]  # torch's own key, kept by its state_dict
     return optimizer
+
+
+def _refuse_complex(component: Component, args: Mapping[str, Any], all_named: Sequence[Named]) -> None:
+    """Refuse complex parameters of a rule that is made for real ones; the user's own is asked nothing."""
+    found = next((named for named in all_named if named.parameter.is_complex()), None)
+    if found is not None and not takes_complex(component, args):
+        name = found.name or f"one of shape {tuple(found.parameter.shape)}"
+        flavor = f" (flavor {component.flavor})" if component.variants else ""
+        raise UsageError(
+            f"optimizer '{component.name}'{flavor} cannot train complex parameters, such as {name} "
+            f"({str(found.parameter.dtype).removeprefix('torch.')}): let the model hold real and imaginary part "
+            "(torch.view_as_real), or take adam, mom, rmsprop or another one of torch's"
+        )
+
+
+def takes_complex(component: Component, args: Mapping[str, Any]) -> bool:
+    """Return True if an optimizer is made for complex weights too, or is not optrun's, so that nobody knows."""
+    said = component.facts.get("complex", component.code is not None or bool(component.modules))
+    return bool(said(args) if callable(said) else said)
 
 
 def _build_grouped(component: Component, parts: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -14,12 +14,22 @@ from .parameter_groups import decay_rate
 Build = Callable[..., torch.optim.Optimizer]
 
 
+#: The fact `complex` of rules that torch has for complex weights: it moves real and imaginary parts by themselves.
+PAIRS = "each weight as two real numbers"
+
+
+def any_complex(params: Iterable[Any]) -> bool:
+    """Return True if a parameter, or one in a group, is complex: torch has no fused rule for these."""
+    groups = [item["params"] if isinstance(item, dict) else [item] for item in params]
+    return any(parameter.is_complex() for group in groups for parameter in group)
+
+
 def builds(rule: Build, **fixed: Any) -> Callable[[Callable[..., Any]], Build]:
     """Return a decorator that makes a function, of which only the signature counts, build `rule` with its arguments.
 
     Args:
         rule: torch's class; it knows every argument of the signature by the same name.
-        fixed: arguments that are always the same.
+        fixed: arguments that are always the same; `fused` holds where all weights are real.
     """
 
     def decorate(function: Callable[..., Any]) -> Build:
@@ -32,7 +42,9 @@ def builds(rule: Build, **fixed: Any) -> Callable[[Callable[..., Any]], Build]:
             settings = {**defaults, **args}
             if "weight_decay" in settings:
                 settings["weight_decay"] = decay_rate(settings["weight_decay"])
-            return rule(params, **settings, **fixed)
+            params = list(params)
+            own = {**fixed, "fused": False} if fixed.get("fused") and any_complex(params) else fixed
+            return rule(params, **settings, **own)
 
         return build
 
