@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from .commit import commit_of
 
 
 def describe_environment(device: torch.device, threads: int, **facts: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def describe_environment(device: torch.device, threads: int, **facts: Any) -> di
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": threads,
-        "commit": _commit(),
+        "commit": commit_of(Path.cwd()),
         "command": sys.argv,
         **facts,
     }
@@ -47,22 +48,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _commit() -> str | None:
-    """Return the commit of the user's working folder, with `+` when it has changes; None outside a repository."""
-    try:
-        head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.TimeoutExpired):  # no git here, or a repository too large to ask
-        return None
-    if not head or changes is None:  # outside a repository, before the first commit, or without a working tree
-        return None
-    return f"{head}+" if changes else head
-
-
-def _git(*args: str) -> str | None:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(
-        ["git", *args], capture_output=True, text=True, errors="replace", timeout=2, env=environment, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else None

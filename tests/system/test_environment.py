@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from optrun.experiments.system import commit as asking
 from optrun.experiments.system import environment
 from optrun.experiments.system.environment import changes_that_matter, describe_environment
 
@@ -109,7 +111,7 @@ def test_a_git_that_takes_too_long(repository, monkeypatch):
         assert timeout <= 5
         raise subprocess.TimeoutExpired("git", timeout)
 
-    monkeypatch.setattr(environment.subprocess, "run", hang)
+    monkeypatch.setattr(asking.subprocess, "run", hang)
     assert commit() is None
 
 
@@ -118,6 +120,87 @@ def test_asking_changes_nothing_in_the_repository(repository, tmp_path):
     index = (tmp_path / ".git" / "index").read_bytes()
     assert commit() == repository
     assert (tmp_path / ".git" / "index").read_bytes() == index
+
+
+#: Keys of a repository's configuration that name a program; `MARK` leaves a file where it is run.
+PROGRAMS = {
+    "core.fsmonitor": "MARK", "core.hooksPath": "hooks", "core.pager": "MARK", "core.editor": "MARK",
+    "core.sshCommand": "MARK", "core.gitProxy": "MARK", "core.askPass": "MARK", "core.alternateRefsCommand": "MARK",
+    "diff.external": "MARK", "diff.d.textconv": "MARK", "diff.d.command": "MARK", "merge.m.driver": "MARK",
+    "filter.f.clean": "MARK", "filter.f.smudge": "MARK", "filter.f.process": "MARK", "pager.status": "MARK",
+    "credential.helper": "!MARK", "gpg.program": "MARK", "alias.status": "!MARK", "alias.rev-parse": "!MARK",
+    "include.path": "included", "includeIf.gitdir:/.path": "included", "uploadpack.packObjectsHook": "MARK",
+    "remote.origin.uploadpack": "MARK", "sequence.editor": "MARK", "interactive.diffFilter": "MARK",
+    "status.submoduleSummary": "true", "submodule.s.update": "!MARK", "safe.directory": "*", "core.worktree": "/",
+}  # fmt: skip
+
+
+@pytest.fixture
+def hostile(repository, tmp_path):
+    """Put a program behind every key, every hook and a file's attributes; return what it leaves, where it is run."""
+    mark, program = tmp_path / "was-run", tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {mark}\ncat\n")
+    program.chmod(0o755)
+    (tmp_path / ".git/hooks").mkdir(exist_ok=True)
+    for hook in ("post-index-change", "pre-commit", "fsmonitor-watchman", "post-checkout", "reference-transaction"):
+        shutil.copy(program, tmp_path / ".git/hooks" / hook)
+    (tmp_path / ".git/included").write_text(f"[core]\n\tfsmonitor = {program}\n")
+    for place in (".gitattributes", ".git/info/attributes"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("* filter=f diff=d merge=m\n")
+    return mark, program
+
+
+@pytest.mark.parametrize("key", ["hooks alone", *PROGRAMS, "all of them"])
+def test_no_program_that_a_repository_names_is_run(repository, hostile, tmp_path, key):
+    mark, program = hostile
+    for name, value in PROGRAMS.items() if key == "all of them" else [(key, PROGRAMS.get(key, ""))]:
+        if name in PROGRAMS:
+            git("config", name, value.replace("MARK", str(program)).replace("hooks", str(tmp_path / ".git/hooks")))
+    mark.unlink(missing_ok=True)
+    assert commit() == repository
+    os.utime(tmp_path / "file", (1, 1))
+    assert commit() == repository
+    (tmp_path / "file").write_text("2")
+    assert commit() == f"{repository}+"
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("key", ["core.fsmonitor", "filter.f.clean", "include.path"])
+def test_git_itself_runs_them(repository, hostile, tmp_path, key):
+    """The test above can fail."""
+    mark, program = hostile
+    git("config", key, PROGRAMS[key].replace("MARK", str(program)))
+    (tmp_path / "file").write_text("3")
+    git("status", "--porcelain", "--untracked-files=no")
+    assert mark.exists()
+
+
+def test_repositories_of_all_forms(repository, tmp_path, monkeypatch):
+    git("pack-refs", "--all")
+    git("gc", "-q")
+    assert commit() == repository
+    git("config", "core.fileMode", "false")
+    (tmp_path / "file").chmod(0o755)
+    assert commit() == repository, "how files are compared is the repository's own affair"
+    git("worktree", "add", "-q", "-b", "other", "../tree")
+    monkeypatch.chdir("../tree")
+    assert commit() == repository
+    (tmp_path.parent / "tree/file").write_text("2")
+    assert commit() == f"{repository}+"
+    git("commit", "-q", "-a", "-m", "second")
+    assert commit() == git("rev-parse", "HEAD") != repository
+    git("checkout", "-q", "--detach", repository)
+    assert commit() == repository
+
+
+@pytest.mark.parametrize(
+    "head", ["ref: ../../secret", "ref: refs/../../secret", "ref: refs/heads/none", "", "nonsense"]
+)
+def test_a_head_that_is_none(repository, tmp_path, head):
+    (tmp_path / "secret").write_text("0" * 40)
+    (tmp_path / ".git/HEAD").write_text(head)
+    assert commit() is None
 
 
 BEFORE = {
