@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import safetensors
@@ -23,6 +23,7 @@ import torch
 from ..errors import UsageError
 
 FORMAT = 1
+_LONGEST = 1 << 30  # bytes of a header
 
 TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -84,6 +85,21 @@ def decode(content: bytes, step: int) -> tuple[dict[str, torch.Tensor], dict[str
     header, tensors = _parse(content)
     _verify(header, tensors, step)
     return {**tensors, **{alias: tensors[name] for alias, name in header["aliases"].items()}}, header["facts"]
+
+
+def read_facts(beginning: Callable[[int], bytes]) -> dict[str, Any] | None:
+    """Return the facts of a checkpoint from its header alone, unverified; None where there is no header of this format.
+
+    Args:
+        beginning: gives so many first bytes of the file.
+    """
+    length = int.from_bytes(beginning(8), "little")
+    try:
+        header = json.loads(json.loads(beginning(8 + min(length, _LONGEST))[8:])["__metadata__"]["optrun"])
+        facts = header["facts"] if header["format"] == FORMAT else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 def _json_facts(facts: Mapping[str, Any]) -> Any:

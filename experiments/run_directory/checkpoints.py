@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import torch
 from ..errors import CheckpointError, DivergedError, UsageError
 from ..system import storage
 from .checkpoint_files import CheckpointFile, checkpoint_name, list_checkpoints, parse_checkpoint_name
-from .checkpoint_format import TYPES, Damage, OtherVersion, decode, encode
+from .checkpoint_format import TYPES, Damage, OtherVersion, decode, encode, read_facts
 from .state_tree import flatten_state, unflatten_state
 
 __all__ = [
+    "BY_HAND",
+    "KEPT_BY",
     "CheckpointFile",
     "CheckpointVersionError",
     "flatten_state",
+    "kept_by",
     "load",
     "load_latest",
     "prune",
@@ -26,7 +30,8 @@ __all__ = [
     "unflatten_state",
 ]
 
-MIN_KEEP = 2
+KEPT_BY = "kept_by"  # the fact that names the hooks which keep a checkpoint
+BY_HAND = ""  # stands there for a checkpoint that no hook of ours keeps, and so none deletes
 
 _MUST_BE_FINITE = ("model", "optimizer")
 
@@ -142,19 +147,44 @@ def load_latest(
     return None
 
 
-def prune(folder: str | Path, keep: int, protect: Collection[int] = ()) -> list[CheckpointFile]:
-    """Delete all but the newest `keep` checkpoints and those of the steps in `protect`; return the deleted ones.
+def kept_by(file: CheckpointFile) -> frozenset[str] | None:
+    """Return the names of the hooks that keep a checkpoint, `BY_HAND` among them if it was saved without one.
 
-    Every checkpoint in the folder is durable, since it gets its name last; so the newer ones are safe by now.
+    None, which stands for all, for what was saved before there was a record, or not for a rotation.
+    """
+    return _kept_by(file.path)
+
+
+@functools.lru_cache(maxsize=1024)  # a checkpoint's name holds the hash of its content
+def _kept_by(path: Path) -> frozenset[str] | None:
+    facts = read_facts(lambda most: storage.read_bytes(path, most))
+    names = [BY_HAND] if facts is None else facts.get(KEPT_BY)
+    return None if names is None else frozenset(map(str, names))
+
+
+def prune(
+    folder: str | Path, keepers: Mapping[str, Callable[[Sequence[int]], Collection[int]]]
+) -> list[CheckpointFile]:
+    """Delete the checkpoints that no keeper wants any more, and return them.
+
+    What is also kept by somebody who is not among the keepers stays: a hook that does not take part in this session,
+    or a user who saved it by hand. Every checkpoint in the folder is durable, since it gets its name last; so the newer
+    ones are safe by now.
+
+    Args:
+        folder: with checkpoints.
+        keepers: by name, each a function of the steps of its own checkpoints, oldest first, that returns those which it
+            wants.
 
     Raises:
-        UsageError: `keep` is below 2: a single copy could be damaged.
-        StorageError: a file cannot be deleted.
+        StorageError: a file cannot be read or deleted.
     """
-    if keep < MIN_KEEP:
-        raise UsageError(f"checkpoint.keep is {keep}, but at least {MIN_KEEP} must be kept: one may be damaged")
-    older = list_checkpoints(folder)[:-keep]
-    deleted = [file for file in older if file.step not in protect]
+    files = [(file, kept_by(file)) for file in list_checkpoints(folder)]
+    wanted: set[int] = set()
+    for name, choose in keepers.items():
+        own = [file.step for file, names in files if names is None or name in names]
+        wanted.update(choose(sorted(set(own))))
+    deleted = [file for file, names in files if file.step not in wanted and (names or set()) <= keepers.keys()]
     for file in deleted:
         storage.remove(file.path)
     return deleted

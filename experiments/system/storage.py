@@ -115,8 +115,8 @@ def write_all(descriptor: int, data: Buffer) -> None:
         rest = rest[written:]
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Return the content of `path`.
+def read_bytes(path: str | Path, most: int = -1) -> bytes:
+    """Return the content of `path`, or so many bytes from its beginning.
 
     Raises:
         MissingFileError: there is no such file.
@@ -125,7 +125,7 @@ def read_bytes(path: str | Path) -> bytes:
     with explain("read", Path(path)), open(path, "rb", opener=_open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no plain file")
-        return file.read()
+        return file.read(most)
 
 
 def _open_at_once(path: str, flags: int) -> int:

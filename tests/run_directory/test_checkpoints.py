@@ -13,7 +13,7 @@ import torch
 from optrun.experiments.errors import CheckpointError, DivergedError, StorageError, UsageError
 from optrun.experiments.run_directory import checkpoint_format, checkpoints
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
-from optrun.experiments.run_directory.checkpoints import load, load_latest, prune, save
+from optrun.experiments.run_directory.checkpoints import BY_HAND, load, load_latest, prune, save
 from optrun.experiments.system import storage
 
 FACTS = {"position": {"epoch": 1, "batch": 17}, "metrics": {"offset": 123, "sha256": "ab"}, "lr": 0.1, "name": "é ∞"}
@@ -431,23 +431,32 @@ def test_of_two_files_of_one_step_the_later_one_is_the_latest(tmp_path):
         assert list_checkpoints(both)[-1].path.name == later.name
 
 
-def test_prune_keeps_the_newest_and_the_protected(tmp_path):
-    for step in range(1, 8):
-        save(tmp_path, step, {"a/x": torch.tensor(step)}, {})
+def test_prune_keeps_what_any_keeper_wants_and_what_is_not_theirs(tmp_path):
+    owners = {1: ["a"], 2: ["a", "b"], 3: ["b"], 4: [BY_HAND], 5: ["c"], 6: ["a", "c"], 7: None, 8: ["a"], 9: ["b"]}
+    for step, names in owners.items():
+        save(tmp_path, step, {"a/x": torch.tensor(step)}, {} if names is None else {"kept_by": names})
     (tmp_path / "notes.txt").touch()
-    assert [file.step for file in prune(tmp_path, 3, protect={2, 99})] == [1, 3, 4]
-    assert [file.step for file in list_checkpoints(tmp_path)] == [2, 5, 6, 7]
-    assert prune(tmp_path, 3, protect={2}) == []
-    assert prune(tmp_path, 2) != []
-    assert [file.step for file in list_checkpoints(tmp_path)] == [6, 7]
-    assert prune(tmp_path, 5) == []
+    seen = {}
+
+    def newest(name, keep):
+        return lambda own: seen.setdefault(name, own)[-keep:]
+
+    assert [file.step for file in prune(tmp_path, {"a": newest("a", 2), "b": newest("b", 3)})] == [1, 2]
+    assert seen == {"a": [1, 2, 6, 7, 8], "b": [2, 3, 7, 9]}  # 7, without a record, is everyone's
+    assert [file.step for file in list_checkpoints(tmp_path)] == [3, 4, 5, 6, 7, 8, 9]
+    assert [file.step for file in prune(tmp_path, {"a": lambda own: {8}})] == [7]
     assert (tmp_path / "notes.txt").exists()
 
 
-@pytest.mark.parametrize("keep", [1, 0, -1])
-def test_prune_never_goes_below_two(tmp_path, keep):
-    with pytest.raises(UsageError, match="at least 2"):
-        prune(tmp_path, keep)
+def test_a_checkpoint_whose_record_cannot_be_read_is_nobodys_to_delete(tmp_path):
+    for step in (1, 2):
+        save(tmp_path, step, {"a/x": torch.tensor(step)}, {"kept_by": ["a"]})
+    damaged, _ = list_checkpoints(tmp_path)
+    for content in (b"", b"\xff" * 8, b"\xff" * 7, (40).to_bytes(8, "little") + b"[" * 40):
+        checkpoints._kept_by.cache_clear()
+        damaged.path.write_bytes(content)
+        assert prune(tmp_path, {"a": lambda own: own}) == []
+    assert [file.step for file in prune(tmp_path, {"a": lambda own: []})] == [2]
 
 
 def test_a_full_disk_leaves_the_older_checkpoints_and_no_stray_file(tmp_path, file, monkeypatch):
@@ -503,7 +512,7 @@ for kill_at in range(1, 60):
     else:
         for step in (3, 4):
             checkpoints.save(folder, step, {"model/w": torch.full((4,), float(step))}, {"step": step})
-            checkpoints.prune(folder, 2)
+            checkpoints.prune(folder, {"hook": lambda own: own[-2:]})
         os._exit(0)
 """
 

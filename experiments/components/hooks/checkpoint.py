@@ -35,6 +35,20 @@ class CheckpointListener:
         """Finish; called after the last checkpoint, whatever the outcome."""
 
 
+class _Saving(Hook):
+    """The second call of a CheckpointHook at a step: all that save this step have said so by now.
+
+    Args:
+        hook: that asks for it.
+    """
+
+    def __init__(self, hook: CheckpointHook):
+        self._hook, self.name = hook, hook.name
+
+    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
+        self._hook.save(ctx.session)
+
+
 class SaveFunctions(Hook):
     """Functions around each checkpoint, for `session.on_checkpoint`.
 
@@ -59,6 +73,10 @@ class CheckpointHook(Hook):
     """Save the whole state, and keep the newest, the best and one every few hours.
 
     The restored step is not saved again, step 0 only where other ranks wait for it, the last step always.
+
+    Each of several such hooks keeps what it has saved by its own rule. What two save at one step is one file, which
+    stays while either wants it. A checkpoint says which hooks keep it, by name; none deletes what a hook that is gone
+    has kept, or what was saved by `session.save_checkpoint()`.
 
     Args:
         every: when, in steps, epochs or seconds.
@@ -93,22 +111,25 @@ class CheckpointHook(Hook):
         self.listeners = tuple(listeners)
         self.best_step: int | None = None
         self.best_value: float | None = None
-        self._hourly: list[int] = []
+        self._for_good: list[int] = []  # one for each so many hours, and what was best by another metric
         self._hours_kept = 0.0
+        self._asked_step: int | None = None  # that it wants to be saved
         self._saved_step: int | None = None
+        self._saving = _Saving(self)
 
     def begin(self, session: SessionView) -> None:
+        self._asked_step = self._saved_step = None
         for listener in self.listeners:
             listener.begin(session)
 
     def after_create_session(self, session: BoundSession) -> None:
-        self._saved_step = session.restored_step
-        others_wait = int(os.environ.get("WORLD_SIZE", 1)) > 1
-        if session.restored_step is None and others_wait:
-            self._save(session)
+        if session.restored_step is not None:
+            self._asked_step, self._saved_step = None, session.restored_step
+        elif int(os.environ.get("WORLD_SIZE", 1)) > 1:  # the other ranks wait for it
+            self._save_for_all(session)
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
-        self._save(ctx.session)
+        self._ask(ctx.session)
 
     def before_save(self, session: BoundSession, step: int) -> None:
         for listener in self.listeners:
@@ -121,7 +142,7 @@ class CheckpointHook(Hook):
     def end(self, session: SessionView, outcome: str) -> None:
         # A session that failed in the middle of a step, or diverged, has nothing whole to save.
         if session.train_op is not None and session.is_whole and outcome != "diverged" and session.step > 0:
-            self._save(session)
+            self._save_for_all(session)
         for listener in self.listeners:
             listener.end(session, session.step)
 
@@ -129,29 +150,60 @@ class CheckpointHook(Hook):
         value = None if self.goal is None else evaluation.values.get(self.goal.metric)
         if self.goal is not None and value is not None and self.goal.is_better(value, self.best_value):
             self.best_step, self.best_value = evaluation.step, value
-            session.request_call(self)
+            self._ask(session)
 
-    def _save(self, session: SessionView) -> None:
-        if session.checkpoint_dir is None or self._saved_step == session.step:
+    def wanted(self, own: Sequence[int]) -> set[int]:
+        """Return the steps that it wants to keep.
+
+        Args:
+            own: of its checkpoints, oldest first.
+        """
+        best = [] if self.best_step is None else [self.best_step]
+        return {*own[-self.keep :], *self._for_good, *best}
+
+    def save(self, session: SessionView) -> None:
+        """Save the step for all hooks that have asked for it, unless it is saved; delete what none wants any more."""
+        step = session.step
+        if session.checkpoint_dir is None or self._asked_step != step or self._saved_step == step:
             return
-        if self.keep_every_hours and session.elapsed_secs / 3600 >= self._hours_kept + self.keep_every_hours:
-            self._hours_kept = session.elapsed_secs / 3600
-            self._hourly.append(session.step)
-        session.save_checkpoint()
-        self._saved_step = session.step
-        protected = {*self._hourly, *([self.best_step] if self.best_step is not None else [])}
-        checkpoints.prune(session.checkpoint_dir, self.keep, protected)
+        hooks = {name: hook for name, hook in session.named_hooks.items() if isinstance(hook, CheckpointHook)}
+        asking = {name: hook for name, hook in hooks.items() if hook._asked_step == step}
+        for hook in asking.values():
+            hook._keep_for_its_hour(session)
+        session.save_checkpoint(kept_by=asking)
+        for hook in asking.values():
+            hook._saved_step = step
+        checkpoints.prune(session.checkpoint_dir, {name: hook.wanted for name, hook in hooks.items()})
+
+    def _save_for_all(self, session: SessionView) -> None:
+        for hook in session.hooks:
+            if isinstance(hook, CheckpointHook):
+                hook._asked_step = session.step
+        self.save(session)
+
+    def _ask(self, session: BoundSession) -> None:
+        if self._asked_step != session.step:
+            self._asked_step = session.step
+            session.request_call(self._saving)
+
+    def _keep_for_its_hour(self, session: SessionView) -> None:
+        hours = session.elapsed_secs / 3600
+        if self.keep_every_hours and hours >= self._hours_kept + self.keep_every_hours:
+            self._hours_kept = hours
+            self._for_good.append(session.step)
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "best_of": self._best_of,
             "best_step": self.best_step,
             "best_value": self.best_value,
-            "hourly": self._hourly,
+            "hourly": self._for_good,
             "hours_kept": self._hours_kept,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["best_of"] == self._best_of:  # a best value of another metric means nothing here
+        self._for_good, self._hours_kept = list(state["hourly"]), state["hours_kept"]
+        if state["best_of"] == self._best_of:
             self.best_step, self.best_value = state["best_step"], state["best_value"]
-        self._hourly, self._hours_kept = list(state["hourly"]), state["hours_kept"]
+        elif state["best_step"] is not None:  # a best value of another metric means nothing here, but is not deleted
+            self._for_good.append(state["best_step"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -123,8 +123,8 @@ class SessionView(Protocol):
     def publish(self, evaluation: Evaluation) -> None:
         """Make an evaluation known to all hooks."""
 
-    def save_checkpoint(self) -> Path:
-        """Save the whole state as of the last completed step."""
+    def save_checkpoint(self, kept_by: Collection[str] = ...) -> Path:
+        """Save the whole state as of the last completed step; without the hooks that keep it, nobody deletes it."""
         ...
 
     def save_aside(self, folder: Path) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...components.hooks.checkpoint import SaveFunctions
 from ...components.hooks.hook import Evaluation, Hook, defines, noting
 from ...errors import SessionError
+from ...run_directory import checkpoints
 from ...run_directory.json_shapes import Position
 from ...run_directory.rows import RowLog
 from ...system import signals, storage
@@ -68,6 +69,7 @@ class SessionServices:
         self.reason = ""
         self.error: BaseException | None = None
         self._steps: StepCalls | None = None  # comes with the train op
+        self._last_kept_by: tuple[int, frozenset[str]] = 0, frozenset()  # of the last checkpoint: step and hooks
         self._clock = Clock()
         self._facts: Mapping[str, Any] = {}  # that checkpoints keep beside the state
         self._signal = signals.Stop()
@@ -127,10 +129,13 @@ class SessionServices:
         self.evaluation = evaluation
         self._call_hooks("after_evaluation", self, evaluation)
 
-    def save_checkpoint(self) -> Path:
+    def save_checkpoint(self, kept_by: Collection[str] = (checkpoints.BY_HAND,)) -> Path:
         """Save the whole state as of the last completed step, and return the file.
 
         The step that is just being restored is not saved again: its file is returned.
+
+        Args:
+            kept_by: names of the hooks that keep it, and may delete it. Left out, nobody ever does.
 
         Raises:
             DivergedError: the weights or the optimizer's state are not finite.
@@ -142,7 +147,9 @@ class SessionServices:
             return self.restoring
         self._require_op().read_late_checks()
         self._call_hooks("before_save", self, self.step)
-        path = self.save_aside(self.checkpoint_dir)
+        before = self._last_kept_by if self._last_kept_by[0] == self.step else (0, frozenset[str]())
+        self._last_kept_by = self.step, before[1] | {*kept_by}  # one step, one file, whoever wants it
+        path = self._save(self.checkpoint_dir, {checkpoints.KEPT_BY: sorted(self._last_kept_by[1])})
         self.recoveries = 0
         if self._call_hooks("after_save", self, self.step, path):
             self.request_stop(f"asked for after the checkpoint of step {self.step}")
@@ -154,9 +161,13 @@ class SessionServices:
         Raises:
             DivergedError: the weights or the optimizer's state are not finite.
         """
+        return self._save(folder, {})
+
+    def _save(self, folder: Path, facts: Mapping[str, Any]) -> Path:
         if self.restoring is not None:
             raise SessionError(f"{self.restoring.name} is not restored as a whole: nothing is saved")
-        return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock, self._facts)
+        facts = {**self._facts, **facts}
+        return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock, facts)
 
     def on_checkpoint(
         self, before: Callable[[int], object] | None = None, after: Callable[[Path], object] | None = None
