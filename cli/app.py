@@ -14,6 +14,8 @@ from typing import Any
 import click
 
 from ..experiments.errors import ExitCode, Interrupted, OptrunError, nearest
+from ..experiments.system.docstrings import docstring
+from ..experiments.system.places import held_places
 from .command import SECTIONS, Command, write_examples
 from .terminal import github
 from .terminal.console import ARGUMENTS, result_json, say, say_error
@@ -89,6 +91,9 @@ def cli(ctx: click.Context, color: str, style: str) -> None:
     ctx.obj = {"color": color, "style": style}
 
 
+cli.help = docstring(cli.callback)
+
+
 def _exit_codes() -> str:
     """Return all exit codes for the help; those of errors and those of signals begin lines of their own."""
     lines = []
@@ -101,7 +106,8 @@ def _exit_codes() -> str:
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        return _run(args)
+        with held_places():
+            return _run(args)
     except BrokenPipeError:
         silence_stdout()
         return ExitCode.BROKEN_PIPE

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..experiments.system.docstrings import docstring
 from . import completion
 from .terminal.console import Output
 
@@ -64,9 +65,16 @@ def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
             formatter.write(f"  {command_line:<{longest}}  {' '.join(remark)}".rstrip() + "\n")
 
 
-def command(name: str, section: str, examples: str) -> Callable[[Function], click.Command]:
+def command(
+    name: str, section: str, examples: str, cls: type[Command] = Command
+) -> Callable[[Function], click.Command]:
     """Return a decorator that makes a function a command of optrun."""
-    return click.command(name, cls=Command, section=section, examples=examples)
+
+    def decorate(function: Function) -> click.Command:
+        text = docstring(function)
+        return click.command(name, cls=cls, section=section, examples=examples, help=text)(function)
+
+    return decorate
 
 
 run_argument = click.argument("run", shell_complete=completion.runs)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from ...experiments.errors import ExitCode
+from ...experiments.system.places import shown
 from .. import command as shared
 from .. import completion
 from ..terminal.console import result, result_json
@@ -42,7 +43,7 @@ def command(run_a: str, run_b: str, exit_code: bool, as_json: bool) -> int:
     table = diff_table(a, b)
     differs = any(row["key"] not in _NEVER_THE_SAME for row in table.rows)
     if as_json:
-        result_json("optrun/diff@1", a=str(a.path), b=str(b.path), differs=differs, differences=table.rows)
+        result_json("optrun/diff@1", a=shown(a.path), b=shown(b.path), differs=differs, differences=table.rows)
     elif table.rows:
         result(text_table(table, width(sys.stdout)))
     else:

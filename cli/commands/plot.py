@@ -37,9 +37,8 @@ def _offers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return [*first, *completion.runs_and_groups(ctx, param, incomplete)]
 
 
-@click.command(
+@shared.command(
     "plot",
-    cls=PlotCommand,
     section="Read",
     examples="""
     optrun plot mom-0001  # in the terminal
@@ -48,6 +47,7 @@ def _offers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     optrun plot compare-sgd-mom-1a2b3c  # medians over the seeds
     optrun plot schedule mom  # the rate of a run to come
     """,
+    cls=PlotCommand,
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=_offers)
 @click.option("--y", "metric", help="The metric, such as loss or val/accuracy; by default the one a run is judged by.")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ...experiments.errors import UsageError
+from ...experiments.system.places import shown
 from .. import command as shared
 from .. import completion
 from ..terminal.console import result, result_json
@@ -45,9 +46,9 @@ def command(runs: tuple[str, ...], output: str | None, in_browser: bool, as_json
         return
     file = _group_report(groups[0], output) if groups else _runs_report(things, output)
     if as_json:
-        result_json("optrun/report@1", file=str(file))
+        result_json("optrun/report@1", file=shown(file))
     else:
-        result(str(file))
+        result(shown(file))
     if in_browser:
         import webbrowser
 

@@ -12,6 +12,7 @@ import click
 
 from ...experiments.errors import ExitCode, RunInUseError
 from ...experiments.report.style import listing, many
+from ...experiments.system.places import shown
 from .. import command as shared
 from .. import completion
 from ..terminal.console import result, result_json, say
@@ -42,13 +43,13 @@ def command(runs: tuple[str, ...], yes: bool, used: bool, dry_run: bool, as_json
     folders = _folders(runs)
     users = _users(folders)
     for path, names in users.items():
-        say(f"{path} is used by {listing(names)}: {'it goes too' if used else 'it stays (--used takes it too)'}")
+        say(f"{shown(path)} is used by {listing(names)}: {'it goes too' if used else 'it stays (--used takes it too)'}")
     kept = {} if used else users
     folders = [path for path in folders if path not in kept]
-    facts = [{"run": str(path), "used_by": names} for path, names in users.items()]
+    facts = [{"run": shown(path), "used_by": names} for path, names in users.items()]
     if dry_run:
         if as_json:
-            moved = [{"from": str(path), "to": None} for path in folders]
+            moved = [{"from": shown(path), "to": None} for path in folders]
             result_json("optrun/rm@1", dry_run=True, moved=moved, used=facts)
         else:
             result([f"would be moved: {_described(path, kept)}" for path in folders])
@@ -62,11 +63,11 @@ def command(runs: tuple[str, ...], yes: bool, used: bool, dry_run: bool, as_json
     moved = []
     for path in folders:
         stay = [run.name for run in kept if run.parent.resolve() == path.resolve()]
-        moved.append({"from": str(path), "to": str(_short(trash(path, stay)))})
+        moved.append({"from": shown(path), "to": shown(trash(path, stay))})
         if not as_json:
-            result(f"{path} -> {moved[-1]['to']}")
+            result(f"{shown(path)} -> {moved[-1]['to']}")
             what = f"{shlex.quote(moved[-1]['to'])}{'/*' if stay else ''}"
-            say(f"to get it back: mv {what} {shlex.quote(str(path))}{'/' if stay else ''}")
+            say(f"to get it back: mv {what} {shlex.quote(shown(path))}{'/' if stay else ''}")
     if as_json:
         result_json("optrun/rm@1", dry_run=False, moved=moved, used=facts)
     return ExitCode.DONE
@@ -85,7 +86,8 @@ def _folders(runs: tuple[str, ...]) -> list[Path]:
             if (status := run_dir.status()).get("state") == "running":
                 pid = status.get("pid")
                 raise RunInUseError(
-                    f"{run_dir.path} is in use by process {pid} on {status.get('host')}: wait for it, or stop it with "
+                    f"{shown(run_dir.path)} is in use by process {pid} on {status.get('host')}: wait for it, or stop "
+                    "it with "
                     f"`kill {pid}`. Nothing was moved"
                 )
     outer = [path.resolve() for path in found]
@@ -112,8 +114,8 @@ def _described(path: Path, kept: Mapping[Path, Any]) -> str:
     from ...experiments.run_directory.run_dir import is_run
 
     if is_run(path):
-        return str(path)
-    return f"{path} ({many(sum(run.path not in kept for run in _runs_in(path)), 'run')})"
+        return shown(path)
+    return f"{shown(path)} ({many(sum(run.path not in kept for run in _runs_in(path)), 'run')})"
 
 
 def _agreed(folders: list[Path], kept: Mapping[Path, Any]) -> bool:
@@ -125,9 +127,3 @@ def _agreed(folders: list[Path], kept: Mapping[Path, Any]) -> bool:
         return click.confirm(f"Move {names} into the trash?", err=True)
     except click.Abort:  # the end of input is no agreement
         return False
-
-
-def _short(path: Path) -> Path:
-    """Return a path as it can be typed here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

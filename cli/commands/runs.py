@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 
 from ...experiments.errors import DataError, NothingMatchedError, UsageError, unknown_name
+from ...experiments.system.places import shown
 from .. import command as shared
 from ..terminal.console import result, result_json
 
@@ -50,7 +51,7 @@ def command(pattern: str, status: str | None, group: str | None, last: int | Non
     rows = _in_order([row for row in rows if status in (None, row["status"])])
     rows = rows[-last:] if last else rows
     if not rows:
-        wanted = f"no runs in {default_root()}/" + (f" have '{pattern}' in their names" if pattern else "")
+        wanted = f"no runs in {shown(default_root())}/" + (f" have '{pattern}' in their names" if pattern else "")
         raise NothingMatchedError(f"{wanted}{f' with status {status}' if status else ''}; `optrun train` makes one")
     if as_json:
         result_json("optrun/runs@1", root=str(default_root()), runs=rows)
@@ -93,7 +94,7 @@ def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
     return {
         "name": run_dir.path.name,
         "group": group,
-        "path": str(run_dir.path),
+        "path": shown(run_dir.path),
         "status": status.get("state"),
         "optimizer": optimizer.get("name"),
         "lr": optimizer.get("lr"),

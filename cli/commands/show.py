@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...experiments.system.places import shown
 from .. import command as shared
 from .. import completion
 from ..terminal.console import filled, result, result_json
@@ -42,12 +43,12 @@ def command(run: str, as_json: bool) -> None:
         result_json(
             "optrun/show@1",
             run=found.name,
-            path=str(found.path),
+            path=shown(found.path),
             status=found.status,
             summary=found.summary,
             config=found.config,
             environment=found.env,
-            checkpoints=[{"step": file.step, "path": str(file.path)} for file in found.checkpoints],
+            checkpoints=[{"step": file.step, "path": shown(file.path)} for file in found.checkpoints],
         )
     else:
         result(saved_run_lines(found))
@@ -64,7 +65,7 @@ def _show_group(path: Path, as_json: bool) -> None:
     group = report.group
     if as_json:
         content = {key: value for key, value in as_dict(report).items() if key != "schema"}
-        result_json("optrun/show-group@1", **content, path=str(path))
+        result_json("optrun/show-group@1", **content, path=shown(path))
         return
     counts = count_states([group.result_state(record) for record in group.records])
     lines = [f"{group.name}: {counts}", "", *result_lines(report), ""]

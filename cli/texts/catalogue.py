@@ -20,6 +20,7 @@ from ...experiments.config.yaml_text import flow, to_yaml
 from ...experiments.errors import UsageError, nearest
 from ...experiments.registry.arguments import type_text
 from ...experiments.registry.user_code import load_object
+from ...experiments.system.docstrings import docstring
 
 if TYPE_CHECKING:
     from ...experiments.registry.arguments import Argument
@@ -134,7 +135,7 @@ def _entries_of_file(reference: str) -> dict[str, list[dict[str, str]]]:
         own = getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
         kind = _kind_of(value) if own and only in ("", name) else None
         if kind is not None:
-            summary = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
+            summary = docstring(value).split("\n\n")[0].replace("\n", " ")
             found.setdefault(kind, []).append({"name": f"{file}:{name}", "summary": summary})
     if not found:
         raise UsageError(f"{reference} defines nothing that a configuration can name")

@@ -20,6 +20,7 @@ from ...experiments.report.tables.table import text_table
 from ...experiments.report.words.headline import Said, range_notes
 from ...experiments.report.words.states import lost_text
 from ...experiments.run_directory.run_dir import default_root
+from ...experiments.system.places import shown
 from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
 from ..terminal.streams import is_utf8
@@ -164,4 +165,4 @@ def _block(share: float, room: int) -> str:
 
 def group_reference(path: Path) -> str:
     """Return how a group is named on the command line."""
-    return path.name if path.parent == default_root() else shlex.quote(str(path))
+    return path.name if path.parent == default_root() else shlex.quote(shown(path))

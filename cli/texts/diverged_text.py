@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.tables.table import aligned
+from ...experiments.system.places import shown
 from ..terminal.console import filled
 from .run_text import resume_command
 
@@ -30,7 +31,7 @@ def why_lines(run: Run) -> list[str]:
     lines = [f"first not finite: {_first(facts)}"] if facts["first_bad"] else []
     lines += [facts["note"]] if facts["note"] else []
     lines += [f"largest weight: {_largest(facts)}"] if facts["cause"] != "batch" and facts["largest_weight"] else []
-    lines += [f"the batch is kept in {run.path / facts['batch_file']}"] if facts["batch_file"] else []
+    lines += [f"the batch is kept in {shown(run.path / facts['batch_file'])}"] if facts["batch_file"] else []
     return [part for line in lines for part in filled(line, "  ", stream=sys.stderr)]
 
 

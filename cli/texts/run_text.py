@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.style import many, score, seconds
 from ...experiments.run_directory.run_dir import default_root
+from ...experiments.system.places import shown
 from ..terminal.charts import sparkline
 from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
@@ -35,7 +36,7 @@ def header(experiment: Experiment, run_dir: RunDir | None) -> list[str]:
         "length": _length(experiment),
         "device": f"{experiment.device} · {config.train.precision} · {threads} · seed {config.seed}",
     }
-    name, place = (run_dir.name, f"{run_dir.path}/") if run_dir else (config.name, "dry run: nothing is kept")
+    name, place = (run_dir.name, f"{shown(run_dir.path)}/") if run_dir else (config.name, "dry run: nothing is kept")
     lines = titled(name, f" · {target_text(config.target)}", place, "run")
     for name, text in facts.items():
         lines += filled(text, f"  {name:<11}", stream=sys.stderr, break_on_hyphens=True, break_long_words=True)
@@ -80,7 +81,7 @@ def colored(outcome: str) -> str:
 def resume_command(run_dir: RunDir) -> str:
     """Return the command that goes on with a run, as it can be pasted into a shell."""
     is_here = run_dir.path.parent == default_root()
-    return f"optrun resume {run_dir.name if is_here else shlex.quote(str(run_dir.path))}"
+    return f"optrun resume {run_dir.name if is_here else shlex.quote(shown(run_dir.path))}"
 
 
 def target_text(target: TargetInfo) -> str:

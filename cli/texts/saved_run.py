@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...experiments.config import to_yaml
 from ...experiments.report.style import many
+from ...experiments.system.places import shown
 from .diverged_text import history_lines, ways_out, why_lines
 from .run_text import colored, result_lines, resume_command
 
@@ -36,7 +37,7 @@ def _divergence(run: Run) -> list[str]:
 
 def _facts(run: Run) -> list[str]:
     status, environment = run.status, run.env
-    lines = [f"path      {run.path}", f"started   {status.get('started', '')[:19].replace('T', ' ')} UTC"]
+    lines = [f"path      {shown(run.path)}", f"started   {status.get('started', '')[:19].replace('T', ' ')} UTC"]
     if environment:
         versions = ", ".join(f"{name} {environment.get(name)}" for name in ("optrun", "torch", "python"))
         threads = many(environment.get("threads", 1), "thread")
@@ -52,7 +53,7 @@ def _config(run: Run) -> list[str]:
     origins = run.dir.read_json("origins.json") or {}
     chosen = {key: _chosen(value, key, origins) for key, value in run.config.items()}
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    return [f"# all but defaults; {run.dir.config_path} has everything", *to_yaml(chosen).rstrip().splitlines()]
+    return [f"# all but defaults; {shown(run.dir.config_path)} has everything", *to_yaml(chosen).rstrip().splitlines()]
 
 
 def _chosen(value: Any, key: str, origins: dict[str, str]) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...experiments.errors import ExitCode, Interrupted, UsageError
+from ...experiments.system.places import shown
 from ..terminal import github
 from ..terminal.console import Output, filled, result, result_json, same_command, say, say_warning
 from ..terminal.logs import show_log
@@ -158,7 +159,7 @@ class CompareWatch:
             counts = count_states([group.result_state(record) for record in group.records])
             say(f"{len(without)} of {len(group.records)} runs {what} ({counts}); the rest is saved")
         if not self.quiet:
-            for file in [str(page), *(file for file in self._exports if file != STDOUT)]:
+            for file in [shown(page), *(file for file in self._exports if file != STDOUT)]:
                 say(f"wrote {file}")
             say(f"next: {self._next_command(group, has_failed)}")
 
@@ -187,8 +188,8 @@ def _document(report: Report, gates: list[Decision], without: list[Record], page
     listed = [(record.state, {"run": record.path, "entry": record.entry}, record.message) for record in without]
     return {
         **{key: value for key, value in as_dict(report).items() if key != "schema"},
-        "path": str(group.path),
-        "report": str(page),
+        "path": shown(group.path),
+        "report": shown(page),
         "failed": [{**run, "message": message} for state, run, message in listed if state == "failed"],
         "unmeasured": [run for state, run, _ in listed if state != "failed"],
         "gates": [{"gate": gate.condition.text, "holds": gate.holds, "message": gate.message} for gate in gates],

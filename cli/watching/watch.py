@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...experiments.errors import DivergedError, ExitCode, Interrupted
+from ...experiments.system.places import shown
 from ..terminal import github
 from ..terminal.console import Output, result, result_json, say, say_error
 from ..terminal.logs import show_log
@@ -95,7 +96,7 @@ class Watch:
             say(f"  {note}")
         if self.as_json:
             content = {key: value for key, value in summary.items() if key != "schema"}
-            result_json(f"optrun/{self.command}@1", run=run.name, path=str(run.path), **content)
+            result_json(f"optrun/{self.command}@1", run=run.name, path=shown(run.path), **content)
         elif self.quiet:
             result(result_pairs(run.name, summary))
         elif not isinstance(end, Interrupted):

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
+from ..system import ranks
+from ..system.places import absolute, holding_places
 from ..training.load import find_file
 from .entries import Target, check_entry_names, make_entries
 from .entries_file import EntriesFile, read_entries_file
@@ -23,6 +25,7 @@ from .runner import Runner
 from .tuning import Tuning, grid
 
 
+@holding_places
 def compare(
     targets: str | Path | Sequence[str | Path | Mapping[str, Any]] | Mapping[str, str | Path | Mapping[str, Any]],
     overrides: Sequence[str] | Mapping[str, Any] = (),
@@ -76,7 +79,8 @@ def compare(
         PairingError: runs that should have started alike did not.
         Interrupted: a signal came; repeated, the comparison goes on.
     """
-    root = root or default_root()
+    ranks.refuse_several("compare")
+    root = default_root() if root is None else absolute(root)
     given = {
         "seeds": seeds,
         "first_seed": first_seed,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..run_directory.comparison_file import FINISHED
+from ..system.places import shown
 from .ledger import Ledger
 from .protocol import Protocol
 from .tasks import Task
@@ -26,7 +27,7 @@ def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> 
     data = ledger.data
     planned = {
         "name": ledger.path.name,
-        "path": str(ledger.path),
+        "path": shown(ledger.path),
         "entries": [
             {key: entry[key] for key in ("name", "label", "target") if key in entry} for entry in data["entries"]
         ],

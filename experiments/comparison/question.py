@@ -11,6 +11,7 @@ from ..config.defaults import changes_since
 from ..errors import UsageError
 from ..run_directory.comparison_file import is_group, read_group
 from ..run_directory.run_dir import RunDir, is_run
+from ..system.places import shown
 from .entries import Entry
 from .protocol import IDENTIFYING, Protocol
 
@@ -29,10 +30,10 @@ def named_path(root: Path, name: str, entries: Sequence[Entry], protocol: Protoc
     """
     path = RunDir.named(root, name).path
     if is_run(path):
-        raise UsageError(f"{path} is a run: give the comparison another --name")
+        raise UsageError(f"{shown(path)} is a run: give the comparison another --name")
     if not is_group(path):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"{path} is there, and is no comparison: give another --name")
+            raise UsageError(f"{shown(path)} is there, and is no comparison: give another --name")
         return path
     changes = changed_question(read_group(path), entries, protocol)
     if changes and not fresh:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
+from ..system import ranks
+from ..system.places import absolute, holding_places
 from .events import OnEvent
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
@@ -15,6 +17,7 @@ from .sweep_values import checked_entry, parse_spec
 from .tuning import Tuning
 
 
+@holding_places
 def sweep(
     target: str,
     key: str,
@@ -48,11 +51,12 @@ def sweep(
         UsageError: the target or the range means nothing.
         ConfigError: one of the values is refused, located at it.
     """
+    ranks.refuse_several("sweep")
     if method not in ("grid", "random"):
         raise UsageError(f"no method '{method}': use grid or random")
     if any(override.partition("=")[0] == "seed" for override in overrides) or key == "seed":
         raise UsageError("seed: each value runs with the same seeds, those of tuning; --seeds says with how many")
-    root = root or default_root()
+    root = default_root() if root is None else absolute(root)
     values = parse_spec(key, spec, trials, method, FIRST_TUNING_SEED)
     entry = checked_entry(target, key, spec, values, overrides, root)
     ascending = sorted(values) if all(isinstance(value, int | float) for value in values) else values

@@ -12,6 +12,7 @@ from ..registry import Registry
 from ..registry.arguments import Natural
 from ..registry.permissions import Permission
 from ..registry.reachable import Reached, reach
+from ..system.places import current_folder
 from .configuration import Config, TargetInfo
 from .cross_checks import CrossChecks
 from .extends import Tree
@@ -65,7 +66,7 @@ def load_config(
         info, source = TargetInfo("path", target.name, target.source.path), target.source
         root = tree.from_part(target.node, source)
     elif isinstance(target, Mapping):
-        info, source = TargetInfo("python", "run"), Source("python", "<python>", Path.cwd())
+        info, source = TargetInfo("python", "run"), Source("python", "<python>", current_folder())
         root = tree.from_python(target, source)
     else:
         info, source = find_target(str(target), presets, config_path)
@@ -77,7 +78,7 @@ def load_config(
         raise ConfigError(problems)
     place = source.origin() if info.kind == "python" else dataclasses.replace(source.origin(1, 1), snippet=None)
     config = _Assembly(root, place, info, Resolver(registries, trusted, problems)).config()
-    folder = source.folder if source.kind == "file" else Path.cwd()
+    folder = source.folder if source.kind == "file" else current_folder()
     reached = reach(config.roots()) if config.roots() else Reached()
     return dataclasses.replace(config, project=project or project_of(folder), reached=reached)
 

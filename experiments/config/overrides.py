@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from ..system.places import current_folder
 from .limits import MAX_DEPTH, MAX_OVERRIDES
 from .merge import merge, named
 from .nodes import Node, Source
@@ -92,7 +92,7 @@ def _too_many(overrides: Sequence[str] | Mapping[str, Any], problems: list[Probl
 def _parse(argument: str, index: int, problems: list[Problem]) -> _Override | None:
     match = _FORM.fullmatch(argument)
     start = match.start(2) if match else 0
-    source = Source("override", "command line", Path.cwd(), argument=argument, start=start, index=index)
+    source = Source("override", "command line", current_folder(), argument=argument, start=start, index=index)
     path = tuple(match[1].split(".")) if match else ()
     if match is None or not _is_path(path):
         origin = source.origin(None, 1, text=argument, snippet=argument.replace("\n", " "), width=len(argument))
@@ -109,7 +109,7 @@ def _parse(argument: str, index: int, problems: list[Problem]) -> _Override | No
 
 
 def _from_python(key: str, value: Any, problems: list[Problem]) -> _Override | None:
-    source = Source("override", "overrides", Path.cwd())
+    source = Source("override", "overrides", current_folder())
     path, origin = tuple(key.split(".")), source.origin(text=shorten(str(value)))
     if not _is_path(path):
         problems.append(Problem(origin, "", "override", f"expected a key path such as `optimizer.lr`, got {key!r}"))

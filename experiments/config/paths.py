@@ -10,6 +10,7 @@ from typing import Any
 
 from ..registry import Component
 from ..registry.arguments import InputFile
+from ..system.places import absolute
 from .nodes import Node
 from .problems import Origin, display
 from .sections import ComponentConfig
@@ -22,7 +23,7 @@ _MAX_UP = 2  # folders above the project in which a file still has a relative na
 
 def project_of(folder: Path) -> Path:
     """Return the nearest folder, this one or above, that has `pyproject.toml`, `.git` or a setup; else this one."""
-    folder = Path(os.path.abspath(folder))
+    folder = absolute(folder)
     for candidate in (folder, *folder.parents):
         if any(os.path.exists(candidate / mark) for mark in _MARKS):
             return candidate
@@ -59,7 +60,7 @@ def files_read(part: ComponentConfig) -> Iterator[str]:
         value = part.args.get(name)
         for each in value if isinstance(value, list | tuple) else (value,):
             if mark.is_meant(each):
-                yield os.path.abspath(os.path.expanduser(each))
+                yield str(absolute(os.path.expanduser(each)))
 
 
 def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
@@ -73,10 +74,10 @@ def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
     if not mark.is_meant(value):
         return value
     given = os.path.expanduser(value)
-    here = os.path.abspath(given)
+    here = str(absolute(given))
     found = here
     if origin.kind == "file" and not os.path.isabs(given):
-        beside = os.path.abspath(origin.folder / given)
+        beside = str(absolute(origin.folder / given))
         has_both = os.path.exists(beside) and os.path.exists(here)
         if has_both and os.path.realpath(beside) != os.path.realpath(here):
             shown = display(Path(beside)), display(Path(here))

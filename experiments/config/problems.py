@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, nearest
+from ..system.places import from_here
 
 SHOWN = 100  # problems written out in one message; the rest is counted
 _OUTSIDE = {"command line": "on the command line", "overrides": "in the overrides"}
@@ -175,10 +176,7 @@ def shorten(text: str, length: int = 60) -> str:
 
 def display(path: Path) -> str:
     """Write a path as users like to read it: relative to the working directory where it lies below."""
-    try:
-        return path.absolute().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)
+    return from_here(path)
 
 
 def _window(line: str, column: int) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError, nearest
+from ..system.places import absolute
 from .configuration import TargetInfo
 from .nodes import Source
 from .problems import display
@@ -26,8 +27,8 @@ def find_target(target: str, presets: Path, config_path: Sequence[Path]) -> tupl
     Raises:
         UsageError: it names nothing; the message lists what there is.
     """
-    if is_file(Path(target)):
-        path = Path(target)
+    path = Path(target)
+    if is_file(path):
         return TargetInfo("path", path.stem, path), file_source(path)
     if NAME.fullmatch(target):
         for folder in (Path("configs"), *config_path):
@@ -57,14 +58,14 @@ def find_extended(name: str, extender: Source, presets: Path) -> Source | None:
 
 
 def file_source(path: Path, via: str | None = None) -> Source:
-    return Source("file", display(path), path.absolute().parent, path.absolute(), via)
+    return Source("file", display(path), absolute(path).parent, absolute(path), via)
 
 
 def preset_source(name: str, presets: Path, via: str | None = None) -> Source | None:
     path = presets / f"{name}.yaml"
     if not NAME.fullmatch(name) or not is_file(path):
         return None
-    return Source("preset", f"preset:{name}", presets.absolute(), path.absolute(), via)
+    return Source("preset", f"preset:{name}", absolute(presets), absolute(path), via)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -78,7 +79,7 @@ def names_in(folder: Path) -> list[str]:
 def is_file(path: Path) -> bool:
     """Return True if there is such a file; a name that no file can have is none."""
     try:
-        return path.is_file()
+        return absolute(path).is_file()
     except (OSError, ValueError):
         return False
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
+from ..system.docstrings import docstring
 from .arguments import Argument, Signature, python_name, signature_of
 from .code_files import PACKAGE, is_outside
 from .kinds import Kind
@@ -87,7 +88,7 @@ class Component:
 
     @property
     def doc(self) -> str:
-        return inspect.getdoc(self.build) or ""
+        return docstring(self.build)
 
     @property
     def summary(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ..config.goal import Goal, recorded_goal
@@ -21,6 +20,7 @@ from ..run_directory.comparison_file import (
 )
 from ..run_directory.looks import why_exploratory
 from ..run_directory.run import Run
+from ..system.places import absolute
 
 Row = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Group:
     """
 
     def __init__(self, path: Any):
-        folder = Path(getattr(path, "path", path))
+        folder = absolute(getattr(path, "path", path))
         self.path = folder.parent if folder.name == FILE_NAME else folder
         self.data = read_group(self.path)
         _add_states(self.data)

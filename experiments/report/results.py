@@ -12,6 +12,7 @@ from typing import Any
 from ..config.goal import recorded_goal
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import Record
+from ..system.places import shown
 from .group import Group
 from .statistics.analysis import Analysis, compare_entries
 from .statistics.censored import RestrictedMean, TimeToTarget, kaplan_meier, restricted_mean
@@ -95,9 +96,13 @@ class Results:
         waiting = [name for name, records in lost.items() if not records]
         if waiting or not group.names:
             which = f"entry '{waiting[0]}' has" if waiting else "it has"
-            raise NothingMatchedError(f"{group.path}: {which} no finished evaluation run yet; compare again to go on")
+            raise NothingMatchedError(
+                f"{shown(group.path)}: {which} no finished evaluation run yet; compare again to go on"
+            )
         if not self.names:
-            raise NothingMatchedError(f"{group.path}: no entry has a result; mend what failed, and compare again")
+            raise NothingMatchedError(
+                f"{shown(group.path)}: no entry has a result; mend what failed, and compare again"
+            )
         self.lost = lost
 
     @property

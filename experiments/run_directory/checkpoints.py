@@ -12,6 +12,7 @@ import torch
 
 from ..errors import CheckpointError, DivergedError, UsageError
 from ..system import storage
+from ..system.places import shown
 from .checkpoint_files import CheckpointFile, checkpoint_name, list_checkpoints, parse_checkpoint_name
 from .checkpoint_format import TYPES, Damage, OtherVersion, decode, encode, read_facts
 from .state_tree import flatten_state, unflatten_state
@@ -96,24 +97,25 @@ def load(file: CheckpointFile | str | Path) -> tuple[dict[str, torch.Tensor], di
     parsed = parse_checkpoint_name(path.name)
     if parsed is None:
         raise CheckpointError(
-            f"{path} cannot be verified: the name of a checkpoint is `step-<step>-<SHA-256>.safetensors`. If it was "
+            f"{shown(path)} cannot be verified: the name of a checkpoint is `step-<step>-<SHA-256>.safetensors`. If "
+            "it was "
             "renamed, give it its own name back"
         )
     try:
         content = storage.read_bytes(path)
     except storage.MissingFileError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
+        raise CheckpointError(f"there is no checkpoint {shown(path)}") from error
     is_whole = hashlib.sha256(content).hexdigest() == parsed[1]
     try:
         loaded = decode(content, parsed[0])
         if not is_whole:
             raise Damage("the header or the padding", "its bytes do not match the SHA-256 in its name")
     except Damage as damage:
-        raise CheckpointError(f"{path} is damaged ({damage.where}): {damage.what}") from damage
+        raise CheckpointError(f"{shown(path)} is damaged ({damage.where}): {damage.what}") from damage
     except OtherVersion as error:
         if is_whole:
-            raise CheckpointVersionError(f"{path} {error}") from error
-        raise CheckpointError(f"{path} is damaged (the header): {error}") from error
+            raise CheckpointVersionError(f"{shown(path)} {error}") from error
+        raise CheckpointError(f"{shown(path)} is damaged (the header): {error}") from error
     return loaded
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..errors import DataError, NothingMatchedError
 from ..system import storage
+from ..system.places import shown
 from .run import Run
 from .run_dir import is_run
 
@@ -93,12 +94,12 @@ def read_group(folder: Path) -> dict[str, Any]:
     try:
         data = json.loads(storage.read_bytes(path))
     except storage.MissingFileError:
-        raise NothingMatchedError(f"{folder} is no comparison: it has no {FILE_NAME}") from None
+        raise NothingMatchedError(f"{shown(folder)} is no comparison: it has no {FILE_NAME}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
+        raise DataError(f"{shown(path)} is damaged: {error}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         said = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise DataError(f"{path} says {said!r}, and this version reads '{SCHEMA}': compare again to rewrite it")
+        raise DataError(f"{shown(path)} says {said!r}, and this version reads '{SCHEMA}': compare again to rewrite it")
     return data
 
 

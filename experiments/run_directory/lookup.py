@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import NothingMatchedError, UsageError, nearest
+from ..system.places import absolute, shown
 from .comparison_file import FILE_NAME, find_groups, is_group
 from .run_dir import RunDir, default_root, is_run
 
@@ -22,7 +23,7 @@ def find_runs(root: str | Path | None = None) -> list[RunDir]:
         root: by default `default_root()`.
     """
     found = []
-    for folder in _folders(Path(root) if root is not None else default_root()):
+    for folder in _folders(absolute(root) if root is not None else default_root()):
         if is_run(folder):
             found.append(folder)
         else:
@@ -41,7 +42,7 @@ def find_run(text: str, root: str | Path | None = None) -> RunDir:
         NothingMatchedError: no run is meant; the message lists the nearest names.
         UsageError: several are; the message lists them.
     """
-    root = Path(root) if root is not None else default_root()
+    root = absolute(root) if root is not None else default_root()
     wanted = text.removeprefix("run:")
     if not text.startswith("run:") and ("/" in wanted or os.sep in wanted or wanted.startswith(("~", "."))):
         path = Path(wanted).expanduser()
@@ -69,6 +70,7 @@ def find_group(text: str) -> Path | None:
         return None
     path = Path(text).expanduser()
     if len(path.parts) > 1 or text.startswith(".") or path.is_absolute():
+        path = absolute(path)
         folder = path.parent if path.name == FILE_NAME else path
         return folder if is_group(folder) else None
     root = default_root()
@@ -149,14 +151,14 @@ def _latest(wanted: str, runs: list[RunDir], root: Path) -> RunDir:
         raise UsageError(f"'{wanted}' is no run: `@1` is the latest, `@2` the one before it")
     number = int(wanted[1:])
     if number > len(runs):
-        raise NothingMatchedError(f"'{wanted}': there are only {len(runs)} runs in {root}")
+        raise NothingMatchedError(f"'{wanted}': there are only {len(runs)} runs in {shown(root)}")
     return sorted(runs, key=lambda run: run._read_status().get("started", ""))[-number]
 
 
 def _nothing(wanted: str, ids: list[str], root: Path) -> str:
     near = difflib.get_close_matches(wanted, ids, n=3, cutoff=0.4) or [id for id in ids if id.startswith(wanted)][:3]
     if not ids:
-        return f"no run '{wanted}': there are no runs in {root}"
+        return f"no run '{wanted}': there are no runs in {shown(root)}"
     short = f" (the beginning of a name needs {_MIN_PREFIX} characters)" if len(wanted) < _MIN_PREFIX else ""
     hint = f" Nearest: {', '.join(near)}" if near else f" `optrun runs` lists the {len(ids)} that there are"
-    return f"no run '{wanted}' in {root}{short}.{hint}"
+    return f"no run '{wanted}' in {shown(root)}{short}.{hint}"

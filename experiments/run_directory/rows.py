@@ -11,6 +11,7 @@ from ..errors import CheckpointError, DataError
 from ..system import storage
 from ..system.append_file import AppendFile
 from ..system.json_text import encode_json
+from ..system.places import shown
 from .json_shapes import read_int, row_misfit
 
 Row = dict[str, Any]
@@ -92,12 +93,12 @@ class RowLog:
         kept = self._read()[:offset]
         if len(kept) < offset:
             raise CheckpointError(
-                f"{self._name} has {len(kept)} bytes, but the checkpoint was saved when it had {offset}: rows "
+                f"{shown(self._name)} has {len(kept)} bytes, but the checkpoint was saved when it had {offset}: rows "
                 "were removed since. Put the file back, or start again with --fresh"
             )
         if hashlib.sha256(kept).hexdigest() != sha256:
             raise CheckpointError(
-                f"{self._name} was changed: its first {offset} bytes are not the rows that were there when the "
+                f"{shown(self._name)} was changed: its first {offset} bytes are not the rows that were there when the "
                 "checkpoint was saved. Put the file back, or start again with --fresh"
             )
         self._whole, self._hash = offset, hashlib.sha256(kept)
@@ -162,9 +163,9 @@ def _parse(content: bytes, path: str | Path) -> list[Row]:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: this line is damaged: expected a JSON object, got {line[:40]!r}")
+            raise DataError(f"{shown(path)}:{number}: this line is damaged: expected a JSON object, got {line[:40]!r}")
         if wrong := row_misfit(row):
-            raise DataError(f"{path}:{number}: this line is damaged: {wrong}, got {line[:40]!r}")
+            raise DataError(f"{shown(path)}:{number}: this line is damaged: {wrong}, got {line[:40]!r}")
         rows.append(row)
     return rows
 

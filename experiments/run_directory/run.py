@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NothingMatchedError, unknown_name
+from ..system.places import shown
 from .checkpoint_files import CheckpointFile, list_checkpoints
 from .json_shapes import Position
 from .rows import read_rows
@@ -116,7 +117,7 @@ class Run:
         self.dir = path if isinstance(path, RunDir) else RunDir(path)
         self._rows: tuple[tuple[int, int], list[dict[str, Any]], Metrics] | None = None
         if not self.dir.exists():
-            raise NothingMatchedError(f"{self.dir.path} is no run directory: it has no status.json")
+            raise NothingMatchedError(f"{shown(self.dir.path)} is no run directory: it has no status.json")
 
     @property
     def path(self) -> Path:
@@ -201,7 +202,7 @@ class Run:
                 return file
         there = ", ".join(str(file.step) for file in files) or "none"
         wanted = f"'{which}' (step {step})" if which == "best" and step is not None else f"'{which}'"
-        raise NothingMatchedError(f"{self.path} has no checkpoint {wanted}; there are: {there}")
+        raise NothingMatchedError(f"{shown(self.path)} has no checkpoint {wanted}; there are: {there}")
 
     @property
     def best_step(self) -> int | None:

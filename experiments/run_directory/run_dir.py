@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
 from ..system import storage
 from ..system.json_text import encode_json
+from ..system.places import absolute, folder_of, shown
 from .json_shapes import misfit, read_int
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class RunDir:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = absolute(path)
         self._started = _now()
         self._lock: FileLock | None = None
 
@@ -53,7 +54,7 @@ class RunDir:
             UsageError: `stem` is no valid name.
             StorageError: the folder cannot be made.
         """
-        root = Path(root)
+        root = absolute(root)
         check_name(stem)
         check_name(f"{stem}-0001")
         storage.make_dir(root, exist_ok=True)
@@ -72,9 +73,10 @@ class RunDir:
         Raises:
             UsageError: `name` is no valid name, or leads out of `root`.
         """
-        path = Path(root) / check_name(name)
-        if path.resolve().parent != Path(root).resolve():
-            raise UsageError(f"{path} is a link that leads out of {root}: choose another name")
+        root = absolute(root)
+        path = root / check_name(name)
+        if path.resolve().parent != root.resolve():
+            raise UsageError(f"{shown(path)} is a link that leads out of {shown(root)}: choose another name")
         return cls(path)
 
     @property
@@ -141,9 +143,11 @@ class RunDir:
         inside = self.path.resolve()
         for entry in entries:
             if not Path(os.path.realpath(entry.path)).is_relative_to(inside):
-                raise DataError(f"{entry.path} is a link that leads out of the run directory: put what it means there")
+                raise DataError(
+                    f"{shown(entry.path)} is a link that leads out of the run directory: put what it means there"
+                )
             if not (entry.is_file() or entry.is_dir()):
-                raise DataError(f"{entry.path} is no plain file: remove it")
+                raise DataError(f"{shown(entry.path)} is no plain file: remove it")
 
     def release(self) -> None:
         """Let others have the folder; without a lock, do nothing."""
@@ -156,9 +160,10 @@ class RunDir:
         pid, host = status.get("pid"), status.get("host")
         if status.get("state") != "running" or (host == _host() and not storage.is_alive(int(pid or 0))):
             holder = "a comparison that is going on, or a run that has only just started"
-            return f"{self.path} is in use by another process ({holder}): wait for it, or use another --name"
+            return f"{shown(self.path)} is in use by another process ({holder}): wait for it, or use another --name"
         return (
-            f"{self.path} is in use by process {pid} on {host} since {status.get('started')}: wait for it, stop it "
+            f"{shown(self.path)} is in use by process {pid} on {host} since {status.get('started')}: wait for it, "
+            "stop it "
             f"with `kill {pid}`, or use another --name"
         )
 
@@ -221,11 +226,11 @@ class RunDir:
         except storage.MissingFileError:
             return None
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is damaged: {error}") from error
+            raise DataError(f"{shown(path)} is damaged: {error}") from error
         if not isinstance(content, dict):
-            raise DataError(f"{path} is damaged: expected a JSON object, got a {type(content).__name__}")
+            raise DataError(f"{shown(path)} is damaged: expected a JSON object, got a {type(content).__name__}")
         if wrong := misfit(name, content):
-            raise DataError(f"{path} is damaged: {wrong}")
+            raise DataError(f"{shown(path)} is damaged: {wrong}")
         return content
 
     def write_config(self, text: str) -> None:
@@ -241,8 +246,12 @@ class RunDir:
 
 
 def default_root() -> Path:
-    """Return where runs live: $OPTRUN_RUNS_DIR, or `runs`."""
-    return Path(os.environ.get("OPTRUN_RUNS_DIR") or "runs")
+    """Return where runs live: $OPTRUN_RUNS_DIR, or `runs`; absolute, and nothing moves it while something runs.
+
+    Raises:
+        StorageError: the variable names a file.
+    """
+    return folder_of("OPTRUN_RUNS_DIR") or absolute("runs")
 
 
 @contextlib.contextmanager
@@ -295,7 +304,7 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     """
     run = RunDir(path)
     if not run.path.is_dir():
-        raise NothingMatchedError(f"no folder {path}")
+        raise NothingMatchedError(f"no folder {shown(path)}")
     place = run.path.resolve()
     bin_path = place.parent / _TRASH
     with contextlib.ExitStack() as held:

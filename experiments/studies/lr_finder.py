@@ -13,6 +13,8 @@ from ..components.hooks.hook import Hook, Phase, RunArgs
 from ..components.hooks.session_view import StepView
 from ..config import Config
 from ..errors import DivergedError, UsageError
+from ..system import ranks
+from ..system.places import holding_places
 from ..training.build import build
 from ..training.experiment import Experiment
 from ..training.session.session import MonitoredTrainingSession
@@ -54,6 +56,7 @@ class LrRange:
     num_groups: int
 
 
+@holding_places
 def find_lr(
     config: Config, *, low: float = 1e-7, high: float = 10.0, num_steps: int = 100, beta: float = 0.98
 ) -> LrRange:
@@ -81,6 +84,7 @@ def find_lr(
     linearly; growth by a factor, smoothing and the end at 4 times the best are those of Gugger, 2018, "How do you find
     a good learning rate", and fastai, whose lr_find has the three rules.
     """
+    ranks.refuse_several("lr-find")
     _check(low, high, num_steps, beta)
     # A value that is not finite ends the test, whatever a run would do; and nothing but the test writes, or feeds.
     stop = replace(config.stop, on_nan="stop", loss_above=None)

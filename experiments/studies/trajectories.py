@@ -21,6 +21,8 @@ from ..config.located import located
 from ..config.overrides import numbered, split_by_name
 from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
+from ..system import ranks
+from ..system.places import holding_places
 from ..training.build import build
 from ..training.evaluator import evaluation_mode
 
@@ -116,6 +118,7 @@ class TrajectoryHook(Hook):
         self.points.append(values["param:w"].tolist())
 
 
+@holding_places
 def race(
     function: str,
     optimizers: Sequence[str] = DEFAULT_RULES,
@@ -138,6 +141,7 @@ def race(
         UsageError: an unknown function or name, or a function of more or fewer than two numbers.
         ConfigError: what is asked for is no valid configuration.
     """
+    ranks.refuse_several("trajectories")
     picture = _picture(function)
     shared, own = _split(overrides)
     optimizers = _with_those_of(own, optimizers)

@@ -67,9 +67,10 @@ def choose_threads(wanted: int | Literal["auto"], work: int) -> int:
     Raises:
         UsageError: less than one thread, or a variable that is no such number.
     """
-    if wanted == "auto" and (variable := os.environ.get("OPTRUN_THREADS")):
-        if not re.fullmatch("[0-9]{1,4}", variable) or int(variable) < 1:
-            raise UsageError(f"OPTRUN_THREADS={variable}: expected a number of threads, at least 1")
+    variable = os.environ.get("OPTRUN_THREADS")
+    if variable and (not re.fullmatch("[0-9]{1,4}", variable) or int(variable) < 1):
+        raise UsageError(f"OPTRUN_THREADS={variable}: expected a number of threads, at least 1")
+    if wanted == "auto" and variable:
         return int(variable)
     if wanted == "auto":
         return max(1, min(os.cpu_count() or 1, work // _WORK_PER_THREAD))

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import DataError, StorageError
+from ..errors import DataError, StorageError, UsageError
 from . import storage
 from .append_file import AppendFile
+from .places import folder_of
 from .public_files import PublicFile
 
 State = Literal["present", "partial", "missing", "damaged"]
@@ -46,15 +47,22 @@ class _BrokenOffError(Exception):
 
 def data_dir() -> Path:
     """Return the folder of downloaded data: OPTRUN_DATA_DIR, else `optrun/data` in the user's cache."""
-    if own := os.environ.get("OPTRUN_DATA_DIR"):
-        return Path(own).expanduser()
+    if (own := folder_of("OPTRUN_DATA_DIR")) is not None:
+        return own
     cache = os.environ.get("XDG_CACHE_HOME", "")  # its specification has relative paths ignored
     return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "optrun" / "data"
 
 
 def is_offline() -> bool:
-    """Return True if OPTRUN_OFFLINE forbids the network."""
-    return os.environ.get("OPTRUN_OFFLINE", "") not in ("", "0")
+    """Return True if OPTRUN_OFFLINE forbids the network.
+
+    Raises:
+        UsageError: it is neither 1 nor 0.
+    """
+    value = os.environ.get("OPTRUN_OFFLINE", "")
+    if value not in ("", "0", "1"):
+        raise UsageError(f"OPTRUN_OFFLINE={value}: expected 1, which forbids the network, or 0")
+    return value == "1"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from .places import shown
 
 Buffer = bytes | bytearray | memoryview
 BINARY = getattr(os, "OBINARY", 0)  # Windows would translate line ends without it
@@ -59,7 +60,7 @@ def explain(action: str, path: Path, need: int = 0) -> Iterator[None]:
     except OSError as error:
         kind = MissingFileError if error.errno == errno.ENOENT else StorageError
         reason = error.strerror or str(error)
-        raise kind(f"cannot {action} {path}: {reason}{_way_out(error, path, need)}") from error
+        raise kind(f"cannot {action} {shown(path)}: {reason}{_way_out(error, path, need)}") from error
 
 
 def write_atomic(path: str | Path, data: Buffer | Iterable[Buffer]) -> None:
@@ -256,7 +257,7 @@ def _way_out(error: OSError, path: Path, need: int) -> str:
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return ": make it writable, or set OPTRUN_RUNS_DIR to a folder that is"
         case errno.ENOENT if not path.parent.is_dir():
-            return f": its folder {path.parent} is gone; is a disk no longer mounted?"
+            return f": its folder {shown(path.parent)} is gone; is a disk no longer mounted?"
         case errno.EMFILE | errno.ENFILE:
             return ": raise the limit on open files (`ulimit -n`)"
         case _:

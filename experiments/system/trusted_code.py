@@ -19,6 +19,7 @@ from pathlib import Path
 from ..errors import StorageError
 from . import storage
 from .append_file import AppendFile
+from .places import folder_of
 
 log = logging.getLogger("optrun")
 
@@ -28,8 +29,8 @@ _SET = re.compile(r"[0-9a-f]{64}(?: [0-9a-f]{64})+", re.ASCII)
 
 def state_dir() -> Path:
     """Return the folder of what is remembered between runs: OPTRUN_STATE_DIR, else `optrun` in the user's state."""
-    if own := os.environ.get("OPTRUN_STATE_DIR"):
-        return Path(own).expanduser()
+    if (own := folder_of("OPTRUN_STATE_DIR")) is not None:
+        return own
     state = os.environ.get("XDG_STATE_HOME", "")  # its specification has relative paths ignored
     return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "optrun"
 

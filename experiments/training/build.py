@@ -26,6 +26,7 @@ from ..config.located import located
 from ..registry.calls import described
 from ..system import rng
 from ..system.devices import choose_device, choose_threads
+from ..system.places import holding_places
 from . import compatibility
 from .configured_hooks import configured_hooks
 from .evaluator import Evaluator
@@ -42,6 +43,7 @@ _SCALED_BY_ALL = (
 )
 
 
+@holding_places
 def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None = None) -> Experiment:
     """Turn a configuration into an experiment that is ready to run.
 

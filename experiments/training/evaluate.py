@@ -17,6 +17,7 @@ from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
+from ..system.places import holding_places
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
@@ -26,6 +27,7 @@ from .session.saved_state import load_state
 log = logging.getLogger("optrun")
 
 
+@holding_places
 def evaluate(
     run: Run | RunDir | str | Path,
     *,
@@ -108,6 +110,7 @@ def evaluate_each(
                 raise  # else the run has deleted it meanwhile, because there are newer ones
 
 
+@holding_places
 def trained_model(
     run: Run | RunDir | str | Path,
     *,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ..config.goal import Goal, eval_goal
 from ..config.lengths import RunLength
 from ..config.located import located
 from ..run_directory.rows import RowLog
-from ..system import rng, storage
+from ..system import ranks, rng, storage
 from ..system.environment import describe_environment
 from . import compatibility
 from .evaluator import Evaluator
@@ -93,7 +92,7 @@ class Experiment:
         rows = None
         if folder is None:  # then there is no place for them to write
             own = [hook for hook in own if hook.log_to is None]
-        elif os.environ.get("RANK", "0") == "0":
+        elif ranks.rank() == 0:
             storage.make_dir(folder, exist_ok=True)
             rows = RowLog(folder / "metrics.jsonl")
         return MonitoredTrainingSession(

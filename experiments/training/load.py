@@ -24,6 +24,7 @@ from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, is_run
+from ..system.places import absolute, holding_places
 from ..system.trusted_code import trust
 from .record import RunRecord
 
@@ -31,6 +32,7 @@ FITTED = "fitted.json"
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
+@holding_places
 def load_config(
     target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), *, allow_code: bool = False
 ) -> Config:
@@ -47,6 +49,7 @@ def load_config(
     Raises:
         ConfigError: all that is wrong with it, each at its place.
     """
+    REGISTRIES["hook"].names()  # a plug-in that cannot be imported is no mistake of the configuration
     stored = _stored_record(target)
     moved = {} if stored is None else {"project": stored.project, "move": stored.place}
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
@@ -72,7 +75,7 @@ def find_file(target: str) -> Path | None:
         info, _ = find_target(target, preset_folder(), _config_path())
     except UsageError:
         return None
-    return None if info.kind == "preset" else info.path
+    return None if info.kind == "preset" or info.path is None else absolute(info.path)
 
 
 def _config_path() -> list[Path]:
@@ -89,6 +92,7 @@ def _with_device(overrides: Overrides, device: str | None) -> Overrides:
     return overrides if given else [f"train.device={device}", *overrides]
 
 
+@holding_places
 def stored_config(
     run_dir: RunDir, overrides: Overrides = (), allow_code: bool = False, *, to_read: bool = False
 ) -> Config:
@@ -110,7 +114,7 @@ def _stored_record(target: object) -> RunRecord | None:
     """Return the record beside a configuration that lies in a run directory; None for any other."""
     if not isinstance(target, str | Path) or "\0" in str(target):
         return None
-    folder = Path(target).parent
+    folder = absolute(target).parent
     return RunRecord(RunDir(folder)) if Path(target).name == "config.yaml" and is_run(folder) else None
 
 

@@ -23,6 +23,7 @@ from ..registry.permissions import RunCode
 from ..registry.reachable import reach
 from ..run_directory.run_dir import RunDir
 from ..system.content import file_sha256, folder_sha256
+from ..system.places import absolute, current_folder
 from ..system.trusted_code import is_trusted
 
 
@@ -94,7 +95,7 @@ class RunRecord:
         if os.path.exists(path) or not self.is_whole:
             return path
         name = name_in(self._root, path)
-        for folder in dict.fromkeys((Path.cwd(), project_of(Path.cwd()))):
+        for folder in dict.fromkeys((current_folder(), project_of(current_folder()))):
             here = path_in(folder, name)
             if path in self._known and os.path.isfile(here) and file_sha256(here) == self._known[path]:
                 return here
@@ -275,5 +276,5 @@ def _is_digest(text: str) -> bool:
 
 def _meanings(path: str, config: Config) -> set[str]:
     """Return the places that a relative path may have meant to an earlier version."""
-    folders = [Path.cwd(), *([config.target.path.absolute().parent] if config.target.path else [])]
+    folders = [current_folder(), *([absolute(config.target.path).parent] if config.target.path else [])]
     return {os.path.normpath(folder / path) for folder in folders}

@@ -18,7 +18,9 @@ from ..errors import OptrunError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, State, default_root, trash
+from ..system import ranks
 from ..system.environment import changes_that_matter
+from ..system.places import absolute, holding_places, shown
 from ..system.trusted_code import trust
 from .build import build
 from .divergence import DivergenceHook, choose_start
@@ -36,6 +38,7 @@ _OTHER = {"code": "other code", "data": "other data", "init": "other initial wei
 OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
 
 
+@holding_places
 def train(
     target: str | Path | Mapping[str, Any] = "mom",
     overrides: Overrides = (),
@@ -68,8 +71,9 @@ def train(
         RunInUseError: another process works in the run directory.
         Interrupted: a signal came; all is saved.
     """
+    ranks.refuse_several("train")
+    root = default_root() if root is None else absolute(root)  # the user's code is imported next
     config = load_config(target, overrides, allow_code=allow_code)
-    root = root or default_root()
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:
         return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
@@ -79,7 +83,7 @@ def train(
         run_dir = RunDir.create(root, config.name)
     elif fresh and run_dir.exists():
         place = trash(run_dir.path)
-        log.warning("moved %s to %s", run_dir.path, place)
+        log.warning("moved %s to %s", shown(run_dir.path), shown(place))
     with run_dir.lock():
         if not run_dir.exists():  # no run has begun here: the folder may have been made a line ago
             return _run(experiment, run_dir, on_start)
@@ -87,6 +91,7 @@ def train(
     return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
 
 
+@holding_places
 def resume(
     run: Run | RunDir | str | Path,
     overrides: Overrides = (),
@@ -109,13 +114,16 @@ def resume(
     Raises:
         UsageError: overrides change the configuration, or code or data has changed, without the permission for it.
     """
+    ranks.refuse_several("resume")
     run_dir = run_dir_of(run, root)
     config = stored_config(run_dir, overrides, allow_code)
     return _go_on(config, run_dir, allow_change, allow_code, on_start)
 
 
+@holding_places
 def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:
     """Build everything and take one step, leaving nothing behind; return its loss and what train and val measure."""
+    ranks.refuse_several("train")
     experiment = build(config)
     hooks = list(on_start(experiment, None)) if on_start else []
     train_op = experiment.train_op

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from optrun.experiments.errors import DataError, NothingMatchedError, RunInUseEr
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
 from optrun.experiments.run_directory.run_dir import RunDir, default_root, held_if_free, trash
 from optrun.experiments.system import storage
+from optrun.experiments.system.places import shown
 
 HOLD = """
 import os, sys, time
@@ -344,7 +346,8 @@ def test_trash_refuses_a_group_in_which_a_run_is_in_use_or_that_is_held_itself(h
 
 def test_the_root_comes_from_the_environment(monkeypatch):
     monkeypatch.delenv("OPTRUN_RUNS_DIR", raising=False)
-    assert str(default_root()) == "runs"
+    assert default_root() == Path.cwd() / "runs"
+    assert shown(default_root()) == "runs"  # as it was given, wherever the process goes meanwhile
     monkeypatch.setenv("OPTRUN_RUNS_DIR", "/data/runs")
     assert str(default_root()) == "/data/runs"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from ...errors import UsageError
 from ...registry.arguments import Positive
 from ...run_directory import checkpoints
+from ...system import ranks
 from ..metrics import own_goal
 from . import register_hook
 from .hook import Evaluation, Every, Hook, Phase
@@ -125,7 +125,7 @@ class CheckpointHook(Hook):
     def after_create_session(self, session: BoundSession) -> None:
         if session.restored_step is not None:
             self._asked_step, self._saved_step = None, session.restored_step
-        elif int(os.environ.get("WORLD_SIZE", 1)) > 1:  # the other ranks wait for it
+        elif ranks.world_size() > 1:  # the others wait for it
             self._save_for_all(session)
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:

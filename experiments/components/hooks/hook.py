@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from ...config.lengths import Length, RunLength
 from ...errors import UsageError
 from ...registry.calls import Call, note_call
+from ...system.places import absolute
 from .session_view import BoundSession, Refused, SessionView, StepView
 
 
@@ -266,7 +267,7 @@ def output_path(session: SessionView, given: str | None, default: str, needs: st
         UsageError: there is neither; it begins with `needs`, such as `CsvHook needs a path`.
     """
     if given is not None:
-        return Path(given)
+        return absolute(given)
     if session.summary_dir is None:
         raise UsageError(f"{needs} in a session with neither summary_dir nor checkpoint_dir")
     return session.summary_dir / default

@@ -13,6 +13,7 @@ from torch import profiler
 from ...errors import UsageError
 from ...registry.arguments import Count
 from ...system import storage
+from ...system.places import shown
 from . import register_hook
 from .hook import Every, Hook, output_path
 from .session_view import BoundSession, SessionView, StepView
@@ -101,7 +102,7 @@ class ProfilerHook(Hook):
         path = self._folder / f"trace-{steps[0]}.json"
         with storage.explain("write", path):
             recorded.export_chrome_trace(str(path))
-        log.info("steps %d to %d are recorded in %s", steps[0], steps[-1], path)
+        log.info("steps %d to %d are recorded in %s", steps[0], steps[-1], shown(path))
 
     def _discard(self) -> None:
         recorded, self._profiler, self._steps = self._profiler, None, []

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import SessionError, UsageError, WaitTimeoutError
 from ...registry.arguments import Natural, Positive
 from ...run_directory.checkpoint_files import list_checkpoints
+from ...system.places import shown
 from . import register_hook
 from .hook import Hook, Phase
 from .session_view import SessionView
@@ -58,7 +59,8 @@ class StepWaiterHook(Hook):
             if left <= 0:
                 raise WaitTimeoutError(
                     f"waited {self.max_wait_secs:g} s for step {self.wait_until_step}, but the newest checkpoint in "
-                    f"{session.checkpoint_dir} is of step {reached}: does the chief run, with the same checkpoint_dir?"
+                    f"{shown(session.checkpoint_dir)} is of step {reached}: does the chief run, with the same "
+                    "checkpoint_dir?"
                 )
             time.sleep(min(left, self.poll_secs))
             reached = self._reached(session.checkpoint_dir)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...system import storage
-from .figure_file import house_style
+from .figure_file import house_style, prepare_matplotlib
 from .surfaces import (
     HEIGHT,
     LEGEND_STYLE,
@@ -56,6 +56,7 @@ def animation(scene: Scene, path: str | Path, frames: int = 60) -> Path:
 
 def _images(scene: Scene, frames: int) -> Iterator[Any]:
     """Yield the frames as images; the surface is drawn once, and the tracks anew on a copy of it."""
+    prepare_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +79,23 @@ def save(draw: Callable[[Figure], None], path: str | Path, *, width: float, heig
     return path
 
 
+def prepare_matplotlib() -> None:
+    """Import matplotlib, of which figures use no backend of the user's.
+
+    Raises:
+        UsageError: it refuses the one that MPLBACKEND or a `matplotlibrc` names.
+    """
+    try:
+        importlib.import_module("matplotlib")
+    except ValueError as error:
+        what = str(error).partition(";")[0]
+        named = f"MPLBACKEND={backend}: " if (backend := os.environ.get("MPLBACKEND")) else ""
+        raise UsageError(f"{named}matplotlib cannot start: {what}. Figures here need no backend: unset it") from error
+
+
 def render(draw: Callable[[Figure], None], kind: str, *, width: float, height: float) -> bytes:
     """Return the bytes of a figure as `png` or `svg`."""
+    prepare_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...run_directory.comparison_file import NO_RESULT, Record
 from ...run_directory.run import Run
 from ...system.json_text import encode_json
+from ...system.places import shown
 from .. import style
 from ..group import Group, unique_labels
 from ..results import Results
@@ -208,7 +209,7 @@ def _runs_headline(labels: list[str], runs: Sequence[Run], metric: str | None) -
 def _plain_record(label: str, run: Run) -> Record:
     seed = int(run.config.get("seed") or 0)
     message = str(run.summary.get("message") or "")
-    return Record(label, "", seed, {}, str(run.path), run.state, False, message, run)
+    return Record(label, "", seed, {}, shown(run.path), run.state, False, message, run)
 
 
 def _config(name: str, config: dict[str, Any]) -> dict[str, str]:

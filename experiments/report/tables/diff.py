@@ -6,6 +6,7 @@ from typing import Any
 
 from ...config.changes import changed_keys
 from ...run_directory.run import Run
+from ...system.places import shown
 from .. import style
 from .table import Column, Row, Table
 
@@ -31,7 +32,7 @@ def diff_rows(a: Run, b: Run) -> list[Row]:
 
 def diff_table(a: Run, b: Run) -> Table:
     """Return what differs as a table; without rows where nothing does."""
-    names = (a.name, b.name) if a.name != b.name else (str(a.path), str(b.path))
+    names = (a.name, b.name) if a.name != b.name else (shown(a.path), shown(b.path))
     columns = [
         Column("", lambda row: row["section"], "section"),
         Column("key", lambda row: row["key"], "key", is_header=True, shrinks=True),

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from ...config import Config
 from ...errors import Interrupted, UsageError
 from ...run_directory.run_dir import RunDir
-from ...system import signals
+from ...system import ranks, signals
+from ...system.places import holding_places
 from ...system.processes import Processes
 from ...training.build import build
 from ...training.experiment import Experiment
@@ -61,6 +62,7 @@ class ResumeCheck:
         return min(self.differences, key=lambda each: (each.step, each.save_point), default=None)
 
 
+@holding_places
 def verify_resume(
     config: Config, *, num_steps: int | None = None, at: Sequence[int] = (), every: bool = False
 ) -> ResumeCheck:
@@ -80,6 +82,7 @@ def verify_resume(
         UsageError: the run has no such steps, or ends earlier.
         DivergedError: the run meets a value that is not finite within these steps.
     """
+    ranks.refuse_several("verify-resume")
     experiment = build(config)  # what cannot be built is found here, at its place in the configuration
     num_steps = _num_steps(num_steps, experiment)
     points = _save_points(num_steps, experiment.length.steps_per_epoch, at, every)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import TransientError, WaitTimeoutError
+from ...system.places import shown
 from .saved_state import SavedState, load_latest_state
 
 log = logging.getLogger("optrun")
@@ -78,7 +79,7 @@ class Recovery:
             if left <= 0:
                 raise WaitTimeoutError(
                     f"rank {rank} waited {self.max_wait_secs:g} s for the chief's first checkpoint in "
-                    f"{self.folder}: is the chief (RANK=0) running, with the same checkpoint_dir?"
+                    f"{shown(self.folder)}: is the chief (RANK=0) running, with the same checkpoint_dir?"
                 )
             _sleep_unless(should_stop, min(left, self.poll_secs))
             if should_stop():

@@ -16,6 +16,7 @@ from ...components.hooks.session_view import TrainOpView
 from ...errors import CheckpointError
 from ...run_directory import checkpoints
 from ...run_directory.rows import RowLog
+from ...system.places import shown
 from ..step.train_op import TrainOp
 
 _TRAIN_OP_SECTIONS = ("model", "optimizer", "updates", "counters")
@@ -133,7 +134,8 @@ def load_latest_state(folder: Path, report: Callable[[str], None]) -> SavedState
     found = checkpoints.load_latest(folder, report)
     if found is None and (damaged := sorted(folder.glob("*.bad"))):
         raise CheckpointError(
-            f"all {len(damaged)} checkpoints in {folder} are damaged: put a good copy there, or start anew (--fresh)"
+            f"all {len(damaged)} checkpoints in {shown(folder)} are damaged: put a good copy there, or start anew "
+            "(--fresh)"
         )
     return _read(*found) if found else None
 
@@ -154,9 +156,9 @@ def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedSta
         rows = {"offset": int(facts["rows"]["offset"]), "sha256": str(facts["rows"]["sha256"])}
         elapsed_secs, cpu_secs = map(float, facts["spent"])
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file.path} holds no state of a run: {error!r}") from error
+        raise CheckpointError(f"{shown(file.path)} holds no state of a run: {error!r}") from error
     if missing or rows["offset"] < 0:
-        raise CheckpointError(f"{file.path} holds no state of a run: {', '.join(sorted(missing)) or 'rows'}")
+        raise CheckpointError(f"{shown(file.path)} holds no state of a run: {', '.join(sorted(missing)) or 'rows'}")
     return SavedState(file.path, file.step, sections, rows, (elapsed_secs, cpu_secs), facts.get("fitted"))
 
 

@@ -14,7 +14,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +24,8 @@ from ...components.hooks.hook import Hook
 from ...errors import DivergedError, Interrupted, SessionError
 from ...run_directory.checkpoint_files import list_checkpoints
 from ...run_directory.rows import RowLog
-from ...system import signals
+from ...system import ranks, signals
+from ...system.places import absolute, held_places
 from ..step.batch_source import EndOfData
 from ..step.train_op import TrainOp
 from .ending import call_guarded, note_others, outcome_of
@@ -93,10 +93,10 @@ class MonitoredTrainingSession(SessionServices):
         max_recoveries: int = 3,
         retry_wait_secs: float = 1.0,
     ):
-        self.rank = int(os.environ.get("RANK", 0))
+        self.rank = ranks.rank()
         is_chief = self.rank == 0 if is_chief is None else is_chief
-        folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
-        summaries = Path(summary_dir) if summary_dir is not None else folder
+        folder = absolute(checkpoint_dir) if checkpoint_dir is not None else None
+        summaries = absolute(summary_dir) if summary_dir is not None else folder
         defaults = Defaults(
             save_checkpoint_secs, save_checkpoint_steps, save_summaries_secs, save_summaries_steps, log_step_count_steps
         )
@@ -209,6 +209,7 @@ class MonitoredTrainingSession(SessionServices):
 
     def __enter__(self) -> MonitoredTrainingSession:
         self._signal = self._resources.enter_context(signals.graceful())
+        self._resources.enter_context(held_places(come_back=False))
         self.on_close(self.rows.close)
         self._is_open = True
         try:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ...errors import SessionError
+from ...errors import SessionError, StorageError
+from ...system.shared_memory import explain_shared_memory
 
 
 class EndOfData(Exception):
@@ -60,6 +61,7 @@ def draw_batch(data: BatchSource, position: int) -> Any:
 
     Raises:
         EndOfData: finite data has none there.
+        StorageError: its worker processes cannot share memory.
     """
     try:
         return data.batch(position)
@@ -68,6 +70,10 @@ def draw_batch(data: BatchSource, position: int) -> Any:
         if ends is None or position < ends:
             raise
         raise EndOfData(f"the data ends after {position} batches") from None
+    except (OSError, RuntimeError) as error:
+        if reason := explain_shared_memory(error):
+            raise StorageError(f"the data has no batch {position}: {error}; {reason}") from error
+        raise
 
 
 def on_device(value: Any, device: torch.device) -> Any:
