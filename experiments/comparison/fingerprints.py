@@ -15,6 +15,7 @@ from ..training.experiment import Experiment
 
 WHAT = {
     "parameters": "initial parameters",
+    "loss_parameters": "initial parameters of the loss",
     "initial_loss": "initial loss",
     "order": "order of the first two epochs",
     "data": "training, validation or test rows",
@@ -36,24 +37,31 @@ class PairingError(OptrunError):
 
 def fingerprint(experiment: Experiment) -> dict[str, Any]:
     """Return what is equal in fair pairs: hashes of initial parameters, data and its order, and the initial loss."""
-    train_op, model = experiment.train_op, experiment.initial_model()
-    parameters = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        parameters.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+    train_op, initial = experiment.train_op, experiment.initial()
     batches: Any = train_op.data
     order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
-    with evaluation_mode(model), torch.no_grad():
+    function = train_op.loss if initial.loss is None or initial is train_op.trained else initial.loss
+    with evaluation_mode(initial.model, function), torch.no_grad():
         inputs, targets = batches.inputs[:_FIRST_ROWS], batches.targets[:_FIRST_ROWS]
         with train_op.calling.model:
-            outputs = model(inputs)
+            outputs = initial.model(inputs)
         with train_op.calling.loss:
-            loss = train_op.loss(outputs, targets).item()
+            loss = function(outputs, targets).item()
+    of_loss = dict(initial.loss_parameters())
     return {
-        "parameters": parameters.hexdigest(),
+        "parameters": _parameters(dict(initial.model.named_parameters())),
+        **({"loss_parameters": _parameters(of_loss)} if of_loss else {}),
         "initial_loss": loss,
         "order": order.hexdigest(),
         "data": _data(experiment.splits),
     }
+
+
+def _parameters(named: Mapping[str, torch.Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, parameter in named.items():
+        found.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _data(splits: Splits) -> str:
@@ -86,6 +94,8 @@ def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Seque
     first_name, first = next(iter(fingerprints.items()))
     if "order" in expected and all("data" in found for found in fingerprints.values()):  # runs of 0.2.0 lack it
         expected = [*expected, "data"]
+    if "initial_loss" in expected and all("loss_parameters" in found for found in fingerprints.values()):
+        expected = [*expected, "loss_parameters"]  # few losses have some; runs of 0.2.0 lack it
     for what in expected:
         for name, found in fingerprints.items():
             if found[what] != first[what]:

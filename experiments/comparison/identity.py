@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -86,11 +87,16 @@ def _changed_bits(config: Config) -> list[str]:
     """Return what version 0.3 does otherwise and this configuration may meet, which is too rare to raise `NUMERICS`.
 
     Batch norm layers count their updates for themselves: that is the same where each step reaches each layer once, as
-    it does in all models of ours, and where no statistics are taken over.
+    it does in all models of ours, and where no statistics are taken over. The parameters of a loss are trained: of
+    those losses that may have some, modules of the user's, nobody knows before they are made.
     """
     grouped = [part for part in config.updates if part.name in ("batch_norm", "tf_batch_norm")]
     is_warm = config.init is not None and any(part.args["zero_debias"] for part in grouped)
-    return ["counts of layers"] if is_warm or (grouped and not _is_ours(config.model)) else []
+    changed = ["counts of layers"] if is_warm or (grouped and not _is_ours(config.model)) else []
+    build = config.loss.component.build
+    if inspect.isclass(build) and issubclass(build, torch.nn.Module) and not _is_ours(config.loss):
+        changed.append("parameters of the loss")
+    return changed
 
 
 def _facts(config: Config, values: Mapping[str, Any], code: Mapping[str, str], data_sha256: str) -> dict[str, Any]:

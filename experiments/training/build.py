@@ -73,18 +73,20 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
     if config.train.deterministic and device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
 
-    loss = compatibility.bind_fitting(config, config.loss, dataset)
+    loss = compatibility.bind_fitting(config, config.loss, dataset, device)
     undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
-    metrics = {
-        metric.label: in_original_units(compatibility.bind_fitting(config, metric, dataset), metric.component, undo)
-        for metric in config.metrics
-    }
+    bound = {each.label: compatibility.bind_fitting(config, each, dataset, device) for each in config.metrics}
+    metrics = {each.label: in_original_units(bound[each.label], each.component, undo) for each in config.metrics}
     compatibility.try_loss(config, model, loss, metrics, dataset, batches)
 
+    trained = compatibility.trained_together(config, model, loss)
+    for part, made in zip((*config.metrics, *config.data.augment), (*metrics.values(), *batches.augment), strict=True):
+        compatibility.refuse_parameters(config, part, made, trained)
     extra_updates = _make_updates(config, model)
     with located(config, "optimizer"):
         groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
-        optimizer = optimizers.make_optimizer(model, config.optimizer.component, groups=groups, **config.optimizer.args)
+        args = config.optimizer.args
+        optimizer = optimizers.make_optimizer(trained, config.optimizer.component, groups=groups, **args)
     with located(config, "schedule"):
         schedule = configured_schedule(config.schedule, length, config.seed, config.schedule.warmup)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..components.data import Batches, Dataset
 from ..components.metrics import metric_value
 from ..components.registries import REGISTRIES
+from ..components.trained import Trained, listed, module_of, parameters_within
 from ..config import ComponentConfig, Config
 from ..config.lengths import Length, RunLength
 from ..config.located import located
@@ -93,8 +94,10 @@ def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
             raise UsageError(f"the model does not take these tokens ({error}); {_others('model', 'tokens')}") from error
 
 
-def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Callable[..., Tensor]:
-    """Bind a loss or metric, after a look at whether it is made for this kind of target."""
+def bind_fitting(
+    config: Config, part: ComponentConfig, dataset: Dataset, device: torch.device
+) -> Callable[..., Tensor]:
+    """Bind a loss or metric, a module of which goes to the device, after a look at whether it fits such targets."""
     task = part.component.facts.get("task")
     if task is not None and task != dataset.task:
         raise config.problem(
@@ -106,7 +109,49 @@ def bind_fitting(config: Config, part: ComponentConfig, dataset: Dataset) -> Cal
     if "target_range" in part.component.facts:
         _check_range(config, part, dataset.targets)
     with located(config, part.path):
-        return bound(part)
+        made = bound(part)
+        if (module := module_of(made)) is not None:
+            module.to(device).train(part.component.kind == "loss")  # a metric is never trained
+        return made
+
+
+def trained_together(config: Config, model: nn.Module, loss: Callable[..., Tensor]) -> Trained:
+    """Return model and loss as what is trained.
+
+    Raises:
+        ConfigError: the loss holds parameters outside of a module, which nobody would train; located at the loss.
+    """
+    with located(config, config.loss.path):
+        trained = Trained(model, loss)
+        known = {id(parameter) for _, parameter in trained.named_parameters()}
+        if found := [name for name, p in parameters_within(loss) if p.requires_grad and id(p) not in known]:
+            raise ValueError(
+                f"it holds parameters that nobody would train or save: {listed(found)}. Make the loss a "
+                "torch.nn.Module that has them, or freeze them with `requires_grad_(False)`"
+            )
+    return trained
+
+
+def refuse_parameters(config: Config, part: ComponentConfig, made: Any, trained: Trained) -> None:
+    """Refuse parameters in what is measured with or looks at the data: they would never be trained.
+
+    Args:
+        config: of the run.
+        part: a metric or an augmentation.
+        made: from it.
+        trained: model and loss, whose parameters it may use.
+
+    Raises:
+        ConfigError: it has some; located at the part.
+    """
+    known = {id(parameter) for _, parameter in trained.named_parameters()}
+    with located(config, part.path):
+        if found := [name for name, p in parameters_within(made) if p.requires_grad and id(p) not in known]:
+            raise ValueError(
+                f"the {part.component.kind} has parameters that nothing trains: {listed(found)}. Freeze them with "
+                "`requires_grad_(False)` if they are meant to stay; what is to be trained belongs to the model or the "
+                "loss"
+            )
 
 
 def _check_range(config: Config, part: ComponentConfig, targets: Tensor) -> None:
@@ -140,7 +185,7 @@ def try_loss(
         ConfigError: located at the model, the loss or the metric.
     """
     inputs, targets = batches.inputs[:2], batches.targets[:2]
-    with evaluation_mode(model), torch.no_grad():
+    with evaluation_mode(model, loss, *metrics.values()), torch.no_grad():
         outputs = model(inputs)
         place, noun = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}.get(dataset.task, (0, ""))
         if isinstance(outputs, Tensor) and place and outputs.shape[place : place + 1] < (dataset.num_outputs,):

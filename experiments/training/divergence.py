@@ -15,10 +15,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..components.hooks.hook import Hook, Phase
 from ..components.hooks.session_view import Refused, SessionView, StepView
+from ..components.trained import Trained
 from ..errors import DivergedError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run_dir import RunDir
@@ -26,6 +27,7 @@ from ..run_directory.state_tree import flatten_state
 from ..system import storage
 from ..system.json_text import encode_json
 from .step.batch_source import num_examples
+from .step.op_state import tensor_name
 from .step.replay import evaluate_again
 from .step.train_op import TrainOp
 
@@ -197,7 +199,7 @@ def investigate(train_op: TrainOp, refused: Refused | None) -> dict[str, Any]:
         "then": _consequences(trail),
         "note": note,
         "trail": [asdict(bad) for bad in trail[:_MAX_TRAIL]],
-        "largest_weight": _largest_weight(train_op.model),
+        "largest_weight": _largest_weight(train_op.trained),
         "batch_file": None,
         "checkpoint": None,
     }
@@ -236,15 +238,15 @@ def _consequences(trail: list[BadTensor]) -> list[str]:
 
 
 def _bad_weights(train_op: TrainOp) -> Iterator[BadTensor]:
-    for name, parameter in train_op.model.named_parameters():
+    for name, parameter in train_op.trained.named_parameters():
         yield from _bad(f"weight {name}", parameter)
-    for name, buffer in train_op.model.named_buffers():
-        if f"model/{name}" not in train_op.may_be_infinite:
+    for name, buffer in train_op.trained.named_buffers():
+        if tensor_name(train_op.trained, name) not in train_op.may_be_infinite:
             yield from _bad(f"buffer {name}", buffer)
 
 
-def _largest_weight(model: nn.Module) -> dict[str, Any] | None:
-    largest = {name: p.detach().abs().max().item() for name, p in model.named_parameters() if p.numel()}
+def _largest_weight(trained: Trained) -> dict[str, Any] | None:
+    largest = {name: p.detach().abs().max().item() for name, p in trained.named_parameters() if p.numel()}
     name = max(largest, key=lambda name: largest[name], default=None)
     return {"name": name, "value": largest[name]} if name is not None else None
 
@@ -255,7 +257,7 @@ def _repeated(train_op: TrainOp, refused: Refused) -> list[BadTensor]:
         return []
     watch = _Watch(min(train_op.options.accumulate, num_examples(refused.batch[1])))
     with contextlib.ExitStack() as watching:
-        for handle in watch.attach(train_op.model):
+        for handle in watch.attach(train_op.trained):
             watching.callback(handle.remove)
         evaluate_again(train_op, refused, watch.see)
     return watch.trail
@@ -274,13 +276,13 @@ class _Watch:
         self._num_forward = 0
         self._seen: set[str] = set()
 
-    def attach(self, model: nn.Module) -> Iterator[Any]:
+    def attach(self, trained: Trained) -> Iterator[Any]:
         """Begin to look, and yield the handles that end it."""
-        yield model.register_forward_pre_hook(self._began)
-        for name, module in model.named_modules():
+        yield trained.model.register_forward_pre_hook(self._began)
+        for name, module in trained.model.named_modules():
             label = name or "the model"
             yield module.register_forward_hook(lambda _, args, output, label=label: self._saw_output(label, output))
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained.named_parameters():
             if parameter.requires_grad:
                 yield parameter.register_post_accumulate_grad_hook(
                     lambda parameter, name=name: self.see(f"gradient of {name}", parameter.grad)
@@ -296,7 +298,7 @@ class _Watch:
             self._seen.add(name)
             self.trail.append(bad)
 
-    def _began(self, module: nn.Module, args: Any) -> None:
+    def _began(self, module: Any, args: Any) -> None:
         self._num_forward += 1
 
     def _saw_output(self, label: str, output: Any) -> None:

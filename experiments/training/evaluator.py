@@ -12,14 +12,22 @@ from torch import Tensor, nn
 from ..components.averaging import Averaging
 from ..components.data import Examples
 from ..components.metrics import metric_value
+from ..components.trained import module_of
 from ..registry.calls import Calling
 
 
 @contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a `with` block, and each of its modules back into its own mode after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def evaluation_mode(model: nn.Module, *functions: Any) -> Iterator[None]:
+    """Put a model into evaluation mode for a `with` block, and each of its modules back into its own mode after.
+
+    Args:
+        model: with all of its modules.
+        functions: losses and metrics, which are put into it too where they are modules.
+    """
+    roots = [model, *(module for function in functions if (module := module_of(function)) is not None)]
+    modes = [(module, module.training) for root in roots for module in root.modules()]
+    for root in roots:
+        root.eval()
     try:
         yield
     finally:
@@ -63,7 +71,7 @@ class Evaluator:
     def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
         """Measure, or return None if `interrupted()` became true between two batches."""
         weights = self.ema.swapped() if self.ema else contextlib.nullcontext()
-        with weights, evaluation_mode(self.model), torch.no_grad(), self._autocast():
+        with weights, evaluation_mode(self.model, self.loss, *self.metrics.values()), torch.no_grad(), self._autocast():
             return self._measure(interrupted)
 
     def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..components.data import Dataset, Splits
 from ..components.hooks.hook import Hook
+from ..components.trained import Trained
 from ..config import Config
 from ..config.goal import Goal, eval_goal
 from ..config.lengths import RunLength
@@ -63,7 +64,7 @@ class Experiment:
 
     @property
     def num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(parameter.numel() for _, parameter in self.train_op.trained.named_parameters())
 
     def located(self) -> AbstractContextManager[None]:
         """Return a `with` block in which what the parts raise at work is told at their keys.
@@ -107,8 +108,12 @@ class Experiment:
             **options,
         )
 
-    def initialise(self, model: nn.Module) -> None:
+    def initialise(self, model: nn.Module, loss: nn.Module | None = None) -> None:
         """Give a model its initial weights as `init` says; a run that is resumed has its own.
+
+        Args:
+            model: of this experiment, or a copy.
+            loss: a copy of this experiment's to go with it; None for its own.
 
         Raises:
             ConfigError: they do not fit, or cannot be read; located at `init`.
@@ -117,16 +122,18 @@ class Experiment:
         if init is not None:
             with located(self.config, "init"), torch.no_grad():
                 compatibility.seed_everything(rng.key(self.config.seed, "init", 1))  # equal however often it is called
-                init.component.make(model, **init.args)
+                takes_loss = init.component.facts.get("takes_loss", False)
+                init.component.make(Trained(model, loss or self.train_op.loss) if takes_loss else model, **init.args)
 
-    def initial_model(self) -> nn.Module:
-        """Return the model as training from step 0 begins with it: a copy where `init` changes it."""
+    def initial(self) -> Trained:
+        """Return model and loss as training from step 0 begins with them: copies where `init` changes them."""
+        trained = self.train_op.trained
         if self.config.init is None:
-            return self.model
+            return trained
         with located(self.config, "model"):
-            model = copy.deepcopy(self.model)
-        self.initialise(model)
-        return model
+            model, loss = copy.deepcopy((trained.model, trained.loss))  # together: they may share parameters
+        self.initialise(model, loss)
+        return Trained(model, loss)
 
     def environment(self) -> dict[str, Any]:
         """Return what `env.json` records of the circumstances of the run."""

@@ -78,7 +78,7 @@ def train(
     if run_dir is not None and run_dir.exists() and not fresh:
         return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
-    experiment.initial_model()  # and what cannot be initialised neither
+    experiment.initial()  # and what cannot be initialised neither
     if run_dir is None:
         run_dir = RunDir.create(root, config.name)
     elif fresh and run_dir.exists():

@@ -139,9 +139,12 @@ def test_other_bits_are_other_runs_and_other_groups(entries, monkeypatch):
     assert compare_name(entries, protocol) != before[1]
 
 
-def test_runs_whose_batch_norm_layers_may_count_otherwise_than_before_are_made_anew(base, monkeypatch):
+def test_runs_that_an_older_version_may_have_made_otherwise_are_made_anew(base, monkeypatch):
     """Of models of ours each step reaches each layer once, so that a count of its own is that of all."""
-    (base / "mine.py").write_text("from torch import nn\ndef net(input_shape, num_outputs): return nn.Linear(4, 3)\n")
+    (base / "mine.py").write_text(
+        "from torch import nn\ndef net(input_shape, num_outputs): return nn.Linear(4, 3)\n"
+        "class Loss(nn.Module): ...\ndef loss(outputs, targets): ...\n"
+    )
     (base / "start.npz").write_bytes(b"")
     mine, ours = "model=./mine.py:net", "model=logistic"
     warm, plain = "init={from: ./start.npz}", "updates=[{name: tf_batch_norm, zero_debias: false}]"
@@ -152,6 +155,8 @@ def test_runs_whose_batch_norm_layers_may_count_otherwise_than_before_are_made_a
         (ours, plain, warm): False,
         (ours, "updates=[tf_batch_norm]"): False,
         (mine, "updates=[ema]"): False,
+        (mine, "loss=./mine.py:Loss"): True,
+        (mine, "loss=./mine.py:loss"): False,
     }.items():
         (entry,) = make_entries(["sgd"], list(settings), Path("runs"))
         found = key(entry)

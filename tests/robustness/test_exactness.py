@@ -31,6 +31,7 @@ from optrun.experiments.training.step.optimizer_state import OptimizerState
 from .processes import forked
 
 MODEL = """
+import torch
 from torch import nn
 
 class Net(nn.Module):
@@ -43,6 +44,18 @@ class Net(nn.Module):
 
     def forward(self, inputs):
         return self.body(inputs)
+
+class Loss(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.log_t, self.shift = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(1, 2))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, outputs, targets):
+        if self.training:
+            self.scale.mul_(0.9).add_(0.1 * outputs.detach().float().std())
+        scores = (outputs + self.shift[:, :1]) * self.log_t.exp() / self.scale.detach().clone()
+        return nn.functional.cross_entropy(scores, targets) + (self.shift - 1).square().sum()
 """
 LAST, PER_EPOCH, POISONED = 10, 4, 5  # a step, steps, a batch
 POINTS = (0, 1, PER_EPOCH + 2, 2 * PER_EPOCH, LAST - 1, LAST)  # the third in the middle, the fourth at the end of one
@@ -59,6 +72,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "bf16": {"train.precision": "bf16"},
     "augmentation": {"data.augment": [{"name": "noise", "std": 0.2}]},
     "skipped batch": {"model.norm": True, "stop.on_nan": "skip"},
+    "loss with parameters": {"loss": "{folder}/net.py:Loss"},
 }
 EVERYTHING = {
     key: value
@@ -116,6 +130,7 @@ def configured(folder: Path, optimizer: Mapping[str, Any], *changes: Mapping[str
     }
     for key, value in (item for each in changes for item in each.items()):
         section, _, name = key.partition(".")
+        value = value.replace("{folder}", str(folder)) if isinstance(value, str) else value
         if name:
             config[section] = {**config.get(section, {}), name: value}
         else:

@@ -55,7 +55,7 @@ class NormsHook(Hook):
         self._gate: GateView | None = None  # that is to leave its answers on the device again after the step
 
     def after_create_session(self, session: BoundSession) -> None:
-        named = trainable(session.train_op.model)
+        named = trainable(session.train_op.trained)
         self._parameters = {str(each.name): each.parameter for each in named}
         chosen = selected(self.match, named, "norms")
         self._shown = [name for position, name in enumerate(self._parameters) if position in chosen]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from ..trained import Trained
     from .hook import Evaluation, Hook
 
 
@@ -40,6 +41,7 @@ class TrainOpView(Protocol):
     """The train op: its parts, its counters, and what a hook may ask of it."""
 
     model: nn.Module
+    trained: Trained
     optimizer: torch.optim.Optimizer
     data: Any
     device: torch.device

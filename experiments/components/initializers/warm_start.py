@@ -23,6 +23,7 @@ from ...run_directory import checkpoints
 from ...run_directory.checkpoint_files import parse_checkpoint_name
 from ...run_directory.lookup import find_run
 from ...run_directory.run import Run
+from ..trained import LOSS, Trained
 from . import register_init
 
 log = logging.getLogger("optrun")
@@ -42,10 +43,11 @@ def _fingerprint(args: Mapping[str, Any]) -> str:
     "warm_start",
     source="tf.train.warm_start and init_from_checkpoint (TensorFlow 1)",
     fingerprint=_fingerprint,
+    takes_loss=True,
     example={"from": "mom-0001", "checkpoint": "best", "map": {"head.*": None}, "only": ["blocks.*"]},
 )
 def warm_start(
-    model: nn.Module,
+    model: nn.Module | Trained,
     *,
     from_: Annotated[str, InputFile(_FILES)],
     checkpoint: Literal["last", "best"] | int = "last",
@@ -56,10 +58,11 @@ def warm_start(
     """Take over weights and buffers by name from another run, or from an .npz or .safetensors file.
 
     Every tensor of the model must be found, and every tensor of the source must find its place; `only` and `map` say
-    otherwise where that is meant. Nothing but the model is taken over: optimizer, step and metrics start anew.
+    otherwise where that is meant. Optimizer, step and metrics start anew. The tensors of a loss, `loss.…`, are taken
+    over with the model's where the source has some and this run's loss too.
 
     Args:
-        model: whose parameters and buffers are set.
+        model: whose parameters and buffers are set; with the loss, its own too.
         from: a run (a name, the beginning of one, `@1` for the latest, a path), or a file of named arrays.
         checkpoint: which one of a run: last, best, or a step.
         weights: raw, or ema for the averages that the update `ema` kept in that run.
@@ -75,8 +78,11 @@ def warm_start(
     Source: tf.train.warm_start and tf.train.init_from_checkpoint, TensorFlow 1.
     """
     path = _file(from_, checkpoint)
-    found = _renamed(_read(path, weights), map or {}, path)
-    places = dict(model.state_dict())
+    places, of_loss = model.state_dict(), model.loss_state() if isinstance(model, Trained) else {}
+    found = _renamed(_read(path, weights, with_loss=bool(of_loss)), map or {}, path)
+    if of_loss and not any(name.startswith(LOSS) for name in found):
+        log.info("%s has nothing of a loss: %s stays as it starts", path, _some(of_loss))
+        places = {name: place for name, place in places.items() if name not in of_loss}
     if only is not None:
         for glob in only:
             if not any(fnmatchcase(name, glob) for name in places):
@@ -100,11 +106,11 @@ def _file(source: str, checkpoint: str | int) -> Path:
     return Run(find_run(source)).checkpoint(checkpoint).path
 
 
-def _read(path: Path, weights: str) -> dict[str, Tensor]:
+def _read(path: Path, weights: str, with_loss: bool) -> dict[str, Tensor]:
     if path.suffix == ".npz":
         return _read_arrays(path)
     if parse_checkpoint_name(path.name) is not None:
-        return _read_checkpoint(path, weights)
+        return _read_checkpoint(path, weights, with_loss)
     if weights == "ema":
         raise UsageError(f"{path} is no checkpoint of a run, so that it has no averages for `weights: ema`")
     try:
@@ -123,9 +129,12 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
 
 
-def _read_checkpoint(path: Path, weights: str) -> dict[str, Tensor]:
+def _read_checkpoint(path: Path, weights: str, with_loss: bool) -> dict[str, Tensor]:
     tensors, facts = checkpoints.load(path)
     state = dict(checkpoints.unflatten_state(tensors, facts["state"]["model"]))
+    if with_loss and "loss" in facts["state"]:
+        of_loss = checkpoints.unflatten_state(tensors, facts["state"]["loss"])
+        state |= {f"{LOSS}{name}": value for name, value in of_loss.items()}
     if weights == "ema":
         updates = checkpoints.unflatten_state(tensors, facts["state"]["updates"])
         averages = next((update["state"]["shadows"] for update in updates if update["kind"] == "Ema"), None)

@@ -21,12 +21,14 @@ from ...registry.argument_checks import check_arguments, component_of
 if TYPE_CHECKING:
     import torch
 
+    from ..trained import Trained
+
 registry = Registry("optimizer", __name__, given=1, flavor="torch", base="torch.optim:Optimizer")
 register_optimizer = registry.register
 
 
 def make_optimizer(
-    params: torch.nn.Module | Iterable[Any],
+    params: torch.nn.Module | Trained | Iterable[Any],
     name: str | Component,
     *,
     groups: Sequence[Mapping[str, Any]] = (),
@@ -40,7 +42,8 @@ def make_optimizer(
 
     Args:
         params: a module, its `named_parameters()`, or its `parameters()` (which know no names, so that neither
-            groups nor selective weight decay can be had).
+            groups nor selective weight decay can be had). A loss with parameters of its own goes with the model:
+            `[*model.named_parameters(), *loss.named_parameters(prefix="loss")]`.
         name: a registered optimizer, `pkg.mod:Class`, `./file.py:Class`, or a Component.
         groups: `{match: "*.bias", lr: 0.01}`: hyperparameters for the parameters that `match` selects (see
             `parameter_groups.selected`); the first group that matches a parameter takes it.

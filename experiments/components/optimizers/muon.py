@@ -40,10 +40,10 @@ def orthogonalised(matrix: Tensor, num_iterations: int) -> Tensor:
 
 
 def rules(all_named: Sequence[Named], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rule of each parameter: hidden matrices Muon; embeddings, the head and vectors AdamW."""
+    """Return the rule of each parameter: hidden matrices Muon; embeddings, the head, vectors and the loss's AdamW."""
     if settings.get("rule", "auto") != "auto":
         return [{}] * len(all_named)
-    matrices = [place for place, named in enumerate(all_named) if named.parameter.dim() >= 2]
+    matrices = [place for place, named in enumerate(all_named) if named.parameter.dim() >= 2 and not named.of_loss]
     known = all(named.owner is not None for named in all_named)
     head = matrices[-1:] if known else []  # without layers nothing tells a head from other matrices
     embeddings = [p for p in matrices if isinstance(all_named[p].owner, nn.Embedding | nn.EmbeddingBag)]

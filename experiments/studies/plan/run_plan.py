@@ -112,7 +112,7 @@ def plan(config: Config, *, measure: bool = True) -> Plan:
     """
     with downloads.refused("a plan downloads nothing, the run would"):
         experiment = build(config)
-    experiment.initial_model()  # what cannot be initialised has no plan
+    experiment.initial()  # what cannot be initialised has no plan
     probed = _probed(experiment) if measure else None
     length, train_op = experiment.length, experiment.train_op
     named = arrange_hooks(experiment.hooks, (), (), is_chief=True)

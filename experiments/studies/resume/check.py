@@ -109,7 +109,7 @@ def verify_resume(
 
         with ThreadPoolExecutor(jobs) as threads:
             found = list(threads.map(processes.guarded(in_parts), points))
-    digests = {section: straight.digests[section] for section in STATE}
+    digests = {section: straight.digests[section] for section in STATE if section in straight.digests}
     return ResumeCheck(config.name, num_steps, points, digests, tuple(each for each in found if each), notes)
 
 

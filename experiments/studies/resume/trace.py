@@ -30,6 +30,7 @@ SECTIONS = {
     "gradients": "the backward pass draws from a generator of its own, or a hook that changes gradients keeps "
     "something outside its state_dict",
     "model": "the optimizer keeps something outside its `state` and `param_groups`, or a hook changes the weights",
+    "loss tensors": "the loss changes its tensors by something other than the step, or a hook does",
     "optimizer": "the optimizer keeps something outside its `state` and `param_groups`, or its state_dict leaves it "
     "out",
     "updates": "the update keeps something that its state_dict leaves out",
@@ -39,7 +40,7 @@ SECTIONS = {
     "wants",
     "rows": "a hook writes values that go by the clock, the process, or something that its state_dict leaves out",
 }
-STATE = ("model", "optimizer", "updates", "hooks", "counters", "rng", "rows")
+STATE = ("model", "loss tensors", "optimizer", "updates", "hooks", "counters", "rng", "rows")
 
 _OTHERWISE: dict[Stage, str] = {
     "repeated": "two runs from the beginning differ, even without a resume: something draws from a generator that is "
@@ -140,7 +141,7 @@ class Recorder(Hook):
         train_op = session.train_op
         content: dict[str, Any] = {}
         if self._stage != "restored":  # a step was taken: what it was made of
-            named = {id(parameter): name for name, parameter in train_op.model.named_parameters()}
+            named = {id(parameter): name for name, parameter in train_op.trained.named_parameters()}
             groups = train_op.optimizer.param_groups
             parameters = [parameter for group in groups for parameter in group["params"]]
             inputs, targets = train_op.data.latest
@@ -151,7 +152,8 @@ class Recorder(Hook):
                 named.get(id(parameter), f"parameter {place}"): _dense(parameter.grad)
                 for place, parameter in enumerate(parameters)
             }
-        content |= whole_state(train_op, session.named_hooks)
+        state = whole_state(train_op, session.named_hooks)
+        content |= {"loss tensors" if section == "loss" else section: part for section, part in state.items()}
         for name, hook in session.named_hooks.items():
             if isinstance(hook, CheckpointHook):  # which checkpoints are kept for their hour goes by the clock
                 content["hooks"][name] = _without(content["hooks"][name], "hourly", "hours_kept")

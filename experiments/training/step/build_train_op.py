@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...components.trained import Trained, listed, parameters_within
 from ...components.updates import Update, make_update
 from ...config.sections import Policy
+from ...errors import SessionError
 from .batch_source import BatchSource, as_source
 from .finite_gate import Gate
 from .gradients import check_clipping
@@ -40,8 +42,9 @@ def build_train_op(
 
     Args:
         model: called on a batch's inputs.
-        loss: (outputs, targets) -> scalar, the mean over the examples.
-        optimizer: over the model's trainable parameters.
+        loss: (outputs, targets) -> scalar, the mean over the examples. Where it is a module, its tensors are saved and
+            restored with the model's, below `loss.`.
+        optimizer: over the trainable parameters of the model, and of the loss where it has some.
         data: an object with `batch(position)`, or a finite sequence of (inputs, targets).
         updates: extra updates, made or by name: `["tf_batch_norm", "ema"]`.
         accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
@@ -61,11 +64,35 @@ def build_train_op(
         SessionError: a value that cannot work.
     """
     options = StepOptions(accumulate, clip_norm, clip_value, l2, on_nan, loss_above, precision, compile, seed, rank)
-    check_clipping(model, clip_value)
-    gate = Gate(model, on_nan, loss_above) if on_nan is not None else None
     made = [make_update(update, model) for update in updates]
+    trained = Trained(model, loss)
+    check_clipping(trained, clip_value)
+    _check_that_all_is_trained(trained, loss, optimizer)
+    gate = Gate(trained, on_nan, loss_above) if on_nan is not None else None
     op = TrainOp(model, loss, optimizer, as_source(data), made, gate, options)
     # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.
     if gate is not None and op.device.type == "cuda" and not op.updates and not op.needs_closure:
         gate.defer(optimizer)
     return op
+
+
+def _check_that_all_is_trained(trained: Trained, loss: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse a loss whose parameters nobody would train.
+
+    Raises:
+        SessionError: the optimizer does not hold them, or they are in no module that is the loss.
+    """
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    own = dict(trained.loss_parameters())
+    if missing := [name for name, p in own.items() if p.requires_grad and id(p) not in held]:
+        raise SessionError(
+            f"the loss has parameters that the optimizer does not hold: {listed(missing)}. Give it both, "
+            '`[*model.named_parameters(), *loss.named_parameters(prefix="loss")]`, or freeze them with '
+            "`loss.requires_grad_(False)`"
+        )
+    known = held | {id(parameter) for _, parameter in trained.named_parameters()}
+    if foreign := [name for name, p in parameters_within(loss) if p.requires_grad and id(p) not in known]:
+        raise SessionError(
+            f"the loss holds parameters that nobody would train or save: {listed(foreign)}. Make it a torch.nn.Module "
+            "that has them, or freeze them with `requires_grad_(False)`"
+        )

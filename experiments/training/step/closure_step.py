@@ -47,7 +47,7 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
         nonlocal first_loss, first_norm
         is_first = first_loss is None
         if not is_first and not buffers:
-            buffers.update((name, buffer.clone()) for name, buffer in op.model.named_buffers())
+            buffers.update((name, buffer.clone()) for name, buffer in op.trained.named_buffers())
         with torch.enable_grad():
             op.tell_updates("discard" if is_first else "repeat")
             op.evaluate(batch)
@@ -66,7 +66,7 @@ def step_by_closure(op: TrainOp, batch: Any, after_gradients: Callable[[], None]
     assert first_loss is not None
     op.last_loss, op.last_grad_norm = first_loss, first_norm
     with torch.no_grad():
-        for name, buffer in op.model.named_buffers():
+        for name, buffer in op.trained.named_buffers():
             if name in buffers:
                 buffer.copy_(buffers[name])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +36,7 @@ def check_fetches(op: TrainOp, names: Sequence[str]) -> None:
     Raises:
         SessionError: there is no such value.
     """
-    parameters = {f"param:{name}" for name, _ in op.model.named_parameters()}
+    parameters = {f"param:{name}" for name, _ in op.trained.named_parameters()}
     for name in names:
         if name not in (*_COMPUTED, *parameters) and name not in op.hyperparameters:
             raise unknown(op, "fetch", name)
@@ -47,7 +46,7 @@ def unknown(op: TrainOp, verb: Literal["fetch", "feed"], name: str) -> SessionEr
     """Return the error that says which names there are."""
     known = op.hyperparameters.names()
     known += ["batch"] if verb == "feed" else _COMPUTED
-    known += [f"param:{key}" for key, _ in op.model.named_parameters()] if verb == "fetch" else []
+    known += [f"param:{key}" for key, _ in op.trained.named_parameters()] if verb == "fetch" else []
     guess = nearest(name, known)
     hint = f" Did you mean '{guess}'?" if guess else f" Known: {known}"
     return SessionError(f"nothing to {verb} is called '{name}'.{hint}")
@@ -61,8 +60,10 @@ def _value(op: TrainOp, name: str) -> Any:
     if name in _COMPUTED:
         return getattr(op, name)
     if name.startswith("param:"):
-        with contextlib.suppress(AttributeError):
-            return op.model.get_parameter(name.removeprefix("param:")).detach()
+        wanted = name.removeprefix("param:")
+        for known, parameter in op.trained.named_parameters():
+            if known == wanted:
+                return parameter.detach()
     elif name in op.hyperparameters:
         return op.hyperparameters[name]
     raise unknown(op, "fetch", name)

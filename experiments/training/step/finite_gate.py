@@ -8,6 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from ...components.trained import Trained
 from ...config.sections import Policy
 from ...errors import DivergedError, SessionError
 
@@ -37,7 +38,7 @@ class Gate:
     batch norm has by then mixed the bad batch into its running statistics. Where the answer is late, they are not.
 
     Args:
-        model: whose gradients and buffers are guarded.
+        model: alone or with the loss, whose gradients and buffers are guarded.
         policy: what a failed check leads to: `raise` a DivergedError, `stop` the session with the outcome
             `diverged`, or `skip` the batch.
         loss_above: treat a finite loss above this as diverged too; None for no bound.
@@ -47,7 +48,9 @@ class Gate:
         SessionError: an unknown policy.
     """
 
-    def __init__(self, model: nn.Module, policy: Policy, loss_above: float | None = None, max_skips: int = 10):
+    def __init__(
+        self, model: nn.Module | Trained, policy: Policy, loss_above: float | None = None, max_skips: int = 10
+    ):
         if policy not in get_args(Policy):
             raise SessionError(f"no gate policy '{policy}': use {', '.join(get_args(Policy))}")
         self.policy: Policy = policy

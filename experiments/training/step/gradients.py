@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...components.hooks.norms import wide
+from ...components.trained import Trained, parameters_of_graph
 from ...errors import SessionError
 from .step_options import StepOptions
 
@@ -37,7 +38,7 @@ def clip(parameters: Sequence[Tensor], options: StepOptions) -> bool:
     return options.clip_norm is not None or options.clip_value is not None
 
 
-def check_clipping(model: nn.Module, clip_value: float | None) -> None:
+def check_clipping(model: nn.Module | Trained, clip_value: float | None) -> None:
     """Refuse clipping by value where weights are complex: their entries have no order.
 
     Raises:
@@ -59,6 +60,22 @@ def norm(gradients: Sequence[Tensor]) -> Tensor:
         gradients: dense, sparse or complex, of any shapes.
     """
     return nn.utils.get_total_norm([wide(gradient) for gradient in gradients])
+
+
+def check_that_all_is_trained(loss: Tensor, parameters: Sequence[Tensor], trained: Trained) -> None:
+    """Refuse a loss that depends on parameters which nobody names: they would be neither trained nor saved.
+
+    Raises:
+        SessionError: it does.
+    """
+    known = {id(p) for p in (*parameters, *(parameter for _, parameter in trained.named_parameters()))}
+    for parameter in parameters_of_graph(loss):
+        if id(parameter) not in known:
+            raise SessionError(
+                f"the loss depends on a parameter of shape {tuple(parameter.shape)} that is neither the model's nor "
+                "the loss's: it would be neither trained nor saved. Make what it belongs to a part of one of them (a "
+                "list of layers is an nn.ModuleList), or freeze it with `requires_grad_(False)`"
+            )
 
 
 def explain_sparse(error: RuntimeError, optimizer: Any, parameters: Sequence[Tensor]) -> None:

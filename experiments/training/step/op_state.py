@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
+from ...components.trained import LOSS, Trained, listed
 from ...errors import CheckpointError
 
 if TYPE_CHECKING:
     from .train_op import TrainOp
+
+log = logging.getLogger("optrun")
 
 #: The counters of a train op.
 COUNTERS = ("global_step", "batch", "examples", "skipped", "gradient_evaluations", "skipped_in_row")
@@ -23,6 +26,8 @@ def state_dict(op: TrainOp) -> dict[str, Any]:
     op.set_hyperparameters({})
     with op.calling.model_state:
         model = dict(op.model.state_dict())
+    with op.calling.loss:
+        of_loss = {name.removeprefix(LOSS): value for name, value in op.trained.loss_state().items()}
     with op.calling.optimizer_state:
         optimizer = op.optimizer_state.state_dict()
     updates = []
@@ -31,6 +36,7 @@ def state_dict(op: TrainOp) -> dict[str, Any]:
             updates.append({"kind": type(update).__name__, "state": update.state_dict()})
     return {
         "model": model,
+        **({"loss": of_loss} if of_loss else {}),
         "optimizer": optimizer,
         "updates": updates,
         "counters": {_SAVED_AS.get(name, name): getattr(op, name) for name in COUNTERS},
@@ -49,6 +55,8 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
             op.model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint is of another model: {error}") from error
+    with op.calling.loss:
+        _load_loss(op, state)
     with op.calling.optimizer_state:
         op.optimizer_state.load_state_dict(state["optimizer"])
     saved = [update["kind"] for update in state["updates"]]
@@ -67,6 +75,29 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
         setattr(op, name, state["counters"][_SAVED_AS.get(name, name)])
 
 
-def infinite_buffers(model: nn.Module) -> set[str]:
+def _load_loss(op: TrainOp, state: Mapping[str, Any]) -> None:
+    of_loss = state.get("loss")
+    if of_loss is None:
+        if names := [name for name, parameter in op.trained.loss_parameters() if parameter.requires_grad]:
+            log.warning(
+                "the checkpoint has nothing of the loss's %s, which versions before 0.3 neither trained nor saved: "
+                "they are as they start",
+                listed(names),
+            )
+        return
+    try:
+        op.trained.load_loss_state({f"{LOSS}{name}": value for name, value in of_loss.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint is of another loss: {error}") from error
+
+
+def tensor_name(trained: Trained, name: str) -> str:
+    """Return the name that a tensor of the model or of the loss has in a checkpoint."""
+    is_of_loss = name.startswith(LOSS) and name in trained.loss_state()
+    return f"loss/{name.removeprefix(LOSS)}" if is_of_loss else f"model/{name}"
+
+
+def infinite_buffers(trained: Trained) -> set[str]:
     """Return the buffers that are infinite already, such as masks of attention, by their names in a checkpoint."""
-    return {f"model/{name}" for name, buffer in model.named_buffers() if not torch.isfinite(buffer).all()}
+    infinite = [name for name, buffer in trained.named_buffers() if not torch.isfinite(buffer).all()]
+    return {tensor_name(trained, name) for name in infinite}

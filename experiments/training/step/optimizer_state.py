@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...components.trained import Trained
 from ...errors import CheckpointError
 
 
@@ -20,10 +21,10 @@ class OptimizerState:
 
     Args:
         optimizer: freshly built.
-        model: whose parameters it holds; parameters from elsewhere are numbered.
+        model: alone or with the loss, whose parameters it holds; parameters from elsewhere are numbered.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module):
+    def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module | Trained):
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._optimizer = optimizer

@@ -39,7 +39,7 @@ def parts_of(op: TrainOp, after_gradients: bool = False) -> list[Part]:
     clips = {"clip_norm": options.clip_norm, "clip_value": options.clip_value}
     evaluation = [
         Part("forward", f"{type(op.model).__name__}, {options.precision}{', compiled' * options.compile}"),
-        Part("loss", _name_of(op.loss)),
+        Part("loss", _name_of(op.loss) + _own_parameters(op)),
         *([Part("l2", str(op.l2))] if op.l2 is not None else []),
         Part("backward", micro),
         *gate,
@@ -53,6 +53,11 @@ def parts_of(op: TrainOp, after_gradients: bool = False) -> list[Part]:
         evaluation.append(optimizer)
     updates = [Part("update", type(update).__name__) for update in op.updates]
     return [Part("batch", type(op.data).__name__), *evaluation, *updates, Part("global_step", "+ 1")]
+
+
+def _own_parameters(op: TrainOp) -> str:
+    count = sum(parameter.numel() for _, parameter in op.trained.loss_parameters() if parameter.requires_grad)
+    return f", with {count:,} trained parameter{'s' * (count != 1)}" if count else ""
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -76,7 +76,7 @@ def _described(
         is_fed="batch" in feed,
         by_hook=by_hook,
         num_late=num_late if num_late is not None else 0,
-        is_whole=not (is_late and any(True for _ in op.model.buffers())),
+        is_whole=not (is_late and any(True for _ in op.trained.named_buffers())),
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...components.hooks.session_view import Refused
+from ...components.trained import Trained
 from ...components.updates import Update
 from ...errors import SessionError
 from ...system import rng
@@ -34,6 +35,7 @@ class TrainOp:
     """One step of training, as one callable; make it with `build_train_op`.
 
     Attributes:
+        trained: the model and the loss together, by the names of their tensors.
         global_step: number of applied updates.
         batch: number of drawn batches, applied or skipped: the position of the next one.
         examples: number of examples in applied updates.
@@ -58,13 +60,14 @@ class TrainOp:
     ):
         self.model, self.loss, self.optimizer, self.data, self.updates = model, loss, optimizer, data, tuple(updates)
         self.gate, self.options = gate, options
+        self.trained = Trained(model, loss)
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.forward: Callable[[Any], Any] = torch.compile(model) if options.compile else model
         self.l2 = Penalty.of(options.l2, model)
         self.needs_closure = needs_closure(optimizer)
         self.hyperparameters = Hyperparameters(optimizer)
-        self.optimizer_state = OptimizerState(optimizer, model)
-        self.parameters: list[Tensor] = []  # of the optimizer, which may add groups
+        self.optimizer_state = OptimizerState(optimizer, self.trained)
+        self.parameters: list[Tensor] = []  # of the optimizer, whose groups hooks may change
         self.global_step = self.batch = self.examples = self.skipped = 0
         self.gradient_evaluations = 0
         self.skipped_in_row = 0
@@ -74,8 +77,8 @@ class TrainOp:
         self._measures_norm = False
         self._version: int | None = None  # of the first gradient, if nothing but the optimizer may change it
         self.last_batch_size = 0
-        self.may_be_infinite = op_state.infinite_buffers(model)
-        self._num_groups = 0
+        self.may_be_infinite = op_state.infinite_buffers(self.trained)
+        self._has_seen_graph = False
         self.unread_checks: list[tuple[int, Mapping[str, Any]]] = []  # size and feed of late-checked steps
         self._noise, self._drawing = rng.Stream(options.seed, "step"), rng.Stream(options.seed, "draw")
         self._seed_default = rng.default_seeder(self.device)
@@ -171,9 +174,7 @@ class TrainOp:
 
     def evaluate(self, batch: Any) -> None:
         """Leave the gradients of the whole batch in the parameters, and its loss in `last_loss`."""
-        if self._num_groups != len(self.optimizer.param_groups):
-            self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            self._num_groups = len(self.optimizer.param_groups)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for parameter in self.parameters:
             parameter.grad = None
         inputs, targets = batch
@@ -202,6 +203,9 @@ class TrainOp:
             loss = loss + self.l2()
         if weight != 1.0:
             loss = loss * weight
+        if not self._has_seen_graph:
+            gradients.check_that_all_is_trained(loss, self.parameters, self.trained)
+            self._has_seen_graph = True
         with self.calling.backward:
             loss.backward()
         return loss.detach()
@@ -274,7 +278,7 @@ class TrainOp:
             init_fn: is given the model.
         """
         init_fn(self.model)
-        self.may_be_infinite = op_state.infinite_buffers(self.model)
+        self.may_be_infinite = op_state.infinite_buffers(self.trained)
         with torch.no_grad():
             self.tell_updates("start")
 

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 from ....errors import UsageError, nearest
 from ....registry import Component
 from ....registry.arguments import NonNegative
+from ...trained import Trained
 from .layer_words import LAYERS, WORDS
 
 
@@ -49,23 +50,32 @@ def decay_rate(weight_decay: WeightDecay) -> float:
 
 @dataclass(frozen=True)
 class Named:
-    """A trainable parameter, with its name and the module that owns it where they are known."""
+    """A trainable parameter, with its name and the module that owns it where they are known.
+
+    Args:
+        parameter: the tensor.
+        name: `loss.…` for one of the loss.
+        owner: the module that it belongs to itself.
+        of_loss: whether it is the loss's, and not the model's.
+    """
 
     parameter: torch.Tensor
     name: str | None = None
     owner: nn.Module | None = None
+    of_loss: bool = False
 
 
-def trainable(params: nn.Module | Iterable[Any]) -> list[Named]:
+def trainable(params: nn.Module | Trained | Iterable[Any]) -> list[Named]:
     """List the parameters that require a gradient, each once.
 
     Raises:
         UsageError: there is none, or `params` is something else than parameters.
     """
-    if isinstance(params, nn.Module):
+    if isinstance(params, nn.Module | Trained):
         modules = dict(params.named_modules())
         owners = {name: modules[_unparametrized(name).rpartition(".")[0]] for name, _ in params.named_parameters()}
-        found = [Named(value, name, owners[name]) for name, value in params.named_parameters()]
+        of_loss = set(dict(params.loss_parameters())) if isinstance(params, Trained) else set()
+        found = [Named(value, name, owners[name], name in of_loss) for name, value in params.named_parameters()]
     elif isinstance(params, torch.Tensor):
         raise UsageError("params must be a module or an iterable of parameters, got a single tensor")
     else:
@@ -197,7 +207,7 @@ def _split_by_settings(
 
 def build_optimizer(
     component: Component,
-    params: nn.Module | Iterable[Any],
+    params: nn.Module | Trained | Iterable[Any],
     args: Mapping[str, Any],
     groups: Sequence[Mapping[str, Any]],
 ) -> torch.optim.Optimizer:
