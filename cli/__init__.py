@@ -13,6 +13,10 @@ def main() -> None:
     from .terminal import streams
 
     streams.prepare()
+    from ..experiments.system.raised import guarded_process_end, keep_exit_code
     from .app import run
 
-    sys.exit(run(sys.argv[1:]))
+    with guarded_process_end():
+        code = run(sys.argv[1:])
+    keep_exit_code(code)
+    sys.exit(code)

@@ -16,6 +16,7 @@ import click
 from ..experiments.errors import ExitCode, Interrupted, OptrunError, nearest
 from ..experiments.system.docstrings import docstring
 from ..experiments.system.places import held_places
+from ..experiments.system.raised import message_of, place_of, refusing_exits, told
 from .command import SECTIONS, Command, write_examples
 from .terminal import github
 from .terminal.console import ARGUMENTS, result_json, say, say_error
@@ -127,17 +128,20 @@ def _run(args: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        return _report_usage(error, as_json)
+        return _report_usage(error, as_json) or ExitCode.BUG
     except Interrupted as stop:
         return stop.exit_code
     except OptrunError as error:
-        return _report(error, as_json)
+        return _report(error, as_json) or ExitCode.BUG
     except OSError:
         raise
+    except KeyboardInterrupt:  # of Python's own handler, which the user's code has put back
+        return ExitCode.SIGINT
     except Exception as error:  # noqa: BLE001 (the last line of defence: what arrives here is our bug)
         return _report_bug(error, as_json)
 
 
+@refusing_exits()
 def _invoke(args: Sequence[str]) -> Any:
     """Do what click's own `main` does, which has exit codes of its own for signals and broken pipes."""
     if instruction := os.environ.get(_COMPLETE):
@@ -163,26 +167,23 @@ def _report_usage(error: click.ClickException, as_json: bool) -> int:
 
 def _report(error: OptrunError, as_json: bool) -> int:
     problems = getattr(error, "problems", ())
-    github.annotate(problems, str(error))
-    (say if problems else say_error)(str(error))
+    github.annotate(problems, message_of(error))
+    (say if problems else say_error)(str(error) if problems else message_of(error))
     _say_notes(error)
     _say_traceback(error)
     if as_json:
-        _json_error(error, str(error), error.exit_code, problems=[problem.as_dict() for problem in problems])
+        _json_error(error, message_of(error), error.exit_code, problems=[problem.as_dict() for problem in problems])
     return error.exit_code
 
 
 def _report_bug(error: Exception, as_json: bool) -> int:
-    import traceback
-
-    github.annotate((), f"{type(error).__name__}: {error}")
+    github.annotate((), told(error))
     if not _say_traceback(error):
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        say_error(f"{type(error).__name__}: {error}")
+        say_error(told(error))
         _say_notes(error)
-        say(f"  at {where.filename}:{where.lineno}; OPTRUN_DEBUG=1 shows the whole way there")
+        say(f"  at {place_of(error)}; OPTRUN_DEBUG=1 shows the whole way there")
     if as_json:
-        _json_error(error, str(error), ExitCode.BUG)
+        _json_error(error, message_of(error), ExitCode.BUG)
     return ExitCode.BUG
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..experiments.system.docstrings import docstring
+from ..experiments.errors import UserExitError
+from ..experiments.system.raised import MUST_NOT_EXIT, place_of, told
 from . import completion
 from .terminal.console import Output
 
@@ -37,6 +39,12 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.section = section
         self.examples = textwrap.dedent(examples).strip()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort) as error:  # ours return; it is of code that the command has called
+            raise UserExitError(f"click's {told(error)}, at {place_of(error)}: {MUST_NOT_EXIT}") from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(formatter, self.examples)

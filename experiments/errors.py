@@ -88,6 +88,15 @@ class SessionError(OptrunError, RuntimeError):
     exit_code = ExitCode.USAGE
 
 
+class UserExitError(OptrunError, RuntimeError):
+    """Code that a run calls raised what ends a process (SystemExit, KeyboardInterrupt, …), which it must not.
+
+    Its `__cause__` is what was raised; its exit code that of any code of the user's own that fails.
+    """
+
+    exit_code = ExitCode.USAGE
+
+
 class TransientError(OptrunError):
     """A passing fault: the session goes back to its last good checkpoint and tries again."""
 

@@ -115,6 +115,8 @@ class CompareWatch:
     def _decide(self, report: Report) -> list[Decision]:
         from ...experiments.report.decisions import Decision, decide_all
 
+        if not self._plan and self._wanted:  # then none of them was read
+            raise UsageError(f"{len(self._wanted)} gates cannot be decided: the comparison told no plan")
         if not self._gates:
             return []
         results = report.named.results

@@ -27,6 +27,9 @@ _AFTER_THE_END = {
 }
 
 
+_CODES = {"done": ExitCode.DONE, "stopped": ExitCode.DONE, "diverged": ExitCode.DIVERGED}
+
+
 class Watch:
     """Speaks for one command that trains.
 
@@ -71,7 +74,7 @@ class Watch:
         if self._run_dir is None and not self.quiet:
             say(f"{run.name} was finished before: this is its result; {_AFTER_THE_END[self.command]}")
         self._conclude(run)
-        return ExitCode.DIVERGED if run.summary["outcome"] == "diverged" else ExitCode.DONE
+        return _CODES.get(run.summary["outcome"], ExitCode.BUG)  # a run without an outcome is no success
 
     def dry_run(self, config: Config) -> int:
         """Build everything, take one step, say what came of it, and return the exit code."""

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..run_directory.run_dir import default_root
 from ..system import ranks
 from ..system.places import absolute, holding_places
+from ..system.raised import refusing_exits
 from ..training.load import find_file
 from .entries import Target, check_entry_names, make_entries
 from .entries_file import EntriesFile, read_entries_file
@@ -26,6 +27,7 @@ from .tuning import Tuning, grid
 
 
 @holding_places
+@refusing_exits()
 def compare(
     targets: str | Path | Sequence[str | Path | Mapping[str, Any]] | Mapping[str, str | Path | Mapping[str, Any]],
     overrides: Sequence[str] | Mapping[str, Any] = (),

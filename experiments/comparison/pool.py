@@ -117,6 +117,31 @@ class Pool:
                     if each.pipe in ready:
                         self._hear(each, waiting, stop)
 
+    def time(self, task: Task) -> float | None:
+        """Let a worker take a few steps of a run, and return the seconds that all of them will take; None if it cannot.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        each = next((each for each in self._workers if each.task is None), None) or self._start()
+        each.send((worker.TIME, task.config))
+        with signals.graceful() as stop:
+            try:
+                while True:
+                    while not each.pipe.poll(_POLL_SECS):
+                        if stop.signum is not None:
+                            each.process.kill()  # it has nothing to save
+                            raise Interrupted(stop.signum)
+                    heard = each.pipe.recv()
+                    if heard[0] == "timed":
+                        return heard[1]
+                    each.has_begun, self._stillborn = True, 0
+            except (EOFError, OSError):  # it has died
+                self._workers.remove(each)
+                each.process.join()
+                each.pipe.close()
+                return None
+
     def _assign(self, waiting: list[Task]) -> None:
         """Give tasks to idle workers, which are started as they are needed."""
         while True:
@@ -193,7 +218,7 @@ class Pool:
             waiting.insert(0, task)
             self._on_event(events.retried(task, how))
         else:
-            task.state, task.message = "failed", f"its worker process died twice, the last one {how}: out of memory?"
+            task.state, task.message = "failed", f"its worker process died twice, the last one {how}{_why(how)}"
             self._on_finished(task)
 
     def _start(self) -> _Worker:
@@ -223,6 +248,10 @@ def _how(exitcode: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(-exitcode).name}"
     return f"with exit code {exitcode}"
+
+
+def _why(how: str) -> str:
+    return ": out of memory?" if "SIGKILL" in how else ": does its code, or a library, end the process?"
 
 
 @contextlib.contextmanager

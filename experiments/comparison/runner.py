@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import config as configuration
-from ..components.registries import REGISTRIES
-from ..errors import DivergedError, NothingMatchedError
+from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import held_if_free, trash
-from ..training.build import build
-from ..training.step_timing import mean_secs, time_steps
+from ..training.record import local_components
 from . import events
 from .entries import Entry, differences
+from .estimate import time_run
 from .fingerprints import WHAT, PairingError, check_pairing, expected_equal
 from .ledger import Ledger
 from .pool import Pool
@@ -29,9 +27,7 @@ from .tuning import MAX_EXTENSIONS, Tuning
 
 log = logging.getLogger("optrun")
 
-_PROBE_SECS = 0.2  # that the plan spends on timing steps
 _START_UP_SECS = 5.0  # of the worker processes
-_UNKNOWN_STEPS = 1000  # of a run that a clock ends
 
 
 class Runner:
@@ -87,31 +83,34 @@ class Runner:
         trials = [task for tasks in zip(*map(self._first_trials, tuned), strict=True) for task in tasks]
         fixed = [entry for entry in self._entries if entry.name not in self._tunings]
         evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
-        self._announce(trials, evaluation, later=len(tuned) * len(seeds))
-        if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
-            trash(ledger.path, self._maker.kept)
-            ledger.data["looks"] = []
-        if self._train:
-            self._maker.tidy()
         shipment = pack(entry.config for entry in self._entries)
-        held = held_if_free(ledger.path) if self._train else contextlib.nullcontext()
-        with held, Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
-            if trials:
-                self._phase(pool, "tune", trials)
-                self._extend(pool, tuned)
-            for entry in tuned:
-                settings = self._choose(entry)
-                if self._tunings[entry.name].known():  # else nothing says at which value to evaluate it
-                    evaluation += self._evaluations(entry, settings)
-            if seeds:
-                self._phase(pool, "evaluate", sorted(evaluation, key=lambda task: task.seed))
-                self._check_pairs()
+        with Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
+            self._announce(pool, trials, evaluation, later=len(tuned) * len(seeds))
+            if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
+                trash(ledger.path, self._maker.kept)
+                ledger.data["looks"] = []
+            if self._train:
+                self._maker.tidy()
+            with held_if_free(ledger.path) if self._train else contextlib.nullcontext():
+                self._carry_out(pool, trials, evaluation, tuned)
         ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
         ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
         if seeds:
             ledger.look(seeds)
         ledger.write()
         return Comparison(ledger.path)
+
+    def _carry_out(self, pool: Pool, trials: list[Task], evaluation: list[Task], tuned: list[Entry]) -> None:
+        if trials:
+            self._phase(pool, "tune", trials)
+            self._extend(pool, tuned)
+        for entry in tuned:
+            settings = self._choose(entry)
+            if self._tunings[entry.name].known():  # else nothing says at which value to evaluate it
+                evaluation += self._evaluations(entry, settings)
+        if self._protocol.seeds:
+            self._phase(pool, "evaluate", sorted(evaluation, key=lambda task: task.seed))
+            self._check_pairs()
 
     # ---- the phases ----------------------------------------------------------------------------------------------
 
@@ -194,13 +193,13 @@ class Runner:
 
     # ---- the plan ------------------------------------------------------------------------------------------------
 
-    def _announce(self, trials: list[Task], evaluation: list[Task], later: int) -> None:
+    def _announce(self, pool: Pool, trials: list[Task], evaluation: list[Task], later: int) -> None:
         """Send the plan: the runs, and about how long they will take; `later` ones depend on the trials."""
         known = [*trials, *evaluation]
         todo = [task for task in known if task.state == "planned"]
         if self._protocol.seeds:
             num_todo = len(todo) + (later if todo or not trials else 0)
-            per_run = self._secs_per_run(todo) if self._train else None
+            per_run = self._secs_per_run(pool, todo) if self._train else None
             self._ledger.data["estimate_secs"] = 0.0 if per_run is None else self._estimate(per_run, num_todo)
         cached = sum(task.state in FINISHED for task in known)
         self._tell(events.plan(self._ledger, len(known) + later, cached, measured(self._entries)))
@@ -209,37 +208,16 @@ class Runner:
         """Return the seconds that so many runs will take."""
         return round(_START_UP_SECS + num_runs * per_run / min(self._protocol.jobs, num_runs), 1)
 
-    def _secs_per_run(self, todo: Sequence[Task]) -> float | None:
+    def _secs_per_run(self, pool: Pool, todo: Sequence[Task]) -> float | None:
         """Time a few steps of a run of the first entry that can take some; None if none can.
 
-        What goes wrong here is the run's own affair: made by a worker it diverges, or fails, and is told as that.
+        What goes wrong here is the run's own affair: made by a worker it diverges, or fails, and is told as that. The
+        user's own code, which may end its process, is timed by a worker, and only where all entries have some.
         """
-        for task in [next(task for task in todo if task.entry == name) for name in {task.entry: 0 for task in todo}]:
-            try:
-                secs = _time_run(task)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 (a failing entry must not end the others)
-                log.debug("no estimate from %s: %s: %s", task.path, type(error).__name__, error)
-                continue
+        own = {entry.name for entry in self._entries if entry.config.roots() or local_components(entry.config)}
+        first = [next(task for task in todo if task.entry == name) for name in {task.entry: 0 for task in todo}]
+        for task in sorted(first, key=lambda task: task.entry in own):
+            secs = pool.time(task) if task.entry in own else time_run(task.config)
             if secs is not None:
                 return secs
         return None
-
-
-def _time_run(task: Task) -> float | None:
-    """Take a few steps of a run, and return the seconds that all of them will take; None if it diverges at once."""
-    experiment = build(configuration.load(task.config, registries=REGISTRIES))
-    op, num_steps = experiment.train_op, experiment.length.num_steps
-    num_steps = _UNKNOWN_STEPS if num_steps is None else num_steps
-
-    def take(size: int) -> int:
-        for taken in range(size):
-            try:
-                op.run()
-            except DivergedError:
-                return taken
-        return size
-
-    if not take(1):  # which sets things up
-        return None
-    blocks = time_steps(take, experiment.device, _PROBE_SECS)
-    return mean_secs(blocks) * num_steps * 1.1 + 0.1 if blocks else None

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..run_directory.run_dir import default_root
 from ..system import ranks
 from ..system.places import absolute, holding_places
+from ..system.raised import refusing_exits
 from .events import OnEvent
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
@@ -18,6 +19,7 @@ from .tuning import Tuning
 
 
 @holding_places
+@refusing_exits()
 def sweep(
     target: str,
     key: str,

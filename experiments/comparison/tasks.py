@@ -20,12 +20,13 @@ from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.changes import place_at
 from ..config.defaults import changes_since
-from ..errors import DataError, OptrunError
+from ..errors import DataError, OptrunError, UserExitError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome, users_of
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run, runs_in
 from ..system import storage
+from ..system.raised import message_of, refusing_exits, told
 from ..training.record import RunRecord, data_files
 from .entries import Entry
 from .identity import IRRELEVANT, key_before_0_3, run_key
@@ -83,11 +84,14 @@ class TaskMaker:
         config = with_settings(entry.config, seed, settings)
         problem = ""
         try:
-            key = self._key(entry, config)
+            with refusing_exits():
+                key = self._key(entry, config)
+        except UserExitError as error:
+            key, problem = secrets.token_hex(32), message_of(error)
         except OptrunError:
             raise
         except Exception as error:  # noqa: BLE001 (of the user's own data: it must not end the other entries)
-            key, problem = secrets.token_hex(32), f"{type(error).__name__}: {error}"
+            key, problem = secrets.token_hex(32), told(error)
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
         task = Task(entry.name, role, seed, dict(settings), "", config=config, key=key)

@@ -12,12 +12,15 @@ from typing import Any
 
 from ..components.hooks.hook import Every, Hook, RunArgs
 from ..components.hooks.session_view import StepView
-from ..errors import DivergedError, Interrupted, RunInUseError
+from ..errors import DivergedError, Interrupted, RunInUseError, UserExitError
+from ..system.raised import guarded_process_end, message_of, refusing_exits, told
 from ..training.train import train
+from .estimate import time_run
 from .fingerprints import fingerprint
 from .shipping import Shipment
 
 STOP = "stop"  # what the parent says when runs are to end
+TIME = "time"  # and before a configuration of which it wants to know how long it takes
 _pipe: Any = None  # to the parent
 _parent: int | None = None
 _shipment: Shipment | None = None  # what is not registered here yet
@@ -40,8 +43,12 @@ class ReportHook(Hook):
         return RunArgs(("loss",))
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
-        _pipe.send(("progress", ctx.step, self._num_steps, values["loss"]))
-        if _pipe.poll():  # it says nothing else while a run is on its way
+        try:
+            _pipe.send(("progress", ctx.step, self._num_steps, values["loss"]))
+            is_to_stop = _pipe.poll()  # the parent says nothing else while a run is on its way
+        except OSError:  # it was killed
+            is_to_stop = True
+        if is_to_stop:
             os.kill(os.getpid(), signal.SIGTERM)  # the session saves, as for any SIGTERM
 
 
@@ -51,14 +58,19 @@ def serve(pipe: Any, parent: int, shipment: Shipment) -> None:
     Signals from the keyboard are the parent's business.
 
     Args:
-        pipe: gives tasks, the arguments of `run`, or None for the end; takes what becomes of them.
+        pipe: gives tasks, the arguments of `run`, or TIME and a configuration to be timed, or None for the end; takes
+            what becomes of them.
         parent: its process number.
         shipment: what is not registered here yet.
     """
     start(pipe, parent, shipment)
     pipe.send(("begun",))
     while (task := pipe.recv()) is not None:
-        if task != STOP:  # which comes too late for a run that has ended
+        if task == STOP:  # which comes too late for a run that has ended
+            continue
+        if task[0] == TIME:
+            pipe.send(("timed", _time(task[1])))
+        else:
             pipe.send(("ended", *run(*task)))
 
 
@@ -88,20 +100,32 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
         return [ReportHook(experiment.length.num_steps)]
 
     try:
-        _unpack()
-        finished = train({**config, "name": path.name}, name=path.name, root=path.parent, on_start=on_start)
+        with guarded_process_end():
+            _unpack()
+            finished = train({**config, "name": path.name}, name=path.name, root=path.parent, on_start=on_start)
         return ("diverged" if finished.state == "diverged" else "done"), ""
     except DivergedError as error:
-        return "diverged", str(error)
+        return "diverged", message_of(error)
     except Interrupted:
         return "interrupted", ""
     except RunInUseError as error:
-        return "in use", str(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (one failing run must not end the others)
-        return "failed", f"{type(error).__name__}: {error}"
+        return "in use", message_of(error)
+    except UserExitError as error:
+        return "failed", message_of(error)
+    except BaseException as error:  # noqa: BLE001 (one failing run must not end the others)
+        return "failed", told(error)
     finally:
         if _parent is not None and os.getppid() != _parent:  # the run is saved; the next task would never come
             os._exit(128 + signal.SIGTERM)
+
+
+def _time(config: Mapping[str, Any]) -> float | None:
+    try:
+        with guarded_process_end(), refusing_exits():
+            _unpack()
+            return time_run(config)
+    except Exception:  # noqa: BLE001 (what cannot be unpacked is each run's own failure)
+        return None
 
 
 def _unpack() -> None:

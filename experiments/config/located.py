@@ -6,8 +6,9 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import OptrunError, UsageError
+from ..errors import OptrunError, UsageError, UserExitError
 from ..registry.calls import Call, call_of, comes_from_outside, error_text, users_place
+from ..system.raised import message_of, refusing_exits
 from .configuration import Config
 from .problems import ConfigError, display
 
@@ -39,7 +40,8 @@ def located(config: Config, path: str = "") -> Iterator[None]:
         ConfigError: located.
     """
     try:
-        yield
+        with refusing_exits():
+            yield
     except ConfigError:
         raise
     except Exception as error:
@@ -51,7 +53,7 @@ def located(config: Config, path: str = "") -> Iterator[None]:
         for note in getattr(error, "__notes__", ()):
             if note != str(call):  # which the message has
                 problem.add_note(note)
-        raise problem from error
+        raise problem from (error.__cause__ if isinstance(error, UserExitError) else error)
 
 
 def _belongs(config: Config, key: str, error: Exception, is_call: bool) -> bool:
@@ -68,8 +70,8 @@ def _belongs(config: Config, key: str, error: Exception, is_call: bool) -> bool:
 
 
 def _message(error: Exception, call: Call | None) -> str:
-    text = " ".join(str(error).split()) if isinstance(error, OptrunError) else error_text(error)
-    place = users_place(error)
+    text = " ".join(message_of(error).split()) if isinstance(error, OptrunError) else error_text(error)
+    place = users_place(error) if not isinstance(error, UserExitError) else None  # which says it
     where = [f"{display(place[0])}:{place[1]}"] if place is not None else []
     where += [str(call)] if call is not None else []
     return f"{text} ({', '.join(where)})" if where else text

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from ..system.raised import told
 from .code_files import is_installed, is_standard_library, is_users
 
 _NOTE = "__optrun_call__"
@@ -75,11 +76,7 @@ def call_of(error: BaseException) -> Call | None:
 
 def error_text(error: BaseException) -> str:
     """Return the type and the text of an exception, on one line; its own text may fail."""
-    try:
-        text = str(error)
-    except Exception as second:  # noqa: BLE001 (the user's own `__str__`)
-        text = f"(its text fails: {type(second).__name__})"
-    return f"{type(error).__name__}: {' '.join(text.split())}" if text.strip() else type(error).__name__
+    return " ".join(told(error).split()).removesuffix(":")
 
 
 def described(value: Any) -> str:

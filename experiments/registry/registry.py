@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..system.docstrings import docstring
+from ..system.raised import is_failure, told
 from .arguments import Argument, Signature, python_name, signature_of
 from .code_files import PACKAGE, is_outside
 from .kinds import Kind
@@ -295,8 +296,10 @@ def _load(point: metadata.EntryPoint, label: str) -> Callable[..., Any]:
     record_imports()
     try:
         build = point.load()
-    except (Exception, SystemExit) as error:  # another package's code may raise anything
-        raise UsageError(f"{label} fails when imported: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # another package's code may raise anything
+        if not is_failure(error):
+            raise
+        raise UsageError(f"{label} fails when imported: {told(error)}") from error
     if not callable(build):
         raise UsageError(f"{label} is a {type(build).__name__}, not a function or class")
     return build
@@ -308,10 +311,10 @@ def _import_plugins() -> None:
     for name in filter(None, map(str.strip, os.environ.get("OPTRUN_PLUGINS", "").split(","))):
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # another package's code may raise anything
-            raise UsageError(
-                f"OPTRUN_PLUGINS: module '{name}' fails when imported: {type(error).__name__}: {error}"
-            ) from error
+        except BaseException as error:  # another package's code may raise anything
+            if not is_failure(error):
+                raise
+            raise UsageError(f"OPTRUN_PLUGINS: module '{name}' fails when imported: {told(error)}") from error
 
 
 def _calling_module() -> str:

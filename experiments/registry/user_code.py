@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
+from ..system.raised import is_failure, message_of, told
 from .code_files import find_spec, is_standard_library, is_users, sha256
 from .kinds import Kind, check_installed, check_object
 from .permissions import KnownCode, Permission, RunCode, permission_in
@@ -173,8 +174,10 @@ def _import_pinned(name: str, path: Path, source: bytes) -> Any:
         return importlib.import_module(name)
     except CodeNotAllowedError:
         raise
-    except (Exception, SystemExit) as error:  # the user's code may raise anything; it must be reported as theirs
-        message = f"{_line_of(error, path)} fails when imported: {type(error).__name__}: {error}{_way_out(error, path)}"
+    except BaseException as error:  # the user's code may raise anything; it must be reported as theirs
+        if not is_failure(error):
+            raise
+        message = f"{_line_of(error, path)} fails when imported: {told(error)}{_way_out(error, path)}"
         raise UsageError(message) from error
     finally:
         sys.meta_path.remove(finder)
@@ -189,7 +192,7 @@ def _line_of(error: BaseException, path: Path) -> str:
 
 
 def _way_out(error: BaseException, path: Path) -> str:
-    if isinstance(error, ImportError) and "relative import" in str(error):
+    if isinstance(error, ImportError) and "relative import" in message_of(error):
         return "; a file that is named by itself belongs to no package: name it as `pkg.mod:Class`"
     neighbour = isinstance(error, ModuleNotFoundError) and error.name and path.with_name(f"{error.name}.py").is_file()
     return f"; it lies beside the file: add {path.parent} to PYTHONPATH" if neighbour else ""

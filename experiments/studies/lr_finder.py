@@ -15,6 +15,7 @@ from ..config import Config
 from ..errors import DivergedError, UsageError
 from ..system import ranks
 from ..system.places import holding_places
+from ..system.raised import refusing_exits
 from ..training.build import build
 from ..training.experiment import Experiment
 from ..training.session.session import MonitoredTrainingSession
@@ -57,6 +58,7 @@ class LrRange:
 
 
 @holding_places
+@refusing_exits()
 def find_lr(
     config: Config, *, low: float = 1e-7, high: float = 10.0, num_steps: int = 100, beta: float = 0.98
 ) -> LrRange:

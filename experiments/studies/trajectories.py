@@ -23,6 +23,7 @@ from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
 from ..system import ranks
 from ..system.places import holding_places
+from ..system.raised import refusing_exits
 from ..training.build import build
 from ..training.evaluator import evaluation_mode
 
@@ -119,6 +120,7 @@ class TrajectoryHook(Hook):
 
 
 @holding_places
+@refusing_exits()
 def race(
     function: str,
     optimizers: Sequence[str] = DEFAULT_RULES,

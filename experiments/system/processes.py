@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import Interrupted, OptrunError, SessionError
 from . import signals
+from .raised import guarded_process_end, refusing_exits, told
 
 _POLL_SECS = 0.1
 
@@ -58,7 +59,7 @@ class Processes:
                 if self._stop.signum is not None or self._error is not None:
                     process.terminate()
                     raise self._error or Interrupted(self._stop.signum or signal.SIGTERM, saved=False)
-            answer = receiving.recv()
+            answer = pickle.loads(receiving.recv_bytes())
         except EOFError as error:
             process.join()
             raise SessionError(f"the training process died (exit code {process.exitcode}; out of memory?)") from error
@@ -88,10 +89,13 @@ def _answer(sending: Any, function: Callable[..., Any], args: Sequence[Any]) -> 
     os.dup2(2, 1)  # stdout is for the result: what the user's code prints is talk
     logging.getLogger("optrun").addHandler(logging.NullHandler())
     try:
-        answer: Any = function(*args)
+        with guarded_process_end(), refusing_exits():
+            answer: Any = function(*args)
     except BaseException as error:  # noqa: BLE001 (it is raised in the parent)
         answer = error
     try:
-        sending.send(answer)
-    except (pickle.PicklingError, TypeError, AttributeError):  # an error of the user's own that is no plain data
-        sending.send(OptrunError(f"{type(answer).__name__}: {answer}"))
+        sent = pickle.dumps(answer)
+        pickle.loads(sent)
+    except Exception:  # noqa: BLE001 (of an error of the user's own that is no plain data)
+        sent = pickle.dumps(OptrunError(told(answer)))
+    sending.send_bytes(sent)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_end_at_once = os._exit  # the user's code may not call it (see raised.py); a handler may
 
 
 class Stop:
@@ -61,6 +62,13 @@ def uninstall() -> None:
         signal.signal(signum, handler)
 
 
+def may_raise() -> bool:
+    """Return True if Ctrl-C raises KeyboardInterrupt here, as Python's own handler does, instead of setting a flag."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    return signal.getsignal(signal.SIGINT) not in (_handle, signal.SIG_IGN, signal.SIG_DFL)
+
+
 @contextmanager
 def graceful() -> Iterator[Stop]:
     """Give a section of work a flag in place of a sudden end.
@@ -96,12 +104,12 @@ def _handle(signum: int, frame: FrameType | None) -> None:
         first = signum if _ended_by is None else _ended_by
         why = "there was nothing to save" if _ended_by is None else f"{signal.Signals(first).name} came before"
         _say(f"optrun: {signal.Signals(signum).name}: stopped; {why}\n")
-        os._exit(128 + first)
+        _end_at_once(128 + first)
     if stop.signum is None:
         stop.signum = signum
     elif signum == signal.SIGINT:
         _say("optrun: second SIGINT: stopped at once; the last checkpoint is intact\n")
-        os._exit(128 + signum)
+        _end_at_once(128 + signum)
 
 
 def _say(line: str) -> None:

@@ -27,6 +27,7 @@ from ..registry.calls import described
 from ..system import rng
 from ..system.devices import choose_device, choose_threads
 from ..system.places import holding_places
+from ..system.raised import refusing_exits
 from . import compatibility
 from .configured_hooks import configured_hooks
 from .evaluator import Evaluator
@@ -44,6 +45,7 @@ _SCALED_BY_ALL = (
 
 
 @holding_places
+@refusing_exits()
 def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None = None) -> Experiment:
     """Turn a configuration into an experiment that is ready to run.
 
@@ -119,6 +121,7 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
     return experiment
 
 
+@refusing_exits()
 def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     """Build the schedule alone, and return it with the run's length; data is read only to measure epochs.
 

@@ -18,6 +18,7 @@ from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterato
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
 from ..system.places import holding_places
+from ..system.raised import refusing_exits
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
@@ -28,6 +29,7 @@ log = logging.getLogger("optrun")
 
 
 @holding_places
+@refusing_exits()
 def evaluate(
     run: Run | RunDir | str | Path,
     *,
@@ -94,7 +96,8 @@ def evaluate_each(
     Source: the evaluation loop around tf.train.checkpoints_iterator, TensorFlow 1.
     """
     run_dir = run_dir_of(run, root)
-    measure = _Measurement(run_dir, split, weights, allow_code, allow_change)
+    with refusing_exits():
+        measure = _Measurement(run_dir, split, weights, allow_code, allow_change)
     pause = 0.5 if timeout_secs is None else timeout_secs
     for file in checkpoints_iterator(
         run_dir.checkpoints_path,
@@ -104,13 +107,17 @@ def evaluate_each(
         poll_secs=min(1.0, pause),
     ):
         try:
-            yield measure(file)
+            with refusing_exits():
+                measured = measure(file)
         except CheckpointError:
             if file.path.exists():
                 raise  # else the run has deleted it meanwhile, because there are newer ones
+        else:
+            yield measured
 
 
 @holding_places
+@refusing_exits()
 def trained_model(
     run: Run | RunDir | str | Path,
     *,

@@ -12,6 +12,7 @@ from ..errors import DivergedError, Interrupted, OptrunError
 from ..registry.calls import call_of
 from ..run_directory.run_dir import RunDir
 from ..system import storage
+from ..system.raised import message_of
 
 log = logging.getLogger("optrun")
 
@@ -32,7 +33,7 @@ class _LogFile(logging.FileHandler):
 def log_file(run_dir: RunDir) -> Iterator[None]:
     """Send what is said during the run to `log.txt` as well."""
     with storage.explain("open", run_dir.log_path):
-        handler = _LogFile(run_dir.log_path, encoding="utf-8")
+        handler = _LogFile(run_dir.log_path, encoding="utf-8", errors="backslashreplace")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
@@ -42,11 +43,11 @@ def log_file(run_dir: RunDir) -> Iterator[None]:
     try:
         yield
     except (DivergedError, Interrupted) as end:
-        log.info("%s", end)
+        log.info("%s", message_of(end))
         raise
     except OptrunError as error:
         cause = error.__cause__  # the user's own, with the way there
-        log.error("%s", error, exc_info=cause if cause is not None and call_of(cause) is not None else None)
+        log.error("%s", message_of(error), exc_info=cause if cause is not None and call_of(cause) is not None else None)
         raise
     except Exception:
         log.exception("failed")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ..components.data import Dataset, make_data
 from ..config import ComponentConfig, Config
+from ..config.located import located
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
 from ..registry import Component
 from ..registry.object_digest import UnhashableError, is_of_this_process, object_digest
@@ -133,7 +134,8 @@ class RunRecord:
         """Do the same for the examples that the user's own code makes, wherever it has them from."""
         if self.examples is None:
             return []
-        now = examples_sha256(config, dataset or make_data(config.data.component, **config.data.args))
+        with located(config, "data"):
+            now = examples_sha256(config, dataset or make_data(config.data.component, **config.data.args))
         if now in (None, self.examples):
             return []
         return [RecordChange("data", f"the examples that {config.data.name} makes are others")]

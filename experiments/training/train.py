@@ -21,6 +21,7 @@ from ..run_directory.run_dir import RunDir, State, default_root, trash
 from ..system import ranks
 from ..system.environment import changes_that_matter
 from ..system.places import absolute, holding_places, shown
+from ..system.raised import message_of, refusing_exits
 from ..system.trusted_code import trust
 from .build import build
 from .divergence import DivergenceHook, choose_start
@@ -39,6 +40,7 @@ OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
 
 
 @holding_places
+@refusing_exits()
 def train(
     target: str | Path | Mapping[str, Any] = "mom",
     overrides: Overrides = (),
@@ -70,6 +72,7 @@ def train(
         DivergedError: the loss or a gradient was not finite, and `stop.on_nan` is `raise`.
         RunInUseError: another process works in the run directory.
         Interrupted: a signal came; all is saved.
+        UserExitError: the user's code raised what would end the process, such as SystemExit.
     """
     ranks.refuse_several("train")
     root = default_root() if root is None else absolute(root)  # the user's code is imported next
@@ -92,6 +95,7 @@ def train(
 
 
 @holding_places
+@refusing_exits()
 def resume(
     run: Run | RunDir | str | Path,
     overrides: Overrides = (),
@@ -121,6 +125,7 @@ def resume(
 
 
 @holding_places
+@refusing_exits()
 def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:
     """Build everything and take one step, leaving nothing behind; return its loss and what train and val measure."""
     ranks.refuse_several("train")
@@ -263,7 +268,7 @@ def _outcome(session: MonitoredTrainingSession) -> State:
 
 def _message(session: MonitoredTrainingSession) -> str:
     error = session.error
-    return error.headline if isinstance(error, ConfigError) else str(error or session.reason)
+    return error.headline if isinstance(error, ConfigError) else session.reason if error is None else message_of(error)
 
 
 def _complete_record(config: Config, run_dir: RunDir) -> None:
@@ -281,4 +286,4 @@ def _noting_a_second(error: BaseException) -> Iterator[None]:
     try:
         yield
     except OptrunError as second:
-        error.add_note(f"and its result could not be written: {second}")
+        error.add_note(f"and its result could not be written: {message_of(second)}")

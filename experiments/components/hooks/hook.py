@@ -15,6 +15,7 @@ from ...config.lengths import Length, RunLength
 from ...errors import UsageError
 from ...registry.calls import Call, note_call
 from ...system.places import absolute
+from ...system.raised import refusing_exits
 from .session_view import BoundSession, Refused, SessionView, StepView
 
 
@@ -247,7 +248,8 @@ def noting(hook: Hook, event: str, step: int | None = None, name: str | None = N
         name: under which the hook takes part, where it is not its own.
     """
     try:
-        yield
+        with refusing_exits():
+            yield
     except Exception as error:
         note_event(error, hook, event, step, name)
         raise

@@ -13,6 +13,7 @@ from ...components.schedules.rate import LearningRate
 from ...config import Config
 from ...errors import DivergedError
 from ...system import downloads
+from ...system.raised import refusing_exits
 from ...training.build import build
 from ...training.experiment import Experiment
 from ...training.session.hook_order import arrange_hooks
@@ -97,6 +98,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
+@refusing_exits()
 def plan(config: Config, *, measure: bool = True) -> Plan:
     """Return what a run would do, without doing it; nothing is downloaded or kept.
 

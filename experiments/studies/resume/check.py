@@ -21,6 +21,7 @@ from ...run_directory.run_dir import RunDir
 from ...system import ranks, signals
 from ...system.places import holding_places
 from ...system.processes import Processes
+from ...system.raised import refusing_exits
 from ...training.build import build
 from ...training.experiment import Experiment
 from ...training.train import resume, train
@@ -63,6 +64,7 @@ class ResumeCheck:
 
 
 @holding_places
+@refusing_exits()
 def verify_resume(
     config: Config, *, num_steps: int | None = None, at: Sequence[int] = (), every: bool = False
 ) -> ResumeCheck:

@@ -18,6 +18,8 @@ from ..step.train_op import TrainOp
 from .saved_state import Clock, save_state
 from .step_calls import StepCalls
 
+_REQUESTED = ("stopped", "done", "interrupted")
+
 
 class SessionServices:
     """The state of a session, and what it does for its hooks.
@@ -101,7 +103,13 @@ class SessionServices:
         return self._signal.signum is not None
 
     def request_stop(self, reason: str = "", outcome: str = "stopped") -> None:
-        """End the session after this step; the first request counts."""
+        """End the session after this step; the first request counts.
+
+        Raises:
+            SessionError: the outcome is none that a session can be asked for.
+        """
+        if outcome not in _REQUESTED:
+            raise SessionError(f"request_stop(outcome={outcome!r}): expected one of {', '.join(_REQUESTED)}")
         if self.outcome is None:
             self.outcome, self.reason = outcome, reason
 

@@ -26,6 +26,7 @@ from ...run_directory.checkpoint_files import list_checkpoints
 from ...run_directory.rows import RowLog
 from ...system import ranks, signals
 from ...system.places import absolute, held_places
+from ...system.raised import message_of, refuse_exit, refusing_exits
 from ..step.batch_source import EndOfData
 from ..step.train_op import TrainOp
 from .ending import call_guarded, note_others, outcome_of
@@ -147,6 +148,9 @@ class MonitoredTrainingSession(SessionServices):
         except self._recovery.transient as error:
             self._recover(error)
             self.is_whole = True
+        except BaseException as error:
+            refuse_exit(error)
+            raise
 
     def _take_step(self, train_op: TrainOp) -> None:
         assert self._steps is not None
@@ -167,7 +171,7 @@ class MonitoredTrainingSession(SessionServices):
         gate = self._require_op().gate
         if gate is None or gate.policy != "stop":
             raise error
-        self.outcome, self.reason, self.error = "diverged", str(error), error
+        self.outcome, self.reason, self.error = "diverged", message_of(error), error
 
     def _is_whole_after(self, error: DivergedError) -> bool:
         """Return True if a checkpoint would hold the last good step: weights, buffers, and hooks that have a state.
@@ -240,6 +244,7 @@ class MonitoredTrainingSession(SessionServices):
                 return error
         return None
 
+    @refusing_exits()
     def _bind(self, train_op: TrainOp) -> None:
         """Take on the train op: restore its state, or start it."""
         if self.train_op is not None:
@@ -258,6 +263,7 @@ class MonitoredTrainingSession(SessionServices):
         self.rows.rewind(0, hashlib.sha256().hexdigest())  # drop those of a process killed before it first saved
         self._call_hooks("after_create_session", self)
 
+    @refusing_exits()
     def _restore(self, saved: SavedState) -> None:
         """Go on from a checkpoint.
 
@@ -284,7 +290,8 @@ class MonitoredTrainingSession(SessionServices):
             failures += call_guarded(self.named_hooks, self.step, "end", self, self.outcome)
         finally:
             try:
-                self._resources.close()
+                with refusing_exits():
+                    self._resources.close()
             except Exception as failure:  # noqa: BLE001 (it is a hook's code; it is reported below)
                 failures.append(failure)
         first = error or (failures[0] if failures else None)

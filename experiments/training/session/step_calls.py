@@ -100,7 +100,7 @@ class StepCalls:
                         check_fetches(self._train_op, request.fetches)
                         self._known_fetches.add(request.fetches)
                     requests.append((hook, request))
-        except Exception as error:
+        except BaseException as error:
             self._note(error, "before_run", hook)
             raise
         return requests
@@ -110,7 +110,7 @@ class StepCalls:
         try:
             for hook, after_run in due.after_run:
                 after_run(self._ctx, values.get(id(hook), _NOTHING))
-        except Exception as error:
+        except BaseException as error:
             self._note(error, "after_run", hook)
             raise
 
@@ -122,7 +122,7 @@ class StepCalls:
 
         return call_hooks
 
-    def _note(self, error: Exception, event: str, hook: Hook | None) -> None:
+    def _note(self, error: BaseException, event: str, hook: Hook | None) -> None:
         assert hook is not None
         note_event(error, hook, event, self._ctx.step)
 

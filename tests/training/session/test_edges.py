@@ -26,7 +26,7 @@ from optrun.experiments import (
 )
 from optrun.experiments.components.hooks.checkpoint import CheckpointHook
 from optrun.experiments.components.hooks.hook import Phase, RunArgs
-from optrun.experiments.errors import CheckpointError, DivergedError, SessionError, TransientError
+from optrun.experiments.errors import CheckpointError, DivergedError, SessionError, TransientError, UserExitError
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.training.evaluator import Evaluator
 
@@ -221,8 +221,10 @@ def test_an_exit_in_end_keeps_no_other_hook_from_ending():
             raise SystemExit(3)
 
     recorder = Recorder()
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserExitError, match=r"^SystemExit: 3, at .*test_edges.py:\d+ in end: ") as caught:
         run_steps(small_train_op(), 1, Quitter(), recorder)
+    assert isinstance(caught.value.__cause__, SystemExit)
+    assert "of hook 'quitter'" in caught.value.__notes__[0]
     assert recorder.log[-1] == ("recorder", "end", "done")
 
 
