@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..experiments.system.docstrings import docstring
 from ..experiments.errors import UserExitError
+from ..experiments.system.docstrings import docstring
 from ..experiments.system.raised import MUST_NOT_EXIT, place_of, told
 from . import completion
 from .terminal.console import Output
