@@ -13,7 +13,8 @@ from ...system import storage
 from ...system.append_file import AppendFile
 from ...system.json_text import encode_json
 from . import register_hook
-from .hook import Hook, output_path
+from .hook import Hook
+from .output import check_replaceable, output_path
 from .session_view import BoundSession, SessionView
 
 
@@ -26,19 +27,25 @@ class CsvHook(Hook):
     resumed run writes it anew, so that it holds neither more nor less.
 
     Args:
-        path: the file; null for `metrics.csv` in the session's summary_dir.
+        path: the file, relative to the run directory; null for `metrics.csv` in the session's summary_dir.
+        outside: let it lie outside of the run directory.
+
+    Raises:
+        UsageError: there is nowhere to write, the path leads out of the run directory, or another file is there.
     """
 
     chief_only = True
     log_to = "csv"
 
-    def __init__(self, path: str | None = None):
-        self.path = path
+    def __init__(self, path: str | None = None, outside: bool = False):
+        self.path, self.outside = path, outside
         self._columns: list[str] = []
         self._out: AppendFile | None = None
 
     def begin(self, session: SessionView) -> None:
-        self._path = output_path(session, self.path, "metrics.csv", "CsvHook needs a path")
+        self._path = output_path(self, session, self.path, "metrics.csv", "CsvHook needs a path", self.outside)
+        if self.path is not None:
+            check_replaceable(self._path, _is_own)
         session.on_close(self._close)
 
     def after_create_session(self, session: BoundSession) -> None:
@@ -68,6 +75,11 @@ class CsvHook(Hook):
         if self._out is not None:
             self._out.close()
             self._out = None
+
+
+def _is_own(head: bytes) -> bool:
+    """Return True for a file whose first line names the columns of metric rows."""
+    return head.split(b"\n")[0].split(b",")[0].strip() == b"step"
 
 
 def _text(lines: Iterable[Iterable[Any]]) -> bytes:

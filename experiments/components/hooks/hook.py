@@ -12,9 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from ...config.lengths import Length, RunLength
-from ...errors import UsageError
 from ...registry.calls import Call, note_call
-from ...system.places import absolute
 from ...system.raised import refusing_exits
 from .session_view import BoundSession, Refused, SessionView, StepView
 
@@ -260,19 +258,6 @@ def note_event(error: BaseException, hook: Hook, event: str, step: int | None = 
     call = Call(hook.configured_as, f"{event} of hook '{name or hook.name}'", step)
     note_call(error, call)
     error.add_note(str(call))
-
-
-def output_path(session: SessionView, given: str | None, default: str, needs: str) -> Path:
-    """Return where a hook writes: where it was told to, or under its own name in the session's folder.
-
-    Raises:
-        UsageError: there is neither; it begins with `needs`, such as `CsvHook needs a path`.
-    """
-    if given is not None:
-        return absolute(given)
-    if session.summary_dir is None:
-        raise UsageError(f"{needs} in a session with neither summary_dir nor checkpoint_dir")
-    return session.summary_dir / default
 
 
 def defines(hook: Hook, event: str) -> bool:

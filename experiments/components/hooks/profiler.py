@@ -15,7 +15,8 @@ from ...registry.arguments import Count
 from ...system import storage
 from ...system.places import shown
 from . import register_hook
-from .hook import Every, Hook, output_path
+from .hook import Every, Hook
+from .output import check_replaceable, output_path
 from .session_view import BoundSession, SessionView, StepView
 
 log = logging.getLogger("optrun")
@@ -31,8 +32,10 @@ class ProfilerHook(Hook):
     Args:
         every: when to begin one.
         num_steps: how many steps in a row each trace holds.
-        output_dir: the folder of the traces; null for `traces` in the session's summary_dir.
+        output_dir: the folder of the traces, relative to the run directory; null for `traces` in the session's
+            summary_dir.
         show_memory: also record what memory is allocated and freed.
+        outside: let the folder lie outside of the run directory.
 
     Raises:
         UsageError: a trace would not end before the next one begins, or there is nowhere to write.
@@ -50,15 +53,19 @@ class ProfilerHook(Hook):
         num_steps: Count = 1,
         output_dir: str | None = None,
         show_memory: bool = False,
+        outside: bool = False,
     ):
         if every.steps is not None and num_steps > every.steps:
             raise UsageError(f"a trace of {num_steps} steps does not fit between traces every {every.steps} steps")
         self.every, self.num_steps, self.output_dir, self.show_memory = every, num_steps, output_dir, show_memory
+        self.outside = outside
         self._profiler: Any = None
         self._steps: list[int] = []  # completed while recording
 
     def begin(self, session: SessionView) -> None:
-        self._folder = output_path(session, self.output_dir, "traces", "ProfilerHook needs output_dir")
+        self._folder = output_path(
+            self, session, self.output_dir, "traces", "ProfilerHook needs output_dir", self.outside
+        )
         session.on_close(self._discard)
 
     def after_create_session(self, session: BoundSession) -> None:
@@ -100,6 +107,7 @@ class ProfilerHook(Hook):
         self._began = time.monotonic()
         storage.make_dir(self._folder, exist_ok=True)
         path = self._folder / f"trace-{steps[0]}.json"
+        check_replaceable(path, _is_trace)
         with storage.explain("write", path):
             recorded.export_chrome_trace(str(path))
         log.info("steps %d to %d are recorded in %s", steps[0], steps[-1], shown(path))
@@ -108,3 +116,7 @@ class ProfilerHook(Hook):
         recorded, self._profiler, self._steps = self._profiler, None, []
         if recorded is not None:
             recorded.stop()
+
+
+def _is_trace(head: bytes) -> bool:
+    return head.lstrip().startswith(b"{") and (b'"schemaVersion"' in head or b'"traceEvents"' in head)

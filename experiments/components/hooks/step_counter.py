@@ -10,6 +10,7 @@ from typing import Any
 from ...registry.arguments import Count
 from . import register_hook
 from .hook import Every, Hook
+from .output import output_path
 from .session_view import BoundSession, SessionView, StepView
 from .summary import SummaryHook
 
@@ -29,8 +30,10 @@ class StepCounterHook(Hook):
 
     Args:
         every: when; the interval in which steps are counted.
-        log_dir: the folder below which `rates` is written; null for that of the session's SummaryHook, if it has one.
+        log_dir: the folder below which `rates` is written, relative to the run directory; null for that of the
+            session's SummaryHook, if it has one.
         first: the completed step at which the clock starts; by default one interval. TensorFlow 1 starts it at step 1.
+        outside: let the folder lie outside of the run directory.
     """
 
     chief_only = True
@@ -41,9 +44,10 @@ class StepCounterHook(Hook):
         every: Every = Every(steps=100),  # noqa: B008 (frozen)
         log_dir: str | None = None,
         first: Count | None = None,
+        outside: bool = False,
     ):
         self.trigger = every.starting(first)
-        self.log_dir = log_dir
+        self.log_dir, self.outside = log_dir, outside
         self.steps_per_sec: float | None = None  # the latest
         self.examples_per_sec: float | None = None
         self._since: tuple[int, int, float] | None = None  # step, examples and seconds at the last firing
@@ -51,11 +55,12 @@ class StepCounterHook(Hook):
         self._seen_step, self._observations, self._warned = -1, 0, False
 
     def begin(self, session: SessionView) -> None:
-        folder = self.log_dir
         summaries = next((hook for hook in session.hooks if isinstance(hook, SummaryHook)), None)
-        if folder is None and summaries is not None:
-            folder = summaries.log_dir or session.summary_dir
-        self._folder = Path(folder) / "rates" if folder is not None else None
+        self._folder: Path | None = None
+        if self.log_dir is not None:
+            self._folder = output_path(self, session, f"{self.log_dir}/rates", "rates", "", self.outside)
+        elif summaries is not None and (summaries.log_dir is not None or session.summary_dir is not None):
+            self._folder = summaries.folder(session) / "rates"
         session.on_close(self._close)
 
     def after_create_session(self, session: BoundSession) -> None:

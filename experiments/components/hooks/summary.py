@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...registry.arguments import Count
 from ...run_directory.json_shapes import Position
 from ...system import storage
 from . import register_hook
-from .hook import Evaluation, Every, Hook, RunArgs, output_path
+from .hook import Evaluation, Every, Hook, RunArgs
+from .output import output_path
 from .session_view import BoundSession, SessionView, StepView
 
 _OURS = ".optrun"  # at the end of the files that this hook may delete
@@ -26,10 +29,11 @@ class SummaryHook(Hook):
     to forget their points after the restored step.
 
     Args:
-        log_dir: the folder of the event files; null for the session's summary_dir.
+        log_dir: the folder of the event files, relative to the run directory; null for the session's summary_dir.
         every: when to fetch.
         fetches: what: `loss`, `lr`, `grad_norm`, a hyperparameter.
         first: the step of the first one; by default one interval. TensorFlow 1 writes its first at step 1.
+        outside: let the folder lie outside of the run directory.
     """
 
     chief_only = True
@@ -42,16 +46,22 @@ class SummaryHook(Hook):
         every: Every = Every(steps=100),  # noqa: B008 (frozen)
         fetches: Sequence[str] = ("loss", "lr"),
         first: Count | None = None,
+        outside: bool = False,
     ):
         self.trigger = every.starting(first)
-        self.log_dir = log_dir
+        self.log_dir, self.outside = log_dir, outside
         self._request = RunArgs(tuple(fetches))
         self._writer: Any = None
 
     def begin(self, session: SessionView) -> None:
-        self._folder = output_path(session, self.log_dir, "", "SummaryHook needs log_dir")
+        self._folder = self.folder(session)
+        self._suffix = _OURS if self.log_dir is None else f".{_short_digest(session)}{_OURS}"  # others may write there
         session.on_close(_keep_writers_quiet())
         session.on_close(self._close)
+
+    def folder(self, session: SessionView) -> Path:
+        """Return where the event files are written."""
+        return output_path(self, session, self.log_dir, "", "SummaryHook needs log_dir", self.outside)
 
     def after_create_session(self, session: BoundSession) -> None:
         self._close()
@@ -63,11 +73,11 @@ class SummaryHook(Hook):
 
         rows = session.rows.rows()
         if rows and not all(any(name in row for row in rows) for name in self._request.fetches):
-            self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1, filename_suffix=_OURS)
+            self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1, filename_suffix=self._suffix)
             return
-        for old in self._folder.glob(f"events.out.tfevents.*{_OURS}"):
+        for old in self._folder.glob(f"events.out.tfevents.*{self._suffix}"):
             os.unlink(old)
-        self._writer = SummaryWriter(str(self._folder), filename_suffix=_OURS)
+        self._writer = SummaryWriter(str(self._folder), filename_suffix=self._suffix)
         for row in rows:
             values = {name: value for name, value in row.items() if name not in Position._fields and value is not None}
             self._write(row["step"], values)
@@ -96,6 +106,11 @@ class SummaryHook(Hook):
             writer, self._writer = self._writer, None
             with storage.explain("write", self._folder):
                 writer.close()
+
+
+def _short_digest(session: SessionView) -> str:
+    """Return a few digits that stand for the run's folder."""
+    return hashlib.sha256(str(session.summary_dir and session.summary_dir.resolve()).encode()).hexdigest()[:8]
 
 
 def _keep_writers_quiet() -> Callable[[], None]:

@@ -77,7 +77,7 @@ def test_a_recovery_takes_rows_back(tmp_path):
 
 def test_a_fresh_start_empties_an_old_file(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text("old\n1\n")
+    path.write_text("step,old\n1,2\n")
     run_steps(small_train_op(), 1, CsvHook(str(path)))
     assert path.read_bytes() == b""
 
