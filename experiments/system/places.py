@@ -35,7 +35,10 @@ def held_places(*, come_back: bool = True) -> Iterator[None]:
         return
     folder = current_folder()
     variables = {name: os.environ[name] for name in _FOLDERS if os.environ.get(name)}
-    imports = {entry: str(absolute(entry)) for entry in sys.path if not os.path.isabs(entry)}
+    relative = [
+        entry for entry in sys.path if not os.path.isabs(entry) and os.path.exists(entry or ".")
+    ]  # no hook's name
+    imports = {entry: str(absolute(entry)) for entry in relative}
     os.environ.update({name: _absolute_list(value) for name, value in variables.items()})
     sys.path[:] = [imports.get(entry, entry) for entry in sys.path]
     _held = folder

@@ -46,12 +46,14 @@ def test_variables_that_name_folders_are_held_too(tmp_path, monkeypatch, name):
 
 
 def test_imports_are_held_too(tmp_path, monkeypatch):
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.setattr(sys, "path", ["", "lib", *sys.path])
+    for folder in ("elsewhere", "lib"):
+        (tmp_path / folder).mkdir()
+    hook = "__editable__.name.finder.__path_hook__"  # no path, though it stands there
+    monkeypatch.setattr(sys, "path", ["", "lib", hook, *sys.path])
     with held_places():
         os.chdir("elsewhere")
-        assert sys.path[:2] == [str(tmp_path), str(tmp_path / "lib")]
-    assert sys.path[:2] == ["", "lib"]
+        assert sys.path[:3] == [str(tmp_path), str(tmp_path / "lib"), hook]
+    assert sys.path[:3] == ["", "lib", hook]
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path, monkeypatch):
