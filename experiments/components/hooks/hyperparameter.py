@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...errors import UsageError
 from ..schedules import Schedule
 from ..schedules.rate import is_absolute
+from ..schedules.values import checked
 from . import register_hook
 from .hook import RunArgs
 from .scheduled import ScheduledHook
@@ -53,7 +54,7 @@ class HyperparameterHook(ScheduledHook):
         self._base = max(own, key=abs) if len(set(own)) > 1 else None
 
     def before_run(self, ctx: StepView) -> RunArgs:
-        value = self.schedule(ctx.step)
+        value = checked(self.schedule(ctx.step), self.schedule, ctx.step)
         if self.absolute and self._base is None:
             return RunArgs(feed={self.of: value})
         multiple = value if self._base is None or not self.absolute else value / self._base

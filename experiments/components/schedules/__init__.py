@@ -11,6 +11,7 @@ Facts that a schedule may be registered with (`args` are its arguments, defaults
     changes(args) -> [step, …]                  the steps at which its rule changes; an iterator if they have no end
     spans(args, span) -> {argument: Span, …}    combinators: which part of the run each nested schedule is in charge of
     absolute(args) -> bool                      whether values are rates
+    values = "may be negative"                  where they may
     watches = "metric"                          the argument that names the metric whose evaluations it goes by
 
 A schedule that watches a metric is a class with a method `see`, which is given the run's evaluations; its value is

@@ -141,6 +141,7 @@ def _noisy(done: int, length: int, num_periods: float, alpha: float, beta: float
     source="Bello et al., 2017, arXiv:1709.07417, section 4.2",
     check=check_span,
     changes=span_changes,
+    values="may be negative",
 )
 def noisy_linear_cosine(
     step: int,

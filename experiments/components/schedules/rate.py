@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import UsageError
+from .values import checked, name_of
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -28,6 +32,9 @@ class LearningRate:
         schedule: step -> multiple of the base.
         base: the rate that the schedule multiplies; 1 where it gives rates itself (`schedule.absolute`), or where the
             rate is not known, so that values are multiples of it.
+
+    Raises:
+        UsageError: called, the schedule gives what is no rate.
     """
 
     schedule: Callable[[int], float]
@@ -39,7 +46,12 @@ class LearningRate:
         return cls(schedule) if is_absolute(schedule) else cls(schedule, own_rate(optimizer))
 
     def __call__(self, step: int) -> float:
-        return self.base * self.schedule(step)
+        multiple = checked(self.schedule(step), self.schedule, step)
+        rate = self.base * multiple
+        if math.isinf(rate):
+            name = name_of(self.schedule)
+            raise UsageError(f"schedule '{name}' at step {step}: the rate {self.base:g} * {multiple:g} overflows")
+        return rate
 
     def boundaries(self, num_steps: int | None) -> list[Boundary]:
         """Return the boundaries inside a run of `num_steps` steps; None is a run without end."""

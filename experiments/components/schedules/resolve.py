@@ -14,6 +14,7 @@ from ...registry import Component
 from ...registry.argument_checks import check_arguments, component_of
 from ...registry.arguments import Nested
 from . import registry
+from .values import checked
 
 if TYPE_CHECKING:
     from ...config import ComponentConfig
@@ -52,6 +53,10 @@ class Scheduled:
         function: what gives the value at a step.
         absolute: whether values are learning rates; else they are multiples of the optimizer's.
         changes: the steps at which the rule changes, increasing.
+        signed: whether values may be negative.
+
+    Raises:
+        UsageError: called, it gives no finite number, or one that is negative.
     """
 
     name: str
@@ -59,9 +64,10 @@ class Scheduled:
     function: Callable[[int], float]
     absolute: bool = False
     changes: tuple[int, ...] = ()
+    signed: bool = False
 
     def __call__(self, step: int) -> float:
-        return self.function(step)
+        return checked(self.function(step), self, step)
 
     def boundaries(self) -> tuple[int, ...]:
         """Return the steps at which the rule changes, increasing; without end, those of the run, 10,000 at most."""
@@ -148,7 +154,8 @@ def _build(component: Component, given: Mapping[str, Any], run: _Run, span: Span
         raise UsageError(f"{label}: {error}") from error
     parts = [part for value in args.values() for part in (value if isinstance(value, tuple) else [value])]
     absolute = _is_absolute(component, args, parts, label)
-    return Scheduled(component.name, args, function, absolute, _changes(component, args, span))
+    signed = "values" in component.facts or any(getattr(part, "signed", False) for part in parts)
+    return Scheduled(component.name, args, function, absolute, _changes(component, args, span), signed)
 
 
 def _with_lengths(

@@ -21,6 +21,7 @@ from ...training.step.parts import Part, parts_of
 from .costs import Probe, probe
 from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
+from .schedule_values import try_schedules
 from .selections import Selection, selections
 
 #: Entries of a parameter group that say how it is computed, not what.
@@ -108,13 +109,14 @@ def plan(config: Config, *, measure: bool = True) -> Plan:
             and the size of a checkpoint; all of it in a folder for temporary files.
 
     Raises:
-        ConfigError: the configuration cannot be built.
+        ConfigError: the configuration cannot be built, or a schedule gives what is no rate at some step.
         DataError: data is missing or damaged.
         DivergedError: the few steps met a value that is not finite.
     """
     with downloads.refused("a plan downloads nothing, the run would"):
         experiment = build(config)
     experiment.initial()  # what cannot be initialised has no plan
+    try_schedules(experiment)
     probed = _probed(experiment) if measure else None
     length, train_op = experiment.length, experiment.train_op
     named = arrange_hooks(experiment.hooks, (), (), is_chief=True)

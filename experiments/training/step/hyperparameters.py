@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from ...errors import SessionError
+from ...registry.calls import described
 
 _OURS = ("params", "initial_lr", "lr_scale")  # entries of a group that nobody sets
 
@@ -35,6 +41,7 @@ class Hyperparameters:
 
         Raises:
             KeyError: a group has nothing of that name.
+            SessionError: a value is no finite number where the group's own is one.
         """
         groups = self._optimizer.param_groups
         for name in [name for name in self._fed if name not in feed]:
@@ -47,8 +54,9 @@ class Hyperparameters:
                 self._fed[name] = self.own(name)
             if callable(value):
                 for group, own in zip(groups, self._fed[name], strict=False):
-                    _set_entry(group, name, value(own))
+                    _set_entry(group, name, _checked(name, value(own), own))
                 continue
+            value = _checked(name, value, self._fed[name][0])
             for group in groups:
                 # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
                 _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
@@ -91,6 +99,20 @@ def _entry(group: Mapping[str, Any], name: str) -> Any:
         return group[whole][int(place)]
     except (LookupError, TypeError, ValueError):
         raise KeyError(name) from None
+
+
+def _checked(name: str, value: Any, own: Any) -> Any:
+    """Return a value that is fed, unless it would spoil the weights.
+
+    Raises:
+        SessionError: it is no finite number where the group's own value is a number; a tensor is not looked into.
+    """
+    if type(value) is float and math.isfinite(value):
+        return value
+    is_number = isinstance(own, int | float) and not isinstance(own, bool)
+    if not is_number or isinstance(value, Tensor) or (isinstance(value, Real) and math.isfinite(value)):
+        return value
+    raise SessionError(f"what is fed for {name} is {described(value)}: expected a finite number")
 
 
 def _set_entry(group: dict[str, Any], name: str, value: Any) -> None:
