@@ -30,9 +30,11 @@ from optrun.experiments.training.step.optimizer_state import OptimizerState
 
 from .processes import forked
 
-MODEL = """
+MODEL = '''
 import torch
 from torch import nn
+
+from optrun.experiments import Hook
 
 class Net(nn.Module):
     def __init__(self, input_shape, num_outputs, norm: bool = False, dropout: float = 0.0):
@@ -45,6 +47,23 @@ class Net(nn.Module):
     def forward(self, inputs):
         return self.body(inputs)
 
+class Freed(Net):
+    def __init__(self, input_shape, num_outputs, norm: bool = False, dropout: float = 0.0):
+        super().__init__(input_shape, num_outputs, norm, dropout)
+        self.body[0].requires_grad_(False)
+
+class Free(Hook):
+    """Train the first layer from step 3 on, at a third of the rate, and the second no more from step 8 on."""
+
+    def after_run(self, ctx, values):
+        body, optimizer = ctx.train_op.model.body, ctx.train_op.optimizer
+        if ctx.step == 3:
+            layer = body[0].requires_grad_(True)
+            named = [(f"body.0.{name}", parameter) for name, parameter in layer.named_parameters()]
+            optimizer.add_param_group({"params": named, "lr": optimizer.defaults["lr"] / 3})
+        if ctx.step == 8:
+            body[4].requires_grad_(False)
+
 class Loss(nn.Module):
     def __init__(self):
         super().__init__()
@@ -56,7 +75,7 @@ class Loss(nn.Module):
             self.scale.mul_(0.9).add_(0.1 * outputs.detach().float().std())
         scores = (outputs + self.shift[:, :1]) * self.log_t.exp() / self.scale.detach().clone()
         return nn.functional.cross_entropy(scores, targets) + (self.shift - 1).square().sum()
-"""
+'''
 LAST, PER_EPOCH, POISONED = 10, 4, 5  # a step, steps, a batch
 POINTS = (0, 1, PER_EPOCH + 2, 2 * PER_EPOCH, LAST - 1, LAST)  # the third in the middle, the fourth at the end of one
 
@@ -73,6 +92,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "augmentation": {"data.augment": [{"name": "noise", "std": 0.2}]},
     "skipped batch": {"model.norm": True, "stop.on_nan": "skip"},
     "loss with parameters": {"loss": "{folder}/net.py:Loss"},
+    "freed and frozen layers": {"model.name": "{folder}/net.py:Freed", "hooks": ["{folder}/net.py:Free"]},
 }
 EVERYTHING = {
     key: value
@@ -116,6 +136,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(place)
 
 
+def features_of(optimizer: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return features without what an optimizer refuses: L-BFGS takes no second group."""
+    return {key: value for key, value in features.items() if key != "hooks" or optimizer["name"] != "lbfgs"}
+
+
 def configured(folder: Path, optimizer: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {
         "name": "exact",
@@ -128,9 +153,9 @@ def configured(folder: Path, optimizer: Mapping[str, Any], *changes: Mapping[str
         "train": {"steps": LAST},
         "log": {"every": "2 steps"},
     }
-    for key, value in (item for each in changes for item in each.items()):
+    for key, value in (item for each in changes for item in features_of(optimizer, each).items()):
         section, _, name = key.partition(".")
-        value = value.replace("{folder}", str(folder)) if isinstance(value, str) else value
+        value = json.loads(json.dumps(value).replace("{folder}", str(folder)))
         if name:
             config[section] = {**config.get(section, {}), name: value}
         else:

@@ -7,9 +7,24 @@ from typing import Any, Literal
 
 import torch
 
+from ...errors import UsageError
 from ...registry.arguments import Count, NonNegative, Positive
 from . import register_optimizer
 from .shared.torch_rules import PAIRS, builds
+
+
+class LBFGS(torch.optim.LBFGS):
+    """torch's, which takes one group of parameters, and says so when it is given a second one."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take the first group.
+
+        Raises:
+            UsageError: there is one already.
+        """
+        if self.param_groups:
+            raise UsageError("L-BFGS takes all parameters as one vector, so that there can be no second group")
+        super().add_param_group(param_group)
 
 
 @register_optimizer(
@@ -19,7 +34,7 @@ from .shared.torch_rules import PAIRS, builds
     centre_source="best on digits: 1 with a resnet (170 steps, max_iter 4, line_search_fn strong_wolfe)",
     complex=PAIRS,
 )
-@builds(torch.optim.LBFGS)
+@builds(LBFGS)
 def lbfgs(
     params: Iterable[Any],
     *,
@@ -51,7 +66,7 @@ def lbfgs(
         line_search_fn: whether to search along the direction until the strong Wolfe conditions hold.
 
     Raises:
-        ValueError: there are groups.
+        UsageError: there are groups.
 
     Source: Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
 

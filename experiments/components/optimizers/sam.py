@@ -36,7 +36,7 @@ class Sam(torch.optim.Optimizer):
         for group in inner.param_groups:
             group.setdefault("rho", rho)
             group.setdefault("adaptive", adaptive)
-        super().__init__(inner.param_groups, dict(inner.defaults))
+        super().__init__(inner.param_groups, {**inner.defaults, "rho": rho, "adaptive": adaptive})
         self.inner = inner
         self.state, inner.param_groups = inner.state, self.param_groups
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ class Ema(Averaging, Update):
 
         shadow <- shadow - (1 - d) (shadow - weight),    d = decay, or min(decay, (1 + n) / (10 + n))
 
-    The shadow starts at the weights. Buffers are not averaged: evaluation uses the model's own.
+    The shadow starts at the weights; that of a weight that is frozen, when it is freed. Buffers are not averaged:
+    evaluation uses the model's own.
 
     Args:
         model: whose parameters are averaged.
@@ -28,9 +30,10 @@ class Ema(Averaging, Update):
     """
 
     def __init__(self, model: nn.Module, *, decay: Decay = 0.999, num_updates: bool = False):
-        self._weights: dict[str, Tensor] = {
-            name: weight for name, weight in model.named_parameters() if weight.requires_grad
-        }
+        named = dict(model.named_parameters())
+        self._weights: dict[str, Tensor] = {name: weight for name, weight in named.items() if weight.requires_grad}
+        self._frozen: dict[str, Tensor] = {name: weight for name, weight in named.items() if not weight.requires_grad}
+        self._built_frozen = frozenset(self._frozen)
         self.shadows = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self.decay = decay
         self.num_updates = num_updates
@@ -42,9 +45,17 @@ class Ema(Averaging, Update):
 
     def apply(self) -> None:
         self.count += 1
+        if self._frozen:
+            self._take_in([name for name, weight in self._frozen.items() if weight.requires_grad])
         decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.num_updates else self.decay
         shadows, weights = list(self.shadows.values()), list(self._weights.values())
         torch._foreach_add_(shadows, torch._foreach_sub(weights, shadows), alpha=1 - decay)
+
+    def _take_in(self, freed: Iterable[str]) -> None:
+        """Begin to average weights that were frozen before."""
+        for name in freed:
+            self._weights[name] = self._frozen.pop(name)
+            self.shadows[name] = self._weights[name].detach().clone()
 
     def averages(self) -> list[tuple[Tensor, Tensor]]:
         return [(weight, self.shadows[name]) for name, weight in self._weights.items()]
@@ -53,6 +64,10 @@ class Ema(Averaging, Update):
         return {"shadows": self.shadows, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in [name for name in self.shadows if name not in state["shadows"] and name in self._built_frozen]:
+            self._frozen[name] = self._weights.pop(name)  # it was freed after the state was saved
+            del self.shadows[name]
+        self._take_in([name for name in state["shadows"] if name in self._frozen])
         for name, shadow in self.shadows.items():
             shadow.copy_(state["shadows"][name])
         self.count = state["count"]

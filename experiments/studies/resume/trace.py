@@ -30,6 +30,7 @@ SECTIONS = {
     "gradients": "the backward pass draws from a generator of its own, or a hook that changes gradients keeps "
     "something outside its state_dict",
     "model": "the optimizer keeps something outside its `state` and `param_groups`, or a hook changes the weights",
+    "requires_grad": "a hook freezes or frees parameters by something other than the step",
     "loss tensors": "the loss changes its tensors by something other than the step, or a hook does",
     "optimizer": "the optimizer keeps something outside its `state` and `param_groups`, or its state_dict leaves it "
     "out",
@@ -40,7 +41,7 @@ SECTIONS = {
     "wants",
     "rows": "a hook writes values that go by the clock, the process, or something that its state_dict leaves out",
 }
-STATE = ("model", "loss tensors", "optimizer", "updates", "hooks", "counters", "rng", "rows")
+STATE = ("model", "requires_grad", "loss tensors", "optimizer", "updates", "hooks", "counters", "rng", "rows")
 
 _OTHERWISE: dict[Stage, str] = {
     "repeated": "two runs from the beginning differ, even without a resume: something draws from a generator that is "

@@ -27,11 +27,16 @@ class Hyperparameters:
 
     def __init__(self, optimizer: torch.optim.Optimizer):
         self._optimizer = optimizer
-        self._fed: dict[str, list[Any]] = {}  # the groups' own values of what is being fed
-        base = optimizer.defaults.get("lr")
-        for group in optimizer.param_groups:
-            if base and isinstance(base, float | int) and "lr" in group:
-                group.setdefault("lr_scale", group["lr"] / base)
+        # The groups' own values of what is being fed, with the groups, which hooks may add and remove.
+        self._fed: dict[str, list[tuple[dict[str, Any], Any]]] = {}
+        self._base = optimizer.defaults.get("lr")
+        self._note_scales()
+
+    def _note_scales(self) -> None:
+        base = self._base
+        for group in self._optimizer.param_groups:
+            if "lr_scale" not in group and base and isinstance(base, float | int) and "lr" in group:
+                group["lr_scale"] = group["lr"] / base
 
     def feed(self, feed: Mapping[str, Any]) -> None:
         """Set what is fed for this step, and give back what no longer is.
@@ -45,18 +50,19 @@ class Hyperparameters:
         """
         groups = self._optimizer.param_groups
         for name in [name for name in self._fed if name not in feed]:
-            for group, value in zip(groups, self._fed.pop(name), strict=False):
+            for group, value in self._fed.pop(name):
                 _set_entry(group, name, value)
+        self._note_scales()
         for name, value in feed.items():
             if name == "batch":
                 continue
-            if name not in self._fed:
-                self._fed[name] = self.own(name)
+            own = self.own(name)
+            self._fed[name] = list(zip(groups, own, strict=True))
             if callable(value):
-                for group, own in zip(groups, self._fed[name], strict=False):
-                    _set_entry(group, name, _checked(name, value(own), own))
+                for group, before in self._fed[name]:
+                    _set_entry(group, name, _checked(name, value(before), before))
                 continue
-            value = _checked(name, value, self._fed[name][0])
+            value = _checked(name, value, own[0])
             for group in groups:
                 # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
                 _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
@@ -67,7 +73,9 @@ class Hyperparameters:
         Raises:
             KeyError: a group has nothing of that name.
         """
-        return list(self._fed.get(name) or [_entry(group, name) for group in self._optimizer.param_groups])
+        fed = {id(group): value for group, value in self._fed.get(name, ())}
+        groups = self._optimizer.param_groups
+        return [fed[id(group)] if id(group) in fed else _entry(group, name) for group in groups]
 
     def __contains__(self, name: str) -> bool:
         try:

@@ -34,8 +34,10 @@ def state_dict(op: TrainOp) -> dict[str, Any]:
     for update, calling in zip(op.updates, op.calling.updates, strict=True):
         with calling:
             updates.append({"kind": type(update).__name__, "state": update.state_dict()})
+    flags = op.trainable_flags.changes()
     return {
         "model": model,
+        **({"requires_grad": flags} if flags else {}),
         **({"loss": of_loss} if of_loss else {}),
         "optimizer": optimizer,
         "updates": updates,
@@ -57,6 +59,7 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
         raise CheckpointError(f"the checkpoint is of another model: {error}") from error
     with op.calling.loss:
         _load_loss(op, state)
+    op.trainable_flags.restore(state.get("requires_grad", {}))
     with op.calling.optimizer_state:
         op.optimizer_state.load_state_dict(state["optimizer"])
     saved = [update["kind"] for update in state["updates"]]

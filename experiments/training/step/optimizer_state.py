@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from ...components.trained import Trained
 from ...errors import CheckpointError
+from .parameter_groups import ParameterGroups
 
 
 class OptimizerState:
-    """Saves and restores what an optimizer remembers.
+    """Saves and restores what an optimizer remembers, and the parameter groups that hooks have changed.
 
-    The configuration decides the hyperparameters: a restored optimizer keeps those that it was built with, except
-    for values in its groups that the optimizer itself has changed since (some keep counters there). An optimizer with
-    a `state_dict` of its own is saved by that.
+    The configuration decides the groups and their hyperparameters: a restored optimizer keeps those that it was built
+    with, except for what has changed since: groups that a hook has added, removed or given other parameters, and values
+    in groups (some optimizers keep counters there). An optimizer with a `state_dict` of its own is saved by that.
 
     Args:
         optimizer: freshly built.
@@ -25,25 +26,26 @@ class OptimizerState:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module | Trained):
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._optimizer = optimizer
-        self._parameters = {names.get(id(p), f"parameter {index}"): p for index, p in enumerate(parameters)}
+        self._optimizer, self._model = optimizer, model
+        self._groups = ParameterGroups(optimizer, model)
         self._has_own = type(optimizer).state_dict is not torch.optim.Optimizer.state_dict
         self._built = self._hyperparameters()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state by parameter name, and each group's hyperparameters as built and as they are now."""
         kind = type(self._optimizer).__name__
+        changes = self._groups.changes()
+        groups = {} if changes is None else {"groups": changes}
         if self._has_own:
-            return {"kind": kind, "own": self._optimizer.state_dict()}
+            return {"kind": kind, "own": self._optimizer.state_dict(), **groups}
         state = self._optimizer.state
         return {
             "kind": kind,
-            "state": {name: dict(state[p]) for name, p in self._parameters.items() if p in state},
+            "state": {name: dict(state[p]) for name, p in self._groups.parameters().items() if p in state},
             "shared": {key: value for key, value in state.items() if isinstance(key, str)},  # of no one parameter
             "built": self._built,
             "now": self._hyperparameters(),
+            **groups,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -58,36 +60,43 @@ class OptimizerState:
             raise CheckpointError(
                 f"the checkpoint has the state of {saved['kind']}, but the optimizer is {here}: start anew (--fresh)"
             )
+        changes = saved.get("groups")
         if self._has_own:
+            self._groups.restore(changes, [])
             self._optimizer.load_state_dict(saved["own"])
             return
-        unknown = set(saved["state"]) - set(self._parameters)
-        if unknown or len(saved["now"]) != len(self._built):
-            what = f"state for {sorted(unknown)[0]}" if unknown else f"{len(saved['now'])} parameter groups"
-            raise CheckpointError(f"the checkpoint is of another optimizer or model: it has {what}")
+        if len(saved["built"]) != len(self._built) or (changes is None and len(saved["now"]) != len(self._built)):
+            raise CheckpointError(
+                f"the checkpoint is of another optimizer or model: it has {len(saved['now'])} parameter groups, not "
+                f"{len(self._built)} (versions before 0.3 did not save groups that a hook adds)"
+            )
+        self._groups.restore(changes, saved["now"])
+        parameters = self._groups.parameters()
+        if unknown := sorted(set(saved["state"]) - set(parameters)):
+            raise CheckpointError(f"the checkpoint is of another optimizer or model: it has state for {unknown[0]}")
         self._optimizer.state.clear()
         for name, state in saved["state"].items():
-            self._optimizer.state[self._parameters[name]] = self._restored(name, state)
+            self._optimizer.state[parameters[name]] = self._restored(name, parameters[name], state)
         self._optimizer.state.update(saved.get("shared", {}))  # type: ignore[arg-type] (torch's keys are parameters)
-        for group, built, now in zip(self._optimizer.param_groups, saved["built"], saved["now"], strict=True):
+        origins = range(len(self._built)) if changes is None else [change["built"] for change in changes]
+        for group, place, now in zip(self._optimizer.param_groups, origins, saved["now"], strict=False):
+            built = {} if place is None else saved["built"][place]
+            if place is not None:  # what has changed since the checkpoint, where a session goes back to it
+                own = self._built[place].items()
+                group.update({k: _copy(v) for k, v in own if not _equal(group.get(k), v)})
             changed = {key: value for key, value in now.items() if not _equal(built.get(key), value)}
-            device = group["params"][0].device
+            device = group["params"][0].device if group["params"] else None
             group.update({k: v.to(device, copy=True) if isinstance(v, Tensor) else v for k, v in changed.items()})
 
     def _hyperparameters(self) -> list[dict[str, Any]]:
         plain = int | float | bool | str | type(None) | tuple | Tensor
         return [
-            {
-                key: value.clone() if isinstance(value, Tensor) else value
-                for key, value in group.items()
-                if key != "params" and isinstance(value, plain)
-            }
+            {key: _copy(value) for key, value in group.items() if key != "params" and isinstance(value, plain)}
             for group in self._optimizer.param_groups
         ]
 
-    def _restored(self, name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    def _restored(self, name: str, parameter: Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return copies of the saved tensors, in their own types; torch's own loading would cast them."""
-        parameter = self._parameters[name]
         restored = {}
         for key, value in state.items():
             if isinstance(value, Tensor):
@@ -103,6 +112,10 @@ class OptimizerState:
         """Return True if torch keeps this on the CPU: step counts of optimizers that are not fused or capturable."""
         groups = self._optimizer.param_groups
         return key == "step" and not any(group.get("fused") or group.get("capturable") for group in groups)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -25,6 +25,7 @@ from .closure_step import needs_closure, step_by_closure
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
 from .optimizer_state import OptimizerState
+from .parameter_groups import TrainableFlags
 from .part_calls import PartCalls
 from .penalty import Penalty
 from .refusal import refuse, take_back_late_steps, without_batch
@@ -36,6 +37,7 @@ class TrainOp:
 
     Attributes:
         trained: the model and the loss together, by the names of their tensors.
+        trainable_flags: which parameters were frozen and freed since.
         global_step: number of applied updates.
         batch: number of drawn batches, applied or skipped: the position of the next one.
         examples: number of examples in applied updates.
@@ -61,6 +63,7 @@ class TrainOp:
         self.model, self.loss, self.optimizer, self.data, self.updates = model, loss, optimizer, data, tuple(updates)
         self.gate, self.options = gate, options
         self.trained = Trained(model, loss)
+        self.trainable_flags = TrainableFlags(self.trained)
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.forward: Callable[[Any], Any] = torch.compile(model) if options.compile else model
         self.l2 = Penalty.of(options.l2, model)

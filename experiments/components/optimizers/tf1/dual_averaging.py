@@ -23,13 +23,14 @@ class DualAveraging(TF1Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         rates = [float(group["lr"]) for group in self.param_groups]
-        if self._rates is not None and rates != self._rates and not self._has_warned:
+        changed = next((pair for pair in zip(self._rates or rates, rates, strict=False) if pair[0] != pair[1]), None)
+        if changed is not None and not self._has_warned:
             self._has_warned = True
             log.warning(
                 "%s: the weights are a multiple of lr, so that a schedule scales them all (lr was %g, and is %g): "
                 "use a constant schedule",
                 type(self).__name__,
-                *next(pair for pair in zip(self._rates, rates, strict=True) if pair[0] != pair[1]),
+                *changed,
             )
         self._rates = rates
         return super().step(closure)
