@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config import ConfigError
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import held_if_free, trash
+from ..system.raised import guarded_process_end, told
+from ..training.build import build
 from ..training.record import local_components
 from . import events
 from .entries import Entry, differences
@@ -73,6 +76,7 @@ class Runner:
         """Do what is left to do, and return what was found.
 
         Raises:
+            ConfigError: an entry's problem does not fit together, which is found before the first run.
             NothingMatchedError: runs are missing, and none may be made.
             PairingError: runs that should have started alike did not.
             Interrupted: a signal came; repeated, the rest is done.
@@ -83,6 +87,8 @@ class Runner:
         trials = [task for tasks in zip(*map(self._first_trials, tuned), strict=True) for task in tasks]
         fixed = [entry for entry in self._entries if entry.name not in self._tunings]
         evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
+        if self._train:
+            self._try_entries({task.entry for task in (*trials, *evaluation) if task.state == "planned"})
         shipment = pack(entry.config for entry in self._entries)
         with Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
             self._announce(pool, trials, evaluation, later=len(tuned) * len(seeds))
@@ -99,6 +105,25 @@ class Runner:
             ledger.look(seeds)
         ledger.write()
         return Comparison(ledger.path)
+
+    def _try_entries(self, names: Collection[str]) -> None:
+        """Build each entry that runs are to be made of, so that no other run is made before one is refused.
+
+        An optimizer that does not take the model is a result of the comparison: its runs fail, and the others go on. So
+        do they where an entry is hindered by what no configuration says, such as data that is missing today.
+        """
+        for entry in self._entries:
+            if entry.name not in names:
+                continue
+            try:
+                with guarded_process_end():
+                    build(entry.config)
+            except ConfigError as error:
+                if all(problem.key.split(".")[0] != "optimizer" for problem in error.problems):
+                    error.add_note(f"in entry '{entry.name}'")
+                    raise
+            except Exception as error:  # noqa: BLE001 (its runs will say so)
+                log.debug("entry %s cannot be built: %s", entry.name, told(error))
 
     def _carry_out(self, pool: Pool, trials: list[Task], evaluation: list[Task], tuned: list[Entry]) -> None:
         if trials:

@@ -162,6 +162,7 @@ class EvalConfig:
     mode: Literal["max", "min"] | None = None
     target: float | None = None
     weights: Literal["raw", "ema"] = "raw"
+    gradients: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from .step.build_train_op import build_train_op
 from .step.gradients import check_clipping
 from .step.penalty import Penalty
 from .step.train_op import TrainOp
+from .trial import Trial
 
 _SCALED_BY_ALL = (
     "this run was made by a version that standardised its data over all rows, those for testing too: it keeps that; "
@@ -46,12 +47,15 @@ _SCALED_BY_ALL = (
 
 @holding_places
 @refusing_exits()
-def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None = None) -> Experiment:
+def build(
+    config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None = None, *, trains: bool = True
+) -> Experiment:
     """Turn a configuration into an experiment that is ready to run.
 
     Args:
         config: from `load_config`, or what it takes: a path, a name, or the configuration itself, such as a run's.
         fitted: what a run took from its training rows, where it goes on or is measured: nothing is fitted anew then.
+        trains: whether it is built to be trained, and not only to be measured.
 
     Raises:
         ConfigError: a piece cannot be made, or two do not fit together; located in the configuration.
@@ -79,7 +83,6 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
     undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
     bound = {each.label: compatibility.bind_fitting(config, each, dataset, device) for each in config.metrics}
     metrics = {each.label: in_original_units(bound[each.label], each.component, undo) for each in config.metrics}
-    compatibility.try_loss(config, model, loss, metrics, dataset, batches)
 
     trained = compatibility.trained_together(config, model, loss)
     for part, made in zip((*config.metrics, *config.data.augment), (*metrics.values(), *batches.augment), strict=True):
@@ -113,6 +116,10 @@ def build(config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None
         seed=config.seed,
     )
     evaluators = _make_evaluators(config, train_op, metrics, splits)
+    trial = Trial(config, dataset, train_op, evaluators, length, work)
+    trial.measure()
+    if trains:
+        trial.train()
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
     experiment.notes += [*([note] if note else []), *splits.notes]
@@ -215,6 +222,7 @@ def _make_evaluators(
             batch_size=config.data.eval_batch_size,
             precision=config.train.precision,
             ema=average,
+            gradients=config.eval.gradients,
         )
         for name, part in parts.items()
         if part is not None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy as is_lazy_tensor
 
 from ..components.data import Batches, Dataset
-from ..components.metrics import metric_value
 from ..components.registries import REGISTRIES
 from ..components.trained import Trained, listed, module_of, parameters_within
 from ..config import ComponentConfig, Config
@@ -21,6 +21,7 @@ from ..errors import UsageError
 from ..registry.arguments import Argument
 from ..run_directory.checkpoint_format import TYPES
 from ..system.devices import count_work
+from .copies import generators_kept, lent
 from .evaluator import evaluation_mode
 
 
@@ -80,18 +81,22 @@ def bound(component: ComponentConfig) -> Callable[..., Any]:
 
 
 def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
-    """Run the model once, so that lazy modules get their shapes; return the work of a training step.
+    """Run the model, so that lazy modules get their shapes, or a copy of it; return the work of a training step.
 
     Raises:
         UsageError: the data is tokens, and the model fails on them.
     """
-    with evaluation_mode(model), torch.no_grad():
-        try:
-            return count_work(model, inputs, batch_size)
-        except (RuntimeError, TypeError, IndexError) as error:
-            if inputs.is_floating_point():
-                raise
-            raise UsageError(f"the model does not take these tokens ({error}); {_others('model', 'tokens')}") from error
+    is_lazy = any(is_lazy_tensor(tensor) for tensor in (*model.parameters(), *model.buffers()))
+    with generators_kept() if is_lazy else lent(model) as copies:
+        lazy_or_copy = model if copies is None else copies[0]
+        with evaluation_mode(lazy_or_copy), torch.set_grad_enabled(not is_lazy):  # a model may take gradients itself
+            try:
+                return count_work(lazy_or_copy, inputs, batch_size)
+            except (RuntimeError, TypeError, IndexError) as error:
+                if inputs.is_floating_point():
+                    raise
+                others = _others("model", "tokens")
+                raise UsageError(f"the model does not take these tokens ({error}); {others}") from error
 
 
 def bind_fitting(
@@ -169,44 +174,3 @@ def _others(kind: str, task: str) -> str | None:
     registry = REGISTRIES[kind]
     names = [name for name in registry.names() if registry.get(name).facts.get("task") == task]
     return f"for {task}: {', '.join(names)}" if names else None
-
-
-def try_loss(
-    config: Config,
-    model: nn.Module,
-    loss: Callable[..., Tensor],
-    metrics: Mapping[str, Callable[..., Tensor]],
-    dataset: Dataset,
-    batches: Batches,
-) -> None:
-    """Measure two examples, so that outputs that do not fit the loss or a metric are found before the run.
-
-    Raises:
-        ConfigError: located at the model, the loss or the metric.
-    """
-    inputs, targets = batches.inputs[:2], batches.targets[:2]
-    with evaluation_mode(model, loss, *metrics.values()), torch.no_grad():
-        outputs = model(inputs)
-        place, noun = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}.get(dataset.task, (0, ""))
-        if isinstance(outputs, Tensor) and place and outputs.shape[place : place + 1] < (dataset.num_outputs,):
-            raise config.problem(
-                "model",
-                f"{config.model.label} gives outputs of shape {tuple(outputs.shape)}, but data '{config.data.name}' "
-                f"has {dataset.num_outputs} {noun}",
-            )
-        with located(config, config.loss.path):
-            value = loss(outputs, targets)
-            if not isinstance(value, Tensor) or value.dim() != 0:
-                what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-                raise ValueError(f"a loss must return one number, the mean over the batch, not {what}")
-        for (name, metric), part in zip(metrics.items(), config.metrics, strict=True):
-            with located(config, part.path):
-                if (values := metric(outputs, targets)).shape[:1] != targets.shape[:1]:
-                    raise ValueError(f"a metric must return one value per example; {name} gave {tuple(values.shape)}")
-                metric_value(metric, values.double().mean(0))
-        if batches.augment:
-            with located(config, "data.augment"):
-                augmented = batches.batch(0).targets
-            if augmented.dtype != targets.dtype:  # they have been mixed, and are probabilities
-                with located(config, config.loss.path):
-                    loss(outputs, augmented[: len(targets)])

@@ -158,7 +158,7 @@ def _rebuilt(run_dir: RunDir, fitted: Fitted, weights: str | None, allow_code: b
     found = record.changes(config)
     _refuse(run_dir.name, "--allow-code", [] if allow_code else [each for each in found if each.kind == "code"])
     _refuse(run_dir.name, "--allow-change", [] if allow_change else [each for each in found if each.kind == "data"])
-    experiment = build(config, fitted)
+    experiment = build(config, fitted, trains=False)
     if not allow_change:
         _refuse(run_dir.name, "--allow-change", record.example_changes(config, experiment.data))
     for note in experiment.notes:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..components.averaging import Averaging
 from ..components.data import Examples
 from ..components.metrics import metric_value
-from ..components.trained import module_of
+from ..components.trained import Trained, module_of
 from ..registry.calls import Calling
 
 
@@ -49,6 +49,8 @@ class Evaluator:
         precision: `fp32` or `bf16` (autocast).
         ema: lends its averaged weights for the measurement: the update, or an optimizer that averages; None measures
             the model's own.
+        gradients: whether model, loss and metrics may take gradients themselves, as a gradient penalty does; those of
+            the parameters stay as they are.
     """
 
     def __init__(
@@ -63,15 +65,17 @@ class Evaluator:
         batch_size: int = 512,
         precision: str = "fp32",
         ema: Averaging | None = None,
+        gradients: bool = False,
     ):
         self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
         self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
-        self.precision, self.ema = precision, ema
+        self.precision, self.ema, self.gradients = precision, ema, gradients
 
     def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
         """Measure, or return None if `interrupted()` became true between two batches."""
         weights = self.ema.swapped() if self.ema else contextlib.nullcontext()
-        with weights, evaluation_mode(self.model, self.loss, *self.metrics.values()), torch.no_grad(), self._autocast():
+        modes = evaluation_mode(self.model, self.loss, *self.metrics.values())
+        with weights, modes, self.grad_mode(), self.autocast():
             return self._measure(interrupted)
 
     def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
@@ -85,10 +89,11 @@ class Evaluator:
             with Calling("model", f"the evaluation of {self.split}"):
                 outputs = self.model(inputs)
             with Calling("loss", f"the evaluation of {self.split}"):
-                totals["loss"] = totals["loss"] + self.loss(outputs, targets).double() * len(targets)
+                totals["loss"] = totals["loss"] + self.loss(outputs, targets).detach().double() * len(targets)
             for place, (name, metric) in enumerate(self.metrics.items()):
                 with self._calling_metric(place):
-                    totals[name] = totals[name] + metric(outputs, targets).double().sum(0)
+                    totals[name] = totals[name] + metric(outputs, targets).detach().double().sum(0)
+            del outputs  # with gradients, the graph behind it
         means = {name: total / count for name, total in totals.items()}
         values = {}
         for place, (name, metric) in enumerate(self.metrics.items()):
@@ -99,7 +104,24 @@ class Evaluator:
     def _calling_metric(self, place: int) -> Calling:
         return Calling(f"metrics.{place}", f"the evaluation of {self.split}")
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def grad_mode(self) -> Iterator[None]:
+        """Record gradients in a `with` block or not, as was asked; those of the parameters are kept out of it."""
+        if not self.gradients:
+            with torch.no_grad():
+                yield
+            return
+        kept = [(parameter, parameter.grad) for _, parameter in Trained(self.model, self.loss).named_parameters()]
+        for parameter, _ in kept:
+            parameter.grad = None
+        try:
+            with torch.enable_grad():
+                yield
+        finally:
+            for parameter, gradient in kept:
+                parameter.grad = gradient
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":
             return torch.autocast(self.inputs.device.type, torch.bfloat16)
         return contextlib.nullcontext()

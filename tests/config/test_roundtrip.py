@@ -169,6 +169,7 @@ def test_the_resolved_config_is_complete(load):
         "mode": None,
         "target": None,
         "weights": "raw",
+        "gradients": False,
     }
     assert written["checkpoint"] == {"every": "10m", "keep": 2, "best": True, "keep_every_hours": None}
     assert written["log"] == {"every": "10 steps", "lines": "10s", "to": ["jsonl"]}

@@ -37,13 +37,13 @@ PLACES = {
     ),
     "model": (
         "model: {{name: ./own_code.py:Net, {args}}}",
-        ("init", "forward", "train", "train@3", "eval@3", "state_dict", "named_parameters"),
+        ("init", "forward", "train", "train@3", "eval@1", "state_dict", "named_parameters"),
     ),
     "init": ("init: {{name: ./own_code.py:weights, {args}}}", ("call",)),
     "loss": ("loss: {{name: ./own_code.py:Loss, {args}}}", ("init", "call", "call@4")),
     "metrics.0": (
         "metrics: [{{name: ./own_code.py:Metric, {args}}}]",
-        ("init", "call", "call@3", "finish", "finish@2"),
+        ("init", "call", "call@1", "finish", "finish@2"),
     ),
     "optimizer": (
         "optimizer: {{name: ./own_code.py:Sgd, lr: 0.1, {args}}}",

@@ -87,7 +87,7 @@ class TrainOp:
         self._seed_default = rng.default_seeder(self.device)
         is_bf16 = options.precision == "bf16"
         self.calling = PartCalls(self)
-        self._autocast = torch.autocast(self.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext()
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext()
 
     def run(
         self,
@@ -196,8 +196,8 @@ class TrainOp:
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
         if micro:
             self.tell_updates("next_micro_batch")
-        self._seed_default(self._noise.key(self.batch, micro << 20 | self.options.rank))
-        with self._autocast:
+        self.seed_noise(micro)
+        with self.autocast:
             with self.calling.model:
                 outputs = self.forward(inputs)
             with self.calling.loss:
@@ -310,6 +310,10 @@ class TrainOp:
             return self.hyperparameters.own(name)
         except KeyError:
             raise fetches.unknown(self, "feed", name) from None
+
+    def seed_noise(self, micro: int = 0) -> None:
+        """Put torch's default generator where it belongs before the forward pass of a micro-batch of this step."""
+        self._seed_default(self._noise.key(self.batch, micro << 20 | self.options.rank))
 
     def reseed(self) -> None:
         """Put torch's default generator where it belongs before this step, whatever was drawn since the last one."""
