@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .registry.arguments import DataPath as DataPath
     from .registry.arguments import Decay as Decay
     from .registry.arguments import Fraction as Fraction
+    from .registry.arguments import MetricName as MetricName
     from .registry.arguments import Natural as Natural
     from .registry.arguments import NonNegative as NonNegative
     from .registry.arguments import Positive as Positive
@@ -90,6 +91,7 @@ _HOMES = {
     "Comparison": "comparison.result",
     "Count": "registry.arguments",
     "DataPath": "registry.arguments",
+    "MetricName": "registry.arguments",
     "CsvHook": "components.hooks.csv",
     "Dataset": "components.data",
     "Decay": "registry.arguments",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from .goal import Goal, Mode, label_of, own_mode, watched
 from .lengths import Length
+from .nodes import join
 from .problems import DEFAULT, Origin, Problem, suggestion
 from .sections import ComponentConfig, DataConfig, EvalConfig, OptimizerConfig, ScheduleConfig, StopConfig, TrainConfig
 
@@ -22,10 +24,18 @@ class CrossChecks:
         origins: the places of the values that were given.
         root: the place of the whole file.
         problems: gets what is wrong.
+        is_stored: whether it is the record of a run.
     """
 
-    def __init__(self, parts: Mapping[str, Any], origins: Mapping[str, Origin], root: Origin, problems: list[Problem]):
-        self.parts = parts
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        origins: Mapping[str, Origin],
+        root: Origin,
+        problems: list[Problem],
+        is_stored: bool = False,
+    ):
+        self.parts, self.is_stored = parts, is_stored
         self.origins = origins
         self.root = root
         self.problems = problems
@@ -40,7 +50,9 @@ class CrossChecks:
             self._absolute_values(parts["optimizer"], parts["schedule"])
         self._metrics(parts["metrics"], parts["eval"])
         if not parts["metrics_wrong"]:
-            self._watched(parts["metrics"], [parts["schedule"], *parts["hooks"]])
+            self._judged(parts["metrics"], parts["eval"])
+            for part in _components(parts.values()):
+                self._watched(part)
         if parts["eval"] is not None:
             self._evaluation(parts["eval"], parts["updates"], parts["stop"])
         self._lengths()
@@ -49,6 +61,8 @@ class CrossChecks:
         key = path
         while path and self.origins.get(path, DEFAULT).kind == "default":
             path = path.rpartition(".")[0]
+            if self.origins.get(name := join(path, "name"), DEFAULT).kind != "default":
+                path = name  # a default of whatever is named there
         self.problems.append(Problem(self.origins.get(path, self.root), key, code, message, hint))
 
     def _length_of_run(self, train: TrainConfig) -> None:
@@ -105,17 +119,64 @@ class CrossChecks:
             split = next((name for name in computed if name.endswith(f"/{evaluation.metric}")), None)
             self._not_computed("eval.metric", evaluation.metric, computed, split)
 
-    def _watched(self, metrics: tuple[ComponentConfig, ...], parts: list[ComponentConfig | None]) -> None:
-        computed = ["val/loss", *(f"val/{metric.label}" for metric in metrics)]
-        for part in [inner for each in parts if each is not None for inner in each.nested()]:
-            argument = part.component.facts.get("watches", "")
-            watched = part.args.get(argument)
-            if watched is not None and watched not in computed:
-                self._not_computed(f"{part.path}.{argument}", watched, computed)
+    def _judged(self, metrics: tuple[ComponentConfig, ...], evaluation: EvalConfig | None) -> None:
+        """Check that the direction of what a run is judged by is known, and is its own."""
+        if evaluation is None or not self._is_new("eval.mode"):
+            return
+        own = own_mode(evaluation.metric, metrics, None)
+        if own is not None and evaluation.mode not in (None, own):
+            self._contradicts("eval.mode", evaluation.metric, own)
+        if own is None and evaluation.mode is None and label_of(evaluation.metric) in [each.label for each in metrics]:
+            self._undirected("eval.metric", evaluation.metric, "eval.mode")
+
+    def _watched(self, part: ComponentConfig) -> None:
+        """Check the names of metrics that a component waits for: that they are evaluated, and which way is better."""
+        metrics, evaluation = self.parts["metrics"], self.parts["eval"]
+        for argument, metric, mode in watched(part):
+            path = f"{part.path}.{argument}"
+            computed = self._evaluated()
+            if not self._is_new(path):
+                continue
+            if metric not in computed:
+                self._not_computed(path, metric, computed)
+            elif mode is not None:
+                own, given = own_mode(metric, metrics, evaluation), part.args.get(mode)
+                if own is not None and given not in (None, own):
+                    self._contradicts(f"{part.path}.{mode}", metric, own)
+                if own is None and given is None:
+                    self._undirected(path, metric, f"`{mode}`")
+
+    def _evaluated(self) -> list[str]:
+        """Return the names of what is evaluated while the run trains."""
+        hooks: tuple[ComponentConfig, ...] = self.parts["hooks"]
+        data: DataConfig | None = self.parts["data"]
+        splits = ["val"] if data is None or data.val > 0 else []
+        splits += [split for hook in hooks for split in hook.args.get(hook.component.facts.get("evaluates", ""), ())]
+        labels = ["loss", *(metric.label for metric in self.parts["metrics"])]
+        published = [name for hook in hooks for name in getattr(hook.component.build, "publishes", ())]
+        return [*(f"{split}/{label}" for split in dict.fromkeys(splits) for label in labels), *published]
+
+    def _is_new(self, path: str) -> bool:
+        """Return True for what is said now; a run that was made before there were these checks can still be read."""
+        return not self.is_stored or self.origins.get(path, DEFAULT).kind == "override"
+
+    def _contradicts(self, path: str, metric: str, own: Mode) -> None:
+        other = "less" if own == "max" else "more"
+        message = f"{Goal(metric, own).better} in '{metric}', not {other}"
+        self.note(path, message, f"leave it out, or write {own}")
+
+    def _undirected(self, path: str, metric: str, where: str) -> None:
+        message = f"nothing says whether more or less of '{metric}' is better"
+        self.note(path, message, f"set {where} to max or min", "missing")
 
     def _not_computed(self, path: str, metric: str, computed: list[str], guess: str | None = None) -> None:
+        data: DataConfig | None = self.parts["data"]
+        message = f"'{metric}' is not computed in this run"
+        if data is not None and data.val == 0 and metric.startswith("val/") and path != "eval.metric":
+            message += ": data.val is 0, so that there is no validation part"
+        guess = guess or next((name for name in computed if label_of(name) == label_of(metric)), None)
         hint = suggestion(metric, computed, f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}")
-        self.note(path, f"'{metric}' is not computed in this run", hint, "unknown-name")
+        self.note(path, message, hint if computed else "set data.val", "unknown-name")
 
     def _evaluation(
         self, evaluation: EvalConfig, updates: tuple[ComponentConfig, ...], stop: StopConfig | None
@@ -124,6 +185,15 @@ class CrossChecks:
             self.note("eval.weights", "there are no averaged weights: `updates` has no ema", "add `updates: [ema]`")
         if stop is not None and stop.at_target and evaluation.target is None:
             self.note("stop.at_target", "there is no target to stop at: set eval.target")
+        if stop is not None and stop.min_delta > 0 and stop.patience is None:
+            self.note("stop.min_delta", "it says what ends the patience of stop.patience, which is not set")
+        wanted = (
+            [] if stop is None else [("stop.patience", stop.patience is not None), ("stop.at_target", stop.at_target)]
+        )
+        data: DataConfig | None = self.parts["data"]
+        for path, is_wanted in wanted:
+            if is_wanted and data is not None and data.val == 0 and self._is_new(path):
+                self._not_computed(path, evaluation.metric, [])
 
     def _lengths(self) -> None:
         train = self.parts["train"]
@@ -135,6 +205,14 @@ class CrossChecks:
                     self.note(path, message)
                 if length.amount == 0 and path.rpartition(".")[2] in ("every", "lines", "max_time"):
                     self.note(path, f"expected more than nothing, got '{length}'", code="invalid-value")
+
+
+def _components(parts: Iterable[Any]) -> Iterator[ComponentConfig]:
+    """Yield all components of the sections."""
+    for part in parts:
+        for top in part if isinstance(part, tuple) else (part,):
+            if isinstance(top, ComponentConfig):
+                yield from top.nested()
 
 
 def _lengths_in(part: Any, path: str) -> Iterator[tuple[str, Length]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from .configuration import Config
+from .sections import ComponentConfig, EvalConfig
 
 Mode = Literal["max", "min"]
 _T = TypeVar("_T")
@@ -58,17 +59,18 @@ class Goal:
         """Return which way is better, in words."""
         return "more is better" if self.mode == "max" else "less is better"
 
-    def is_better(self, value: float, other: float | None) -> bool:
-        """Return True if a value is better than another, or than none; NaN never is."""
-        return value == value and (other is None or self.sign * value > self.sign * other)
+    def is_better(self, value: float, other: float | None, by_more_than: float = 0.0) -> bool:
+        """Return True if a value is better than another, or than none; one that is not finite never is."""
+        return math.isfinite(value) and (other is None or self.sign * value - self.sign * other > by_more_than)
 
     def reaches(self, value: float, target: float) -> bool:
         """Return True if a value is at the target, or past it."""
         return self.sign * value >= self.sign * target
 
     def best(self, items: Iterable[_T], value: Callable[[_T], float]) -> _T | None:
-        """Return the item with the best value, the first of equal ones; None of none."""
-        return max(items, key=lambda item: self.sign * value(item), default=None)
+        """Return the item with the best value, the first of equal ones; None of none, and where all are NaN."""
+        known = [item for item in items if not math.isnan(value(item))]
+        return max(known, key=lambda item: self.sign * value(item), default=None)
 
     def on(self, metric: str) -> Goal | None:
         """Return the same measure on another split; None where `metric` is another measure."""
@@ -79,6 +81,48 @@ def label_of(metric: str) -> str:
     """Return the name of a metric without its split: `accuracy` of `val/accuracy`."""
     split, _, label = metric.partition("/")
     return label if split in _SPLITS and label else metric
+
+
+def own_mode(metric: str, metrics: Iterable[ComponentConfig], evaluation: EvalConfig | None) -> Mode | None:
+    """Return which way of a measure is better, where something says so: `eval.mode`, or whoever registered it.
+
+    Args:
+        metric: as in the metric rows, or its label.
+        metrics: those of the configuration.
+        evaluation: the section `eval`, whose `mode` is about the measure that it names.
+    """
+    label = label_of(metric)
+    part = next((part for part in metrics if part.label == label), None)
+    registered = "min" if part is None and label == "loss" else part.component.facts.get("mode") if part else None
+    is_meant = evaluation is not None and label == label_of(evaluation.metric)
+    return (evaluation.mode if evaluation is not None and is_meant else None) or registered
+
+
+def watched(part: ComponentConfig) -> Iterator[tuple[str, str, str | None]]:
+    """Yield the arguments of a component that name evaluated metrics: (argument, metric, the argument of its mode)."""
+    arguments = {argument.name: argument for argument in part.component.signature.arguments}
+    for name, argument in arguments.items():
+        if (mark := argument.evaluated_metric) is None:
+            continue
+        value = part.args.get(name)
+        for metric in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(metric, str):
+                yield name, metric, mark.mode if mark.mode in arguments else None
+
+
+def with_modes(config: Config, part: ComponentConfig) -> ComponentConfig:
+    """Return a component in which each metric has its own direction where none is given, nested ones included."""
+    args = {name: _with_modes(config, value) for name, value in part.args.items()}
+    for _, metric, mode in watched(part):
+        if mode is not None and args.get(mode) is None:
+            args[mode] = goal_of(config, metric).mode
+    return replace(part, args=args)
+
+
+def _with_modes(config: Config, value: Any) -> Any:
+    if isinstance(value, ComponentConfig):
+        return with_modes(config, value)
+    return tuple(_with_modes(config, item) for item in value) if isinstance(value, tuple) else value
 
 
 def goal_of(config: Config, metric: str) -> Goal:

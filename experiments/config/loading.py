@@ -77,7 +77,7 @@ def load_config(
     if tree.fatal or not readable:
         raise ConfigError(problems)
     place = source.origin() if info.kind == "python" else dataclasses.replace(source.origin(1, 1), snippet=None)
-    config = _Assembly(root, place, info, Resolver(registries, trusted, problems)).config()
+    config = _Assembly(root, place, info, Resolver(registries, trusted, problems), is_stored=move is not None).config()
     folder = source.folder if source.kind == "file" else current_folder()
     reached = reach(config.roots()) if config.roots() else Reached()
     return dataclasses.replace(config, project=project or project_of(folder), reached=reached)
@@ -86,10 +86,11 @@ def load_config(
 class _Assembly:
     """Puts a Config together from the merged tree."""
 
-    def __init__(self, root: Node, place: Origin, info: TargetInfo, resolver: Resolver):
+    def __init__(self, root: Node, place: Origin, info: TargetInfo, resolver: Resolver, is_stored: bool):
         self.nodes: dict[str, Node] = root.value
         self.place = place
         self.info = info
+        self.is_stored = is_stored
         self.resolver = resolver
         self.problems = resolver.problems
         for path, node in root.walk():
@@ -110,7 +111,7 @@ class _Assembly:
             parts[name] = self._section(name, cls)
         self._unknown_keys(parts)
         self._default_metric(parts)
-        CrossChecks(parts, self.resolver.origins, self.place, self.problems).run()
+        CrossChecks(parts, self.resolver.origins, self.place, self.problems, self.is_stored).run()
         if self.problems:
             raise ConfigError(self.problems)
         del parts["metrics_wrong"]

@@ -13,7 +13,7 @@ from annotated_types import Ge, Lt
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from ..registry import Component
-from ..registry.arguments import Argument, Count, Natural, Nested, Positive
+from ..registry.arguments import Argument, Count, Natural, Nested, NonNegative, Positive
 from .lengths import Interval, Length
 
 Share = Annotated[float, Ge(0), Lt(1)]
@@ -167,11 +167,12 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class StopConfig:
-    """Reasons to end a run early; `patience` counts evaluations."""
+    """Reasons to end a run early; `patience` counts evaluations, none of them better than the best by `min_delta`."""
 
     on_nan: Policy = "raise"
     loss_above: Positive | None = None
     patience: Count | None = None
+    min_delta: NonNegative = 0.0
     at_target: bool = False
 
 

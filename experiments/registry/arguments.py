@@ -55,6 +55,21 @@ DataPath = Annotated[str, InputFile()]
 
 
 @dataclass(frozen=True)
+class EvaluatedMetric:
+    """Marks text that names a metric which is evaluated while the run trains, such as `val/accuracy`.
+
+    Args:
+        mode: the argument beside it, if there is one, that says whether `max` or `min` of it is better; left out, it is
+            filled from the metric's own direction.
+    """
+
+    mode: str = "mode"
+
+
+MetricName = Annotated[str, EvaluatedMetric()]
+
+
+@dataclass(frozen=True)
 class Argument:
     """One argument of a component.
 
@@ -79,6 +94,11 @@ class Argument:
     def input_file(self) -> InputFile | None:
         """Return the mark of an argument that names a file or folder which is read, or several; None for any other."""
         return _file_mark(self.annotation)
+
+    @property
+    def evaluated_metric(self) -> EvaluatedMetric | None:
+        """Return the mark of an argument that names a metric which is evaluated, or several; None for any other."""
+        return _metric_mark(self.annotation)
 
 
 @dataclass(frozen=True)
@@ -196,6 +216,13 @@ def _file_mark(annotation: Any) -> InputFile | None:
         return annotation if isinstance(annotation, InputFile) else InputFile()
     marks = getattr(annotation, "__metadata__", ())
     return next(filter(None, map(_file_mark, (*marks, *typing.get_args(annotation)))), None)
+
+
+def _metric_mark(annotation: Any) -> EvaluatedMetric | None:
+    if isinstance(annotation, EvaluatedMetric):
+        return annotation
+    marks = getattr(annotation, "__metadata__", ())
+    return next(filter(None, map(_metric_mark, (*marks, *typing.get_args(annotation)))), None)
 
 
 _NAMES = ((int, "int"), (float, "number"), (str, "text"), (bool, "true or false"), (type(None), "null"), (Any, "any"))

@@ -21,6 +21,7 @@ from ..components.schedules.resolve import configured_schedule
 from ..components.updates import Update
 from ..components.updates.ema import Ema
 from ..config import ComponentConfig, Config, ScheduleConfig
+from ..config.goal import with_modes
 from ..config.lengths import Length, RunLength
 from ..config.located import located
 from ..registry.calls import described
@@ -33,6 +34,7 @@ from .configured_hooks import configured_hooks
 from .evaluator import Evaluator
 from .experiment import Experiment
 from .load import load_config
+from .session.hook_order import arrange_hooks, check_metrics
 from .step.build_train_op import build_train_op
 from .step.gradients import check_clipping
 from .step.penalty import Penalty
@@ -93,7 +95,7 @@ def build(
         args = config.optimizer.args
         optimizer = optimizers.make_optimizer(trained, config.optimizer.component, groups=groups, **args)
     with located(config, "schedule"):
-        schedule = configured_schedule(config.schedule, length, config.seed, config.schedule.warmup)
+        schedule = configured_schedule(with_modes(config, config.schedule), length, config.seed, config.schedule.warmup)
 
     with located(config, "train.clip_value"):
         check_clipping(model, config.train.clip_value)
@@ -122,6 +124,8 @@ def build(
         trial.train()
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
+    with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples
+        check_metrics(arrange_hooks(experiment.hooks, [], [], is_chief=True), evaluators)
     experiment.notes += [*([note] if note else []), *splits.notes]
     if splits.fitted.rows == "all" and splits.fitted.scales:
         experiment.notes.append(_SCALED_BY_ALL)
@@ -140,7 +144,9 @@ def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
         length = compatibility.run_length(config, _make_data(config, torch.device("cpu"))[1])
     with located(config, "schedule"):
-        return configured_schedule(config.schedule, length, config.seed, config.schedule.warmup), length
+        return configured_schedule(
+            with_modes(config, config.schedule), length, config.seed, config.schedule.warmup
+        ), length
 
 
 def _lengths(schedule: ScheduleConfig) -> list[Length]:

@@ -14,7 +14,7 @@ from ..components.hooks.logging import LoggingHook
 from ..components.hooks.stop import EarlyStoppingHook, StopAfterHook, StopAtStepHook
 from ..components.schedules.resolve import configured_schedule
 from ..config import ComponentConfig, Config
-from ..config.goal import eval_goal, goal_of
+from ..config.goal import eval_goal, with_modes
 from ..config.lengths import Length, RunLength
 from ..config.located import located
 from ..registry.calls import described
@@ -56,12 +56,13 @@ def configured_hooks(
     hooks.append(EvaluationHook(every("eval.every", config.eval.every), during, after))
     if config.stop.patience is not None or config.stop.at_target:
         target = config.eval.target if config.stop.at_target else None
-        hooks.append(EarlyStoppingHook(goal.metric, goal.mode, config.stop.patience, target))
+        stop = config.stop
+        hooks.append(EarlyStoppingHook(goal.metric, goal.mode, stop.patience, target, min_delta=stop.min_delta))
     hooks.append(
         CheckpointHook(
             every("checkpoint.every", config.checkpoint.every),
             config.checkpoint.keep,
-            goal.metric if config.checkpoint.best else None,
+            goal.metric if config.checkpoint.best and during else None,
             goal.mode,
             config.checkpoint.keep_every_hours,
         )
@@ -78,10 +79,8 @@ def _writers(config: Config, every: Every) -> list[Hook]:
 
 def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook:
     with located(config, hook.path):
-        args = {name: _argument(value, length, config.seed) for name, value in hook.args.items()}
-        watched = args.get(hook.component.facts.get("watches", ""))
-        if watched is not None and args.get("mode") is None:
-            args["mode"] = goal_of(config, watched).mode
+        args = with_modes(config, hook).args
+        args = {name: _argument(value, length, config.seed) for name, value in args.items()}
         made = hook.component.make(**args)
         if not isinstance(made, Hook):
             raise ValueError(f"{hook.name} made {described(made)}, which is not an optrun Hook")

@@ -182,16 +182,19 @@ def test_hooks_that_are_made_in_python_know_registered_metrics_too(label):
     for goal in (EarlyStoppingHook(f"val/{label}", patience=1).goal, CheckpointHook(best=f"val/{label}").goal):
         assert goal is not None
         assert goal.mode == TRUTH[label][0]
-    assert EarlyStoppingHook("val/of_my_own", patience=1).goal.mode == "max", "as docs/configuration.md says"
+    with pytest.raises(UsageError, match="nothing says"):
+        EarlyStoppingHook("val/of_my_own", patience=1)
 
 
-def test_a_mode_that_is_given_is_that_of_the_metric_that_decides_and_of_no_other():
-    config = config_of("classes", "accuracy", eval={"metric": "val/accuracy", "mode": "min"})
-    found = {metric: goal_of(config, metric).mode for metric in ("val/accuracy", "test/accuracy", "val/loss")}
-    assert found == {"val/accuracy": "min", "test/accuracy": "min", "val/loss": "min"}
+def test_a_mode_that_is_given_is_that_of_the_metric_that_decides_and_of_no_other(tmp_path):
+    (tmp_path / "own.py").write_text("def own(outputs, targets):\n    return outputs[:, 0]\n")
+    metrics = [f"{tmp_path}/own.py:own", "accuracy", "macro_f1"]
+    config = config_of("classes", "own", eval={"metric": "val/own", "mode": "min"}, metrics=metrics)
+    found = {metric: goal_of(config, metric).mode for metric in ("val/own", "test/own", "val/loss")}
+    assert found == {"val/own": "min", "test/own": "min", "val/loss": "min"}
     assert goal_of(config, "val/macro_f1").mode == "max"
     kept = goals_record(config)
-    assert recorded_goal("val/accuracy", [{"metrics": kept}]) == Goal("val/accuracy", "min", 0.005)
+    assert recorded_goal("val/own", [{"metrics": kept}]) == Goal("val/own", "min", None)
     assert recorded_goal("lr", [{"metrics": kept}]) is None
 
 

@@ -129,6 +129,7 @@ def make_registries() -> dict[str, Registry]:
     registries = {kind: Registry(kind, "optrun.configs", GIVEN.get(kind, 0)) for kind in KINDS}
     for kind, builds in COMPONENTS.items():
         for build in builds:
-            facts = {"check": piecewise_check} if build is piecewise else {}
+            facts: dict[str, Any] = {"check": piecewise_check} if build is piecewise else {}
+            facts |= {"mode": "max"} if kind == "metric" else {}
             registries[kind].register(build.__name__, **facts)(build)
     return registries

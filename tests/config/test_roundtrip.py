@@ -128,7 +128,7 @@ CONFIGS = st.fixed_dictionaries(
         "updates": st.just(["ema", "batch_norm"]),
         "hooks": st.lists(HOOKS, max_size=3),
         "eval": st.fixed_dictionaries(
-            {}, optional={"every": LENGTHS, "target": st.floats(-1e6, 1e6), "mode": st.just("max")}
+            {}, optional={"every": LENGTHS, "target": st.floats(-1e6, 1e6), "mode": st.none()}
         ),
         "checkpoint": st.fixed_dictionaries({}, optional={"every": INTERVALS, "keep": st.integers(2, 9)}),
         "log": st.fixed_dictionaries({}, optional={"lines": INTERVALS, "to": st.just(["tensorboard"])}),

@@ -126,8 +126,10 @@ def test_a_stored_config_loads_only_the_code_it_was_made_with(load, folder, code
 
 
 def test_metrics_of_ones_own_are_called_by_their_label(load, code):
-    assert load(BASE, "metrics=['./mine/code.py:top']").eval.metric == "val/top"
-    assert load(BASE, "metrics=['./mine/code.py:top']", "eval.metric=val/top").eval.metric == "val/top"
+    for more in ([], ["eval.metric=val/top"]):
+        assert load(BASE, "metrics=['./mine/code.py:top']", "eval.mode=max", *more).eval.metric == "val/top"
+        with pytest.raises(ConfigError, match="nothing says whether more or less of 'val/top' is better"):
+            load(BASE, "metrics=['./mine/code.py:top']", *more)
 
 
 def test_configs_of_registered_components_can_be_pickled(load):

@@ -23,7 +23,7 @@ BASE = {
     "metrics": "[accuracy]",
     "optimizer": "{name: sgd, lr: 0.1}",
     "train": "{steps: 4, threads: 1}",
-    "eval": "{every: 2 steps}",
+    "eval": "{every: 2 steps, metric: val/loss}",
     "log": "{every: 1 steps}",
     "checkpoint": "{every: 2 steps}",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import UsageError
-from ...registry.arguments import Positive
+from ...registry.arguments import MetricName, Positive
 from ...run_directory import checkpoints
 from ...system import ranks
 from ..metrics import own_goal
@@ -68,7 +68,7 @@ class SaveFunctions(Hook):
         return self._after is not None and self._after(path) is True
 
 
-@register_hook("checkpoint", source="tf.train.CheckpointSaverHook and tf.train.Saver (TensorFlow 1)", watches="best")
+@register_hook("checkpoint", source="tf.train.CheckpointSaverHook and tf.train.Saver (TensorFlow 1)")
 class CheckpointHook(Hook):
     """Save the whole state, and keep the newest, the best and one every few hours.
 
@@ -82,12 +82,13 @@ class CheckpointHook(Hook):
         every: when, in steps, epochs or seconds.
         keep: how many of the newest to keep, at least 2.
         best: also save and keep the step at which this metric was best, such as `val/accuracy`.
-        mode: whether `max` or `min` of it is better; left out, what the metric itself has.
+        mode: whether `max` or `min` of it is better; left out, what the metric itself has, which it may not contradict.
         keep_every_hours: also keep one checkpoint for each so many hours of the run.
         listeners: are told of each checkpoint, in this order; in Python only.
 
     Raises:
-        UsageError: fewer than 2 are kept: then a damaged file could be the only one.
+        UsageError: fewer than 2 are kept: then a damaged file could be the only one. Or nothing says which way `best`
+            is better.
     """
 
     phase = Phase.PERSIST
@@ -97,7 +98,7 @@ class CheckpointHook(Hook):
         self,
         every: Every = Every(secs=600.0),  # noqa: B008 (frozen)
         keep: int = 5,
-        best: str | None = None,
+        best: MetricName | None = None,
         mode: Literal["max", "min"] | None = None,
         keep_every_hours: Positive | None = None,
         listeners: Sequence[CheckpointListener] = (),
@@ -107,6 +108,7 @@ class CheckpointHook(Hook):
         self.trigger = every
         self.keep, self.keep_every_hours = keep, keep_every_hours
         self.goal = None if best is None else own_goal(best, mode)
+        self.watches = () if best is None else (best,)
         self._best_of = [best, mode or ("max" if self.goal is None else self.goal.mode)]
         self.listeners = tuple(listeners)
         self.best_step: int | None = None

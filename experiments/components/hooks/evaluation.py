@@ -11,7 +11,9 @@ from .hook import Evaluation, Every, Hook, Phase
 from .session_view import BoundSession, SessionView, StepView
 
 
-@register_hook("evaluation", source="tf.estimator.experimental.InMemoryEvaluatorHook (TensorFlow 1)")
+@register_hook(
+    "evaluation", source="tf.estimator.experimental.InMemoryEvaluatorHook (TensorFlow 1)", evaluates="splits"
+)
 class EvaluationHook(Hook):
     """Evaluate splits at a trigger and write their metrics as a row; measure the result when the session ends.
 

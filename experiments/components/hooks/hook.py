@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -173,6 +173,12 @@ class Hook:
 
     #: The key that it was configured under, such as `hooks.0`; errors of the hook are told there.
     configured_as: str = ""
+
+    #: Names of metrics whose evaluations it waits for, such as `val/loss`: a session that cannot have them is refused.
+    watches: Sequence[str] = ()
+
+    #: Names of values that it makes known itself, by `session.publish`, and that other hooks may wait for.
+    publishes: ClassVar[Sequence[str]] = ()
 
     #: Under which its state is saved and its errors are reported; by default the class's name in snake case.
     name: str = "hook"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from ...errors import UsageError, unknown_name
 from ..schedules import watching
 from .hook import Evaluation, Hook, Phase
 from .session_view import BoundSession, SessionView
@@ -18,9 +17,6 @@ class ScheduledHook(Hook):
 
     Args:
         schedule: a function of the step.
-
-    Raises:
-        UsageError: nothing in the session measures the metric that the schedule watches.
     """
 
     phase = Phase.CONTROL
@@ -28,12 +24,11 @@ class ScheduledHook(Hook):
     def __init__(self, schedule: Callable[[int], float]):
         self.schedule = schedule
         self._watching = watching(schedule)
+        self.watches = tuple(part.metric for part in self._watching)
         self._evaluations: list[tuple[int, dict[str, float]]] = []
 
     def begin(self, session: SessionView) -> None:
         self._go_by([])
-        for part in self._watching:
-            _check_metric(part.metric, session.evaluators)
 
     def after_evaluation(self, session: BoundSession, evaluation: Evaluation) -> None:
         """Note an evaluation; splits that are measured separately at one step make one."""
@@ -55,13 +50,3 @@ class ScheduledHook(Hook):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._go_by([(step, values) for step, values in state.get("evaluations", [])])
-
-
-def _check_metric(metric: str, evaluators: Mapping[str, Any]) -> None:
-    split = metric.partition("/")[0]
-    if split not in evaluators:
-        have = f"it has {', '.join(evaluators)}" if evaluators else "it has none"
-        raise UsageError(f"the schedule watches {metric}, but the session has no evaluator '{split}': {have}")
-    measured = getattr(evaluators[split], "metrics", None)
-    if measured is not None and metric not in (names := [f"{split}/{name}" for name in ("loss", *measured)]):
-        raise UsageError(f"the schedule watches what is not measured: {unknown_name('metric', metric, names)}")

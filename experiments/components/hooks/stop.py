@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...errors import UsageError
-from ...registry.arguments import Count, Natural, Positive
+from ...registry.arguments import Count, MetricName, Natural, NonNegative, Positive
 from ..metrics import own_goal
 from . import register_hook
 from .hook import Evaluation, Hook, Phase
@@ -80,31 +80,41 @@ class StopAfterHook(Hook):
     "early_stopping",
     source="Prechelt, 1998; stop_if_higher_hook and stop_if_no_decrease_hook (TensorFlow Estimator)",
     example={"metric": "val/loss", "patience": 5},
-    watches="metric",
 )
 class EarlyStoppingHook(Hook):
     """Stop at a target, or when a metric has not improved for some evaluations.
 
     Args:
         metric: what is watched, such as `val/accuracy`.
-        mode: whether `max` or `min` is better; left out, what the metric itself has.
-        patience: evaluations in a row without a new best value after which to stop; null never does.
+        mode: whether `max` or `min` is better; left out, what the metric itself has, which it may not contradict.
+        patience: evaluations in a row without an improvement after which to stop; null never does.
         target: stop once the metric is at least (mode `min`: at most) this; null never does.
         min_steps: evaluations before so many completed steps do not count.
+        min_delta: only what is better than the best value by more than this is an improvement; in the metric's unit.
+
+    Raises:
+        UsageError: neither patience nor target is given; min_delta has no patience to end; or nothing says which way
+            the metric is better.
     """
 
     phase = Phase.CONTROL
 
     def __init__(
         self,
-        metric: str,
+        metric: MetricName,
         mode: Literal["max", "min"] | None = None,
         patience: Count | None = None,
         target: float | None = None,
         min_steps: Natural = 0,
+        min_delta: NonNegative = 0.0,
     ):
+        if patience is None and target is None:
+            raise UsageError(f"early stopping on {metric} never stops: give patience or target")
+        if min_delta > 0 and patience is None:
+            raise UsageError("min_delta says what ends the patience of early stopping: give patience")
         self.goal, self.patience, self.target = own_goal(metric, mode), patience, target
-        self.min_steps = min_steps
+        self.min_steps, self.min_delta = min_steps, min_delta
+        self.watches = (metric,)
         self._best: float | None = None
         self._since_best = 0
         self._last_step = -1
@@ -122,17 +132,23 @@ class EarlyStoppingHook(Hook):
             return
         value = evaluation.values[metric]
         self._last_step = evaluation.step
-        better = self.goal.is_better(value, self._best)
+        better = self.goal.is_better(value, self._best, self.min_delta)
         self._best, self._since_best = (value, 0) if better else (self._best, self._since_best + 1)
         if self.target is not None and self.goal.reaches(value, self.target):
             self._reason = f"{metric} {value:.4g} reached the target {self.target:g}"
         elif self.patience is not None and self._since_best >= self.patience:
-            self._reason = f"{metric} has not improved in {self.patience} evaluations"
+            self._reason = f"{metric} has not improved{self._by()} in {self.patience} evaluations"
         if self._reason:
             session.request_stop(self._reason)
 
+    def _by(self) -> str:
+        if self._best is None:
+            return " (it was never a finite number)"
+        return f" by more than {self.min_delta:g}" if self.min_delta else ""
+
     def _rule(self) -> list[Any]:
-        return [self.goal.metric, self.goal.mode, self.patience, self.target, self.min_steps]
+        more = [self.min_delta] if self.min_delta else []  # which earlier versions did not have
+        return [self.goal.metric, self.goal.mode, self.patience, self.target, self.min_steps, *more]
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -12,10 +12,12 @@ that does not change when these are shifted and scaled).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config.goal import Goal, Mode, label_of
+from ...errors import UsageError
 from ...registry import Component, Registry
 from ...registry.argument_checks import bound_component
 
@@ -42,13 +44,23 @@ def own_goal(metric: str, mode: Mode | None = None) -> Goal:
 
     Args:
         metric: as in the metric rows: `val/accuracy`.
-        mode: whether `max` or `min` is better; for a metric that nobody has registered `max`, if left out.
+        mode: whether `max` or `min` is better; needed for a metric that nobody has registered.
+
+    Raises:
+        UsageError: nothing says which way is better, or it contradicts the metric's own direction.
     """
     label = label_of(metric)
     facts: Mapping[str, Any] = (
         {"mode": "min"} if label == "loss" else registry.get(label).facts if label in registry.names() else {}
     )
-    return Goal(metric, mode or facts.get("mode", "max"), facts.get("margin"))
+    own: Mode | None = facts.get("mode")
+    chosen = mode or own
+    if chosen is None:
+        raise UsageError(f"nothing says whether more or less of '{metric}' is better: give mode='max' or mode='min'")
+    goal = Goal(metric, chosen, facts.get("margin"))
+    if own is not None and chosen != own:
+        raise UsageError(f"mode='{mode}' contradicts the direction of '{metric}': {replace(goal, mode=own).better}")
+    return goal
 
 
 def metric_value(metric: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], means: torch.Tensor) -> float:

@@ -12,10 +12,9 @@ Facts that a schedule may be registered with (`args` are its arguments, defaults
     spans(args, span) -> {argument: Span, …}    combinators: which part of the run each nested schedule is in charge of
     absolute(args) -> bool                      whether values are rates
     values = "may be negative"                  where they may
-    watches = "metric"                          the argument that names the metric whose evaluations it goes by
 
 A schedule that watches a metric is a class with a method `see`, which is given the run's evaluations; its value is
-worked out from these each time.
+worked out from these each time. The argument that names the metric is annotated as a `MetricName`.
 """
 
 from ...registry import Registry

@@ -5,23 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Gt, Lt
 
-from ...registry.arguments import Fraction, Natural, NonNegative
+from ...registry.arguments import Fraction, MetricName, Natural, NonNegative
 from . import Steps, register_schedule
-from .spans import Problems
 
 
-def _check_mode(args: Mapping[str, Any]) -> Problems:
-    metric = args.get("metric")
-    if args.get("mode") is None and isinstance(metric, str) and metric.rpartition("/")[2] != "loss":
-        return [("mode", f"say whether `max` or `min` of {metric} is better")]
-    return []
-
-
-@register_schedule("plateau", source="torch.optim.lr_scheduler.ReduceLROnPlateau", check=_check_mode, watches="metric")
+@register_schedule("plateau", source="torch.optim.lr_scheduler.ReduceLROnPlateau")
 class Plateau:
     """Multiply the rate by `factor` when a metric has not improved for some evaluations.
 
@@ -34,7 +26,8 @@ class Plateau:
 
     Args:
         metric: what is watched: `val/loss`, or another metric of the evaluations.
-        mode: whether `min` or `max` is better; left out, `min`, which only a loss may do.
+        mode: whether `min` or `max` is better; left out, what the metric itself has: `min` for a loss, and for others
+            what the configuration knows; in Python it is needed for these.
         factor: what the rate is multiplied by.
         patience: so many evaluations in a row without improvement change nothing yet.
         threshold: by how much a value must be better than the best one to be an improvement.
@@ -57,7 +50,7 @@ class Plateau:
     def __init__(
         self,
         *,
-        metric: str = "val/loss",
+        metric: MetricName = "val/loss",
         mode: Literal["max", "min"] | None = None,
         factor: Annotated[float, Gt(0), Lt(1)] = 0.1,
         patience: Natural = 10,
@@ -67,6 +60,8 @@ class Plateau:
         lowest: Fraction = 0.0,
         start: Steps | None = None,
     ):
+        if mode is None and metric.rpartition("/")[2] != "loss":
+            raise ValueError(f"mode: say whether `max` or `min` of {metric} is better")
         self.metric, self.mode, self.factor, self.patience = metric, mode or "min", factor, patience
         self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown
         self.lowest, self.start = lowest, start or 0

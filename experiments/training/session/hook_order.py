@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...components.hooks.checkpoint import CheckpointHook
+from ...components.hooks.evaluation import EvaluationHook
 from ...components.hooks.hook import Every, Hook
 from ...components.hooks.step_counter import StepCounterHook
 from ...components.hooks.summary import SummaryHook
-from ...errors import SessionError
+from ...errors import SessionError, UsageError, unknown_name
 from ..step.train_op import TrainOp
 
 
@@ -97,6 +98,37 @@ def _every(secs: float | None, steps: int | None) -> Every | None:
     if secs is not None:
         return Every(secs=secs)
     return Every(steps=steps) if steps is not None else None
+
+
+def check_metrics(hooks: Mapping[str, Hook], evaluators: Mapping[str, Any]) -> None:
+    """Refuse hooks that wait for a metric which nothing will evaluate while the session trains, as far as it is known.
+
+    What an evaluator without `metrics` returns is not known, nor what a user's own hook publishes.
+
+    Args:
+        hooks: of the session, by name.
+        evaluators: by the split that they measure.
+
+    Raises:
+        UsageError: the message names the hook, and the nearest metric.
+    """
+    splits = {split for hook in hooks.values() if isinstance(hook, EvaluationHook) for split in hook.splits}
+    published = {name for hook in hooks.values() for name in hook.publishes}
+    has_own = any(type(hook).__module__.partition(".")[0] != __name__.partition(".")[0] for hook in hooks.values())
+    for hook_name, hook in hooks.items():
+        for metric in hook.watches:
+            split = metric.partition("/")[0]
+            if metric in published or (has_own and split not in splits):
+                continue
+            if split not in splits:
+                have = f"evaluated are: {', '.join(sorted(splits))}" if splits else "nothing is evaluated"
+                raise UsageError(
+                    f"hook '{hook_name}' waits for {metric}, which nothing evaluates in this session: {have}"
+                )
+            measured = getattr(evaluators.get(split), "metrics", None)
+            names = [] if measured is None else [f"{split}/{label}" for label in ("loss", *measured)]
+            if names and metric not in names:
+                raise UsageError(f"hook '{hook_name}' waits for it: {unknown_name('metric', metric, names)}")
 
 
 def check_that_it_ends(hooks: Iterable[Hook], train_op: TrainOp | None) -> None:

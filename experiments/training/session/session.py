@@ -30,7 +30,7 @@ from ...system.raised import message_of, refuse_exit, refusing_exits
 from ..step.batch_source import EndOfData
 from ..step.train_op import TrainOp
 from .ending import call_guarded, note_others, outcome_of
-from .hook_order import Defaults, arrange_hooks, check_that_it_ends
+from .hook_order import Defaults, arrange_hooks, check_metrics, check_that_it_ends
 from .recovery import TRANSIENT_ERRORS, Recovery
 from .saved_state import Clock, SavedState
 from .services import SessionServices
@@ -68,6 +68,7 @@ class MonitoredTrainingSession(SessionServices):
 
     Raises:
         SessionError: nothing would ever end the session, or arguments exclude each other.
+        UsageError: a hook waits for a metric that nothing evaluates.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class MonitoredTrainingSession(SessionServices):
         self._ctx: RunContext | None = None  # with `_steps`, as soon as there is a train op
         named_hooks = arrange_hooks(*self._given_hooks, is_chief)
         check_that_it_ends(named_hooks.values(), train_op)
+        check_metrics(named_hooks, evaluators or {})
         super().__init__(named_hooks, is_chief, folder, summaries, rows, evaluators or {})
         self._given_op, self._init_fn, self._facts = train_op, init_fn, facts or {}
         self._recovery = Recovery(folder, transient, max_recoveries, retry_wait_secs, max_wait_secs, recovery_wait_secs)
@@ -209,7 +211,9 @@ class MonitoredTrainingSession(SessionServices):
             raise SessionError("hooks are added before `with session:`")
         self._given_hooks[0].extend(hooks)
         functions = {name: hook for name, hook in self.named_hooks.items() if isinstance(hook, SaveFunctions)}
-        self.named_hooks = {**arrange_hooks(*self._given_hooks, self.is_chief), **functions}
+        named_hooks = arrange_hooks(*self._given_hooks, self.is_chief)
+        check_metrics(named_hooks, self.evaluators)
+        self.named_hooks = {**named_hooks, **functions}
 
     def __enter__(self) -> MonitoredTrainingSession:
         self._signal = self._resources.enter_context(signals.graceful())

@@ -110,12 +110,13 @@ def test_the_rate_falls_at_the_step_after_the_evaluation_that_shows_it() -> None
 
 @pytest.mark.parametrize(
     ("evaluators", "message"),
-    [({}, "has no evaluator 'val': it has none"), ({"test": lambda stop: {}}, "it has test")],
+    [({}, "session: nothing is evaluated"), ({"test": lambda stop: {}}, "session: evaluated are: test")],
 )
 def test_a_session_that_measures_nothing_is_refused(evaluators: dict[str, Any], message: str) -> None:
     hook = LearningRateSetterHook(make_schedule("plateau"))
-    with pytest.raises(UsageError, match=message):
-        run_steps(small_train_op(), 2, hook, evaluators=evaluators)
+    others = [EvaluationHook(Every(steps=1), [split], final=[]) for split in evaluators]
+    with pytest.raises(UsageError, match=f"'learning_rate_setter' waits for val/loss, .* {message}"):
+        run_steps(small_train_op(), 2, hook, *others, evaluators=evaluators)
 
 
 def test_splits_that_are_measured_one_by_one_make_one_evaluation() -> None:
@@ -186,5 +187,7 @@ def test_the_configuration_says_what_is_not_measured() -> None:
         load_config({**CONFIG, "schedule": schedule})
     assert "'val/acuracy' is not computed in this run" in str(caught.value)
     assert "did you mean 'val/accuracy'?" in str(caught.value)
-    with pytest.raises(ConfigError, match="say whether `max` or `min` of val/accuracy is better"):
-        load_config({**CONFIG, "schedule": {"name": "plateau", "metric": "val/accuracy"}})
+    accuracy = {"name": "plateau", "metric": "val/accuracy"}
+    with pytest.raises(UsageError, match="say whether `max` or `min` of val/accuracy is better"):
+        make_schedule(**accuracy)
+    assert build(load_config({**CONFIG, "schedule": accuracy})).schedule.function.mode == "max"  # the metric's own

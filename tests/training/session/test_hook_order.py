@@ -6,9 +6,19 @@ import logging
 
 import pytest
 
-from optrun.experiments import CheckpointHook, MonitoredTrainingSession, StopAtStepHook
+from optrun.experiments import (
+    CheckpointHook,
+    EarlyStoppingHook,
+    EvaluationHook,
+    Every,
+    Hook,
+    LearningRateSetterHook,
+    MonitoredTrainingSession,
+    StopAtStepHook,
+    make_schedule,
+)
 from optrun.experiments.components.hooks.step_counter import StepCounterHook
-from optrun.experiments.errors import SessionError
+from optrun.experiments.errors import SessionError, UsageError
 
 from ...helpers import run_steps, small_train_op
 
@@ -52,6 +62,48 @@ def test_only_the_chief_has_default_hooks(tmp_path):
     other = MonitoredTrainingSession(hooks=hooks, checkpoint_dir=tmp_path, is_chief=False, **options)
     assert list(chief.named_hooks) == ["stop_at_step", "step_counter", "summary", "checkpoint"]
     assert list(other.named_hooks) == ["stop_at_step"]
+
+
+class Measured:
+    """An evaluator that says what it measures."""
+
+    metrics = ("accuracy",)
+
+    def __call__(self, interrupted):
+        return {"val/loss": 1.0, "val/accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda metric: EarlyStoppingHook(metric, mode="max", patience=1),
+        lambda metric: CheckpointHook(best=metric, mode="max"),
+        lambda metric: LearningRateSetterHook(make_schedule("plateau", metric=metric, mode="max")),
+    ],
+)
+def test_a_metric_that_nothing_evaluates_is_refused_when_the_session_is_made(hook):
+    def session(metric, *splits, more=()):
+        evaluations = [EvaluationHook(Every(steps=1), splits, final=[])] if splits else []
+        hooks = [StopAtStepHook(1), hook(metric), *evaluations, *more]
+        return MonitoredTrainingSession(hooks=hooks, evaluators={"val": Measured(), "test": Measured()})
+
+    session("val/accuracy", "val")
+    with pytest.raises(UsageError, match="nothing is evaluated"):
+        session("val/accuracy")
+    with pytest.raises(UsageError, match="evaluated are: test"):
+        session("val/accuracy", "test")
+
+    class Own(Hook):
+        publishes = ("own/accuracy",)
+
+    session("own/accuracy", more=[Own()])
+    session("val/accuracy", more=[Own()])  # which may publish it
+
+
+def test_a_misspelt_metric_is_named_with_the_nearest():
+    hooks = [EvaluationHook(Every(steps=1), ["val"], final=[]), EarlyStoppingHook("val/acuracy", "max", patience=1)]
+    with pytest.raises(UsageError, match=r"'early_stopping' waits for it: .*Did you mean 'val/accuracy'"):
+        MonitoredTrainingSession(hooks=[StopAtStepHook(1), *hooks], evaluators={"val": Measured()})
 
 
 def test_nothing_is_set_up_unasked_but_checkpoints(tmp_path):
