@@ -11,8 +11,9 @@ from typing import IO
 
 import click
 
+from ...experiments.system.visible import in_json, one_line
 from .live import clear_current
-from .screen import paint, width
+from .screen import for_screen, paint, width
 
 ARGUMENTS = "optrun.arguments"  # the key under which click's context keeps the command line
 _NOT_REPEATED = {"--fresh"}  # it would begin anew what is to go on
@@ -36,7 +37,14 @@ class Output:
 def say(text: str = "") -> None:
     """Write a line of talk to stderr."""
     clear_current()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(for_screen(text) + "\n")
+    sys.stderr.flush()
+
+
+def say_command(text: str) -> None:
+    """Write a line to stderr that a program reads there."""
+    clear_current()
+    sys.stderr.write(one_line(text) + "\n")
     sys.stderr.flush()
 
 
@@ -53,7 +61,7 @@ def say_warning(text: object) -> None:
 def result(lines: str | Iterable[str]) -> None:
     """Write a result to stdout, in one go."""
     text = lines if isinstance(lines, str) else "\n".join(lines)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(for_screen(text) + "\n")
     sys.stdout.flush()
 
 
@@ -68,7 +76,8 @@ def result_json(schema: str, *, indent: int | None = 2, **content: object) -> No
     from ...experiments.system.json_text import encode_json
 
     sys.stdout.flush()
-    sys.stdout.buffer.write(encode_json({"schema": schema, **content}, indent=indent))
+    document = encode_json({"schema": schema, **content}, indent=indent).decode()
+    sys.stdout.buffer.write(in_json(document).encode())
     sys.stdout.buffer.flush()
 
 

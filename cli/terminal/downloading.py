@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...experiments.report.style import large
+from ...experiments.system.visible import one_line
 from .charts import bar
 from .console import say
 from .live import LiveDisplay, Silence
@@ -51,7 +52,7 @@ class DownloadProgress:
         from rich.text import Text
 
         self._display = self._display or LiveDisplay(sys.stderr)
-        self._display.draw(Text(text, no_wrap=True, overflow="crop"))
+        self._display.draw(Text(one_line(text), no_wrap=True, overflow="crop"))
 
 
 def size_text(size: int | None) -> str:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .console import say
+from ...experiments.report.tables.table import markdown_text
+from ...experiments.system.visible import visible
+from .console import say, say_command
 
 _MOST = 10  # GitHub shows ten annotations of a kind for each step
 
@@ -24,11 +26,11 @@ def annotate(problems: Sequence[Any], message: str) -> None:
         place = {"file": problem.file, "line": problem.line, "col": problem.column} if problem.line else {}
         where = ",".join(f"{key}={_escape(str(value), in_place=True)}" for key, value in place.items())
         text = ": ".join(part for part in (problem.key, problem.message, problem.hint) if part)
-        say(f"::error{' ' if where else ''}{where}::{_escape(text)}")
+        say_command(f"::error{' ' if where else ''}{where}::{_escape(text)}")
     if len(problems) > _MOST:
-        say(f"::notice::{len(problems) - _MOST} more problems are in the log")
+        say_command(f"::notice::{len(problems) - _MOST} more problems are in the log")
     if not problems:
-        say(f"::error::{_escape(message)}")
+        say_command(f"::error::{_escape(message)}")
 
 
 def add_step_summary(name: str, summary: Mapping[str, Any]) -> None:
@@ -36,7 +38,7 @@ def add_step_summary(name: str, summary: Mapping[str, Any]) -> None:
     final = {key: "" if value is None else f"{value:.4f}" for key, value in summary["final"].items()}
     head = ["run", "outcome", "steps", *final]
     cells = [name, summary["outcome"], str(summary["steps"]), *final.values()]
-    rows = [head, ["---"] * len(head), cells]
+    rows = [list(map(markdown_text, head)), ["---"] * len(head), list(map(markdown_text, cells))]
     add_markdown("".join(f"| {' | '.join(row)} |\n" for row in rows))
 
 
@@ -57,5 +59,5 @@ def _is_github() -> bool:
 
 
 def _escape(text: str, in_place: bool = False) -> str:
-    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    text = visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return text.replace(":", "%3A").replace(",", "%2C") if in_place else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import IO, TYPE_CHECKING
 
+from ...experiments.system.visible import one_line
 from .screen import columns, has_color
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def with_bars(text: str) -> Text:
     """Return a line with the bars in it coloured, to be cut where the screen ends."""
     from rich.text import Text
 
-    line = Text(text, no_wrap=True, overflow="crop")
+    line = Text(one_line(text), no_wrap=True, overflow="crop")
     line.highlight_regex("━+|#+", "cyan")
     line.highlight_regex("─+", "dim")
     return line

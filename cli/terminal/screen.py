@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import sys
 from typing import IO, Any
 
 import click
 
+from ...experiments.system.visible import visible
+
 _WIDEST = 80  # of what is laid out for reading; a terminal may be narrower
 _NARROWEST = 40
+_COMMAND = re.compile(r"(?m)(?<=^)\s*::|##\[")  # what a GitHub workflow would obey
+PAINT = f"\x1b{secrets.token_hex(8)}["  # begins a colour until it is written: nobody else can know it
 
 
 def is_live() -> bool:
@@ -33,7 +39,14 @@ def has_color(stream: IO[str]) -> bool:
 
 def paint(stream: IO[str], text: str, **style: Any) -> str:
     """Return `text` in colour, if `stream` gets any; `style` is click's: fg, bold, dim."""
-    return click.style(text, **style) if has_color(stream) else text
+    return click.style(visible(text), **style).replace("\x1b[", PAINT) if has_color(stream) else text
+
+
+def for_screen(text: str) -> str:
+    """Return text as a screen or a pipe may get it: with colours that `paint` put there, and no other control codes."""
+    shown = "\x1b[".join(visible(part) for part in text.split(PAINT))
+    in_workflow = os.environ.get("GITHUB_ACTIONS") == "true"
+    return _COMMAND.sub(lambda found: " ".join(found[0]), shown) if in_workflow else shown
 
 
 def columns(stream: IO[str]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.style import duration
+from ...experiments.system.visible import one_line
 from ..terminal.charts import bar, sparkline
 from ..terminal.console import say, say_error, say_warning
 from ..terminal.live import LiveDisplay, Silence, with_bars
@@ -218,7 +219,7 @@ class Board(Progress):
         for index in kept:
             board.add_column(no_wrap=True, overflow="crop", justify="right" if index in (3, 5) else "left")
         for row in rows:
-            board.add_row(*(with_bars(row[index]) if index == 1 else Text(row[index]) for index in kept))
+            board.add_row(*(with_bars(row[index]) if index == 1 else Text(one_line(row[index])) for index in kept))
         return Group(board, Text(f"{self.done}/{self.total} runs", style="dim"))
 
     def _cells(self, entry: EntryState) -> list[str]:

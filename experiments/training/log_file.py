@@ -13,6 +13,7 @@ from ..registry.calls import call_of
 from ..run_directory.run_dir import RunDir
 from ..system import storage
 from ..system.raised import message_of
+from ..system.visible import visible
 
 log = logging.getLogger("optrun")
 
@@ -29,12 +30,19 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+class _Visible(logging.Formatter):
+    """Writes control characters out: whoever reads the log does so on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 @contextmanager
 def log_file(run_dir: RunDir) -> Iterator[None]:
     """Send what is said during the run to `log.txt` as well."""
     with storage.explain("open", run_dir.log_path):
         handler = _LogFile(run_dir.log_path, encoding="utf-8", errors="backslashreplace")
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = _Visible("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     level = log.level

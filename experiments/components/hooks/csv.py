@@ -12,6 +12,7 @@ from ...run_directory.rows import RowLog
 from ...system import storage
 from ...system.append_file import AppendFile
 from ...system.json_text import encode_json
+from ...system.visible import spreadsheet_text
 from . import register_hook
 from .hook import Hook
 from .output import check_replaceable, output_path
@@ -23,7 +24,8 @@ class CsvHook(Hook):
     """Write every metrics row into a CSV file as well.
 
     The first line has the names. A row that brings a new one gives all others an empty cell there, for which the file
-    is written anew; a value that is not finite is an empty cell too. The file is derived from the metrics log: a
+    is written anew; a value that is not finite is an empty cell too. A text that a spreadsheet would take for a formula
+    has a `'` before it. The file is derived from the metrics log: a
     resumed run writes it anew, so that it holds neither more nor less.
 
     Args:
@@ -63,18 +65,23 @@ class CsvHook(Hook):
         rows = log.rows()
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         storage.make_dir(self._path.parent, exist_ok=True)
-        header = [self._columns] if self._columns else []
+        header = [map(spreadsheet_text, self._columns)] if self._columns else []
         storage.write_derived(self._path, _text([*header, *(self._cells(row) for row in rows)]))
         self._out = AppendFile(self._path)
 
     def _cells(self, row: dict[str, Any]) -> list[Any]:
-        values = [row.get(name) for name in self._columns]
-        return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        return [_cell(row.get(name)) for name in self._columns]
 
     def _close(self) -> None:
         if self._out is not None:
             self._out.close()
             self._out = None
+
+
+def _cell(value: Any) -> str | None:
+    if isinstance(value, str):
+        return spreadsheet_text(value)
+    return None if value is None else json.dumps(value)
 
 
 def _is_own(head: bytes) -> bool:

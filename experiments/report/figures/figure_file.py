@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ...system import storage
+from ...system.visible import visible
 from .. import style
 
 if TYPE_CHECKING:
@@ -104,10 +105,20 @@ def render(draw: Callable[[Figure], None], kind: str, *, width: float, height: f
         figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
         canvas = FigureCanvasSVG(figure) if kind == "svg" else FigureCanvasAgg(figure)
         draw(figure)
+        _make_visible(figure)
         out = io.BytesIO()
         metadata = {"Date": None, "Creator": "optrun"} if kind == "svg" else {"Software": "optrun"}
         canvas.print_figure(out, format=kind, dpi=_DPI, metadata=metadata)
     return out.getvalue()
+
+
+def _make_visible(figure: Figure) -> None:
+    """Write the control characters of names out: XML holds none, and nobody sees them in a picture."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and (shown := visible(text.get_text())) != text.get_text():
+            text.set_text(shown)
 
 
 @contextmanager

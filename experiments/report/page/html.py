@@ -13,6 +13,7 @@ from ...run_directory.comparison_file import NO_RESULT, Record
 from ...run_directory.run import Run
 from ...system.json_text import encode_json
 from ...system.places import shown
+from ...system.visible import visible, visible_in
 from .. import style
 from ..group import Group, unique_labels
 from ..results import Results
@@ -126,7 +127,7 @@ def typeset(text: str) -> str:
 
 def embedded_json(data: Any) -> str:
     """Return JSON that no parser of HTML can take for the end of its script element."""
-    text = encode_json(data).decode().rstrip("\n")
+    text = encode_json(visible_in(data)).decode().rstrip("\n")
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
@@ -144,6 +145,7 @@ def _page(data: dict[str, Any], **facts: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
     environment.filters["typeset"] = typeset
     script = "\n".join(_asset(name) for name in _SCRIPTS)
@@ -156,6 +158,12 @@ def _page(data: dict[str, Any], **facts: Any) -> str:
         script=Markup(script),
         script_hash=Markup(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"),
     )
+
+
+def _shown(value: Any) -> Any:
+    from markupsafe import Markup
+
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> str:

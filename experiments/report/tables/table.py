@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...system.visible import one_line, spreadsheet_text, visible
 from ..group import Row
 from ..style import shortened_apart
 
@@ -84,6 +85,7 @@ def text_table(table: Table, width: int = 80) -> list[str]:
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """Lay rows out in columns two spaces apart, those of the indices in `right` aligned to the right."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths(rows)
 
     def line(row: Sequence[str]) -> str:
@@ -102,18 +104,18 @@ def markdown_table(table: Table) -> list[str]:
 
 def markdown_text(text: str) -> str:
     """Return text so that Markdown shows it as it is, on one line."""
-    return " ".join(text.split()).translate(_MARKDOWN)
+    return visible(" ".join(text.split())).translate(_MARKDOWN)
 
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Write rows as CSV (RFC 4180) with every number at full precision; what is missing is empty.
 
-    A text that a spreadsheet would take for a formula gets a `'` before it.
+    A text that a spreadsheet would take for a formula gets a `'` before it (see `spreadsheet_text`).
     """
     out = io.StringIO()
     keys = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(keys)
+    writer.writerow(map(spreadsheet_text, keys))
     writer.writerows([[_csv_value(row.get(key)) for key in keys] for row in rows])
     return out.getvalue()
 
@@ -125,9 +127,7 @@ def _csv_value(value: Any) -> Any:
         return "true" if value else "false"
     if isinstance(value, float):
         return repr(value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    return spreadsheet_text(value) if isinstance(value, str) else value
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
