@@ -25,7 +25,7 @@ from ..terminal.console import result, result_json
 @shared.run_argument
 @click.option("--checkpoint", default="last", show_default=True, help="last, best, or a step.")
 @click.option("--split", help="train, val or test.  [default: test; with --watch val]")
-@click.option("--weights", type=click.Choice(["raw", "ema"]), help="Which weights; by default as configured.")
+@click.option("--weights", metavar="NAME", help="raw, training, average or ema; by default as configured.")
 @click.option("--watch", is_flag=True, help="Measure each new checkpoint until the run is over.")
 @click.option(
     "--timeout", metavar="TIME", help="With --watch: wait so long for a new one, such as 10m, even if the run is over."

@@ -183,6 +183,10 @@ class CrossChecks:
     ) -> None:
         if evaluation.weights == "ema" and not any(update.label == "ema" for update in updates):
             self.note("eval.weights", "there are no averaged weights: `updates` has no ema", "add `updates: [ema]`")
+        elif (known := self._known_weights(updates)) is not None and evaluation.weights not in known:
+            message = f"this run keeps no weights called '{evaluation.weights}'"
+            hint = suggestion(evaluation.weights, known, f"known: {', '.join(known)}")
+            self.note("eval.weights", message, hint, "unknown-name")
         if stop is not None and stop.at_target and evaluation.target is None:
             self.note("stop.at_target", "there is no target to stop at: set eval.target")
         if stop is not None and stop.min_delta > 0 and stop.patience is None:
@@ -194,6 +198,17 @@ class CrossChecks:
         for path, is_wanted in wanted:
             if is_wanted and data is not None and data.val == 0 and self._is_new(path):
                 self._not_computed(path, evaluation.metric, [])
+
+    def _known_weights(self, updates: tuple[ComponentConfig, ...]) -> list[str] | None:
+        """Return the weights that can be evaluated; None where code of the user's may keep others."""
+        optimizer: ComponentConfig | None = self.parts["optimizer"]
+        parts = [optimizer, *updates]
+        package = __name__.partition(".")[0]
+        if any(part is None or not str(part.component.build.__module__).startswith(f"{package}.") for part in parts):
+            return None
+        assert optimizer is not None
+        own = optimizer.component.facts.get("averages", ())
+        return ["raw", "training", *(["ema"] if any(update.label == "ema" for update in updates) else []), *own]
 
     def _lengths(self) -> None:
         train = self.parts["train"]

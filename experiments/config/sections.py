@@ -161,7 +161,7 @@ class EvalConfig:
     metric: str = "val/loss"
     mode: Literal["max", "min"] | None = None
     target: float | None = None
-    weights: Literal["raw", "ema"] = "raw"
+    weights: str = "raw"
     gradients: bool = False
 
 

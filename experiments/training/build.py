@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ..components import data, optimizers, updates
-from ..components.averaging import Averaging
+from ..components.averaging import averages_of
 from ..components.data import Batches, Dataset, Fitted, Splits
 from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
 from ..components.updates import Update
-from ..components.updates.ema import Ema
 from ..config import ComponentConfig, Config, ScheduleConfig
 from ..config.goal import with_modes
 from ..config.lengths import Length, RunLength
@@ -211,10 +210,10 @@ def _make_updates(config: Config, model: nn.Module) -> list[Update]:
 def _make_evaluators(
     config: Config, train_op: TrainOp, metrics: dict[str, Callable[..., Tensor]], splits: Splits
 ) -> dict[str, Evaluator]:
-    if config.eval.weights == "ema":
-        average = next((update for update in train_op.updates if isinstance(update, Ema)), None)
-    else:  # an optimizer's own average is its result
-        average = train_op.optimizer if isinstance(train_op.optimizer, Averaging) else None
+    known = averages_of(train_op.optimizer, train_op.updates)
+    if (wanted := config.eval.weights) not in known:
+        raise config.problem("eval.weights", f"this run keeps no weights called '{wanted}': {', '.join(known)}")
+    average = known[wanted]
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     transforms = data.in_evaluation(config.data.augment)
     return {

@@ -46,7 +46,7 @@ def evaluate(
         run: see `resume`.
         checkpoint: `last`, `best` or a step.
         split: `train`, `val` or `test`.
-        weights: `raw` or `ema`; by default as the run's configuration says.
+        weights: `raw`, `training`, `average`, `ema`, …, see `eval.weights`; by default as the run's configuration says.
         allow_code: see `resume`.
         allow_change: measure on data files that are not those that the run was made with.
         root: the folder of the run directories.
@@ -131,7 +131,7 @@ def trained_model(
     Args:
         run: see `resume`.
         checkpoint: `last`, `best` or a step.
-        weights: `raw` or `ema`; by default those that the run's own evaluations read.
+        weights: see `evaluate`; by default those that the run's own evaluations read.
         allow_code: see `resume`.
         root: the folder of the run directories.
 

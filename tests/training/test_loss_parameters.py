@@ -336,7 +336,11 @@ def test_what_a_step_depends_on_is_refused_where_it_cannot_be_seen_before():
     ("changes", "key", "message"),
     [
         ({"loss": "mine.py:Holder"}, "loss", "nobody would train or save: parts.head.weight"),
-        ({"metrics": ["mine.py:Measured"]}, "metrics.0", "metric has parameters that nothing trains: weight"),
+        (
+            {"metrics": ["mine.py:Measured"], "eval": {"mode": "max"}},
+            "metrics.0",
+            "metric has parameters that nothing trains: weight",
+        ),
         (
             {"data": {"name": "iris", "augment": ["mine.py:Moved"]}},
             "data.augment.0",

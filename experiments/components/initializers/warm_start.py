@@ -23,6 +23,7 @@ from ...run_directory import checkpoints
 from ...run_directory.checkpoint_files import parse_checkpoint_name
 from ...run_directory.lookup import find_run
 from ...run_directory.run import Run
+from ..averaging import saved_averages
 from ..trained import LOSS, Trained
 from . import register_init
 
@@ -51,7 +52,7 @@ def warm_start(
     *,
     from_: Annotated[str, InputFile(_FILES)],
     checkpoint: Literal["last", "best"] | int = "last",
-    weights: Literal["raw", "ema"] = "raw",
+    weights: str = "raw",
     map: dict[str, str | None] | None = None,
     only: tuple[str, ...] | None = None,
 ) -> None:
@@ -65,7 +66,8 @@ def warm_start(
         model: whose parameters and buffers are set; with the loss, its own too.
         from: a run (a name, the beginning of one, `@1` for the latest, a path), or a file of named arrays.
         checkpoint: which one of a run: last, best, or a step.
-        weights: raw, or ema for the averages that the update `ema` kept in that run.
+        weights: raw or training for those that the run trained; an average that it kept: ema of the update `ema`,
+            average (or ax) of asgd, average (or x) and z of schedule_free.
         map: names in the source to names in the model; a `*` on both sides stands for the same text, and null leaves a
             tensor of the source out: {"fc.*": "head.*", "aux.*": null}. The first pattern that matches counts.
         only: patterns of the model's names to set; all others keep their own start.
@@ -111,8 +113,8 @@ def _read(path: Path, weights: str, with_loss: bool) -> dict[str, Tensor]:
         return _read_arrays(path)
     if parse_checkpoint_name(path.name) is not None:
         return _read_checkpoint(path, weights, with_loss)
-    if weights == "ema":
-        raise UsageError(f"{path} is no checkpoint of a run, so that it has no averages for `weights: ema`")
+    if weights not in ("raw", "training"):
+        raise UsageError(f"{path} is no checkpoint of a run, so that it has no averages for `weights: {weights}`")
     try:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
@@ -135,12 +137,11 @@ def _read_checkpoint(path: Path, weights: str, with_loss: bool) -> dict[str, Ten
     if with_loss and "loss" in facts["state"]:
         of_loss = checkpoints.unflatten_state(tensors, facts["state"]["loss"])
         state |= {f"{LOSS}{name}": value for name, value in of_loss.items()}
-    if weights == "ema":
-        updates = checkpoints.unflatten_state(tensors, facts["state"]["updates"])
-        averages = next((update["state"]["shadows"] for update in updates if update["kind"] == "Ema"), None)
-        if averages is None:
-            raise UsageError(f"{path} has no averaged weights: its run had no update `ema`")
-        state |= averages
+    optimizer, updates = (checkpoints.unflatten_state(tensors, facts["state"][n]) for n in ("optimizer", "updates"))
+    known = saved_averages(state, optimizer, updates)
+    if weights not in known:
+        raise UsageError(f"{path} has no averaged weights called '{weights}': it has {', '.join(known)}")
+    state |= {name: average for name, average in known[weights].items() if name in state}
     return state
 
 

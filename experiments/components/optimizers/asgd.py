@@ -18,6 +18,7 @@ from .shared.parameter_groups import WeightDecay
 @register_optimizer(
     "asgd",
     source="Polyak and Juditsky, 1992, doi:10.1137/0330046",
+    averages=("average", "ax"),
     centre_lr=2.0,
     centre_source="best on digits, of a grid by factors of √10: 2 with a resnet (170 steps, t0 85)",
 )
@@ -80,6 +81,8 @@ class AveragedSGD(Averaging, ForeachOptimizer):
             changes = torch._foreach_sub(weights, averages)
             torch._foreach_mul_(changes, shares)
             torch._foreach_add_(averages, changes)
+
+    average_names = ("average", "ax")
 
     def averages(self) -> list[tuple[Tensor, Tensor]]:
         return [(parameter, state["ax"]) for parameter, state in self.state.items()]

@@ -10,16 +10,27 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from ...registry.arguments import Decay, NonNegative, Positive
-from ..averaging import Averaging
+from ..averaging import Averaging, average_behind
 from . import register_optimizer
 from .shared.foreach import ForeachOptimizer, with_penalty
 from .shared.parameter_groups import WeightDecay
 
+AVERAGES = ("average", "x", "y", "z")
 Mix = Annotated[float, Gt(0), Lt(1)]  # at 0 the average could not be told from the training weights
 
 
 class _ScheduleFree(Averaging, ForeachOptimizer):
     """Keeps z beside the training weights y; their average x follows from both."""
+
+    average_names = AVERAGES
+
+    def named_average(self, name: str) -> list[tuple[Tensor, Tensor]]:
+        if name == "y":
+            return []
+        if name == "z":
+            held = [weight for group in self.param_groups for weight in group["params"]]
+            return [(weight, self.state[weight]["z"]) for weight in held if "z" in self.state.get(weight, ())]
+        return self.averages()
 
     def averages(self) -> list[tuple[Tensor, Tensor]]:
         found = []
@@ -27,7 +38,7 @@ class _ScheduleFree(Averaging, ForeachOptimizer):
             mix = self._mix(group)
             for y in group["params"]:
                 if "z" in self.state.get(y, ()):
-                    found.append((y, torch.lerp(y.detach(), self.state[y]["z"], 1 - 1 / mix)))
+                    found.append((y, average_behind(y.detach(), self.state[y]["z"], mix)))
         return found
 
     def update(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
@@ -58,6 +69,7 @@ class _ScheduleFree(Averaging, ForeachOptimizer):
 @register_optimizer(
     "schedule_free_sgd",
     source="Defazio et al., 2024, arXiv:2405.15682",
+    averages=AVERAGES,
     centre_lr=3.0,
     centre_source="best on digits, of a grid by factors of √10: 3 to 10 with a resnet (170 steps)",
 )
@@ -117,6 +129,7 @@ class ScheduleFreeSGD(_ScheduleFree):
 @register_optimizer(
     "schedule_free_adamw",
     source="Defazio et al., 2024, arXiv:2405.15682",
+    averages=AVERAGES,
     centre_lr=0.03,
     centre_source="best on digits, of a grid by factors of √10: 0.01 to 0.3 with a resnet (170 steps)",
 )

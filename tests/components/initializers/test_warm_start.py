@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from optrun.experiments import Run, compare, resume, train, trained_model, warm_start
+from optrun.experiments import Run, compare, evaluate, resume, train, trained_model, warm_start
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import CheckpointError, DataError, NothingMatchedError, UsageError
 from optrun.experiments.training.session.saved_state import load_state
@@ -132,6 +132,93 @@ def test_a_run_starts_from_another_one() -> None:
         "map": None,
         "only": None,
     }
+
+
+AVERAGING = {
+    "asgd": {"lr": 0.1, "t0": 1, "lambd": 0.0},
+    "schedule_free_sgd": {"lr": 0.5, "momentum": 0.8},
+    "schedule_free_adamw": {"lr": 0.01, "betas": [0.8, 0.999]},
+}
+
+
+def weights_by_hand(state: dict, optimizer: str, name: str) -> dict[str, torch.Tensor]:
+    """Return a run's weights of a name, from the letters of the rules: y = (1 - m) z + m x."""
+    training, kept = state["model"], state["optimizer"]["state"]
+    if name in ("training", "y"):
+        return training
+    if optimizer == "asgd":
+        return {key: kept[key]["ax"] for key in training}
+    z = {key: kept[key]["z"] for key in training}
+    return z if name == "z" else {key: (training[key] - 0.2 * z[key]) / 0.8 for key in training}
+
+
+@pytest.mark.parametrize("optimizer", AVERAGING)
+def test_each_kind_of_weights_can_be_measured_used_and_begun_at(optimizer) -> None:
+    run = train({**SMALL, "optimizer": {"name": optimizer, **AVERAGING[optimizer]}, "train": {"steps": 8}})
+    state = load_state(run.checkpoint()).sections
+    names = ["ax"] if optimizer == "asgd" else ["x", "y", "z"]
+    losses = {}
+    for name in ("training", "average", *names):
+        expected = weights_by_hand(state, optimizer, name)
+        model, new = trained_model(run, weights=name), trained_model(run)
+        warm_start(new, from_=str(run.path), weights=name)
+        for key, value in expected.items():
+            torch.testing.assert_close(model.state_dict()[key], value, msg=f"{name} {key}")
+            torch.testing.assert_close(new.state_dict()[key], value, msg=f"{name} {key}")
+        losses[name] = evaluate(run, weights=name)["test/loss"]
+    assert losses["average"] == losses[names[0]] == evaluate(run)["test/loss"] != losses["training"]
+    with pytest.raises(ConfigError, match="`updates` has no ema"):
+        evaluate(run, weights="ema")
+    with pytest.raises(UsageError, match=r"called 'swa': it has raw, training, .*average"):
+        warm_start(trained_model(run), from_=str(run.path), weights="swa")
+
+
+def test_weights_that_a_run_does_not_keep_are_refused_where_they_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"no weights called 'averge'(.|\n)*did you mean 'average'") as caught:
+        train({**SMALL, "optimizer": "asgd", "eval": {"weights": "averge"}})
+    assert caught.value.problems[0].key == "eval.weights"
+    with pytest.raises(ConfigError, match=r"no weights called 'average'(.|\n)*known: raw, training"):
+        train({**SMALL, "eval": {"weights": "average"}})
+
+
+SWA = """
+from optrun.experiments.components.averaging import Averaging
+from optrun.experiments.components.updates import Update
+
+class Swa(Averaging, Update):
+    def __init__(self, model):
+        self.weights = dict(model.named_parameters())
+        self.shadows = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.count = 1
+
+    def apply(self):
+        self.count += 1
+        for name, weight in self.weights.items():
+            self.shadows[name] += (weight - self.shadows[name]) / self.count
+
+    def averages(self):
+        return [(weight, self.shadows[name]) for name, weight in self.weights.items()]
+
+    def state_dict(self):
+        return {"shadows": self.shadows, "count": self.count}
+
+    def load_state_dict(self, state):
+        self.shadows, self.count = dict(state["shadows"]), state["count"]
+"""
+
+
+def test_an_average_of_the_users_own_has_the_name_of_its_class(tmp_path, monkeypatch) -> None:
+    (tmp_path / "mine.py").write_text(SWA)
+    run = train({**SMALL, "updates": [f"{tmp_path}/mine.py:Swa"], "eval": {"weights": "swa"}})
+    shadows = load_state(run.checkpoint()).sections["updates"][0]["state"]["shadows"]
+    model, new = trained_model(run), trained_model(run, weights="training")
+    assert not equal(model, new)
+    warm_start(new, from_=str(run.path), weights="swa")
+    assert equal(model, new)
+    for name, shadow in shadows.items():
+        assert torch.equal(model.state_dict()[name], shadow)
+    with pytest.raises(ConfigError, match="no weights called 'average': raw, training, swa"):
+        evaluate(run, weights="average")
 
 
 def test_averages_are_taken_where_they_are_asked_for_and_begin_at_the_new_weights() -> None:
