@@ -39,6 +39,7 @@ def command(runs: tuple[str, ...], yes: bool, used: bool, dry_run: bool, as_json
     that another comparison uses stays where it is.
     """
     from ...experiments.run_directory.run_dir import trash
+    from ...experiments.system import storage
 
     folders = _folders(runs)
     users = _users(folders)
@@ -62,6 +63,13 @@ def command(runs: tuple[str, ...], yes: bool, used: bool, dry_run: bool, as_json
         return ExitCode.NO
     moved = []
     for path in folders:
+        if path.is_symlink():
+            target = path.resolve()
+            storage.remove(path)
+            moved.append({"from": shown(path), "to": None})
+            if not as_json:
+                result(f"{shown(path)}: the link is removed; {shown(target)}, which it meant, is as it was")
+            continue
         stay = [run.name for run in kept if run.parent.resolve() == path.resolve()]
         moved.append({"from": shown(path), "to": shown(trash(path, stay))})
         if not as_json:
@@ -99,6 +107,7 @@ def _users(folders: list[Path]) -> dict[Path, list[str]]:
     from ...experiments.run_directory.comparison_file import users_of
     from ...experiments.run_directory.run_dir import default_root, is_run
 
+    folders = [path for path in folders if not path.is_symlink()]  # of which the link alone goes
     runs = [path for path in folders if is_run(path)]
     runs += [run.path for path in folders if not is_run(path) for run in _runs_in(path)]
     return users_of(default_root(), runs, folders)

@@ -15,6 +15,7 @@ from ..config.defaults import changes_since
 from ..config.overrides import numbered, split_by_name
 from ..config.targets import NAME
 from ..errors import UsageError, nearest
+from ..report.style import listing
 from ..run_directory.comparison_file import is_group, outcome, read_group
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
@@ -277,8 +278,18 @@ def _entry_of_run(name: str, run: Run, overrides: tuple[str, ...]) -> Entry:
             continue
         other = Run(path)
         changes = changes_since(other.config, config, REGISTRIES)
-        if outcome(other) and all(change.key.partition(".")[0] in OF_A_RUN for change in changes):
+        if not all(change.key.partition(".")[0] in OF_A_RUN for change in changes):
+            if path.resolve() == run.path.resolve():
+                raise UsageError(
+                    f"{run.name} was changed by hand: its config.yaml and its summary.json differ in "
+                    f"{listing([change.key for change in changes])}. Put back the one that is wrong"
+                )
+            continue
+        if outcome(other) and other.dir.has("summary.json"):
             runs.setdefault(int(other.config["seed"]), path)
+    if not runs:
+        what = "has no summary.json" if outcome(run) else f"is {run.state}"
+        raise UsageError(f"{run.name} {what}, so it has no result to compare: `optrun resume {run.name}` makes it")
     return Entry(name.removeprefix("run:"), f"{len(runs)} finished runs like {run.name}", config, (), runs)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..config import ConfigError
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
-from ..run_directory.run_dir import held_if_free, trash
+from ..run_directory.run_dir import trash, working_in
 from ..system.raised import guarded_process_end, told
 from ..training.build import build
 from ..training.record import local_components
@@ -97,7 +97,7 @@ class Runner:
                 ledger.data["looks"] = []
             if self._train:
                 self._maker.tidy()
-            with held_if_free(ledger.path) if self._train else contextlib.nullcontext():
+            with working_in(ledger.path) if self._train else contextlib.nullcontext():
                 self._carry_out(pool, trials, evaluation, tuned)
         ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
         ledger.data["wall_secs"] = round(time.monotonic() - started, 2)

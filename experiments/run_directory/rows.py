@@ -55,9 +55,11 @@ class RowLog:
 
         Raises:
             TypeError: a value is neither number, text, list nor dict; the message names its key.
+            ValueError: no reader would accept the row: a whole number is too large, a value nested too deeply, or
+                a key of the position holds something else; the message names the key.
             StorageError: the row could not be written; the log is as it was.
         """
-        line = encode_json(row)
+        line = _readable_line(row)
         if self._waiting is None:
             self._write(line)
         else:
@@ -138,6 +140,31 @@ class RowLog:
         self._cut()
         self._open().append(line)
         self._whole += len(line)
+
+
+def _readable_line(row: Row) -> bytes:
+    """Return a row as the log has it, once those who read it would accept it."""
+    for key in row:
+        if not isinstance(key, str):
+            raise TypeError(f"the key {key!r} of a row is no text")
+    try:
+        line = encode_json(row)
+        wrong = row_misfit(json.loads(line, parse_int=read_int))
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else f"it holds {error}"
+        raise ValueError(f"'{_unreadable_key(row)}' of a row cannot be read back: {why}") from error
+    if wrong:
+        raise ValueError(f"a row's {wrong}, got {row.get(wrong.partition(':')[0])!r:.100}")
+    return line
+
+
+def _unreadable_key(row: Row) -> str:
+    for key, value in row.items():
+        try:
+            json.loads(encode_json(value), parse_int=read_int)
+        except (ValueError, RecursionError):
+            return key
+    return ", ".join(row)
 
 
 def read_rows(path: str | Path) -> list[Row]:

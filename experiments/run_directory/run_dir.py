@@ -32,6 +32,8 @@ State = Literal["running", "done", "stopped", "interrupted", "diverged", "failed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NUMBERED = re.compile(r"-(\d{4,9})", re.ASCII)
 _TRASH = ".trash"
+_WORKER = ".worker-"  # begins the names of the files that processes hold which work in a group
+_OF_A_START = {"config.yaml", "origins.json", "env.json", "log.txt", "fitted.json", "metrics.jsonl", "checkpoints"}
 
 
 class RunDir:
@@ -106,6 +108,45 @@ class RunDir:
     def exists(self) -> bool:
         """Return True if a run was ever started here."""
         return is_run(self.path)
+
+    def check_is_free(self) -> None:
+        """Refuse a folder without `status.json` that holds more than the beginnings of a run.
+
+        Raises:
+            UsageError: what is there was trained before, or is no run at all; the message has the way out.
+        """
+        if self.exists() or not os.path.lexists(self.path):
+            return
+        if not self.path.is_dir():
+            raise UsageError(f"{shown(self.path)} is there, and is no folder: choose another name")
+        with storage.explain("read the folder", self.path):
+            names = {name for name in os.listdir(self.path) if not name.startswith(".")}
+        if names and ("comparison.json" in names or not names & _OF_A_START):
+            raise UsageError(f"{shown(self.path)} is there, and is no run: choose another name")
+        if found := self._trained():
+            raise UsageError(
+                f"{shown(self.path)} has {found}, but no status.json, so nobody can say what became of it: put that "
+                "file back, or add --fresh, which moves the folder into the trash, or choose another name"
+            )
+
+    def is_leftover(self) -> bool:
+        """Return True for the folder of a run that lost its `status.json`."""
+        is_folder = self.path.is_dir() and not self.path.is_symlink() and not self.exists()
+        return is_folder and not self.has("comparison.json") and self._trained() is not None
+
+    def has(self, name: str) -> bool:
+        """Return True if the run has a file of this name."""
+        return (self.path / name).is_file()
+
+    def _trained(self) -> str | None:
+        """Return what there is of a run that has trained."""
+        for name in ("checkpoints", "diverged"):
+            if (self.path / name).is_dir() and os.listdir(self.path / name):
+                return f"files in {name}/"
+        if (self.path / "summary.json").exists():
+            return "a summary.json"
+        metrics = self.path / "metrics.jsonl"
+        return "metric rows" if metrics.exists() and metrics.stat().st_size else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[RunDir]:
@@ -255,15 +296,43 @@ def default_root() -> Path:
 
 
 @contextlib.contextmanager
-def held_if_free(path: str | Path) -> Iterator[None]:
-    """Hold a group's folder, so that nobody moves it away; where another process does so already, that is enough."""
-    storage.make_dir(path, exist_ok=True)
-    lock = _try_lock(Path(path), patience_secs=0.3)
+def working_in(group: Path) -> Iterator[None]:
+    """Work in a group's folder, beside other processes that do, so that nobody moves it away meanwhile.
+
+    Each has a file of its own there, which it holds to the end of its life; whoever moves the folder needs all of them.
+
+    Raises:
+        RunInUseError: another process is moving it.
+    """
+    storage.make_dir(group, exist_ok=True)
+    entrance = _try_lock(group, patience_secs=5.0)
+    if entrance is None:
+        raise RunInUseError(f"{shown(group)} is being moved by another process: repeat the command")
+    number = 0
+    while (mine := group / f"{_WORKER}{os.getpid()}-{number}@{_host()}").exists():
+        number += 1
+    lock = _try_lock(group, patience_secs=0.0, name=mine.name)
+    entrance.release()
     try:
         yield
     finally:
         if lock is not None:
             lock.release()
+            with contextlib.suppress(storage.MissingFileError):
+                storage.remove(mine)
+
+
+def _worker_in(group: Path) -> str | None:
+    """Return a process that works in a group; files of those that were killed are deleted."""
+    for name in sorted(name for name in os.listdir(group) if name.startswith(_WORKER)):
+        lock = _try_lock(group, patience_secs=0.0, name=name)
+        if lock is None:
+            pid, _, host = name.removeprefix(_WORKER).partition("@")
+            return f"process {pid.partition('-')[0]} on {host}"
+        lock.release()
+        with contextlib.suppress(storage.MissingFileError):
+            storage.remove(group / name)
+    return None
 
 
 def is_run(path: str | Path) -> bool:
@@ -300,9 +369,12 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     Raises:
         RunInUseError: a process holds it, or a run in it.
         NothingMatchedError: there is no such folder.
+        UsageError: it is a symbolic link, and what it means lies elsewhere.
         StorageError: it cannot be moved.
     """
     run = RunDir(path)
+    if run.path.is_symlink():
+        raise UsageError(f"{shown(path)} is a link to {shown(run.path.resolve())}: name that, or remove the link")
     if not run.path.is_dir():
         raise NothingMatchedError(f"no folder {shown(path)}")
     place = run.path.resolve()
@@ -310,6 +382,11 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     with contextlib.ExitStack() as held:
         for folder in (run.path, *runs_in(run.path)):
             held.enter_context(RunDir(folder).lock())
+        if worker := _worker_in(run.path):
+            raise RunInUseError(
+                f"{shown(run.path)} is in use by {worker}, which makes a comparison: wait for it, or stop it with "
+                f"`kill {worker.split()[1]}`"
+            )
         storage.make_dir(bin_path, exist_ok=True)
         number = 1
         while (bin_path / f"{place.name}-{number}").exists():
@@ -325,10 +402,10 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     return target
 
 
-def _try_lock(path: Path, patience_secs: float) -> FileLock | None:
+def _try_lock(path: Path, patience_secs: float, name: str = ".lock") -> FileLock | None:
     from filelock import FileLock, Timeout  # not on the path of `--help` and of listing finished runs
 
-    lock = FileLock(path / ".lock", thread_local=False)
+    lock = FileLock(path / name, thread_local=False)
     with storage.explain("lock", path):
         try:
             lock.acquire(timeout=patience_secs, poll_interval=0.02)

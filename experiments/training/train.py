@@ -14,7 +14,7 @@ from ..config import Config, ConfigError
 from ..config.changes import Change
 from ..config.defaults import changes_since
 from ..config.plain import read_plain
-from ..errors import OptrunError, UsageError
+from ..errors import DataError, OptrunError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, State, default_root, trash
@@ -80,11 +80,13 @@ def train(
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:
         return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
+    if run_dir is not None and not (fresh and run_dir.is_leftover()):
+        run_dir.check_is_free()
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
     experiment.initial()  # and what cannot be initialised neither
     if run_dir is None:
         run_dir = RunDir.create(root, config.name)
-    elif fresh and run_dir.exists():
+    elif fresh and (run_dir.exists() or run_dir.is_leftover()):
         place = trash(run_dir.path)
         log.warning("moved %s to %s", shown(run_dir.path), shown(place))
     with run_dir.lock():
@@ -169,7 +171,14 @@ def _go_on(
             )
         state = run_dir.status().get("state")
         if not changes and not found and state in ("done", "stopped"):
-            return Run(run_dir.path)
+            if run_dir.has("summary.json"):
+                return Run(run_dir.path)
+            if state == "stopped":
+                raise DataError(
+                    f"{run_dir.name} has stopped, but its summary.json is gone: put it back, or go on with "
+                    "train.epochs=N --allow-change, or start again with --fresh"
+                )
+            log.warning("summary.json is gone: the result is worked out again from the last checkpoint")
         fitted = stored_fitted(run_dir)
         if any(change.key.startswith("data.") for change in changes):
             fitted = fitted_before_changes(stored_config(run_dir, (), allow_code), fitted)

@@ -189,9 +189,9 @@ COMMANDS = {
     "dry run": ["train", "own.yaml", "--dry-run"],
     "resume": ["resume", "r", "train.steps=9", "--allow-change"],
     "eval": ["eval", "r"],
-    "validate": ["validate", "own.yaml"],
-    "plan": ["plan", "own.yaml"],
-    "lr-find": ["lr-find", "own.yaml", "--steps", "5"],
+    "validate": ["validate", "own.yaml", "--allow-code"],
+    "plan": ["plan", "own.yaml", "--allow-code"],
+    "lr-find": ["lr-find", "own.yaml", "--steps", "5", "--allow-code"],
     "compare": ["compare", "own.yaml", "other.yaml", "--no-tune", "--seeds", "2", "-j", "1", "--margin", "0.1"],
     "sweep": ["sweep", "own.yaml", "optimizer.lr=0.1,0.2", "--seeds", "1", "-j", "1"],
 }

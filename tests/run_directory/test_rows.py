@@ -1,6 +1,8 @@
+import functools
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from optrun.experiments.errors import CheckpointError, DataError
@@ -20,6 +22,51 @@ def test_rows_come_back_exactly(log):
     for row in ROWS:
         log.append(row)
     assert log.rows() == ROWS
+
+
+UNREADABLE = [
+    ({"step": 1, "n": 2**70}, ValueError, "'n' of a row cannot be read back: it holds a whole number of 22 digits"),
+    ({"step": 1, "n": [1, {"m": -(2**64)}]}, ValueError, "'n' of a row"),
+    ({"step": "one", "n": 1}, ValueError, "a row's step: expected a number, got 'one'"),
+    ({"step": None}, ValueError, "a row's step: expected a number, got None"),
+    ({"step": 1, "time": True}, ValueError, "a row's time: expected a number, got True"),
+    ({"step": 1, 3: 1}, TypeError, "the key 3 of a row is no text"),
+    ({"step": 1, "b": b"x"}, TypeError, "'b' is a bytes"),
+    ({"step": 1, "b": {"c": {1, 2}}}, TypeError, "'b.c' is a set"),
+    ({"step": 1, "b": np.zeros(3)}, TypeError, "'b' is a ndarray"),
+    ({"step": 1, "b": object()}, TypeError, "'b' is a object"),
+    ({"step": 1, "deep": functools.reduce(lambda inner, _: [inner], range(5000), [])}, ValueError, "'deep' of a row"),
+]
+
+
+@pytest.mark.parametrize(("row", "kind", "says"), UNREADABLE, ids=lambda value: "")
+def test_a_row_that_no_reader_accepts_is_refused_when_it_is_written(log, row, kind, says):
+    log.append(ROWS[0])
+    with pytest.raises(kind, match=says):
+        log.append(row)
+    log.append(ROWS[1])
+    assert log.rows() == ROWS[:2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float32(0.5),
+        np.int64(3),
+        np.bool_(True),
+        np.float64("nan"),
+        float("inf"),
+        2**63,
+        "a\udc80",
+        [1, [None]],
+        True,
+    ],
+    ids=repr,
+)
+def test_whatever_is_written_is_read(log, value):
+    log.append({"step": 1, "value": value})
+    (row,) = log.rows()
+    assert row.keys() == {"step", "value"}
 
 
 def test_offset_and_digest_are_those_of_the_bytes(tmp_path):

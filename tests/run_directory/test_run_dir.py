@@ -10,7 +10,7 @@ import pytest
 
 from optrun.experiments.errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
-from optrun.experiments.run_directory.run_dir import RunDir, default_root, held_if_free, trash
+from optrun.experiments.run_directory.run_dir import RunDir, default_root, trash, working_in
 from optrun.experiments.system import storage
 from optrun.experiments.system.places import shown
 
@@ -328,6 +328,17 @@ def test_trash_refuses_what_is_in_use_or_not_there(holder, tmp_path):
         trash(tmp_path / "none")
 
 
+def test_trash_refuses_a_link_and_leaves_what_it_means(tmp_path):
+    run = RunDir.named(tmp_path, "exp")
+    with run.lock():
+        run.set_status("done")
+    (tmp_path / "link").symlink_to("exp")
+    with pytest.raises(UsageError, match=r"link is a link to .*exp: name that"):
+        trash(tmp_path / "link")
+    assert run.status()["state"] == "done"
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_trash_refuses_a_group_in_which_a_run_is_in_use_or_that_is_held_itself(holder, tmp_path):
     run, process = holder
     group = tmp_path / "group"
@@ -337,10 +348,14 @@ def test_trash_refuses_a_group_in_which_a_run_is_in_use_or_that_is_held_itself(h
         trash(group)
     process.kill()
     process.wait()
-    with held_if_free(group), pytest.raises(RunInUseError, match="group is in use by another process"):
+    with working_in(group), pytest.raises(RunInUseError, match=f"group is in use by process {os.getpid()} on "):
         trash(group)
-    with held_if_free(group), held_if_free(group):  # a second one goes on without
-        pass
+    with working_in(group):
+        with working_in(group):
+            pass
+        with pytest.raises(RunInUseError):  # whoever began later has ended, and the first has not
+            trash(group)
+    (group / ".worker-1-0@here").touch()  # of one that was killed
     assert (trash(group) / "mom-0001/status.json").exists()
 
 

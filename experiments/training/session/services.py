@@ -127,7 +127,14 @@ class SessionServices:
         return Position(op.global_step, op.batch, op.examples, epoch, round(self.elapsed_secs, 4)).as_row()
 
     def write_row(self, **values: Any) -> None:
-        """Append a row to the metrics log: where training is, then `values`."""
+        """Append a row to the metrics log: where training is, then `values`.
+
+        Raises:
+            SessionError: a value has the name of one that says where training is.
+            TypeError, ValueError: a value that no reader of the log accepts.
+        """
+        if clash := [name for name in Position._fields if name in values]:
+            raise SessionError(f"'{clash[0]}' of a row says where training is: give the value another name")
         row = {**self.position(), **values}
         self.rows.append(row)
         self._call_hooks("after_row", self, row)

@@ -22,6 +22,7 @@ from torch import nn
 from ...components.hooks.checkpoint import SaveFunctions
 from ...components.hooks.hook import Hook
 from ...errors import DivergedError, Interrupted, SessionError
+from ...registry.calls import described
 from ...run_directory.checkpoint_files import list_checkpoints
 from ...run_directory.rows import RowLog
 from ...system import ranks, signals
@@ -284,6 +285,17 @@ class MonitoredTrainingSession(SessionServices):
         self.rows.release()
         self.restoring, self.is_whole = None, True
 
+    def _drop_what_is_no_number(self) -> list[BaseException]:
+        """Leave only numbers in the final values, which summaries are to hold; return errors for the others."""
+        failures: list[BaseException] = []
+        for name, value in tuple(self.final.items()):
+            if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+                self.final[name] = value = value.item()  # type: ignore[union-attr] (of numpy or torch)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                del self.final[name]
+                failures.append(SessionError(f"the final value '{name}' is {described(value)}: give a number"))
+        return failures
+
     def _shut_down(self, error: BaseException | None) -> None:
         self._is_open = False
         self.outcome, self.error = outcome_of(self.outcome, error), error or self.error
@@ -298,6 +310,7 @@ class MonitoredTrainingSession(SessionServices):
                     self._resources.close()
             except Exception as failure:  # noqa: BLE001 (it is a hook's code; it is reported below)
                 failures.append(failure)
+        failures += self._drop_what_is_no_number()
         first = error or (failures[0] if failures else None)
         if first is not None:
             note_others(first, failures)
