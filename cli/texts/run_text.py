@@ -56,7 +56,10 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
         line = f"  {key:<{longest}}  {value}".rstrip()
         if key == metric["name"]:
             best = summary["best"]
-            line += f"   best {score(best[key])} at step {best.get('step')}" if best and key in best else ""
+            if best and best.get(key) is not None:
+                line += f"   best {score(best[key])} at step {best.get('step')}"
+            elif key in summary["final"]:
+                line += "   no best: it was never a finite number"
             curve = sparkline(summary["curve"], 20, is_utf8(sys.stdout))
             line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
         if line.strip() != key:

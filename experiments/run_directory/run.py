@@ -213,7 +213,7 @@ class Run:
         newest = max((file.step for file in self.checkpoints), default=0)
         summary = self.summary
         if summary and summary.get("steps", newest) >= newest:
-            return (summary.get("best") or {}).get("step")
+            return _best_of(summary).get("step")
         from ..config.goal import Goal, recorded_goal  # which listing runs has no need of
 
         judged = self.config.get("eval") or {}
@@ -229,8 +229,7 @@ class Run:
     def _facts(self) -> dict[str, str]:
         status, summary = self.status, self.summary
         facts = {key: status[key] for key in ("state", "step", "started", "message") if status.get(key) is not None}
-        for key, value in (summary.get("best") or {}).items():
-            facts[f"best {key}"] = value
+        facts |= {f"best {key}": value for key, value in _best_of(summary).items() if value is not None}
         return {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in facts.items()}
 
     def __repr__(self) -> str:
@@ -243,6 +242,12 @@ class Run:
             f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in self._facts().items()
         ]
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
+
+
+def _best_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a summary calls the best; nothing where its value is null, as earlier versions may have for nan."""
+    best = summary.get("best") or {}
+    return {} if best.get((summary.get("metric") or {}).get("name"), 0) is None else best
 
 
 def _is_metric(key: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..config.goal import goals_record
@@ -17,8 +18,9 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
     target = experiment.config.eval.target
     rows = session.rows.rows()
     scored = [row for row in rows if row.get(metric) is not None]
-    if metric in session.final and (not scored or scored[-1]["step"] < train_op.global_step):
-        scored.append({**session.position(), metric: session.final[metric]})  # measured at the end, between evaluations
+    final = session.final.get(metric, math.nan)  # a row has null for what is not finite, which is never the best
+    if math.isfinite(final) and (not scored or scored[-1]["step"] < train_op.global_step):
+        scored.append({**session.position(), metric: final})  # measured at the end, between evaluations
     best = goal.best(scored, lambda row: row[metric])
     reached = None
     if target is not None:
