@@ -12,7 +12,7 @@ from ..registry import Component
 from ..registry.arguments import InputFile
 from ..system.places import absolute
 from .nodes import Node
-from .problems import Origin, display
+from .problems import DEFAULT, Origin, display
 from .sections import ComponentConfig
 
 log = logging.getLogger("optrun")
@@ -63,17 +63,27 @@ def files_read(part: ComponentConfig) -> Iterator[str]:
                 yield str(absolute(os.path.expanduser(each)))
 
 
+def place_of_defaults(component: Component) -> Origin:
+    """Return what the paths among a component's defaults are relative to: the user's file that has them."""
+    if component.code is None:
+        return DEFAULT
+    path = Path(component.code.path)
+    return Origin("file", display(path), folder=path.parent)
+
+
 def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
-    """Return a path, or several, as absolute ones.
+    """Return a path, or several, or several by name, as absolute ones.
 
     In a file they are relative to its folder; what is not there, but in the current folder, is that. Elsewhere (on the
     command line, in Python) they are relative to the current folder.
     """
     if isinstance(value, list | tuple):
         return type(value)(placed(each, origin, mark) for each in value)
+    if isinstance(value, Mapping):
+        return {name: placed(each, origin, mark) for name, each in value.items()}
     if not mark.is_meant(value):
         return value
-    given = os.path.expanduser(value)
+    given = os.path.expanduser(os.fspath(value))
     here = str(absolute(given))
     found = here
     if origin.kind == "file" and not os.path.isabs(given):
@@ -83,7 +93,7 @@ def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
             shown = display(Path(beside)), display(Path(here))
             log.warning("%s: %s means %s, beside the file; there is %s as well", origin.place, value, *shown)
         found = here if os.path.exists(here) and not os.path.exists(beside) else beside
-    return Path(found) if isinstance(value, Path) else found
+    return found if isinstance(value, str) else Path(found)
 
 
 def with_places(node: Node, move: Callable[[str], str]) -> None:

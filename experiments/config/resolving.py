@@ -15,7 +15,7 @@ from ..registry.user_code import absolute_reference, is_code_reference
 from .filling import Filler, Owner
 from .limits import MAX_COMPONENTS
 from .nodes import Node, join
-from .paths import input_files, placed
+from .paths import input_files, place_of_defaults, placed
 from .problems import DEFAULT, Problem, shorten
 from .sections import ComponentConfig, GroupConfig, LogConfig, arguments_of, left_to_build
 from .values import value_text
@@ -89,8 +89,9 @@ class Resolver(Filler):
         before_args = len(self.problems)
         args = self.fill(owner, nodes)
         for each, mark in input_files(component).items():
-            if each in args and each in nodes and nodes[each].value is not None:
-                args[each] = placed(args[each], nodes[each].origin, mark)
+            is_given = each in nodes and nodes[each].value is not None
+            if each in args:
+                args[each] = placed(args[each], nodes[each].origin if is_given else place_of_defaults(component), mark)
         if len(self.problems) == before_args:
             self._ask(component, args, nodes, owner)
         if len(self.problems) > before:

@@ -16,7 +16,7 @@ import typing
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -46,9 +46,11 @@ class InputFile:
 
     suffixes: tuple[str, ...] = ()
 
-    def is_meant(self, value: Any) -> typing.TypeGuard[str | Path]:
+    def is_meant(self, value: Any) -> typing.TypeGuard[str | os.PathLike[str]]:
         """Return True for a value that names a file."""
-        return isinstance(value, Path) or (isinstance(value, str) and value.endswith(self.suffixes or ("",)))
+        if isinstance(value, str):
+            return value != "" and value.endswith(self.suffixes or ("",))
+        return isinstance(value, os.PathLike)
 
 
 DataPath = Annotated[str, InputFile()]
@@ -212,8 +214,11 @@ def _nested(annotation: Any) -> tuple[str, bool] | None:
 
 
 def _file_mark(annotation: Any) -> InputFile | None:
-    if isinstance(annotation, InputFile) or annotation in (Path, os.PathLike):
-        return annotation if isinstance(annotation, InputFile) else InputFile()
+    if isinstance(annotation, InputFile):
+        return annotation
+    bare = typing.get_origin(annotation) or annotation
+    if isinstance(bare, type) and (bare is os.PathLike or issubclass(bare, PurePath)):
+        return InputFile()
     marks = getattr(annotation, "__metadata__", ())
     return next(filter(None, map(_file_mark, (*marks, *typing.get_args(annotation)))), None)
 

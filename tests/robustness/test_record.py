@@ -457,6 +457,13 @@ READERS: dict[str, tuple[str, Callable[[Path, float], None], str]] = {
     "text": ("{name: text, path: words.txt, length: 4}", write_text, "words.txt"),
     "own, path": ("{name: './mine.py:read', path: numbers.txt}", own_data("path", "Path(path)"), "numbers.txt"),
     "own, pathlib": ("{name: './mine.py:read', file: numbers.txt}", own_data("file: Path", "file"), "numbers.txt"),
+    "own, by name": (
+        "{name: './mine.py:read', files: {a: numbers.txt}}", own_data("files: dict[str, Path]", "files['a']"),
+        "numbers.txt",
+    ),
+    "own, default": (
+        "{name: './mine.py:read'}", own_data("file: Path = Path('numbers.txt')", "file"), "numbers.txt"
+    ),
     "own, hidden": (
         "{name: './mine.py:read'}", own_data("", "Path(__file__).with_name('numbers.txt')"), "the examples that"
     ),
