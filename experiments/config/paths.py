@@ -57,10 +57,17 @@ def input_files(component: Component) -> dict[str, InputFile]:
 def files_read(part: ComponentConfig) -> Iterator[str]:
     """Yield the absolute paths that a component's arguments name."""
     for name, mark in input_files(part.component).items():
-        value = part.args.get(name)
-        for each in value if isinstance(value, list | tuple) else (value,):
-            if mark.is_meant(each):
-                yield str(absolute(os.path.expanduser(each)))
+        for each in _paths_in(part.args.get(name), mark):
+            yield str(absolute(os.path.expanduser(each)))
+
+
+def _paths_in(value: Any, mark: InputFile) -> Iterator[str]:
+    """Yield the paths in a value: one, several, or several by name."""
+    if isinstance(value, list | tuple | Mapping):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _paths_in(each, mark)
+    elif mark.is_meant(value):
+        yield os.fspath(value)
 
 
 def place_of_defaults(component: Component) -> Origin:
@@ -71,18 +78,24 @@ def place_of_defaults(component: Component) -> Origin:
     return Origin("file", display(path), folder=path.parent)
 
 
-def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
+def placed(value: Any, node: Node, mark: InputFile) -> Any:
     """Return a path, or several, or several by name, as absolute ones.
 
     In a file they are relative to its folder; what is not there, but in the current folder, is that. Elsewhere (on the
     command line, in Python) they are relative to the current folder.
+
+    Args:
+        value: checked.
+        node: where it stands, of which each path may have been named by another file.
+        mark: of the argument.
     """
     if isinstance(value, list | tuple):
-        return type(value)(placed(each, origin, mark) for each in value)
+        return type(value)(placed(each, _inner(node, place), mark) for place, each in enumerate(value))
     if isinstance(value, Mapping):
-        return {name: placed(each, origin, mark) for name, each in value.items()}
+        return {name: placed(each, _inner(node, name), mark) for name, each in value.items()}
     if not mark.is_meant(value):
         return value
+    origin = node.origin
     given = os.path.expanduser(os.fspath(value))
     here = str(absolute(given))
     found = here
@@ -94,6 +107,11 @@ def placed(value: Any, origin: Origin, mark: InputFile) -> Any:
             log.warning("%s: %s means %s, beside the file; there is %s as well", origin.place, value, *shown)
         found = here if os.path.exists(here) and not os.path.exists(beside) else beside
     return found if isinstance(value, str) else Path(found)
+
+
+def _inner(node: Node, step: Any) -> Node:
+    """Return the node inside, or this one where a default stands in its place."""
+    return node.value[step] if isinstance(node.value, dict | list) else node
 
 
 def with_places(node: Node, move: Callable[[str], str]) -> None:

@@ -89,9 +89,10 @@ class Resolver(Filler):
         before_args = len(self.problems)
         args = self.fill(owner, nodes)
         for each, mark in input_files(component).items():
-            is_given = each in nodes and nodes[each].value is not None
             if each in args:
-                args[each] = placed(args[each], nodes[each].origin if is_given else place_of_defaults(component), mark)
+                is_given = each in nodes and nodes[each].value is not None
+                stands = nodes[each] if is_given else Node(None, place_of_defaults(component))
+                args[each] = placed(args[each], stands, mark)
         if len(self.problems) == before_args:
             self._ask(component, args, nodes, owner)
         if len(self.problems) > before:

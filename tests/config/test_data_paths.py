@@ -1,4 +1,4 @@
-"""Paths in arguments are relative to what names them: a file, a file that it extends, the command line, Python, code."""
+"""Paths in arguments are relative to what names them: a file, one that it extends, the command line, Python, code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from optrun.experiments import load_config
+from optrun.experiments.config.paths import files_read
 
 CODE = """\
 import os
@@ -45,7 +46,7 @@ DEFAULTS = ("default", "defaults", "text_default")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with code, a configuration in `base` and one in `deep` that extends it; the shell is elsewhere."""
+    """Return a folder: code and a configuration in `base`, one that extends it in `deep`; the shell is elsewhere."""
     for folder in ("base", "deep", "shell"):
         (tmp_path / folder).mkdir()
     (tmp_path / "base" / "mine.py").write_text(CODE)
@@ -99,6 +100,16 @@ def test_a_default_is_relative_to_the_code_that_has_it(name: str, project: Path)
         assert set(paths_in(load_config(target).data.args[argument])) == {beside}
     (project / "base" / "t.csv").rename(project / "shell" / "t.csv")  # where Python itself would look
     assert set(paths_in(load_config(file).data.args[argument])) == {str(project / "shell" / "t.csv")}
+
+
+def test_each_path_of_a_mapping_is_relative_to_what_names_it(project: Path) -> None:
+    written(project, "named", {"a": "t.csv", "b": "t.csv"})
+    text = (project / "deep" / "run.yaml").read_text()
+    (project / "deep" / "run.yaml").write_text(text[:-1] + ', "data": {"file": {"b": "u.csv"}}}')
+    found = load_config(project / "deep" / "run.yaml", ["data.file.c=v.csv"])
+    folders = {"a": "base/t.csv", "b": "deep/u.csv", "c": "shell/v.csv"}
+    assert found.data.args["file"] == {name: project / path for name, path in folders.items()}
+    assert set(files_read(found.data)) == {str(project / path) for path in folders.values()}
 
 
 def test_nothing_is_no_path(project: Path) -> None:
