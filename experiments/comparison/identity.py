@@ -30,13 +30,8 @@ from ..config.changes import look_up
 from ..config.defaults import owners
 from ..config.paths import moved, name_in
 from ..registry.object_digest import object_digest
+from ..system.environment import NUMERICS
 from ..training.record import init_sha256, local_components
-
-#: Raised by one when, and only when, the same configuration gives other bits than before, for whatever reason: another
-#: order of operations, another draw, a changed default of an option that is younger than 0.1.0. All runs are then done
-#: anew, in new groups. With the first raise, what is said here of 0.1.0 and `known_to_0_1.json` can go: no digest of
-#: its time will be met again, and whatever has its default may be left out.
-NUMERICS = 1
 
 _PACKAGE = __name__.partition(".")[0]
 IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from ..errors import DataError, Interrupted, SessionError
 from ..run_directory.run_dir import RunDir
 from ..system import signals
+from ..system.switches import at_start
 from . import events, worker
 from .shipping import Shipment, main_left_out
 from .tasks import Task
@@ -34,6 +35,7 @@ class _Worker:
     pipe: Any
     task: Task | None = None
     has_begun: bool = False
+    code: frozenset[str] | None = None  # whose import has turned switches of the process
 
     def send(self, what: Any) -> None:
         with contextlib.suppress(OSError):  # it has died, which is seen when it is listened to
@@ -153,6 +155,9 @@ class Pool:
                 return
             waiting.remove(task)
             task.state = "running"
+            if idle is not None and idle.code not in (None, task.code):  # it would start otherwise there
+                self._retire(idle)
+                idle = None
             idle = idle or self._start()
             idle.task = task
             idle.send((task.number, task.config, str(self._root / task.path)))
@@ -185,8 +190,19 @@ class Pool:
             self._on_event(events.progress(task, *heard[1:]))
         else:
             each.task = None
-            _, state, message = heard
+            _, state, message, turned = heard
+            if turned == worker.BY_IMPORTS:
+                each.code = task.code
+            elif turned:
+                self._retire(each)
             self._end(task, state, message, waiting)
+
+    def _retire(self, each: _Worker) -> None:
+        """End a worker process that is not as a new one: the next run gets a new one."""
+        self._workers.remove(each)
+        each.send(None)
+        each.process.join()
+        each.pipe.close()
 
     def _end(self, task: Task, state: str, message: str, waiting: list[Task]) -> None:
         if state in ("interrupted", "in use"):
@@ -223,7 +239,7 @@ class Pool:
 
     def _start(self) -> _Worker:
         mine, its_own = self._context.Pipe()
-        process = self._context.Process(target=worker.serve, args=(its_own, os.getpid(), self._shipment))
+        process = self._context.Process(target=worker.serve, args=(its_own, os.getpid(), self._shipment, at_start()))
         # The number of threads is each run's own affair; what numpy and others start at import is not needed.
         threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
         with threads, _ignoring_interrupts(), main_left_out():

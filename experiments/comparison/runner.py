@@ -14,6 +14,7 @@ from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import trash, working_in
 from ..system.raised import guarded_process_end, told
+from ..system.switches import at_start, put_back
 from ..training.build import build
 from ..training.record import local_components
 from . import events
@@ -59,6 +60,7 @@ class Runner:
         train: bool = True,
         on_event: events.OnEvent | None = None,
     ):
+        put_back(at_start())  # what the imports of the entries have turned: it is for the processes that train
         self._entries, self._protocol, self._tunings = entries, protocol, tunings
         self._fresh, self._train, self._tell = fresh, train, on_event or (lambda event: None)
         self._root = path.parent

@@ -10,6 +10,7 @@ from ..run_directory.run_dir import default_root
 from ..system import ranks
 from ..system.places import absolute, holding_places
 from ..system.raised import refusing_exits
+from ..system.switches import leaving_switches
 from .events import OnEvent
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
@@ -19,6 +20,7 @@ from .tuning import Tuning
 
 
 @holding_places
+@leaving_switches
 @refusing_exits()
 def sweep(
     target: str,

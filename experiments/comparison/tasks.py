@@ -26,6 +26,8 @@ from ..run_directory.comparison_file import Record, outcome, users_of
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run, runs_in
 from ..system import storage
+from ..system.devices import choose_device
+from ..system.environment import changes_that_matter, circumstances
 from ..system.raised import message_of, refusing_exits, told
 from ..training.record import RunRecord, data_files
 from .entries import Entry
@@ -46,11 +48,13 @@ class Task(Record):
         config: the whole configuration as plain data.
         key: SHA-256 of all that determines the result.
         number: of the run in its group; -1 until the group has taken it in.
+        code: files of the user's that it reaches.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
     key: str = ""
     number: int = -1
+    code: frozenset[str] = frozenset()
 
     def stand_for(self, run: Run, root: Path) -> None:
         """Let a finished run be the result, which is then not made again."""
@@ -77,6 +81,7 @@ class TaskMaker:
         self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
         self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
+        self._told: set[str] = set()  # of why runs are made anew
         self._planned: dict[str, tuple[Config, dict[str, str | None]]] = {}  # what the runs are planned with, by key
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
@@ -94,7 +99,16 @@ class TaskMaker:
             key, problem = secrets.token_hex(32), told(error)
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
-        task = Task(entry.name, role, seed, dict(settings), "", config=config, key=key)
+        task = Task(
+            entry.name,
+            role,
+            seed,
+            dict(settings),
+            "",
+            config=config,
+            key=key,
+            code=frozenset(entry.config.reached.files),
+        )
         may_be_found = self._use_cache and not problem and entry.name not in self._unkeyed
         found = self._found(key, entry, config) if may_be_found else None
         if found is not None:
@@ -167,7 +181,10 @@ class TaskMaker:
         return path
 
     def _is_another(self, path: str, config: Config, plain: Mapping[str, Any]) -> bool:
-        return is_run(self._root / path) and _is_another(Run(self._root / path), config, plain)
+        if not is_run(self._root / path):
+            return False
+        run = Run(self._root / path)
+        return _is_another(run, config, plain) or bool(outcome(run) and _other_circumstances(run, config))
 
     def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
@@ -184,9 +201,19 @@ class TaskMaker:
             return None
         try:
             run = Run(path) if is_run(path) else None
-            return run if run is not None and outcome(run) and not _is_another(run, config, plain) else None
+            if run is None or not outcome(run) or _is_another(run, config, plain):
+                return None
+            return None if self._was_made_otherwise(run, config) else run
         except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
             return None
+
+    def _was_made_otherwise(self, run: Run, config: Config) -> bool:
+        """Return True if a run was made by other versions, kernels or switches than runs are now; tell it once."""
+        others = _other_circumstances(run, config)
+        if new := [each for each in others if each not in self._told]:
+            log.warning("runs that are there are made anew, since they were made otherwise: %s", ", ".join(new))
+            self._told.update(new)
+        return bool(others)
 
 
 def _used_by_others(root: Path, group: Path) -> frozenset[str]:
@@ -211,6 +238,11 @@ def _is_another(run: Run, config: Config, plain: Mapping[str, Any]) -> bool:
     planned = configuration.load(plain, registries=REGISTRIES)
     changes = changes_since(record.placed(run.config, planned), planned, REGISTRIES)
     return any(change.key.partition(".")[0] not in IRRELEVANT for change in changes)
+
+
+def _other_circumstances(run: Run, config: Config) -> list[str]:
+    device, _ = choose_device(config.train.device, config.train.soft_placement)
+    return changes_that_matter(run.env, {**run.env, **circumstances(device)}, "given")
 
 
 def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,15 @@ from typing import Any
 from ..components.hooks.hook import Every, Hook, RunArgs
 from ..components.hooks.session_view import StepView
 from ..errors import DivergedError, Interrupted, RunInUseError, UserExitError
+from ..system import places
 from ..system.raised import guarded_process_end, message_of, refusing_exits, told
+from ..system.switches import Snapshot, turned, work_for
 from ..training.train import train
 from .estimate import time_run
 from .fingerprints import fingerprint
 from .shipping import Shipment
 
+BY_IMPORTS, BY_RUNS = "imports", "runs"  # what has turned switches of this process
 STOP = "stop"  # what the parent says when runs are to end
 TIME = "time"  # and before a configuration of which it wants to know how long it takes
 _pipe: Any = None  # to the parent
@@ -52,7 +55,7 @@ class ReportHook(Hook):
             os.kill(os.getpid(), signal.SIGTERM)  # the session saves, as for any SIGTERM
 
 
-def serve(pipe: Any, parent: int, shipment: Shipment) -> None:
+def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None = None) -> None:
     """Do one task after another, as they come through the pipe: the life of a worker process.
 
     Signals from the keyboard are the parent's business.
@@ -62,8 +65,11 @@ def serve(pipe: Any, parent: int, shipment: Shipment) -> None:
             what becomes of them.
         parent: its process number.
         shipment: what is not registered here yet.
+        switches: those of that process.
     """
     start(pipe, parent, shipment)
+    if switches is not None:
+        work_for(switches)
     pipe.send(("begun",))
     while (task := pipe.recv()) is not None:
         if task == STOP:  # which comes too late for a run that has ended
@@ -71,7 +77,7 @@ def serve(pipe: Any, parent: int, shipment: Shipment) -> None:
         if task[0] == TIME:
             pipe.send(("timed", _time(task[1])))
         else:
-            pipe.send(("ended", *run(*task)))
+            pipe.send(("ended", *run(*task), _what_has_turned()))
 
 
 def start(pipe: Any, parent: int, shipment: Shipment) -> None:
@@ -126,6 +132,17 @@ def _time(config: Mapping[str, Any]) -> float | None:
             return time_run(config)
     except Exception:  # noqa: BLE001 (what cannot be unpacked is each run's own failure)
         return None
+
+
+def _what_has_turned() -> str:
+    """Return BY_IMPORTS or BY_RUNS if this process is not as a new one any more; empty if it is.
+
+    A run is put back, but what it did may have done more, such as import a library that turns a switch only once.
+    """
+    by_imports, otherwise = turned()
+    if otherwise or places.has_moved:
+        return BY_RUNS
+    return BY_IMPORTS if by_imports else ""
 
 
 def _unpack() -> None:

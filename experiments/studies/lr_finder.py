@@ -16,6 +16,7 @@ from ..errors import DivergedError, UsageError
 from ..system import ranks
 from ..system.places import holding_places
 from ..system.raised import refusing_exits
+from ..system.switches import leaving_switches
 from ..training.build import build
 from ..training.experiment import Experiment
 from ..training.session.session import MonitoredTrainingSession
@@ -58,6 +59,7 @@ class LrRange:
 
 
 @holding_places
+@leaving_switches
 @refusing_exits()
 def find_lr(
     config: Config, *, low: float = 1e-7, high: float = 10.0, num_steps: int = 100, beta: float = 0.98

@@ -24,6 +24,7 @@ from ..registry.user_code import is_code_reference
 from ..system import ranks
 from ..system.places import holding_places
 from ..system.raised import refusing_exits
+from ..system.switches import leaving_switches
 from ..training.build import build
 from ..training.evaluator import evaluation_mode
 
@@ -120,6 +121,7 @@ class TrajectoryHook(Hook):
 
 
 @holding_places
+@leaving_switches
 @refusing_exits()
 def race(
     function: str,

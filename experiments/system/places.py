@@ -14,6 +14,7 @@ from ..errors import StorageError
 
 _FOLDERS = ("OPTRUN_RUNS_DIR", "OPTRUN_DATA_DIR", "OPTRUN_STATE_DIR", "OPTRUN_CONFIG_PATH")  # the last has several
 _held: Path | None = None  # the folder in which what runs now was started
+has_moved = False  # whether the user's code has ever gone to another folder, and was brought back
 _given_relative: set[Path] = set()  # those that are shown so
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ def held_places(*, come_back: bool = True) -> Iterator[None]:
     Args:
         come_back: the process is in this folder again at the end, wherever it went.
     """
-    global _held
+    global _held, has_moved
     if _held is not None:
         yield
         return
@@ -49,7 +50,8 @@ def held_places(*, come_back: bool = True) -> Iterator[None]:
         os.environ.update(variables)
         before = {absolute: entry for entry, absolute in imports.items()}
         sys.path[:] = [before.get(entry, entry) for entry in sys.path]
-        if come_back and os.path.isdir(folder):
+        if come_back and not _is_here(folder) and os.path.isdir(folder):
+            has_moved = True
             os.chdir(folder)
 
 
@@ -98,6 +100,13 @@ def from_here(path: str | os.PathLike[str]) -> str:
         return Path(os.path.normpath(current_folder() / path)).relative_to(current_folder()).as_posix()
     except (StorageError, ValueError):
         return str(path)
+
+
+def _is_here(folder: Path) -> bool:
+    try:
+        return Path.cwd() == folder
+    except OSError:  # it was deleted
+        return False
 
 
 def folder_of(variable: str) -> Path | None:

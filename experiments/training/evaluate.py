@@ -19,6 +19,7 @@ from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
 from ..system.places import holding_places
 from ..system.raised import refusing_exits
+from ..system.switches import leaving_switches
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
@@ -29,6 +30,7 @@ log = logging.getLogger("optrun")
 
 
 @holding_places
+@leaving_switches
 @refusing_exits()
 def evaluate(
     run: Run | RunDir | str | Path,

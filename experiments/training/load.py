@@ -24,6 +24,7 @@ from ..run_directory.checkpoints import load
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, is_run
+from ..system import switches
 from ..system.places import absolute, holding_places
 from ..system.trusted_code import trust
 from .record import RunRecord
@@ -50,11 +51,13 @@ def load_config(
         ConfigError: all that is wrong with it, each at its place.
     """
     REGISTRIES["hook"].names()  # a plug-in that cannot be imported is no mistake of the configuration
+    before = switches.snapshot()
     stored = _stored_record(target)
     moved = {} if stored is None else {"project": stored.project, "move": stored.place}
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
     with _allowing(allow_code):
         config = configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path(), **moved)
+        switches.note_imports(before, config.reached.files)
         return _remembered(config)
 
 
@@ -105,8 +108,10 @@ def stored_config(
     record = RunRecord(run_dir)
     trusted = None if allow_code or consent() == "all" else record.allowed_code(to_read=to_read)
     where = {"project": record.project, "move": record.place}
+    before = switches.snapshot()
     with _allowing(allow_code):
         config = configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted, **where)
+        switches.note_imports(before, config.reached.files)
         return _remembered(config)
 
 

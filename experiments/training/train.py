@@ -18,7 +18,7 @@ from ..errors import DataError, OptrunError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, State, default_root, trash
-from ..system import ranks
+from ..system import ranks, switches
 from ..system.environment import changes_that_matter
 from ..system.places import absolute, holding_places, shown
 from ..system.raised import message_of, refusing_exits
@@ -40,6 +40,7 @@ OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
 
 
 @holding_places
+@switches.leaving_switches
 @refusing_exits()
 def train(
     target: str | Path | Mapping[str, Any] = "mom",
@@ -97,6 +98,7 @@ def train(
 
 
 @holding_places
+@switches.leaving_switches
 @refusing_exits()
 def resume(
     run: Run | RunDir | str | Path,
@@ -127,6 +129,7 @@ def resume(
 
 
 @holding_places
+@switches.leaving_switches
 @refusing_exits()
 def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:
     """Build everything and take one step, leaving nothing behind; return its loss and what train and val measure."""
@@ -240,8 +243,13 @@ def _environment(experiment: Experiment, run_dir: RunDir) -> dict[str, Any]:
     before = run_dir.read_json("env.json")
     if before and (changes := changes_that_matter(before, environment)):
         experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
+    if left := switches.left_by_imports(experiment.config.reached.files):
+        said = switches.words(left)
+        experiment.notes.append(f"{said}, since code was imported that is not this run's: start a new process without")
     for note in experiment.notes:
         log.warning(note)
+    if turned := environment["switches"]:
+        log.info("made with %s", ", ".join(f"{name} {value}" for name, value in turned.items()))
     return environment
 
 
@@ -264,7 +272,7 @@ def _conclude(
     experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir, diverged: dict[str, Any] | None
 ) -> None:
     """Write the result, whatever it is, and what the user's code imported late."""
-    _complete_record(experiment.config, run_dir)
+    _complete_record(experiment.config, run_dir, session.process.changed if session.process else {})
     outcome, message = _outcome(session), _message(session)
     run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
     kept = {"batch_file": diverged["batch_file"]} if diverged else {}
@@ -280,13 +288,16 @@ def _message(session: MonitoredTrainingSession) -> str:
     return error.headline if isinstance(error, ConfigError) else session.reason if error is None else message_of(error)
 
 
-def _complete_record(config: Config, run_dir: RunDir) -> None:
-    """Add to the record what was imported since the run began, as it was executed."""
+def _complete_record(config: Config, run_dir: RunDir, turned: switches.Changes) -> None:
+    """Add to the record what was imported since the run began, as it was executed, and which switches were turned."""
     before = run_dir.read_json("env.json") or {}
     late = make_record(config, run_dir, at_end=True) if config.roots() else {}
     if late and late["code"] != before.get("code"):
         trust(late["code"].values())
-        run_dir.write_json("env.json", {**before, **late})
+    else:
+        late = {}
+    if late or turned:
+        run_dir.write_json("env.json", {**before, **late, **({"turned": turned} if turned else {})})
 
 
 @contextlib.contextmanager

@@ -206,6 +206,8 @@ def test_a_head_that_is_none(repository, tmp_path, head):
 BEFORE = {
     "torch": "2.7", "cpu": "AVX2", "device": "cpu", "device_name": "x86_64", "threads": 2, "precision": "fp32",
     "commit": "a", "python": "3.11.7", "command": ["optrun"], "optrun": "0.1.0",
+    "numerics": 1, "numpy": "2.0.0", "cpu_model": "A", "switches": {"MKL_CBWR": "AVX2", "cudnn.benchmark": True},
+    "given": {},
 }  # fmt: skip
 
 
@@ -213,13 +215,24 @@ BEFORE = {
     ("change", "expected"),
     [
         ({}, []),
-        ({"commit": "b", "python": "3.12.0", "command": [], "optrun": "0.2.0", "more": 1}, []),
+        ({"commit": "b", "python": "3.11.9", "command": [], "optrun": "0.2.0", "more": 1}, []),
         ({"threads": 1}, ["threads 2 -> 1"]),
         ({"torch": "2.8"}, ["torch 2.7 -> 2.8"]),
         ({"cpu": "AVX512"}, ["cpu AVX2 -> AVX512"]),
         ({"precision": "bf16"}, ["precision fp32 -> bf16"]),
         ({"device": "cuda:0", "device_name": "H200"}, ["device cpu -> cuda:0", "device_name x86_64 -> H200"]),
         ({"threads": None}, ["threads 2 -> None"]),
+        ({"python": "3.12.0"}, ["python 3.11 -> 3.12"]),
+        (
+            {"numerics": 2, "numpy": "2.1.0", "cpu_model": "B"},
+            ["numerics 1 -> 2", "numpy 2.0.0 -> 2.1.0", "cpu_model A -> B"],
+        ),
+        ({"switches": {}}, ["cudnn.benchmark on -> off", "MKL_CBWR AVX2 -> unset"]),
+        (
+            {"switches": {"MKL_CBWR": "AVX2", "cudnn.benchmark": True, "default dtype": "float64"}},
+            ["default dtype float32 -> float64"],
+        ),
+        ({"given": {"default dtype": "float64"}}, []),  # what the run began with is a comparison's question
     ],
 )
 def test_changes_that_matter(change, expected):
@@ -228,4 +241,6 @@ def test_changes_that_matter(change, expected):
 
 def test_what_was_not_recorded_cannot_have_changed():
     assert changes_that_matter({}, BEFORE) == []
+    older = {key: BEFORE[key] for key in ("torch", "cpu", "device", "device_name", "threads", "precision")}
+    assert changes_that_matter(older, {**BEFORE, "switches": {"nnpack": False}, "numpy": "9"}) == []
     assert changes_that_matter(BEFORE, {}) != []

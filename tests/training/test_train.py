@@ -30,7 +30,7 @@ SMALL = {
 
 def test_a_run_directory_holds_what_it_should():
     run = train(SMALL)
-    assert run.path == Path("runs/small-0001")
+    assert run.path == Path.cwd() / "runs/small-0001"
     names = {path.name for path in run.path.iterdir() if not path.name.startswith(".")}
     assert names == {
         *("config.yaml", "origins.json", "env.json", "metrics.jsonl"),

@@ -22,6 +22,7 @@ from ...system import ranks, signals
 from ...system.places import holding_places
 from ...system.processes import Processes
 from ...system.raised import refusing_exits
+from ...system.switches import leaving_switches
 from ...training.build import build
 from ...training.experiment import Experiment
 from ...training.train import resume, train
@@ -64,6 +65,7 @@ class ResumeCheck:
 
 
 @holding_places
+@leaving_switches
 @refusing_exits()
 def verify_resume(
     config: Config, *, num_steps: int | None = None, at: Sequence[int] = (), every: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class SavedState:
         rows: offset and SHA-256 of the metrics log at that step.
         spent: elapsed and CPU seconds until then.
         fitted: what was fitted to the training rows, as JSON; None where nothing was, or nothing was kept.
+        switches: process-wide ones that were turned during the run, with their values before and then.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class SavedState:
     rows: dict[str, Any]
     spent: tuple[float, float]
     fitted: dict[str, Any] | None = None
+    switches: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def restore(
         self, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog | None, report: Callable[[str], None]
@@ -155,11 +157,12 @@ def _read(file: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> SavedSta
         missing = {*_TRAIN_OP_SECTIONS, "hooks", "rng"} - sections.keys()
         rows = {"offset": int(facts["rows"]["offset"]), "sha256": str(facts["rows"]["sha256"])}
         elapsed_secs, cpu_secs = map(float, facts["spent"])
+        turned = {str(name): (before, now) for name, (before, now) in facts.get("switches", {}).items()}
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{shown(file.path)} holds no state of a run: {error!r}") from error
     if missing or rows["offset"] < 0:
         raise CheckpointError(f"{shown(file.path)} holds no state of a run: {', '.join(sorted(missing)) or 'rows'}")
-    return SavedState(file.path, file.step, sections, rows, (elapsed_secs, cpu_secs), facts.get("fitted"))
+    return SavedState(file.path, file.step, sections, rows, (elapsed_secs, cpu_secs), facts.get("fitted"), turned)
 
 
 def _random_states() -> dict[str, Any]:

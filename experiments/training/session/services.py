@@ -15,6 +15,7 @@ from ...run_directory.json_shapes import Position
 from ...run_directory.rows import RowLog
 from ...system import signals, storage
 from ..step.train_op import TrainOp
+from .process_state import ProcessState
 from .saved_state import Clock, save_state
 from .step_calls import StepCalls
 
@@ -70,6 +71,7 @@ class SessionServices:
         self.outcome: str | None = None
         self.reason = ""
         self.error: BaseException | None = None
+        self.process: ProcessState | None = None  # from when there is a train op
         self._steps: StepCalls | None = None  # comes with the train op
         self._last_kept_by: tuple[int, frozenset[str]] = 0, frozenset()  # of the last checkpoint: step and hooks
         self._clock = Clock()
@@ -182,6 +184,8 @@ class SessionServices:
         if self.restoring is not None:
             raise SessionError(f"{self.restoring.name} is not restored as a whole: nothing is saved")
         facts = {**self._facts, **facts}
+        if self.process is not None and (turned := self.process.notice(self.step)):
+            facts["switches"] = turned
         return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock, facts)
 
     def on_checkpoint(

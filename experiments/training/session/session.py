@@ -32,6 +32,7 @@ from ..step.batch_source import EndOfData
 from ..step.train_op import TrainOp
 from .ending import call_guarded, note_others, outcome_of
 from .hook_order import Defaults, arrange_hooks, check_metrics, check_that_it_ends
+from .process_state import ProcessState
 from .recovery import TRANSIENT_ERRORS, Recovery
 from .saved_state import Clock, SavedState
 from .services import SessionServices
@@ -255,6 +256,7 @@ class MonitoredTrainingSession(SessionServices):
         if self.train_op is not None:
             raise SessionError("a session runs one train op: make a second session for the second one")
         self.train_op = train_op
+        self.process = ProcessState()
         self._ctx = RunContext(self, train_op)
         self._steps = StepCalls(self._ctx, self.hooks, lambda *args: self._call_hooks("after_skip", *args))
         recovery = self._recovery
@@ -279,6 +281,8 @@ class MonitoredTrainingSession(SessionServices):
         self.restoring, self.is_loaded, self.is_whole = saved.path, False, False
         self.rows.hold()
         saved.restore(train_op, self.named_hooks, self.rows if self.is_chief else None, report=log.warning)
+        if self.process is not None:
+            self.process.restore(saved.switches, saved.step)
         self.restored_step, self.is_loaded = train_op.global_step, True
         log.info("restored step %d from %s", train_op.global_step, saved.path.name)
         self._call_hooks("after_create_session", self)
@@ -300,6 +304,8 @@ class MonitoredTrainingSession(SessionServices):
         self._is_open = False
         self.outcome, self.error = outcome_of(self.outcome, error), error or self.error
         failures: list[BaseException] = []
+        if self.process is not None:
+            self.process.notice(self.step)
         try:
             if error is not None and self.train_op is not None:
                 failures += call_guarded(self.named_hooks, self.step, "on_error", self._ctx, error)

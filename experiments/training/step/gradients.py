@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...components.hooks.norms import wide
@@ -76,6 +77,19 @@ def check_that_all_is_trained(loss: Tensor, parameters: Sequence[Tensor], traine
                 "the loss's: it would be neither trained nor saved. Make what it belongs to a part of one of them (a "
                 "list of layers is an nn.ModuleList), or freeze it with `requires_grad_(False)`"
             )
+
+
+def explain_switched_off(error: RuntimeError) -> None:
+    """Raise an error of a step as one that says what to do, if gradients are off for the whole process.
+
+    Raises:
+        SessionError: they are.
+    """
+    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        raise SessionError(
+            "gradients are switched off for the whole process, by code that the run calls: use `with torch.no_grad():` "
+            f"around what needs none, instead of torch.set_grad_enabled(False) ({error})"
+        ) from error
 
 
 def explain_sparse(error: RuntimeError, optimizer: Any, parameters: Sequence[Tensor]) -> None:

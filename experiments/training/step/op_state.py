@@ -10,6 +10,7 @@ import torch
 
 from ...components.trained import LOSS, Trained, listed
 from ...errors import CheckpointError
+from .modes import load_mode_state, mode_state
 
 if TYPE_CHECKING:
     from .train_op import TrainOp
@@ -22,7 +23,7 @@ _SAVED_AS = {"skipped_in_row": "_skipped_in_row"}  # else under their own names
 
 
 def state_dict(op: TrainOp) -> dict[str, Any]:
-    """Return weights, buffers, optimizer, updates and counters."""
+    """Return weights, buffers, optimizer, updates, modes that were changed, and counters."""
     op.set_hyperparameters({})
     with op.calling.model_state:
         model = dict(op.model.state_dict())
@@ -41,6 +42,7 @@ def state_dict(op: TrainOp) -> dict[str, Any]:
         **({"loss": of_loss} if of_loss else {}),
         "optimizer": optimizer,
         "updates": updates,
+        **mode_state(op),
         "counters": {_SAVED_AS.get(name, name): getattr(op, name) for name in COUNTERS},
     }
 
@@ -74,6 +76,7 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
         except (KeyError, RuntimeError) as error:
             kind = saved_update["kind"]
             raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error
+    load_mode_state(op, state)
     for name in COUNTERS:
         setattr(op, name, state["counters"][_SAVED_AS.get(name, name)])
 

@@ -24,6 +24,7 @@ from .batch_source import BatchSource, draw_batch, num_examples, on_device
 from .closure_step import needs_closure, step_by_closure
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
+from .modes import in_evaluation
 from .optimizer_state import OptimizerState
 from .parameter_groups import TrainableFlags
 from .part_calls import PartCalls
@@ -64,6 +65,7 @@ class TrainOp:
         self.gate, self.options = gate, options
         self.trained = Trained(model, loss)
         self.trainable_flags = TrainableFlags(self.trained)
+        self.built_in_evaluation = in_evaluation(self)  # what is changed since is saved
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.forward: Callable[[Any], Any] = torch.compile(model) if options.compile else model
         self.l2 = Penalty.of(options.l2, model)
@@ -131,6 +133,7 @@ class TrainOp:
             refuse(self, batch, feed, found.by_hook)  # raises, unless the policy is to skip
             return False
         except RuntimeError as error:
+            gradients.explain_switched_off(error)
             gradients.explain_sparse(error, self.optimizer, self.parameters)
             raise
         if self.updates:
