@@ -144,7 +144,7 @@ updates: ["./own.py:Own2"]
 hooks: ["./own.py:H"]
 train: {steps: 6}
 log: {every: 2 steps}
-eval: {every: 3 steps}
+eval: {every: 3 steps, mode: max}
 checkpoint: {every: 3 steps}
 """
 PLACES = [
