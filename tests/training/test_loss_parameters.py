@@ -16,6 +16,7 @@ from torch import nn
 from optrun.experiments import Run, build, build_train_op, evaluate, load_config, make_optimizer, train
 from optrun.experiments.comparison.fingerprints import PairingError, check_pairing, expected_equal, fingerprint
 from optrun.experiments.components.trained import Trained
+from optrun.experiments.components.updates import Update
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import SessionError, UsageError
 from optrun.experiments.run_directory import checkpoints
@@ -376,3 +377,25 @@ def test_muon_leaves_the_losss_matrices_to_adamw_and_the_models_head_is_its_own_
     optimizer = make_optimizer(Trained(model, loss), "muon", lr=0.1)
     rules = {name: group["rule"] for group in optimizer.param_groups for name in group["param_names"]}
     assert [name for name, rule in rules.items() if rule == "muon"] == ["0.weight"]
+
+
+def test_an_update_that_would_lose_its_parameters_is_refused():
+    class Copies(Update):
+        def __init__(self, model):
+            self.model, self.copy = model, copy.deepcopy(model)
+
+        def apply(self):
+            self.copy.load_state_dict(self.model.state_dict())
+
+    class Saves(Copies):
+        def state_dict(self):
+            return {"copy": self.copy.state_dict()}
+
+    def made_with(update):
+        model = nn.Linear(4, 1)
+        optimizer = make_optimizer(model, "sgd", lr=0.1)
+        return build_train_op(model, nn.functional.mse_loss, optimizer, [linear_problem()], [update])
+
+    with pytest.raises(SessionError, match=r"update Copies has parameters .*: copy\.weight, copy\.bias"):
+        made_with(Copies)
+    made_with(Saves).run()

@@ -68,6 +68,7 @@ def build_train_op(
     trained = Trained(model, loss)
     check_clipping(trained, clip_value)
     _check_that_all_is_trained(trained, loss, optimizer)
+    _check_that_updates_save(trained, made)
     gate = Gate(trained, on_nan, loss_above) if on_nan is not None else None
     op = TrainOp(model, loss, optimizer, as_source(data), made, gate, options)
     # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.
@@ -96,3 +97,20 @@ def _check_that_all_is_trained(trained: Trained, loss: Any, optimizer: torch.opt
             f"the loss holds parameters that nobody would train or save: {listed(foreign)}. Make it a torch.nn.Module "
             "that has them, or freeze them with `requires_grad_(False)`"
         )
+
+
+def _check_that_updates_save(trained: Trained, updates: Sequence[Update]) -> None:
+    """Refuse an update whose own parameters would be lost at a resume.
+
+    Raises:
+        SessionError: it has some, and no `state_dict`.
+    """
+    known = {id(parameter) for _, parameter in trained.named_parameters()}
+    for update in updates:
+        if type(update).state_dict is Update.state_dict:
+            own = [name for name, p in parameters_within(update) if p.requires_grad and id(p) not in known]
+            if own:
+                raise SessionError(
+                    f"the update {type(update).__name__} has parameters that nobody trains or saves: {listed(own)}. "
+                    "Return them in its `state_dict`, or freeze them with `requires_grad_(False)`"
+                )
