@@ -23,6 +23,7 @@ from ..config import ComponentConfig, Config, ScheduleConfig
 from ..config.goal import with_modes
 from ..config.lengths import Length, RunLength
 from ..config.located import located
+from ..errors import SessionError
 from ..registry.calls import described
 from ..system import rng
 from ..system.devices import choose_device, choose_threads
@@ -35,6 +36,7 @@ from .experiment import Experiment
 from .load import load_config
 from .session.hook_order import arrange_hooks, check_metrics
 from .step.build_train_op import build_train_op
+from .step.fetches import check_fetches
 from .step.gradients import check_clipping
 from .step.penalty import Penalty
 from .step.train_op import TrainOp
@@ -123,6 +125,7 @@ def build(
         trial.train()
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
+    _check_fetches(experiment)
     with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples
         check_metrics(arrange_hooks(experiment.hooks, [], [], is_chief=True), evaluators)
     experiment.notes += [*([note] if note else []), *splits.notes]
@@ -132,6 +135,20 @@ def build(
 
 
 @refusing_exits()
+def _check_fetches(experiment: Experiment) -> None:
+    """Refuse hooks of the configuration that will ask for what no step has, which would be found at their first firing.
+
+    Raises:
+        ConfigError: located at the hook's argument.
+    """
+    config, hooks = experiment.config, experiment.hooks
+    for part, hook in zip(reversed(config.hooks), reversed(hooks), strict=False):  # the user's own come last
+        try:
+            check_fetches(experiment.train_op, hook.fetches)
+        except SessionError as error:
+            raise config.problem(f"{part.path}.fetches", str(error), code="unknown-name") from error
+
+
 def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     """Build the schedule alone, and return it with the run's length; data is read only to measure epochs.
 

@@ -160,6 +160,16 @@ def test_hooks_of_ones_own_are_checked_alike(tmp_path):
     assert made.mode == "max"
 
 
+@pytest.mark.parametrize("name", ["logging", "summary"])
+def test_what_a_hook_will_fetch_is_checked_before_the_run(tmp_path, name):
+    path = file_with(tmp_path, "hook", {"name": name, "every": "50 steps", "fetches": ["loss", "momentun"]})
+    with pytest.raises(ConfigError, match="nothing to fetch is called 'momentun'") as caught:
+        build(load_config(path))
+    (found,) = caught.value.problems
+    assert (found.key, found.origin.line) == ("hooks.0.fetches", 8)
+    build(load_config(file_with(tmp_path, "hook", {"name": name, "every": "50 steps", "fetches": ["momentum"]})))
+
+
 def test_what_other_hooks_evaluate_or_publish_can_be_waited_for(tmp_path):
     stop = "{name: early_stopping, metric: METRIC, mode: min, patience: 2}"
     path = file_with(tmp_path, "schedule", {"name": "constant"})

@@ -177,6 +177,9 @@ class Hook:
     #: Names of metrics whose evaluations it waits for, such as `val/loss`: a session that cannot have them is refused.
     watches: Sequence[str] = ()
 
+    #: Names of values of a step that it will fetch: those of a configuration's hooks are checked before the run.
+    fetches: Sequence[str] = ()
+
     #: Names of values that it makes known itself, by `session.publish`, and that other hooks may wait for.
     publishes: ClassVar[Sequence[str]] = ()
 

@@ -47,7 +47,8 @@ class LoggingHook(Hook):
             raise UsageError(f"{vectors[0]} is no number for a metrics row: use rows=False, which writes lines only")
         if not (self._rows or lines):
             raise UsageError("LoggingHook has nothing to write: rows need a trigger in steps or epochs")
-        self._request = RunArgs(tuple(fetches))
+        self.fetches = tuple(fetches)
+        self._request = RunArgs(self.fetches)
 
     def before_run(self, ctx: StepView) -> RunArgs:
         return self._request

@@ -50,7 +50,8 @@ class SummaryHook(Hook):
     ):
         self.trigger = every.starting(first)
         self.log_dir, self.outside = log_dir, outside
-        self._request = RunArgs(tuple(fetches))
+        self.fetches = tuple(fetches)
+        self._request = RunArgs(self.fetches)
         self._writer: Any = None
 
     def begin(self, session: SessionView) -> None:
