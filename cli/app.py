@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import os
@@ -81,15 +82,33 @@ class CommandFolder(click.Group):
     default="auto",
     help="A live display (full) or lines (plain); auto looks whether stderr is a terminal.",
 )
+@click.option(
+    "--no-fsync",
+    is_flag=True,
+    help="Flush nothing to the disk, where that cannot be done.",
+)
+@click.option("--no-lock", is_flag=True, help="Lock no run directory, where that cannot be done.")
 @click.version_option(package_name="optrun", prog_name="optrun")
 @click.pass_context
-def cli(ctx: click.Context, color: str, style: str) -> None:
+def cli(ctx: click.Context, color: str, style: str, no_fsync: bool, no_lock: bool) -> None:
     """Which optimizer, which schedule, and how sure are we?
 
     optrun trains PyTorch models from YAML files that name the optimizer, the
     learning-rate schedule, the model and the data.
     """
     ctx.obj = {"color": color, "style": style}
+    for variable, wanted in (("OPTRUN_NO_FSYNC", no_fsync), ("OPTRUN_NO_LOCK", no_lock)):
+        if wanted and os.environ.get(variable) != "1":  # workers see it too
+            ctx.call_on_close(functools.partial(_restore, variable, os.environ.get(variable)))
+            os.environ[variable] = "1"
+
+
+def _restore(variable: str, value: str | None) -> None:
+    """Put a variable of the environment back."""
+    if value is None:
+        del os.environ[variable]
+    else:
+        os.environ[variable] = value
 
 
 cli.help = docstring(cli.callback)

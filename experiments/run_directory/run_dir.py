@@ -16,16 +16,14 @@ import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
 from ..system import storage
 from ..system.json_text import encode_json
+from ..system.locks import Lock, are_off, try_lock, warn_if_off
 from ..system.places import absolute, folder_of, shown
 from .json_shapes import misfit, read_int
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 State = Literal["running", "done", "stopped", "interrupted", "diverged", "failed"]
 
@@ -46,7 +44,7 @@ class RunDir:
     def __init__(self, path: str | Path):
         self.path = absolute(path)
         self._started = _now()
-        self._lock: FileLock | None = None
+        self._lock: Lock | None = None
 
     @classmethod
     def create(cls, root: str | Path, stem: str) -> RunDir:
@@ -169,13 +167,21 @@ class RunDir:
         storage.make_dir(self.path, exist_ok=True)
         self._refuse_what_is_no_file()
         lock = _try_lock(self.path, patience_secs=0.3)  # `status` of another process may hold it for an instant
-        if lock is None:
+        if lock is None or (are_off() and self._works_here()):
             raise RunInUseError(self._in_use())
+        warn_if_off(self.path)
+        storage.warn_if_not_flushed(self.path)
         self._lock = lock
         self._started = _now()
         for folder in (self.path, self.checkpoints_path, self.diverged_path):
             if folder.is_dir():
                 storage.sweep_temporaries(folder)
+
+    def _works_here(self) -> bool:
+        """Return True if another process of this machine says that it works here: all that is known without locks."""
+        status = self._read_status()
+        pid, is_here = int(status.get("pid") or 0), status.get("host") == _host()
+        return status.get("state") == "running" and is_here and pid != os.getpid() and storage.is_alive(pid)
 
     def _refuse_what_is_no_file(self) -> None:
         """Refuse links that lead away, where whoever made them would have us write, and pipes, which never end."""
@@ -235,10 +241,13 @@ class RunDir:
     def _is_held(self, status: dict[str, Any]) -> bool:
         if not (self.path / ".lock").is_file() or (self.path / ".lock").is_symlink():
             return False
+        by_number = status.get("host") != _host() or storage.is_alive(int(status.get("pid") or 0))
+        if are_off():
+            return by_number
         try:
             lock = _try_lock(self.path, patience_secs=0)
-        except StorageError:  # a folder that this user may only read: go by the process's number
-            return status.get("host") != _host() or storage.is_alive(int(status.get("pid") or 0))
+        except StorageError:  # a folder that this user may only read, or a file system without locks
+            return by_number
         if lock is not None:
             lock.release()
         return lock is None
@@ -402,16 +411,8 @@ def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
     return target
 
 
-def _try_lock(path: Path, patience_secs: float, name: str = ".lock") -> FileLock | None:
-    from filelock import FileLock, Timeout  # not on the path of `--help` and of listing finished runs
-
-    lock = FileLock(path / name, thread_local=False)
-    with storage.explain("lock", path):
-        try:
-            lock.acquire(timeout=patience_secs, poll_interval=0.02)
-        except Timeout:
-            return None
-    return lock
+def _try_lock(path: Path, patience_secs: float, name: str = ".lock") -> Lock | None:
+    return try_lock(path / name, path, patience_secs)
 
 
 def _now() -> str:

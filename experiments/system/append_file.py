@@ -47,7 +47,7 @@ class AppendFile:
     def sync(self) -> None:
         """Return when all rows are on the disk."""
         with storage.explain("flush", self.path):
-            storage.system.fsync(self._descriptor)
+            storage.flush(self._descriptor)
 
     def truncate(self, offset: int) -> None:
         """Keep the first `offset` bytes only, durably."""
@@ -55,7 +55,7 @@ class AppendFile:
             raise ValueError(f"cannot truncate {self.path} of {self.size} bytes to {offset}")
         with storage.explain("truncate", self.path):
             storage.system.truncate(self._descriptor, offset)
-            storage.system.fsync(self._descriptor)
+            storage.flush(self._descriptor)
         self.size = offset
 
     def read(self) -> bytes:

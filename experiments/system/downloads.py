@@ -23,6 +23,7 @@ from typing import Any, Literal
 from ..errors import DataError, StorageError, UsageError
 from . import storage
 from .append_file import AppendFile
+from .locks import try_lock
 from .places import folder_of
 from .public_files import PublicFile
 
@@ -129,15 +130,12 @@ def fetch(file: PublicFile) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Let one process at a time make the file at `path`; the others wait until it is there."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    with storage.explain("lock", path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.warning("another process is making %s: waiting for it", path)
-            lock.acquire()
+    file = path.with_name(f"{path.name}.lock")
+    lock = try_lock(file, path, patience_secs=0)
+    if lock is None:
+        logger.warning("another process is making %s: waiting for it", path)
+        lock = try_lock(file, path, patience_secs=-1)
+    assert lock is not None  # it waits for ever
     try:
         yield
     finally:

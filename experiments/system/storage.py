@@ -7,6 +7,7 @@ All system calls that change the disk are made through `system`, so that tests c
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import shutil
@@ -20,14 +21,24 @@ from typing import Any
 from ..errors import StorageError
 from .places import shown
 
+log = logging.getLogger("optrun")
+
 Buffer = bytes | bytearray | memoryview
 BINARY = getattr(os, "OBINARY", 0)  # Windows would translate line ends without it
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.+")
+NO_FSYNC = "OPTRUN_NO_FSYNC"
+_NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO}
+_DISK = {True: "The disk may be failing.", False: "Some network and container file systems cannot."}
+_warned = False
 _MAX_WRITE = 1 << 30  # Linux writes at most 2 GiB in one call
 
 
 class MissingFileError(StorageError):
     """The file or folder is not there."""
+
+
+class _CannotFlushError(OSError):
+    """The file system cannot flush files, or folders, to the disk, or says so."""
 
 
 class System:
@@ -85,6 +96,39 @@ def write_derived(path: str | Path, content: str | bytes) -> None:
     _replace(Path(path), content.encode() if isinstance(content, str) else content, durable=False)
 
 
+def flush(descriptor: int) -> None:
+    """Return when a file or folder is on the disk; at once where the user does without.
+
+    Raises:
+        OSError: it cannot be flushed; `explain` then has the way to do without.
+    """
+    if is_set(NO_FSYNC):
+        return
+    try:
+        system.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _NO_FLUSH:
+            raise _CannotFlushError(error.errno, error.strerror) from error
+        raise
+
+
+def is_set(variable: str) -> bool:
+    """Return True if a variable of the environment says yes."""
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on")
+
+
+def warn_if_not_flushed(path: Path) -> None:
+    """Say once what is lost where nothing is flushed."""
+    global _warned
+    if is_set(NO_FSYNC) and not _warned:
+        _warned = True
+        log.warning(
+            "nothing is flushed to the disk in %s (--no-fsync): a power cut or a crash of the machine may lose or "
+            "damage what was written last, checkpoints included; a process that is killed loses nothing",
+            path,
+        )
+
+
 def _replace(path: Path, data: Buffer | Iterable[Buffer], durable: bool) -> None:
     pieces: list[Any] = [data] if isinstance(data, Buffer) else list(data)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
@@ -95,7 +139,7 @@ def _replace(path: Path, data: Buffer | Iterable[Buffer], durable: bool) -> None
                 for piece in pieces:
                     write_all(descriptor, piece)
                 if durable:
-                    system.fsync(descriptor)
+                    flush(descriptor)
             finally:
                 system.close(descriptor)
             system.replace(temporary, path)
@@ -193,7 +237,7 @@ def fsync_dir(folder: str | Path) -> None:
     with explain("flush the folder", Path(folder)):
         descriptor = system.open(folder, os.O_RDONLY)
         try:
-            system.fsync(descriptor)
+            flush(descriptor)
         finally:
             system.close(descriptor)
 
@@ -246,7 +290,17 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _way_out(error: OSError, path: Path, need: int) -> str:
+    if isinstance(error, _CannotFlushError):
+        return (
+            f": it cannot be flushed to the disk, so that a power cut could lose it. {_DISK[error.errno == errno.EIO]} "
+            f"Set OPTRUN_RUNS_DIR to a folder on another disk, or do without: `optrun --no-fsync …`, or {NO_FSYNC}=1"
+        )
     match error.errno:
+        case errno.EEXIST | errno.ENOTSUP | errno.ENOSYS if error.filename2 is not None:
+            return (
+                ": this file system cannot replace a file by renaming another one, without which a crash would leave "
+                "half a file: set OPTRUN_RUNS_DIR to a folder on another disk"
+            )
         case errno.ENOSPC | errno.EDQUOT:
             return (
                 f" (needs {need} bytes, {_free(path)} bytes free). Nothing saved before is lost: free some space and "
