@@ -16,6 +16,7 @@ from .switch_table import VARIABLES as VARIABLES
 
 Snapshot = Mapping[str, Any]
 Changes = Mapping[str, tuple[Any, Any]]
+_MAX_PASSES = 3  # since a few are several names of one thing: float32 matmul precision sets cuda.matmul.allow_tf32
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -44,14 +45,16 @@ def changes(before: Snapshot, now: Snapshot) -> dict[str, tuple[Any, Any]]:
 
 def put_back(state: Snapshot) -> list[str]:
     """Set switches as a snapshot has them; return the names of those that cannot be set."""
-    left = []
-    for name, (_, wanted) in changes(snapshot(), state).items():
-        put = SWITCHES[name].put
-        if put is None:
-            left.append(name)
-        else:
-            put(wanted)
-    return left
+    left: Changes = {}
+    for _ in range(_MAX_PASSES):
+        for name, (_, wanted) in changes(snapshot(), state).items():
+            put = SWITCHES[name].put
+            if put is not None and snapshot().get(name) != wanted:  # another name of it may have set it
+                put(wanted)
+        left = changes(snapshot(), state)
+        if all(SWITCHES[name].put is None for name in left):
+            break
+    return list(left)
 
 
 def words(changed: Changes) -> str:
