@@ -14,6 +14,7 @@ from ...errors import DataError
 from ...registry.arguments import Count, DataPath
 from . import register_data
 from .dataset import Dataset
+from .precision import refuse_coarse
 from .stored import Pixels, as_floats
 
 Task = Literal["classes", "values"]
@@ -165,6 +166,10 @@ def _values(targets: np.ndarray) -> torch.Tensor:
     with np.errstate(over="ignore"):
         numbers = targets.astype(np.float32).reshape(len(targets), -1)
     _refuse_non_finite("targets", numbers)
+    if targets.dtype.itemsize > 4 or targets.dtype.kind != "f":
+        exact = targets.astype(np.float64).reshape(len(targets), -1)
+        names = [f"column {number} of the targets" for number in range(exact.shape[1])]
+        refuse_coarse(exact, names, "subtract an offset, or standardise them")
     return torch.from_numpy(numbers)
 
 

@@ -107,7 +107,7 @@ def number_column(table: TableFile, name: str, missing: Missing | None = None) -
         _refuse_first(table, name, is_infinite & ~_matches(cells, _NUMBER), "needs numbers, got {}")
     too_large = np.abs(values) > LARGEST
     _refuse_first(
-        table, name, too_large, "has {}, too large for single precision", "divide it, or leave the column out"
+        table, name, too_large, "has {}, too large for single precision", "(divide it, or leave the column out)"
     )
     if (np.abs(values) > _WHOLE).any():
         _refuse_lost_digits(table, name, values)

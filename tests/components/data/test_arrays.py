@@ -133,3 +133,14 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     damaged[150] ^= 0xFF
     (tmp_path / "damaged.npz").write_bytes(damaged)
     assert "cannot be read" in refusal(tmp_path / "damaged.npz")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+@pytest.mark.parametrize("first", [1_700_000_000, 0])
+def test_values_that_single_precision_makes_equal_are_refused(tmp_path: Path, dtype: Any, first: int) -> None:
+    targets = np.array([first, *(1_700_000_000 + number for number in range(40))], dtype)
+    np.savez(tmp_path / "data.npz", x=np.ones((41, 2)), y=targets)
+    with pytest.raises(DataError, match=r"column 0 of the targets \(.* loses .* to single precision: subtract"):
+        make_data("arrays", path=str(tmp_path / "data.npz"), task="values")
+    np.savez(tmp_path / "data.npz", x=np.ones((41, 2)), y=targets - 1_700_000_000 if first else np.arange(41))
+    assert make_data("arrays", path=str(tmp_path / "data.npz"), task="values").targets.unique().numel() >= 40
