@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..components.averaging import Averaging
 from ..components.data import Examples
-from ..components.metrics import metric_value
+from ..components.losses.counting import Counting
+from ..components.metrics import metric_value, rows_of
 from ..components.trained import Trained, module_of
 from ..registry.calls import Calling
 
@@ -41,7 +42,7 @@ class Evaluator:
     Args:
         split: its name, which prefixes the results: `val` gives `val/loss`, `val/accuracy`.
         model: put into evaluation mode for the measurement, and back into its modes after.
-        loss: (outputs, targets) -> scalar, the mean over the examples.
+        loss: (outputs, targets) -> scalar, the mean over the examples, or over what it says (`losses.counting`).
         metrics: by name: (outputs, targets) -> one value per example, shape (batch,), or as `metrics` says.
         inputs: shape (num_examples, ...): a tensor, or what gives one for each slice.
         targets: shape (num_examples, ...).
@@ -70,6 +71,7 @@ class Evaluator:
         self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
         self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
         self.precision, self.ema, self.gradients = precision, ema, gradients
+        self._counting = Counting(loss)
 
     def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
         """Measure, or return None if `interrupted()` became true between two batches."""
@@ -79,6 +81,7 @@ class Evaluator:
             return self._measure(interrupted)
 
     def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        counted = 0.0
         totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
         count = len(self.targets)
         for start in range(0, count, self.batch_size):
@@ -89,12 +92,17 @@ class Evaluator:
             with Calling("model", f"the evaluation of {self.split}"):
                 outputs = self.model(inputs)
             with Calling("loss", f"the evaluation of {self.split}"):
-                totals["loss"] = totals["loss"] + self.loss(outputs, targets).detach().double() * len(targets)
+                number = self._counting.count(targets, len(targets))
+                counted += number
+                if number:  # else nothing in it counts, and the mean of nothing is no number
+                    weight = 1 if self._counting.is_sum else number
+                    totals["loss"] = totals["loss"] + self.loss(outputs, targets).detach().double() * weight
             for place, (name, metric) in enumerate(self.metrics.items()):
                 with self._calling_metric(place):
-                    totals[name] = totals[name] + metric(outputs, targets).detach().double().sum(0)
+                    totals[name] = totals[name] + rows_of(metric, outputs, targets, name).detach().double().sum(0)
             del outputs  # with gradients, the graph behind it
         means = {name: total / count for name, total in totals.items()}
+        means["loss"] = totals["loss"] / (1.0 if self._counting.is_sum else counted)
         values = {}
         for place, (name, metric) in enumerate(self.metrics.items()):
             with self._calling_metric(place):

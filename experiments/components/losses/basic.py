@@ -8,6 +8,7 @@ from torch.nn import functional
 from ...registry.arguments import Fraction
 from ..shapes import as_targets
 from . import register_loss
+from .counting import counted_targets
 
 
 @register_loss("cross_entropy", source="Bridle, 1990, doi:10.1007/978-3-642-76153-9_28", task="classes")
@@ -34,6 +35,9 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, *, label_smoothi
         tensor(0.6931)
     """
     return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+
+
+cross_entropy.count = lambda targets, **_: counted_targets(targets)  # type: ignore[attr-defined]
 
 
 @register_loss("mse", source="least squares: Legendre, 1805", task="values")

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from . import register_loss
+from .counting import counted_targets
 
 
 @register_loss("next_token", source="Shannon, 1948, doi:10.1002/j.1538-7305.1948.tb01338.x", task="tokens")
@@ -30,3 +31,6 @@ def next_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """
     scores = outputs.float() if outputs.dtype.itemsize < 4 else outputs
     return functional.cross_entropy(scores.flatten(0, 1), targets.flatten())
+
+
+next_token.count = counted_targets  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from ...config.goal import Goal, Mode, label_of
 from ...errors import UsageError
 from ...registry import Component, Registry
 from ...registry.argument_checks import bound_component
+from ...registry.calls import described
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,27 @@ def own_goal(metric: str, mode: Mode | None = None) -> Goal:
     if own is not None and chosen != own:
         raise UsageError(f"mode='{mode}' contradicts the direction of '{metric}': {replace(goal, mode=own).better}")
     return goal
+
+
+def rows_of(
+    metric: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    name: str,
+) -> torch.Tensor:
+    """Return what a metric gives for a batch, one value or row of values per example.
+
+    Raises:
+        ValueError: it gives something else, such as one value per class.
+    """
+    values = metric(outputs, targets)
+    shape = getattr(values, "shape", None)
+    if shape is None or tuple(shape[:1]) != (len(targets),):
+        raise ValueError(
+            f"a metric must return one value per example; {name} gave {described(values)} for {len(targets)} "
+            "examples. What is no mean over examples is a class: see docs/python.md, `finish`"
+        )
+    return values
 
 
 def metric_value(metric: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], means: torch.Tensor) -> float:

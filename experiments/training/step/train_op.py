@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...components.hooks.session_view import Refused
+from ...components.losses.counting import Counting
 from ...components.trained import Trained
 from ...components.updates import Update
 from ...errors import SessionError
@@ -68,6 +69,7 @@ class TrainOp:
         self.built_in_evaluation = in_evaluation(self)  # what is changed since is saved
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.forward: Callable[[Any], Any] = torch.compile(model) if options.compile else model
+        self.counting = Counting(loss)
         self.l2 = Penalty.of(options.l2, model)
         self.needs_closure = needs_closure(optimizer)
         self.hyperparameters = Hyperparameters(optimizer)
@@ -190,23 +192,28 @@ class TrainOp:
         if self.options.accumulate == 1:
             self.last_loss = self._backward(inputs, targets, 0, 1.0)
             return
-        # Each micro-batch counts by its number of examples, so that the sum is the mean over the whole batch.
+        # Each micro-batch weighs by what its mean is over, so that the sum is the mean over the whole batch.
         parts = min(self.options.accumulate, self.last_batch_size)
-        pairs = zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True)
-        losses = [self._backward(x, y, micro, len(y) / self.last_batch_size) for micro, (x, y) in enumerate(pairs)]
+        splits = targets.tensor_split(parts)
+        with self.calling.loss:
+            weights = self.counting.weights(splits, [len(part) for part in splits])
+        pairs = zip(inputs.tensor_split(parts), splits, weights, strict=True)
+        losses = [self._backward(x, y, micro, weight, 1 / parts) for micro, (x, y, weight) in enumerate(pairs)]
         self.last_loss = torch.stack(losses).sum()
 
-    def _backward(self, inputs: Any, targets: Any, micro: int, weight: float) -> Tensor:
+    def _backward(self, inputs: Any, targets: Any, micro: int, weight: float, share: float = 1.0) -> Tensor:
         if micro:
             self.tell_updates("next_micro_batch")
         self.seed_noise(micro)
         with self.autocast:
             with self.calling.model:
                 outputs = self.forward(inputs)
+            if weight == 0.0:  # nothing in it counts; batch norm has seen it all the same
+                return torch.zeros_like(self.last_loss)
             with self.calling.loss:
                 loss = self.loss(outputs, targets)
         if self.l2 is not None:
-            loss = loss + self.l2()
+            loss = loss + (self.l2() * share if self.counting.is_sum else self.l2())
         if weight != 1.0:
             loss = loss * weight
         if not self._has_seen_graph:
