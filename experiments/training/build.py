@@ -30,6 +30,7 @@ from ..system.devices import choose_device, choose_threads
 from ..system.places import holding_places
 from ..system.raised import refusing_exits
 from . import compatibility
+from .batch_independence import check_independence
 from .configured_hooks import configured_hooks
 from .evaluator import Evaluator
 from .experiment import Experiment
@@ -123,12 +124,13 @@ def build(
     trial.measure()
     if trains:
         trial.train()
+    notes = check_independence(config, evaluators["train"], batches)
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
     _check_fetches(experiment)
     with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples
         check_metrics(arrange_hooks(experiment.hooks, [], [], is_chief=True), evaluators)
-    experiment.notes += [*([note] if note else []), *splits.notes]
+    experiment.notes += [*([note] if note else []), *splits.notes, *notes]
     if splits.fitted.rows == "all" and splits.fitted.scales:
         experiment.notes.append(_SCALED_BY_ALL)
     return experiment

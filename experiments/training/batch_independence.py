@@ -1,0 +1,114 @@
+"""A look at losses and metrics of the user's own: is what they say of a whole that of its parts, however it is cut?"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..components.data import Batches
+from ..components.losses.counting import Counting
+from ..components.metrics import rows_of
+from ..config import ComponentConfig, Config
+from ..config.located import located
+from .evaluator import Evaluator, evaluation_mode
+
+_NUM_EXAMPLES = 33  # that are measured, whole and in two unequal parts
+
+
+def check_independence(config: Config, evaluator: Evaluator, batches: Batches) -> list[str]:
+    """Refuse metrics whose result would depend on the evaluation's batches; return notes on a loss that does.
+
+    Only what is the user's own is asked, copies of it, on a few examples and with the weights as they are at first.
+
+    Raises:
+        ConfigError: a metric gives something else than one value per example, or one that others in the batch change.
+    """
+    model, loss, metrics = evaluator.model, evaluator.loss, evaluator.metrics
+    own = [(name, part) for name, part in zip(metrics, config.metrics, strict=True) if _is_users(part)]
+    is_cut = config.train.accumulate > 1 or len(batches.inputs) > config.data.eval_batch_size
+    asks_loss = _is_users(config.loss) and is_cut
+    if not own and not asks_loss:
+        return []
+    inputs, targets = batches.inputs[:_NUM_EXAMPLES], batches.targets[:_NUM_EXAMPLES]
+    cut = len(targets) // 3
+    if not cut:
+        return []
+    notes = []
+    with evaluation_mode(model, loss, *metrics.values()), torch.set_grad_enabled(evaluator.gradients):
+        outputs = _telling_outputs(model, inputs)
+        for name, part in own:
+            with located(config, part.path):
+                _check_metric(copy.deepcopy(metrics[name]), outputs, targets, cut, name)
+        if asks_loss:
+            with contextlib.suppress(Exception):  # training meets it too, and says where
+                notes += _note_on_loss(copy.deepcopy(loss), outputs, targets, cut, config)
+    return notes
+
+
+def _telling_outputs(model: nn.Module, inputs: Any) -> Any:
+    """Return a model's outputs; a changed copy's where weights of 0 make them the same for all examples."""
+    outputs = model(inputs)
+    if not isinstance(outputs, Tensor) or not outputs.dim() or not bool((outputs == outputs[:1]).all()):
+        return outputs
+    other, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
+    for parameter in other.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+        parameter.data.add_(noise.to(parameter.device, parameter.dtype), alpha=0.5)
+    return other(inputs)
+
+
+def _is_users(part: ComponentConfig) -> bool:
+    return part.component.code is not None or bool(part.component.modules)
+
+
+def _check_metric(metric: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, name: str) -> None:
+    whole = rows_of(metric, outputs, targets, name)
+    part = rows_of(metric, _first(outputs, cut), targets[:cut], name)
+    if not torch.allclose(whole[:cut].double(), part.double(), rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise ValueError(
+            f"what {name} gives for an example changes with the others in its batch, so that the result would depend "
+            "on data.eval_batch_size: return what is summed over the examples, and make the value of the means in "
+            "`finish` (docs/python.md)"
+        )
+
+
+def _note_on_loss(loss: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, config: Config) -> list[str]:
+    counting, parts = Counting(loss), (targets[:cut], targets[cut:])
+    weights = counting.weights(parts, [len(part) for part in parts])
+    whole = loss(outputs, targets).double()
+    halves = (_first(outputs, cut), _from(outputs, cut))
+    summed = sum(
+        weight * loss(half, part).double() for weight, half, part in zip(weights, halves, parts, strict=True) if weight
+    )
+    if torch.allclose(whole, torch.as_tensor(summed).double(), rtol=1e-3, atol=1e-6, equal_nan=True):
+        return []
+    note = (
+        f"{config.loss.label} is no mean over the examples: {whole.item():.4g} of {len(targets)} examples at once, "
+        f"{float(summed):.4g} of two parts of them. In micro-batches and in evaluation it is weighted by examples; "
+        "if its mean is over something else, say so: `count(targets)` (docs/python.md)"
+    )
+    return [note]
+
+
+def _first(outputs: Any, cut: int) -> Any:
+    return _mapped(outputs, lambda tensor: tensor[:cut])
+
+
+def _from(outputs: Any, cut: int) -> Any:
+    return _mapped(outputs, lambda tensor: tensor[cut:])
+
+
+def _mapped(outputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return outputs with a function applied to each tensor that has one entry per example."""
+    if isinstance(outputs, Tensor):
+        return function(outputs) if outputs.dim() else outputs
+    if isinstance(outputs, Mapping):
+        return {key: _mapped(value, function) for key, value in outputs.items()}
+    if isinstance(outputs, tuple | list):
+        return type(outputs)(_mapped(value, function) for value in outputs)
+    return outputs

@@ -1,0 +1,178 @@
+"""What is measured on a split does not depend on the evaluation's batches, and is what scikit-learn says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor, nn
+
+from optrun.experiments import build
+from optrun.experiments.components.metrics import make_metric, registry
+from optrun.experiments.config import ConfigError
+from optrun.experiments.training.evaluator import Evaluator
+
+NUM = 23
+SIZES = (1, 3, 7, NUM)
+
+
+def first_mean(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.mean()
+
+
+def problem(task: str, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Return outputs and targets; the first examples are of class 0 alone, so that batches lack classes."""
+    generator = torch.Generator().manual_seed(num_classes)
+    if task == "tokens":
+        outputs = torch.randn(NUM, 5, num_classes, dtype=torch.float64, generator=generator)
+        return outputs, torch.randint(num_classes, (NUM, 5), generator=generator)
+    outputs = torch.randn(NUM, num_classes, dtype=torch.float64, generator=generator)
+    if task == "values":
+        return outputs, outputs + torch.rand(NUM, num_classes, dtype=torch.float64, generator=generator)
+    targets = torch.randint(num_classes, (NUM,), generator=generator)
+    targets[:9] = 0
+    return outputs, targets
+
+
+def flat(outputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and class numbers of all positions."""
+    return outputs.flatten(0, -2).softmax(-1).numpy(), targets.flatten().numpy()
+
+
+def token_loss(outputs: Tensor, targets: Tensor) -> float:
+    scores, classes = flat(outputs, targets)
+    return sk.log_loss(classes, scores, labels=range(scores.shape[1]))
+
+
+#: By metric: scikit-learn's value of outputs and targets.
+TRUTH: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "accuracy": lambda o, t: sk.accuracy_score(t, o.argmax(1)),
+    "top_k": lambda o, t: sk.top_k_accuracy_score(t, o, k=2, labels=range(o.shape[1])),
+    "macro_f1": lambda o, t: sk.f1_score(t, o.argmax(1), average="macro"),
+    "mse": lambda o, t: sk.mean_squared_error(t, o),
+    "rmse": lambda o, t: math.sqrt(sk.mean_squared_error(t, o)),
+    "mae": lambda o, t: sk.mean_absolute_error(t, o),
+    "r2": lambda o, t: sk.r2_score(t, o),
+    "token_accuracy": lambda o, t: sk.accuracy_score(t.flatten(), o.argmax(2).flatten()),
+    "perplexity": lambda o, t: math.exp(token_loss(o, t)),
+    "bits_per_byte": lambda o, t: token_loss(o, t) / math.log(2),
+}
+
+
+@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+def test_every_metric(name: str, num_classes: int) -> None:
+    if name == "top_k" and num_classes == 2:
+        pytest.skip("of two classes the better two are all")
+    outputs, targets = problem(registry.get(name).facts["task"], num_classes)
+    metric = make_metric(name, **({"k": 2} if name == "top_k" else {}))
+    truth = TRUTH[name](outputs, targets)
+    for size in SIZES:
+        measure = Evaluator("val", nn.Identity(), first_mean, {name: metric}, outputs, targets, batch_size=size)
+        assert (measure() or {})[f"val/{name}"] == pytest.approx(truth, rel=1e-6)
+
+
+OWN = """\\
+import torch
+
+
+def per_class(outputs, targets):
+    predicted = outputs.argmax(1)
+    return torch.stack([(predicted[targets == c] == c).double().mean() for c in range(outputs.shape[1])])
+
+
+def of_the_batch(outputs, targets):
+    predicted = outputs.argmax(1)
+    hits = ((predicted == 1) & (targets == 1)).sum()
+    f1 = 2 * hits / ((predicted == 1).sum() + (targets == 1).sum())
+    return f1.expand(len(targets))
+
+
+def centred(outputs, targets):
+    return outputs[:, 0] - outputs[:, 0].mean()
+
+
+def right(outputs, targets):
+    return (outputs.argmax(1) == targets).float()
+
+
+class F1:
+    def __call__(self, outputs, targets):
+        predicted = outputs.argmax(1)
+        return torch.stack([(predicted == 1) & (targets == 1), predicted == 1, targets == 1], dim=1).double()
+
+    def finish(self, means):
+        return 2 * means[0] / (means[1] + means[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("per_class", r"one value per example; .*per_class gave"),
+        ("of_the_batch", "changes with the others in its batch.*data.eval_batch_size"),
+        ("centred", "changes with the others in its batch.*data.eval_batch_size"),
+        ("right", None),
+        ("F1", None),
+    ],
+)
+def test_metrics_of_ones_own(name: str, message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    config: dict[str, Any] = {
+        "data": {"name": "breast_cancer", "subset": 120},
+        "model": "logistic",
+        "loss": "cross_entropy",
+        "metrics": [f"./own.py:{name}"],
+        "eval": {"mode": "max"},
+        "optimizer": "sgd",
+        "train": {"epochs": 1},
+    }
+    if message is None:
+        values = []
+        for size in SIZES:
+            config["data"]["eval_batch_size"] = size
+            values.append((build(config).evaluators["val"]() or {})[f"val/{name}"])
+        assert values == pytest.approx([values[0]] * len(SIZES), rel=1e-9)
+        return
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(config)
+    assert [problem.key for problem in caught.value.problems] == ["metrics.0"]
+
+
+OWN_LOSS = """\\
+import torch
+from torch.nn import functional
+
+WEIGHTS = torch.tensor([1.0, 20.0])
+
+
+def weighted(outputs, targets):
+    return functional.cross_entropy(outputs, targets, weight=WEIGHTS)
+
+
+def counted(outputs, targets):
+    return functional.cross_entropy(outputs, targets, weight=WEIGHTS)
+
+
+counted.count = lambda targets: WEIGHTS[targets].sum()
+"""
+
+
+@pytest.mark.parametrize(("name", "noted"), [("weighted", True), ("counted", False)])
+def test_a_loss_of_ones_own_that_is_no_mean_over_examples_is_noted(
+    name: str, noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN_LOSS)
+    config = {"data": "breast_cancer", "model": "logistic", "loss": f"./own.py:{name}", "optimizer": "sgd"}
+    whole = build({**config, "train": {"epochs": 1}})
+    assert not any("count(targets)" in note for note in whole.notes), "one batch each time: nothing is weighed"
+    parts = build({**config, "train": {"epochs": 1, "accumulate": 3}})
+    assert any("is no mean over the examples" in note and "count(targets)" in note for note in parts.notes) == noted
