@@ -44,6 +44,22 @@ class UsageError(OptrunError):
     exit_code = ExitCode.USAGE
 
 
+class ArgumentsError(UsageError):
+    """Arguments are refused that fit their own ranges, but not each other or what else there is.
+
+    Args:
+        message: what is wrong.
+        names: of the arguments, the one to point at first; `then.length` is one of a component that is an argument.
+    """
+
+    def __init__(self, message: str, *names: str):
+        super().__init__(message)
+        self.names = names
+
+    def __reduce__(self) -> tuple[type[ArgumentsError], tuple[str, ...]]:
+        return type(self), (str(self), *self.names)
+
+
 class CodeNotAllowedError(UsageError):
     """A stored configuration names code that is not, byte for byte, the code that the run was made with."""
 

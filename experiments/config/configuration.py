@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..registry.reachable import Reached, Root
 from .lengths import Length
+from .places import deciding, elsewhere, place
 from .problems import ConfigError, Origin, Problem
 from .sections import (
     CheckpointConfig,
@@ -92,16 +93,38 @@ class Config:
 
     def origin(self, path: str) -> Origin:
         """Return the place of a key, or of the nearest key around it that has one."""
-        while path:
-            origin = self.origins.get(path)
-            if origin is not None and origin.kind != "default":
-                return origin
-            path = path.rpartition(".")[0]
-        return self.place
+        return place(self._origins_of(path), path, self.place)
 
-    def problem(self, path: str, message: str, hint: str | None = None, code: str = "invalid-value") -> ConfigError:
-        """Return a located error for something found out after loading, by a constructor for example."""
-        return ConfigError([Problem(self.origin(path), path, code, message, hint)])
+    def problem(
+        self,
+        path: str,
+        message: str,
+        hint: str | None = None,
+        code: str = "invalid-value",
+        also: Sequence[str] = (),
+    ) -> ConfigError:
+        """Return a located error for something found out after loading, by a constructor for example.
+
+        Args:
+            path: the key.
+            message: what is wrong.
+            hint: one thing to try.
+            code: a short name for the sort of problem.
+            also: other keys that take part. The one that was written nearest to the user's hand is pointed at; where
+                that is not `path`, the place of this one is mentioned.
+        """
+        keys = [path, *also]
+        key = deciding(self.origins, keys, self.place) if also else path
+        first = elsewhere(self.origins, [path], but=key)
+        return ConfigError([Problem(self.origin(key), key, code, message + first, hint)])
+
+    def _origins_of(self, path: str) -> Mapping[str, Origin]:
+        """Return the places of all values, inside of a component those of its name and arguments alone."""
+        part = next((part for part in self.components() if part.path == path), None)
+        if part is None:
+            return self.origins
+        own = {f"{path}.{name}" for name in ("name", *part.given)}
+        return {key: each for key, each in self.origins.items() if key in own or not key.startswith(f"{path}.")}
 
     def components(self) -> Iterator[ComponentConfig]:
         """Yield every component, nested ones included."""

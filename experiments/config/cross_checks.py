@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .goal import Goal, Mode, label_of, own_mode, watched
 from .lengths import Length
 from .nodes import join
+from .places import deciding, elsewhere, place
 from .problems import DEFAULT, Origin, Problem, suggestion
 from .sections import ComponentConfig, DataConfig, EvalConfig, OptimizerConfig, ScheduleConfig, StopConfig, TrainConfig
 
@@ -57,20 +58,30 @@ class CrossChecks:
             self._evaluation(parts["eval"], parts["updates"], parts["stop"])
         self._lengths()
 
-    def note(self, path: str, message: str, hint: str | None = None, code: str = "conflict") -> None:
-        key = path
-        while path and self.origins.get(path, DEFAULT).kind == "default":
-            path = path.rpartition(".")[0]
-            if self.origins.get(name := join(path, "name"), DEFAULT).kind != "default":
-                path = name  # a default of whatever is named there
-        self.problems.append(Problem(self.origins.get(path, self.root), key, code, message, hint))
+    def note(
+        self, path: str, message: str, hint: str | None = None, code: str = "conflict", also: Sequence[str] = ()
+    ) -> None:
+        """Add a problem at a key, or at one of those that also take part, if it was written nearer to the user's hand.
+
+        The others are mentioned with their places.
+        """
+        key = deciding(self.origins, [path, *also], self.root)
+        message += elsewhere(self.origins, [path, *also], but=key)
+        where = key
+        while where and self.origins.get(where, DEFAULT).kind == "default":
+            where = where.rpartition(".")[0]
+            if self.origins.get(name := join(where, "name"), DEFAULT).kind != "default":
+                where = name  # a default of whatever is named there
+        self.problems.append(Problem(place(self.origins, where, self.root), key, code, message, hint))
 
     def _length_of_run(self, train: TrainConfig) -> None:
         if train.epochs is None and train.steps is None and train.max_time is None:
             self.note("train", "how long? Give train.epochs or train.steps (or train.max_time)", code="missing")
         if train.epochs is not None and train.steps is not None:
-            other = self.origins["train.epochs"].place
-            self.note("train.steps", f"train.steps excludes train.epochs ({other}): give one of them")
+            keys = ["train.steps", "train.epochs"]
+            key = deciding(self.origins, keys, self.root)
+            other = next(each for each in keys if each != key)
+            self.note(key, f"{key} excludes {other} ({self.origins[other].place}): give one of them")
         if train.max_time is not None and train.max_time.unit != "secs":
             self.note("train.max_time", f"expected a time such as `10m`, got '{train.max_time}'", code="invalid-value")
         if not _DEVICE.fullmatch(train.device):
@@ -80,11 +91,10 @@ class CrossChecks:
 
     def _split(self, data: DataConfig) -> None:
         if data.val + data.test >= 1:
-            where = max("data.test", "data.val", key=lambda path: self.origins.get(path, DEFAULT).kind != "default")
             message = (
                 f"data.val {data.val:g} and data.test {data.test:g} leave nothing to train on: their sum must be < 1"
             )
-            self.note(where, message)
+            self.note("data.test", message, also=["data.val"])
 
     def _absolute_values(self, optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
         absolute = next((part for part in schedule.nested() if "values" in part.given), None)
@@ -92,18 +102,20 @@ class CrossChecks:
             key = f"{absolute.path}.values"
             lr, values = self.origins["optimizer.lr"].place, self.origins[key].place
             message = f"absolute rates ({values}) and optimizer.lr ({lr}) exclude each other"
-            self.note(key, message, "remove optimizer.lr, or give `factors` of it")
+            hint = "remove optimizer.lr, or give `factors` of it"
+            self.note(deciding(self.origins, [key, "optimizer.lr"], self.root), message, hint)
         if absolute is None:
             return
         for index, group in enumerate(optimizer.groups):
             if "lr" in group.args:
-                values = self.origins[f"{absolute.path}.values"].place
+                key = f"{absolute.path}.values"
                 message = (
-                    f"the schedule's values ({values}) are the rates of all parameters: there is no optimizer.lr "
-                    "that a group's own rate could be a multiple of"
+                    f"the schedule's values ({self.origins[key].place}) are the rates of all parameters: there is no "
+                    "optimizer.lr that a group's own rate could be a multiple of"
                 )
                 hint = "give optimizer.lr and `factors` of it in place of `values`: each group then keeps its ratio"
-                self.note(f"optimizer.groups.{index}.lr", message, hint)
+                keys = [f"optimizer.groups.{index}.lr", key]
+                self.note(deciding(self.origins, keys, self.root), message, hint)
 
     def _metrics(self, metrics: tuple[ComponentConfig, ...], evaluation: EvalConfig | None) -> None:
         seen: dict[str, str] = {}
@@ -176,19 +188,20 @@ class CrossChecks:
             message += ": data.val is 0, so that there is no validation part"
         guess = guess or next((name for name in computed if label_of(name) == label_of(metric)), None)
         hint = suggestion(metric, computed, f"did you mean '{guess}'?" if guess else f"computed: {', '.join(computed)}")
-        self.note(path, message, hint if computed else "set data.val", "unknown-name")
+        self.note(path, message, hint if computed else "set data.val", "unknown-name", also=["metrics"])
 
     def _evaluation(
         self, evaluation: EvalConfig, updates: tuple[ComponentConfig, ...], stop: StopConfig | None
     ) -> None:
         if evaluation.weights == "ema" and not any(update.label == "ema" for update in updates):
-            self.note("eval.weights", "there are no averaged weights: `updates` has no ema", "add `updates: [ema]`")
+            message, hint = "there are no averaged weights: `updates` has no ema", "add `updates: [ema]`"
+            self.note("eval.weights", message, hint, also=["updates"])
         elif (known := self._known_weights(updates)) is not None and evaluation.weights not in known:
             message = f"this run keeps no weights called '{evaluation.weights}'"
             hint = suggestion(evaluation.weights, known, f"known: {', '.join(known)}")
             self.note("eval.weights", message, hint, "unknown-name")
         if stop is not None and stop.at_target and evaluation.target is None:
-            self.note("stop.at_target", "there is no target to stop at: set eval.target")
+            self.note("stop.at_target", "there is no target to stop at: set eval.target", also=["eval.target"])
         if stop is not None and stop.min_delta > 0 and stop.patience is None:
             self.note("stop.min_delta", "it says what ends the patience of stop.patience, which is not set")
         wanted = (
@@ -217,7 +230,7 @@ class CrossChecks:
             for path, length in _lengths_in(part, name):
                 if length.unit == "%" and not measured:
                     message = f"'{length}' of what? It needs a run length in train.steps or train.epochs"
-                    self.note(path, message)
+                    self.note(path, message, also=["train.max_time", "train.steps", "train.epochs"])
                 if length.amount == 0 and path.rpartition(".")[2] in ("every", "lines", "max_time"):
                     self.note(path, f"expected more than nothing, got '{length}'", code="invalid-value")
 

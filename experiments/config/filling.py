@@ -104,7 +104,7 @@ class Filler:
         if argument.nested:
             value = self.nested(node, *argument.nested, path)
         else:
-            value, mistakes = check(argument.annotation, node.plain)
+            value, mistakes = check(argument.accepted, node.plain)
             for mistake in mistakes:
                 self._locate(node, path, mistake.path, mistake.message, mistake.hint or _HINTS.get(path))
         if len(self.problems) == before:

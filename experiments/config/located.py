@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import OptrunError, UsageError, UserExitError
+from ..errors import ArgumentsError, OptrunError, UsageError, UserExitError
 from ..registry.calls import Call, call_of, comes_from_outside, error_text, users_place
 from ..system.raised import message_of, refusing_exits
 from .configuration import Config
@@ -23,7 +23,7 @@ _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 @contextmanager
-def located(config: Config, path: str = "") -> Iterator[None]:
+def located(config: Config, path: str = "", *also: str) -> Iterator[None]:
     """Turn what is raised within a `with` block into a ConfigError at a key of the configuration.
 
     That is the key that the exception was noted with (registry/calls.py), or else `path`. The user's own line and the
@@ -35,6 +35,7 @@ def located(config: Config, path: str = "") -> Iterator[None]:
     Args:
         config: which is at work.
         path: the key at which what was not noted belongs; without it, only what was noted is turned.
+        also: other keys that take part there, such as the length of the run; see `Config.problem`.
 
     Raises:
         ConfigError: located.
@@ -49,7 +50,9 @@ def located(config: Config, path: str = "") -> Iterator[None]:
         key = (call.key if call is not None else "") or path
         if not key or not _belongs(config, key, error, is_call=call is not None):
             raise
-        problem = config.problem(key, _message(error, call))
+        keys = [f"{key}.{name}" for name in error.names] if isinstance(error, ArgumentsError) else [key]
+        keys += also if key == path else ()
+        problem = config.problem(keys[0], _message(error, call), also=keys[1:])
         for note in getattr(error, "__notes__", ()):
             if note != str(call):  # which the message has
                 problem.add_note(note)

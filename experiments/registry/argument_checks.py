@@ -58,7 +58,7 @@ def bound_component(registry: Registry, name: str | Component, base: Path, args:
 
 
 def _check_value(label: str, argument: Argument, value: Any) -> None:
-    adapter = adapter_of(argument.annotation) if argument.nested is None and _is_plain(value) else None
+    adapter = adapter_of(argument.accepted) if argument.nested is None and _is_plain(value) else None
     if adapter is None:
         return
     from pydantic import ValidationError
@@ -70,7 +70,7 @@ def _check_value(label: str, argument: Argument, value: Any) -> None:
         own = found[0].get("ctx", {}).get("error") if len(found) == 1 else None  # of a type of ours, such as Length
         if own is not None:
             raise UsageError(f"{label}: {argument.name}: {own}") from error
-        expected = type_text(argument.annotation)
+        expected = type_text(argument.accepted)
         raise UsageError(f"{label}: {argument.name} must be {expected}, got {value!r}") from error
 
 

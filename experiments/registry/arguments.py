@@ -15,7 +15,7 @@ import types
 import typing
 from collections import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -80,12 +80,19 @@ class Argument:
         annotation: the type, ranges included, as `typing` objects; Any where the author gave none.
         default: the value when left out; meaningless if `required`.
         required: whether it must be given.
+        of_default: the type that the default suggests where the author gave no annotation; else Any.
     """
 
     name: str
     annotation: Any
     default: Any = None
     required: bool = False
+    of_default: Any = field(default=Any, compare=False, repr=False)
+
+    @property
+    def accepted(self) -> Any:
+        """Return the type that a value is held against: the annotation, or without one what the default says."""
+        return self.of_default if self.annotation is Any else self.annotation
 
     @property
     def nested(self) -> tuple[str, bool] | None:
@@ -146,9 +153,26 @@ def signature_of(build: Callable[..., Any], given: int) -> Signature:
                     hints.get(parameter.name, Any),
                     None if required else parameter.default,
                     required,
+                    _type_of_default(parameter),
                 )
             )
     return Signature(tuple(arguments), is_open)
+
+
+def _type_of_default(parameter: inspect.Parameter) -> Any:
+    """Return the type of an argument without an annotation: that of its default.
+
+    A whole number stands for any number, as people write `eps=0`; so may a text, as `auto` does. None, and what no file
+    can hold, says nothing.
+    """
+    default = parameter.default
+    if parameter.annotation is not parameter.empty:
+        return Any
+    if isinstance(default, int) and not isinstance(default, bool):
+        return int | float
+    types_of = {bool: bool, float: float, str: str | int | float}
+    types_of |= {list: list[Any], tuple: tuple[Any, ...], dict: dict[str, Any]}
+    return types_of.get(type(default), Any)
 
 
 @functools.cache
@@ -264,7 +288,7 @@ def type_text(annotation: Any) -> str:
 
 
 def _bound_text(mark: Any) -> str:
-    for kind, field, sign in ((Gt, "gt", ">"), (Ge, "ge", ">="), (Lt, "lt", "<"), (Le, "le", "<=")):
+    for kind, bound, sign in ((Gt, "gt", ">"), (Ge, "ge", ">="), (Lt, "lt", "<"), (Le, "le", "<=")):
         if isinstance(mark, kind):
-            return f"{sign} {getattr(mark, field):g}"
+            return f"{sign} {getattr(mark, bound):g}"
     return ""

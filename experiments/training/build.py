@@ -74,7 +74,7 @@ def build(
     dataset = splits.dataset
     length = compatibility.run_length(config, batches)
 
-    with located(config, "model"):
+    with located(config, "model", "data"):
         model, work = _make_model(config, dataset, splits)
         model.to(device)
         compatibility.check_storable(model)
@@ -92,16 +92,16 @@ def build(
     for part, made in zip((*config.metrics, *config.data.augment), (*metrics.values(), *batches.augment), strict=True):
         compatibility.refuse_parameters(config, part, made, trained)
     extra_updates = _make_updates(config, model)
-    with located(config, "optimizer"):
+    with located(config, "optimizer", "model"):
         groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
         args = config.optimizer.args
         optimizer = optimizers.make_optimizer(trained, config.optimizer.component, groups=groups, **args)
-    with located(config, "schedule"):
+    with located(config, "schedule", *compatibility.RUN_LENGTH):
         schedule = configured_schedule(with_modes(config, config.schedule), length, config.seed, config.schedule.warmup)
 
     with located(config, "train.clip_value"):
         check_clipping(model, config.train.clip_value)
-    with located(config, "train.l2"):
+    with located(config, "train.l2", "model"):
         penalty = Penalty.of(config.train.l2, model)
     train_op = build_train_op(
         model,
@@ -161,7 +161,7 @@ def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     length = RunLength(config.train.steps)
     if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
         length = compatibility.run_length(config, _make_data(config, torch.device("cpu"))[1])
-    with located(config, "schedule"):
+    with located(config, "schedule", *compatibility.RUN_LENGTH):
         return configured_schedule(
             with_modes(config, config.schedule), length, config.seed, config.schedule.warmup
         ), length

@@ -17,12 +17,15 @@ from ..components.trained import Trained, listed, module_of, parameters_within
 from ..config import ComponentConfig, Config
 from ..config.lengths import Length, RunLength
 from ..config.located import located
-from ..errors import UsageError
+from ..errors import ArgumentsError, UsageError
 from ..registry.arguments import Argument
 from ..run_directory.checkpoint_format import TYPES
 from ..system.devices import count_work
 from .copies import generators_kept, lent
 from .evaluator import evaluation_mode
+
+#: The keys that say how long a run is.
+RUN_LENGTH = ("train.epochs", "train.steps", "train.max_time")
 
 
 def seed_everything(seed: int) -> None:
@@ -71,7 +74,7 @@ def filled(model: ComponentConfig, dataset: Dataset) -> dict[str, Any]:
     fill = {a.name: known[a.name] for a in wanted if a.name in known and a.name not in model.given}
     args = {**model.args, **fill}
     for name, message in model.component.facts.get("check", lambda args: [])(args):
-        raise UsageError(f"model '{model.name}': {name}: {message}, got {args[name]!r}")
+        raise ArgumentsError(f"model '{model.name}': {name}: {message}, got {args[name]!r}", name)
     return args
 
 
@@ -110,6 +113,7 @@ def bind_fitting(
             f"{part.component.kind} '{part.name}' is for {task}, but the targets of data '{config.data.name}' are "
             f"{dataset.task}",
             hint=_others(part.component.kind, dataset.task),
+            also=["data"],
         )
     if "target_range" in part.component.facts:
         _check_range(config, part, dataset.targets)

@@ -18,6 +18,7 @@ from ..config.goal import eval_goal, with_modes
 from ..config.lengths import Length, RunLength
 from ..config.located import located
 from ..registry.calls import described
+from .compatibility import RUN_LENGTH
 
 
 def configured_hooks(
@@ -36,7 +37,7 @@ def configured_hooks(
     """
 
     def every(key: str, interval: Length) -> Every:
-        with located(config, key):
+        with located(config, key, *RUN_LENGTH):
             return Every.of(interval, length)
 
     goal = eval_goal(config)

@@ -129,6 +129,8 @@ class Trial:
                 with Calling("loss", "evaluation"):
                     value = loss(outputs, examples.targets)
                 self._check_loss(value)
+                with Calling("loss", "evaluation"):
+                    value.item()
             for metric, part in zip(copies, config.metrics, strict=True):
                 with self._explained(part, part.path, outputs, "in evaluation"), Calling(part.path, "evaluation"):
                     values = metric(outputs, examples.targets)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from ...errors import UsageError
+from ...errors import ArgumentsError, UsageError
 from ...registry.calls import Calling
 from ...system import rng
 from .stored import Examples
@@ -78,7 +78,7 @@ class Batches:
             raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
         if batch_size < 1 or (drop_last and batch_size > len(inputs)):
             limit = f" to {len(inputs)}, the number of examples, with drop_last" if drop_last else " or more"
-            raise UsageError(f"batch_size must be 1{limit}, got {batch_size}")
+            raise ArgumentsError(f"batch_size must be 1{limit}, got {batch_size}", "batch_size", "drop_last", "subset")
         self.inputs = inputs.to(device)
         self.targets = targets.to(device)
         self.batch_size = batch_size

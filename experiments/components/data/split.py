@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ...errors import DataError, UsageError
+from ...errors import ArgumentsError, DataError
 from ...system import rng
 from .dataset import Dataset
 from .fitted import Fitted
@@ -121,9 +121,12 @@ def _positions(
             size = _size(name, fraction, total)
             parts[name], rest = rest[:size], rest[size:]
     if not len(rest):
-        raise UsageError(f"val {val} and test {test} leave none of the {total} examples for training")
+        raise ArgumentsError(
+            f"val {val} and test {test} leave none of the {total} examples for training", "val", "test"
+        )
     if subset is not None and not 1 <= subset <= len(rest):
-        raise UsageError(f"subset must be 1 to {len(rest)}, the size of the training part, got {subset}")
+        message = f"subset must be 1 to {len(rest)}, the size of the training part, got {subset}"
+        raise ArgumentsError(message, "subset", "val", "test")
     parts["train"] = rest[-subset:] if dataset.in_order and subset else rest[:subset]
     # The order of the data: which example comes when is for Batches to say.
     return {name: positions.sort().values for name, positions in parts.items()}
@@ -131,10 +134,10 @@ def _positions(
 
 def _size(name: str, fraction: float, total: int) -> int:
     if not 0 <= fraction < 1:
-        raise UsageError(f"{name} must be a fraction, at least 0 and below 1, got {fraction!r}")
+        raise ArgumentsError(f"{name} must be a fraction, at least 0 and below 1, got {fraction!r}", name)
     size = round(fraction * total)
     if not size:
-        raise UsageError(f"{name} {fraction} of {total} examples is not one example")
+        raise ArgumentsError(f"{name} {fraction} of {total} examples is not one example", name)
     return size
 
 

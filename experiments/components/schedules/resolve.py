@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args
 
 from ...config.lengths import Length, RunLength
-from ...errors import UsageError
+from ...errors import ArgumentsError, UsageError
 from ...registry import Component
 from ...registry.argument_checks import check_arguments, component_of
 from ...registry.arguments import Nested
@@ -115,7 +116,11 @@ def make_schedule(
     if warmup is None:
         return _build(component_of(registry, name, base), args, run, span)
     outer = {"length": warmup, "then": {"name": name, **args}}
-    return _build(registry.get("warmup"), outer, run, span)
+    try:
+        return _build(registry.get("warmup"), outer, run, span)
+    except ArgumentsError as error:  # it was written beside the schedule, not around it
+        names = ["warmup" if name == "length" else name.removeprefix("then.") for name in error.names]
+        raise ArgumentsError(str(error), *names) from error
 
 
 def configured_schedule(
@@ -138,16 +143,20 @@ def _build(component: Component, given: Mapping[str, Any], run: _Run, span: Span
     args = _with_lengths(component, given, run.length, span, label)
     if "seed" in args and args["seed"] is None:
         args["seed"] = run.seed
-    _refuse(component, args, label)
+    _refuse(component, args, given, label)
     spans = component.facts.get("spans", lambda args, span: {})(args, span)
     for argument in component.signature.arguments:
         if argument.nested == ("schedule", False):
             inner = spans.get(argument.name, span)
-            args[argument.name] = _nested(args[argument.name], run, inner, label)
+            with _within(argument.name):
+                args[argument.name] = _nested(args[argument.name], run, inner, label)
         elif argument.nested == ("schedule", True):
             parts = spans.get(argument.name, [span] * len(args[argument.name]))
-            pairs = zip(args[argument.name], parts, strict=True)
-            args[argument.name] = tuple(_nested(value, run, inner, label) for value, inner in pairs)
+            made = []
+            for place, (value, inner) in enumerate(zip(args[argument.name], parts, strict=True)):
+                with _within(f"{argument.name}.{place}"):
+                    made.append(_nested(value, run, inner, label))
+            args[argument.name] = tuple(made)
     try:
         function = component.bind(**args)
     except (TypeError, ValueError) as error:
@@ -156,6 +165,17 @@ def _build(component: Component, given: Mapping[str, Any], run: _Run, span: Span
     absolute = _is_absolute(component, args, parts, label)
     signed = "values" in component.facts or any(getattr(part, "signed", False) for part in parts)
     return Scheduled(component.name, args, function, absolute, _changes(component, args, span), signed)
+
+
+@contextmanager
+def _within(argument: str) -> Iterator[None]:
+    """Name the arguments of a nested schedule as the outer one does, whose lengths may leave it too little."""
+    try:
+        yield
+    except ArgumentsError as error:
+        raise ArgumentsError(
+            str(error), *(f"{argument}.{name}" for name in error.names), "length", "lengths"
+        ) from error
 
 
 def _with_lengths(
@@ -175,7 +195,7 @@ def _with_lengths(
             else:
                 value = Length.parse(value).steps(run)
         except ValueError as error:
-            raise UsageError(f"{label}: {argument.name}: {error}") from error
+            raise ArgumentsError(f"{label}: {argument.name}: {error}", argument.name) from error
         args[argument.name] = tuple(value) if isinstance(value, list) else value
     return {**args, **{name: value for name, value in given.items() if name not in args}}
 
@@ -190,9 +210,10 @@ def _holds_length(annotation: Any) -> bool:
     return annotation is Length or any(_holds_length(member) for member in get_args(annotation))
 
 
-def _refuse(component: Component, args: Mapping[str, Any], label: str) -> None:
+def _refuse(component: Component, args: Mapping[str, Any], given: Mapping[str, Any], label: str) -> None:
     for argument, message in component.facts.get("check", lambda args: [])(args):
-        raise UsageError(f"{label}: {argument}: {message}, got {args[argument]!r}")
+        text = f"{label}: {argument}: {message}, got {args[argument]!r}"
+        raise ArgumentsError(text, *([argument] if given.get(argument) is not None else []), "start", "end", "warmup")
 
 
 def _nested(value: Any, run: _Run, span: Span, label: str) -> Callable[[int], float]:
