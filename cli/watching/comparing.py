@@ -192,7 +192,7 @@ def _document(report: Report, gates: list[Decision], without: list[Record], page
         **{key: value for key, value in as_dict(report).items() if key != "schema"},
         "path": shown(group.path),
         "report": shown(page),
-        "failed": [{**run, "message": message} for state, run, message in listed if state == "failed"],
-        "unmeasured": [run for state, run, _ in listed if state != "failed"],
+        "failed": [{**run, "message": message} for state, run, message in listed if state in ("failed", "changed")],
+        "unmeasured": [run for state, run, _ in listed if state not in ("failed", "changed")],
         "gates": [{"gate": gate.condition.text, "holds": gate.holds, "message": gate.message} for gate in gates],
     }

@@ -23,11 +23,14 @@ from ..config.defaults import changes_since
 from ..errors import DataError, OptrunError, UserExitError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import Record, outcome, users_of
+from ..run_directory.contents import changed_files, result_sha256
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run, runs_in
 from ..system import storage
 from ..system.devices import choose_device
 from ..system.environment import changes_that_matter, circumstances
+from ..system.json_text import encode_json
+from ..system.places import shown
 from ..system.raised import message_of, refusing_exits, told
 from ..training.record import RunRecord, data_files
 from .entries import Entry
@@ -60,6 +63,7 @@ class Task(Record):
         """Let a finished run be the result, which is then not made again."""
         self.run, self.path = run, os.path.relpath(run.path, root)
         self.state, self.cached = outcome(run) or self.state, True
+        self.sha256 = result_sha256(run.path)
 
 
 class TaskMaker:
@@ -82,6 +86,7 @@ class TaskMaker:
         self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
         self._told: set[str] = set()  # of why runs are made anew
+        self._changed: set[Path] = set()  # folders of runs that are others than those that were made there
         self._planned: dict[str, tuple[Config, dict[str, str | None]]] = {}  # what the runs are planned with, by key
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
@@ -145,10 +150,12 @@ class TaskMaker:
         if others := RunRecord(task.run.dir).differs_from(*self._planned[task.key]):
             task.state, task.message = "failed", f"{others[0]} was changed while the runs were made: repeat the command"
             return
+        task.sha256 = result_sha256(task.run.path)
         if task.entry in self._unkeyed:
             return
         storage.make_dir(self._cache, exist_ok=True)
-        storage.write_atomic(self._cache / task.key, task.path.encode())
+        entry = {"path": task.path, "sha256": task.sha256}
+        storage.write_atomic(self._cache / task.key, encode_json(entry))
 
     def _key(self, entry: Entry, config: dict[str, Any]) -> str:
         """Return the key of a run; where there is none, one that no other run will have."""
@@ -183,6 +190,8 @@ class TaskMaker:
     def _is_another(self, path: str, config: Config, plain: Mapping[str, Any]) -> bool:
         if not is_run(self._root / path):
             return False
+        if self._root / path in self._changed:
+            return True
         run = Run(self._root / path)
         return _is_another(run, config, plain) or bool(outcome(run) and _other_circumstances(run, config))
 
@@ -196,12 +205,14 @@ class TaskMaker:
 
     def _find(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
         try:
-            path = self._root / storage.read_bytes(self._cache / key).decode()
+            kept = storage.read_bytes(self._cache / key)
         except storage.MissingFileError:
             return None
+        name, sha256 = _cached(kept)
+        path = self._root / name
         try:
             run = Run(path) if is_run(path) else None
-            if run is None or not outcome(run) or _is_another(run, config, plain):
+            if run is None or not outcome(run) or self._was_changed(run, sha256) or _is_another(run, config, plain):
                 return None
             return None if self._was_made_otherwise(run, config) else run
         except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
@@ -214,6 +225,32 @@ class TaskMaker:
             log.warning("runs that are there are made anew, since they were made otherwise: %s", ", ".join(new))
             self._told.update(new)
         return bool(others)
+
+    def _was_changed(self, run: Run, sha256: Mapping[str, str]) -> bool:
+        """Return True if a run's files are others than when it ended; tell it."""
+        changed = changed_files(run.path, sha256)
+        if changed and run.path not in self._changed:
+            self._changed.add(run.path)
+            log.warning(
+                "%s was changed since it was made (%s): it is left as it is, and made anew",
+                shown(run.path),
+                ", ".join(changed),
+            )
+        return bool(changed)
+
+
+def _cached(entry: bytes) -> tuple[str, dict[str, str]]:
+    """Return the path of a run, relative to the folder of runs, and what its files held; earlier versions kept no more.
+
+    A damaged entry is as good as none.
+    """
+    if not entry.startswith(b"{"):
+        return entry.decode(errors="replace"), {}
+    try:
+        kept = json.loads(entry)
+        return str(kept["path"]), dict(kept["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return "", {}
 
 
 def _used_by_others(root: Path, group: Path) -> frozenset[str]:

@@ -195,22 +195,22 @@ class Group:
         records = self.of(entry, "evaluate")
         if not records and (tuning := self.entry(entry).get("tuning")) and tuning.get("chosen") is None:
             records = self.of(entry, "tune")
-        is_lost = all(self.result_state(record) in ("failed", "unmeasured") for record in records)
+        is_lost = all(self.result_state(record) in ("failed", "changed", "unmeasured") for record in records)
         return records if is_lost else []
 
     def missing(self) -> list[Record]:
-        """Return the evaluation runs that no verdict counts: failed, unmeasured or unfinished."""
+        """Return the evaluation runs that no verdict counts: failed, changed since, unmeasured or unfinished."""
         return [r for r in self.of(role="evaluate") if self.result_state(r) in NO_RESULT]
 
     def without_result(self) -> list[Record]:
-        """Return the runs for which a set is not whole: failed, or unmeasured where a result was to be read.
+        """Return the runs for which a set is not whole: failed, changed, or unmeasured where a result was to be read.
 
         A trial without a value is one, where it and others like it leave nothing to choose.
         """
         chosen = {entry["name"]: (entry.get("tuning") or {}).get("chosen") for entry in self.entries}
         read = [r for r in self.records if r.role == "evaluate" or chosen[r.entry] is None]
         unmeasured = {id(record) for record in read if self.result_state(record) == "unmeasured"}
-        return [record for record in self.records if record.state == "failed" or id(record) in unmeasured]
+        return [record for record in self.records if record.state in ("failed", "changed") or id(record) in unmeasured]
 
     def values(self, metric: str | None = None) -> dict[str, dict[int, float | None]]:
         """Return the final values of finished runs by entry and seed; None for one that diverged or has no value.

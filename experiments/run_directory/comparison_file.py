@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,18 +12,20 @@ from typing import Any, Literal
 from ..errors import DataError, NothingMatchedError
 from ..system import storage
 from ..system.places import shown
+from .contents import changed_files
 from .run import Run
 from .run_dir import is_run
 
 SCHEMA = "optrun/comparison@1"
 FILE_NAME = "comparison.json"
 FINISHED = ("done", "diverged")  # states of a record whose run has a result
-NO_RESULT = ("failed", "unmeasured", "unfinished")  # what came of runs of which nothing is known
+NO_RESULT = ("failed", "changed", "unmeasured", "unfinished")  # what came of runs of which nothing is known
 _WRITTEN = ("entry", "role", "seed", "settings", "path", "state", "cached", "message")
 
 
-#: What came of a run for a metric: it has a value, or it diverged, failed, has no such value, or is not there yet.
-ResultState = Literal["done", "diverged", "failed", "unmeasured", "unfinished"]
+#: What came of a run for a metric: it has a value, or it diverged, failed, was changed since the group was made, has no
+#: such value, or is not there yet.
+ResultState = Literal["done", "diverged", "failed", "changed", "unmeasured", "unfinished"]
 
 
 @dataclass(eq=False)
@@ -36,10 +38,12 @@ class Record:
         seed: of the run.
         settings: what it uses on top of its entry's configuration, by key.
         path: the run directory, relative to the folder of all runs.
-        state: `planned`, `running`, `done`, `diverged` or `failed`.
+        state: `planned`, `running`, `done`, `diverged` or `failed`; `changed` where it had a result, and is another run
+            now: resumed with other settings, edited, or replaced.
         cached: it was there before.
         message: what went wrong, if anything did.
         run: the run, None while there is none at the path.
+        sha256: of the files that hold its result, when it was recorded as finished; empty in files of earlier versions.
     """
 
     entry: str
@@ -51,11 +55,12 @@ class Record:
     cached: bool = False
     message: str = ""
     run: Run | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Return the run's result; empty while there is no run."""
-        return {} if self.run is None else self.run.summary
+        """Return the run's result; empty while there is no run, and where what is there is another one."""
+        return {} if self.run is None or self.state == "changed" else self.run.summary
 
     def value(self, metric: str) -> float | None:
         """Return the run's final value of a metric; None when it did not end well, or has none."""
@@ -66,7 +71,7 @@ class Record:
 
         Of a run that was removed since, no more is known than that it was done.
         """
-        if self.state == "diverged" or self.state == "failed":
+        if self.state == "diverged" or self.state == "failed" or self.state == "changed":
             return self.state
         if self.state != "done":
             return "unfinished"
@@ -74,7 +79,8 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the file keeps."""
-        return {name: getattr(self, name) for name in _WRITTEN}
+        kept = {name: getattr(self, name) for name in _WRITTEN}
+        return {**kept, "sha256": self.sha256} if self.sha256 else kept
 
 
 def outcome(run: Run) -> str | None:
@@ -148,14 +154,19 @@ def users_of(root: Path, runs: Iterable[Path], apart_from: Collection[Path] = ()
 def _record(item: dict[str, Any], root: Path) -> Record:
     path = str(item.get("path") or "")
     there = bool(path) and is_run(root / path)
+    state, message = str(item.get("state", "planned")), str(item.get("message") or "")
+    sha256 = item.get("sha256") or {}
+    if there and state in FINISHED and (changed := changed_files(root / path, sha256)):
+        state, message = "changed", f"changed since it was made: {', '.join(changed)}"
     return Record(
         entry=str(item["entry"]),
         role=str(item.get("role", "evaluate")),
         seed=int(item.get("seed", 0)),
         settings=item.get("settings") or {},
         path=path,
-        state=str(item.get("state", "planned")),
+        state=state,
         cached=bool(item.get("cached")),
-        message=str(item.get("message") or ""),
+        message=message,
         run=Run(root / path) if there else None,
+        sha256=sha256,
     )

@@ -10,7 +10,7 @@ from . import lives
 from .sweep import Sweep, config
 
 # What may be written by others, because it can be made again, or has no content.
-DERIVED = re.compile(r"(.*/)?(log\.txt|\.lock|events\.out\.tfevents\.[^/]*)")
+DERIVED = re.compile(r"(.*/)?(log\.txt|[^/]*\.lock|\.worker-[^/]*|events\.out\.tfevents\.[^/]*)")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..report import Report
 
 
-_SHORT = {"failed": "failed", "unmeasured": "unmeas.", "unfinished": "unfin."}
+_SHORT = {"failed": "failed", "changed": "changed", "unmeasured": "unmeas.", "unfinished": "unfin."}
 
 
 def result_table(report: Report, verdicts: bool = False) -> Table:

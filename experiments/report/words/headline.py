@@ -8,7 +8,7 @@ from .. import style
 from ..group import Group
 from ..results import Results
 from ..sensitivity import good_range, trial_states
-from .notes import edge_notes, fewer_trials, lost_notes, nothing_chosen, result_notes
+from .notes import changed_notes, edge_notes, fewer_trials, lost_notes, nothing_chosen, result_notes
 from .verdicts import endpoint_headline, pair_sentence, short_numbers, two
 
 
@@ -49,13 +49,16 @@ def say_sweep(group: Group) -> Said:
         if span is not None and group.selector.margin:
             said += f"; within {style.number(group.selector.margin)} of it: {span}"
         parts.append(said)
-    return Said("; ".join(parts), (*edge_notes(group), *fewer_trials(group)))
+    return Said("; ".join(parts), (*edge_notes(group), *fewer_trials(group), *changed_notes(group)))
 
 
 def say_nothing(group: Group) -> Said:
     """Return that a comparison in which no entry has a result has none, and why."""
     lost = {name: group.lost(name) for name in group.names}
-    return Said(f"{group.metric}: no verdict, since no entry has a result", tuple(lost_notes(group, lost, False)))
+    return Said(
+        f"{group.metric}: no verdict, since no entry has a result",
+        (*lost_notes(group, lost, False), *changed_notes(group)),
+    )
 
 
 def range_notes(group: Group) -> list[str]:

@@ -32,6 +32,7 @@ def result_notes(results: Results) -> list[str]:
         total = style.many(len(group.of(role="evaluate")), "evaluation run")
         counts = count_states([group.result_state(record) for record in missing])
         notes.append(f"Incomplete: {len(missing)} of {total} take no part ({counts}).")
+    notes += changed_notes(group)
     notes += [f"Note: {limit}." for limit in overall_limits(results.analysis)]
     if not group.paired:
         notes.append("Across problems: data, split or metric differ between the entries, so their runs are no pairs.")
@@ -49,12 +50,24 @@ def lost_notes(group: Group, lost: Mapping[str, Sequence[Record]], are_others_te
         states = [group.result_state(record) for record in records]
         what = every_one(states, "trial" if records[0].role == "tune" else "evaluation run")
         why = next((record.message.partition("\n")[0] for record in records if record.message), "no reason is known")
-        if "failed" not in states:
+        if not {"failed", "changed"} & set(states):
             why = f"there is no finite {group.select if records[0].role == 'tune' else group.metric}"
         others = " The others are judged by the tests that were planned with it." if are_others_tested else ""
-        kind = "Failed" if "failed" in states else "Unmeasured"
+        kind = "Failed" if "failed" in states else "Changed" if "changed" in states else "Unmeasured"
         notes.append(f"{kind}: {name} has no result, {what} ({why}).{others}")
     return notes
+
+
+def changed_notes(group: Group) -> list[str]:
+    """Return which runs are others than the comparison made."""
+    changed = [record.path.rpartition("/")[2] for record in group.records if record.state == "changed"]
+    if not changed:
+        return []
+    named = style.listing(changed[: style.FEW])
+    more = f" and {len(changed) - style.FEW} more" if len(changed) > style.FEW else ""
+    verb, they = ("was", "it takes") if len(changed) == 1 else ("were", "they take")
+    what = f"{named}{more} {verb} changed since the comparison was made, so {they} no part"
+    return [f"Changed: {what}. Compare again, which makes anew what is missing."]
 
 
 def nothing_chosen(states: list[str]) -> str:

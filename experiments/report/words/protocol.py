@@ -216,6 +216,10 @@ def _withheld(group: Group, results: Results | None) -> str:
     lost = {state: states.count(state) for state in NO_RESULT}
     if lost["failed"]:
         parts.append(f"{style.many(lost['failed'], 'run')} failed and take no part; the table of runs names them.")
+    if lost["changed"]:
+        runs = style.many(lost["changed"], "run")
+        verb, they = ("was", "takes") if lost["changed"] == 1 else ("were", "take")
+        parts.append(f"{runs} {verb} changed since the comparison was made, and {they} no part.")
     if lost["unmeasured"]:
         runs = style.many(lost["unmeasured"], "run")
         parts.append(f"{runs} ended without a finite value of the metric by which they are judged, and take no part.")

@@ -1,4 +1,4 @@
-"""What came of runs, counted in words: done, diverged, failed, unmeasured and unfinished are five things."""
+"""What came of runs, counted in words: done, diverged, failed, changed, unmeasured and unfinished are six."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def every_one(states: Sequence[str], noun: str) -> str:
     """Return what came of runs none of which has a value: `each of its 3 trials failed`."""
     few = style.many(len(states), noun)
     if len(set(states)) == 1:
-        verb = f"is {states[0]}" if states[0] in ("unmeasured", "unfinished") else states[0]
+        verb = _with_verb(states[0])
         return f"its {noun} {verb}" if len(states) == 1 else f"each of its {few} {verb}"
     return f"of its {few} {style.listing([f'{n} {state}' for state, n in Counter(states).items()])}"
+
+
+def _with_verb(state: str) -> str:
+    if state == "changed":
+        return "was changed since"
+    return f"is {state}" if state in ("unmeasured", "unfinished") else state
