@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import DataError, Interrupted, SessionError
+from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import RunDir
 from ..system import signals
+from ..system.locks import Lock
 from ..system.switches import at_start
 from . import events, worker
 from .shipping import Shipment, main_left_out
-from .tasks import Task
+from .tasks import Task, TaskMaker
 
 _POLL_SECS = 0.1
 _LOOK_AGAIN_SECS = 1.0  # at a run that another process makes
@@ -46,11 +48,13 @@ class Pool:
     """Worker processes that are started when first needed, and kept for all phases of a comparison.
 
     Each has a pipe of its own and shares nothing with the others, so that one that is killed harms none of them: it is
-    replaced, and its run tried once more. A run that another process makes is waited for as long as that one lives.
+    replaced, and its run tried once more. A run that another process makes is waited for as long as that one lives; of
+    comparisons that share a run, one makes it, and the others take it.
 
     Args:
         root: the folder of runs.
         jobs: how many runs at a time.
+        maker: of the tasks, which claims runs.
         shipment: what the processes need of this one.
         on_event: is told of progress.
         on_finished: is told of each task that ended, before the next event.
@@ -65,16 +69,18 @@ class Pool:
         self,
         root: Path,
         jobs: int,
+        maker: TaskMaker,
         shipment: Shipment,
         on_event: events.OnEvent,
         on_finished: Callable[[Task], None],
     ):
-        self._root, self._jobs, self._shipment = root, jobs, shipment
+        self._root, self._jobs, self._maker, self._shipment = root, jobs, maker, shipment
         self._on_event, self._on_finished = on_event, on_finished
         self._context: Any = multiprocessing.get_context(self.start_method)
         self._workers: list[_Worker] = []
         self._stillborn = 0
         self._deaths: dict[Task, int] = {}
+        self._claims: dict[Task, Lock] = {}
         self._look_again: dict[Task, float] = {}  # when, at runs that other processes make
 
     def __enter__(self) -> Pool:
@@ -87,6 +93,8 @@ class Pool:
         for each in self._workers:
             each.process.join()
             each.pipe.close()
+        for task in list(self._claims):
+            self._let_go(task)
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Run tasks in this order, but for those that other processes make.
@@ -154,6 +162,10 @@ class Pool:
             if task is None:
                 return
             waiting.remove(task)
+            if task.state in FINISHED:  # another comparison has made it
+                self._let_go(task)
+                self._on_finished(task)
+                continue
             task.state = "running"
             if idle is not None and idle.code not in (None, task.code):  # it would start otherwise there
                 self._retire(idle)
@@ -163,13 +175,20 @@ class Pool:
             idle.send((task.number, task.config, str(self._root / task.path)))
 
     def _is_free(self, task: Task) -> bool:
-        """Return True unless another process makes this run, which is then told from time to time."""
+        """Return True, and hold the run, unless another process makes it, which is then told from time to time."""
         if self._look_again.get(task, 0.0) > time.monotonic():
             return False
         holder = _holder(self._root / task.path)
-        if holder is not None:
-            self._wait_for(task, holder)
-        return holder is None
+        claim = self._maker.claim(task) if holder is None else None
+        if claim is None:
+            self._wait_for(task, holder or "another comparison")
+            return False
+        self._claims[task] = claim
+        return True
+
+    def _let_go(self, task: Task) -> None:
+        if (claim := self._claims.pop(task, None)) is not None:
+            self._maker.let_go(task, claim)
 
     def _wait_for(self, task: Task, holder: str) -> None:
         self._look_again[task] = time.monotonic() + _LOOK_AGAIN_SECS
@@ -207,12 +226,14 @@ class Pool:
     def _end(self, task: Task, state: str, message: str, waiting: list[Task]) -> None:
         if state in ("interrupted", "in use"):
             task.state = "planned"
+            self._let_go(task)
             if state == "in use":  # begun by another process a moment ago
                 waiting.append(task)
                 self._wait_for(task, _holder(self._root / task.path) or "a process that has just begun it")
             return
         task.state, task.message = state, message
         self._on_finished(task)
+        self._let_go(task)
 
     def _bury(self, each: _Worker, task: Task, waiting: list[Task], stop: signals.Stop) -> None:
         """Try the run of a worker that died once more, in another one; the second time it has failed."""
@@ -222,6 +243,7 @@ class Pool:
         how = _how(each.process.exitcode)
         self._stillborn += not each.has_begun
         task.state = "planned"
+        self._let_go(task)
         if stop.signum is not None:
             return
         if self._stillborn >= _MAX_STILLBORN:

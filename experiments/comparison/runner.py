@@ -92,7 +92,7 @@ class Runner:
         if self._train:
             self._try_entries({task.entry for task in (*trials, *evaluation) if task.state == "planned"})
         shipment = pack(entry.config for entry in self._entries)
-        with Pool(self._root, self._protocol.jobs, shipment, self._tell, self._finished) as pool:
+        with Pool(self._root, self._protocol.jobs, self._maker, shipment, self._tell, self._finished) as pool:
             self._announce(pool, trials, evaluation, later=len(tuned) * len(seeds))
             if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
                 trash(ledger.path, self._maker.kept)
@@ -195,7 +195,7 @@ class Runner:
         pool.run(missing)
 
     def _finished(self, task: Task) -> None:
-        if task.state in FINISHED:
+        if task.state in FINISHED and not task.cached:
             self._maker.note(task)
         self._tell(events.finished(task, self._protocol))
         self._ledger.write()

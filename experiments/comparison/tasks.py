@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -20,9 +21,9 @@ from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.changes import place_at
 from ..config.defaults import changes_since
-from ..errors import DataError, OptrunError, UserExitError
+from ..errors import DataError, OptrunError, StorageError, UserExitError
 from ..registry.object_digest import UnhashableError
-from ..run_directory.comparison_file import Record, outcome, users_of
+from ..run_directory.comparison_file import FINISHED, Record, outcome, users_of
 from ..run_directory.contents import changed_files, result_sha256
 from ..run_directory.run import Run
 from ..run_directory.run_dir import is_run, runs_in
@@ -30,6 +31,7 @@ from ..system import storage
 from ..system.devices import choose_device
 from ..system.environment import changes_that_matter, circumstances
 from ..system.json_text import encode_json
+from ..system.locks import Lock, NotHeld, try_lock
 from ..system.places import shown
 from ..system.raised import message_of, refusing_exits, told
 from ..training.record import RunRecord, data_files
@@ -87,6 +89,7 @@ class TaskMaker:
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
         self._told: set[str] = set()  # of why runs are made anew
         self._changed: set[Path] = set()  # folders of runs that are others than those that were made there
+        self._claimed: set[str] = set()  # keys of runs that were begun here
         self._planned: dict[str, tuple[Config, dict[str, str | None]]] = {}  # what the runs are planned with, by key
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
@@ -115,7 +118,7 @@ class TaskMaker:
             code=frozenset(entry.config.reached.files),
         )
         may_be_found = self._use_cache and not problem and entry.name not in self._unkeyed
-        found = self._found(key, entry, config) if may_be_found else None
+        found = self._found(key, entry.config, config) if may_be_found else None
         if found is not None:
             task.stand_for(found, self._root)
         else:
@@ -134,6 +137,41 @@ class TaskMaker:
             task.stand_for(Run(path), self._root)
             tasks.append(task)
         return tasks
+
+    def claim(self, task: Task) -> Lock | None:
+        """Hold a planned run against other comparisons that would make the same one, in folders of their own.
+
+        One of them may have made it since this one was planned: then it is the task's run from now on. Two entries of
+        this comparison that are the same are made both, so that they can be compared.
+
+        Returns:
+            what to give to `let_go`, once the run has ended; None where another comparison makes it at the moment.
+        """
+        if task.key not in self._planned or task.entry in self._unkeyed or task.key in self._claimed:
+            return NotHeld()
+        storage.make_dir(self._cache, exist_ok=True)
+        lock = try_lock(self._lock_of(task), self._cache, patience_secs=0.0)
+        if not self._use_cache:
+            return lock or NotHeld()  # all is made anew, whoever else makes it
+        if lock is not None:
+            self._claimed.add(task.key)
+            found = self._found(task.key, self._planned[task.key][0], task.config)
+            if found is not None:
+                task.stand_for(found, self._root)
+        return lock
+
+    def let_go(self, task: Task, lock: Lock) -> None:
+        """Let other comparisons have what `claim` held: the run, or to make it themselves where it did not end."""
+        if not isinstance(lock, NotHeld):
+            if task.state in FINISHED:
+                with contextlib.suppress(StorageError):  # a system that removes no open file
+                    storage.remove(self._lock_of(task))
+            else:
+                self._claimed.discard(task.key)
+        lock.release()
+
+    def _lock_of(self, task: Task) -> Path:
+        return self._cache / f"{task.key}.lock"
 
     def tidy(self) -> None:
         """Delete what killed comparisons left half written."""
@@ -195,13 +233,13 @@ class TaskMaker:
         run = Run(self._root / path)
         return _is_another(run, config, plain) or bool(outcome(run) and _other_circumstances(run, config))
 
-    def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
+    def _found(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
-        found = self._find(key, entry.config, plain)
+        found = self._find(key, config, plain)
         if found is not None:
             return found
-        before = key_before_0_3(entry.config, plain, self._data_sha256(entry.config))
-        return self._find(before, entry.config, plain) if before is not None else None
+        before = key_before_0_3(config, plain, self._data_sha256(config))
+        return self._find(before, config, plain) if before is not None else None
 
     def _find(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
         try:
