@@ -217,7 +217,9 @@ def _say_notes(error: BaseException) -> None:
 
 def _say_traceback(error: BaseException) -> bool:
     """Write the traceback if OPTRUN_DEBUG is set, and return True if it is."""
-    if not os.environ.get("OPTRUN_DEBUG"):
+    from ..experiments.system.storage import is_set
+
+    if not is_set("OPTRUN_DEBUG"):
         return False
     import traceback
 

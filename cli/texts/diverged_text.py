@@ -37,7 +37,7 @@ def why_lines(run: Run) -> list[str]:
 
 def ways_out(run: Run) -> list[str]:
     """Return two ways to go on after a divergence, each a command to paste."""
-    summary, command = run.summary, resume_command(run.dir)
+    summary, command = run.result, resume_command(run.dir)
     facts = summary.get("diverged") or {}
     if facts.get("cause") == "batch":
         start = f"go on from step {facts['step']}" if facts["checkpoint"] else "start again"

@@ -22,7 +22,7 @@ def saved_run_lines(run: Run) -> list[str]:
 def _result(run: Run) -> list[str]:
     state = run.state
     if run.summary and state != "running":
-        lines = result_lines(run.name, run.summary)
+        lines = result_lines(run.name, run.result)
         lines += _divergence(run) if state == "diverged" else []
     else:
         step = f" at step {run.rows[-1]['step']}" if run.rows else ""

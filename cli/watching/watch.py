@@ -74,7 +74,7 @@ class Watch:
         if self._run_dir is None and not self.quiet:
             say(f"{run.name} was finished before: this is its result; {_AFTER_THE_END[self.command]}")
         self._conclude(run)
-        return _CODES.get(run.summary["outcome"], ExitCode.BUG)  # a run without an outcome is no success
+        return _CODES.get(run.result["outcome"], ExitCode.BUG)  # a run without an outcome is no success
 
     def dry_run(self, config: Config) -> int:
         """Build everything, take one step, say what came of it, and return the exit code."""
@@ -88,7 +88,7 @@ class Watch:
         return ExitCode.DONE
 
     def _conclude(self, run: Run, end: DivergedError | Interrupted | None = None) -> None:
-        summary = run.summary
+        summary = run.result
         if isinstance(end, DivergedError):
             say_error(end)
         elif end is not None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
+
+#: Of a run: `running`, or how it ended.
+State = Literal["running", "done", "stopped", "interrupted", "diverged", "failed"]
 
 Check = Callable[[Any], str | None]  # returns what was expected, or None where all is well
 _INT_LIMIT = 1 << 64
@@ -51,6 +54,11 @@ def misfit(name: str, content: Mapping[str, Any]) -> str | None:
     return _keys(content, _FILES.get(name, {}))
 
 
+def lacking(summary: Mapping[str, Any]) -> str | None:
+    """Return what a run's result lacks that every version writes, in words, or None."""
+    return next((f"{key}: is missing" for key in _ALWAYS if key not in summary), None)
+
+
 def row_misfit(row: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a metric row, in words, or None."""
     for key in Position._fields:
@@ -70,6 +78,11 @@ def _keys(content: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None
 
 def _text(value: Any) -> str | None:
     return None if isinstance(value, str) else "expected text"
+
+
+def _state(value: Any) -> str | None:
+    known = get_args(State)
+    return None if isinstance(value, str) and value in known else f"expected one of {', '.join(known)}"
 
 
 def _absolute_path(value: Any) -> str | None:
@@ -147,9 +160,10 @@ _CONFIG = _object(
     **dict.fromkeys(("metrics", "updates", "hooks"), _list(_COMPONENT)),
     **dict.fromkeys(("train", "eval", "stop", "checkpoint", "log"), _object()),
 )
+_ALWAYS = ("outcome", "steps", "train_secs", "final", "metric", "best", "curve", "target_reached", "config")
 _FILES: dict[str, dict[str, Check]] = {
     "status.json": {
-        "state": _text,
+        "state": _state,
         "pid": _count,
         "host": _text,
         "started": _text,
@@ -158,7 +172,7 @@ _FILES: dict[str, dict[str, Check]] = {
         "message": _text,
     },
     "summary.json": {
-        "outcome": _text,
+        "outcome": _state,
         "message": _text,
         **dict.fromkeys(("steps", "batches", "skipped", "examples", "gradient_evaluations", "num_parameters"), _count),
         **dict.fromkeys(("train_secs", "cpu_secs"), _number),

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NothingMatchedError, unknown_name
+from ..errors import DataError, NothingMatchedError, unknown_name
 from ..system.places import shown
 from .checkpoint_files import CheckpointFile, list_checkpoints
-from .json_shapes import Position
+from .json_shapes import Position, lacking
 from .rows import read_rows
 from .run_dir import RunDir
 
@@ -140,6 +140,18 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Return the result; empty until there is one."""
         return self.dir.read_json("summary.json") or {}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Return the result of a run that has ended, with all that a result has.
+
+        Raises:
+            DataError: there is none, or it lacks something.
+        """
+        summary = self.summary
+        if wrong := lacking(summary):
+            raise DataError(f"{shown(self.path / 'summary.json')} is damaged: {wrong}")
+        return summary
 
     @cached_property
     def config(self) -> dict[str, Any]:

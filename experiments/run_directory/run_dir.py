@@ -16,16 +16,14 @@ import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
 from ..system import storage
 from ..system.json_text import encode_json
 from ..system.locks import Lock, are_off, try_lock, warn_if_off
 from ..system.places import absolute, folder_of, shown
-from .json_shapes import misfit, read_int
-
-State = Literal["running", "done", "stopped", "interrupted", "diverged", "failed"]
+from .json_shapes import State, misfit, read_int
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NUMBERED = re.compile(r"-(\d{4,9})", re.ASCII)

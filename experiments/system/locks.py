@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -59,6 +60,7 @@ def try_lock(file: Path, what: Path, patience_secs: float) -> Lock | None:
     lock: FileLock = FileLock(file, thread_local=False)
     with storage.explain("lock", what):
         try:
+            _refuse_stand_in(file)
             lock.acquire(timeout=patience_secs, poll_interval=0.02)
         except Timeout:
             return None
@@ -67,6 +69,24 @@ def try_lock(file: Path, what: Path, patience_secs: float) -> Lock | None:
                 raise StorageError(_without_locks(what, error)) from error
             raise
     return lock
+
+
+def _refuse_stand_in(file: Path) -> None:
+    """Raise the system's error where it has no `flock`, in place of which filelock takes a file that outlives a kill.
+
+    To give back what is not held changes nothing where there are locks.
+    """
+    with contextlib.suppress(ImportError):  # Windows has locks of another kind
+        import fcntl
+
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def warn_if_off(what: Path) -> None:

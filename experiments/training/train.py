@@ -16,8 +16,9 @@ from ..config.defaults import changes_since
 from ..config.plain import read_plain
 from ..errors import DataError, OptrunError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
+from ..run_directory.json_shapes import State
 from ..run_directory.run import Run
-from ..run_directory.run_dir import RunDir, State, default_root, trash
+from ..run_directory.run_dir import RunDir, default_root, trash
 from ..system import ranks, switches
 from ..system.environment import changes_that_matter
 from ..system.places import absolute, holding_places, shown
@@ -175,7 +176,7 @@ def _go_on(
         state = run_dir.status().get("state")
         if not changes and not found and state in ("done", "stopped"):
             if run_dir.has("summary.json"):
-                return Run(run_dir.path)
+                return _finished(run_dir, state)
             if state == "stopped":
                 raise DataError(
                     f"{run_dir.name} has stopped, but its summary.json is gone: put it back, or go on with "
@@ -190,6 +191,21 @@ def _go_on(
             what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside
             log.warning(what_was_done)
         return _run(experiment, run_dir, on_start)
+
+
+def _finished(run_dir: RunDir, state: str) -> Run:
+    """Return a run that has ended, whose result says so too.
+
+    Raises:
+        DataError: it says something else; one of the two files is not this run's.
+    """
+    run = Run(run_dir.path)
+    if (outcome := run.result["outcome"]) != state:
+        raise DataError(
+            f"{shown(run_dir.path / 'summary.json')} is damaged: outcome: expected {state}, as status.json says, "
+            f"got {outcome}: start again with --fresh"
+        )
+    return run
 
 
 def _refusal(name: str, changes: Sequence[Change], found: Sequence[RecordChange], is_local: bool) -> str:

@@ -81,6 +81,13 @@ def test_the_only_rank_trains(monkeypatch):
     assert run(["train", "t.yaml", "--quiet"]) == 0
 
 
+@pytest.mark.parametrize(("value", "is_shown"), [("0", False), ("", False), ("no", False), ("1", True), ("on", True)])
+def test_tracebacks_are_shown_where_the_variable_says_yes(value, is_shown, monkeypatch, capsys):
+    monkeypatch.setenv("OPTRUN_DEBUG", value)
+    assert run(["train", "t.yaml", "optimizer.lr=-1"]) == 2
+    assert ("Traceback" in capsys.readouterr().err) == is_shown
+
+
 def test_a_number_for_offline_is_wanted(monkeypatch, capsys):
     monkeypatch.setenv("OPTRUN_OFFLINE", "no")
     assert run(["data", "get", "mnist"]) == 2
