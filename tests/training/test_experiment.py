@@ -87,7 +87,7 @@ def user_code(tmp_path):
         ({"model": {"name": "./net.py:not_a_module"}}, "model", "which is not a torch.nn.Module"),
         ({"model": {"name": "logistic", "num_outputs": 3}}, "model", "has 10 classes"),
         ({"loss": "./net.py:loss_per_example"}, "loss", "must return one number"),
-        ({"metrics": ["./net.py:scalar_metric"], "eval": {"mode": "max"}}, "metrics.0", "must return one value per ex"),
+        ({"metrics": ["./net.py:scalar_metric"], "eval": {"mode": "max"}}, "metrics.0", "one value per example"),
         ({"updates": ["batch_norm"]}, "updates.0", "no batch norm layer"),
         ({"hooks": ["./net.py:NotAHook"]}, "hooks.0", "which is not an optrun Hook"),
         (
