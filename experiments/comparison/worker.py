@@ -84,6 +84,7 @@ def start(pipe: Any, parent: int, shipment: Shipment) -> None:
     """Prepare a fresh worker process; see `serve`."""
     global _pipe, _parent, _shipment
     _pipe, _parent, _shipment = pipe, parent, shipment
+    places.has_moved = False  # this process has gone nowhere yet, whatever a forked one finds there
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

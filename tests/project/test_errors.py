@@ -15,6 +15,7 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
     [
         ("OptrunError", 70),
         ("UsageError", 2),
+        ("ArgumentsError", 2),
         ("CodeNotAllowedError", 2),
         ("DivergedError", 3),
         ("DataError", 4),
@@ -22,7 +23,8 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
         ("NothingMatchedError", 5),
         ("RunInUseError", 73),
         ("StorageError", 74),
-        ("SessionError", 70),
+        ("SessionError", 2),
+        ("UserExitError", 2),
         ("TransientError", 74),
         ("WaitTimeoutError", 74),
     ],
@@ -32,7 +34,7 @@ def test_exit_codes_are_those_that_scripts_rely_on(name, code):
 
 
 def test_the_table_of_exit_codes_is_complete():
-    assert len(ALL) == 12
+    assert len(ALL) == 14
 
 
 @pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])

@@ -58,7 +58,7 @@ metrics: [./code.py:right]
 optimizer: {name: sgd, lr: 0.1}
 train: {steps: 6}
 log: {every: 1 steps, to: [jsonl, csv, tensorboard]}
-eval: {every: 2 steps}
+eval: {every: 2 steps, mode: max}
 checkpoint: {every: 2 steps}
 hooks: [./code.py:Moves, {name: profiler, every: 4 steps}]
 """

@@ -24,6 +24,7 @@ from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.system.rng import Stream
 from optrun.experiments.training import train as training
 from optrun.experiments.training.session.saved_state import load_state
+from optrun.experiments.training.step import gradients
 from optrun.experiments.training.step.finite_gate import Gate
 from optrun.experiments.training.step.train_op import TrainOp
 
@@ -244,6 +245,11 @@ def elsewhere(run_dir, changed):
     return "nothing done"
 
 
+def see_nothing(op, by_hook=False):
+    """Take all gradients for finite."""
+    return gradients.present(op.parameters)
+
+
 NAN = float("nan")
 BUGS = {
     "buffers are not put back": (Gate, "restore", lambda gate: None, ("norm", "loss", NAN, 5, "raise")),
@@ -251,7 +257,7 @@ BUGS = {
     "noise is consumed, not keyed": (Stream, "key", lambda *_: next(COUNT), ("norm", "loss", NAN, 5, "stop")),
     "the kept state is not used": (training, "choose_start", elsewhere, ("plain", "loss", NAN, 5, "stop")),
     "the update is not called off": (
-        TrainOp, "_check_finite", lambda op, by_hook=False: None, ("plain", "loss", NAN, 5, "raise")
+        TrainOp, "_check_finite", see_nothing, ("plain", "loss", NAN, 5, "raise")
     ),
     "averages see the refused batch": (
         TrainOp, "discard_evaluation", lambda op: None, ("norm", "inputs", NAN, 5, "raise")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -84,8 +85,7 @@ class Greedy(Hook):
 @pytest.fixture(scope="module")
 def cut(fast_folder):
     """A configuration, its undisturbed run, and the folder of one that was cut."""
-    folder = fast_folder / "restore"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="restore-", dir=fast_folder))
     target = folder / "swept.yaml"
     more = "stop: {patience: 50}\nlog: {every: 1 step, to: [jsonl, csv]}\n"
     target.write_text(config().replace("log: {every: 1 step}\n", more).replace("name: swept", "name: run"))

@@ -98,7 +98,7 @@ def test_own_metrics_are_given_original_units() -> None:
     Path("own.py").write_text(
         "def relative(outputs, targets):\n    return ((outputs - targets) / targets).abs().mean(1)\n"
     )
-    run = train({**config("time"), "metrics": ["./own.py:relative", "mae"]}, name="run")
+    run = train({**config("time"), "metrics": ["mae", "./own.py:relative"]}, name="run")
     final = run.dir.read_json("summary.json")["final"]  # type: ignore[index]
     assert final["test/relative"] == pytest.approx(final["test/mae"] / 1.7e9, rel=1e-4)
 

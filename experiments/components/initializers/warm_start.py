@@ -23,6 +23,7 @@ from ...run_directory import checkpoints
 from ...run_directory.checkpoint_files import parse_checkpoint_name
 from ...run_directory.lookup import find_run
 from ...run_directory.run import Run
+from ...system.places import shown
 from ..averaging import saved_averages
 from ..trained import LOSS, Trained
 from . import register_init
@@ -95,7 +96,7 @@ def warm_start(
     with torch.no_grad():
         for name, place in places.items():
             place.copy_(found[name])
-    log.info("took %d tensors from %s", len(places), path)
+    log.info("took %d tensors from %s", len(places), shown(path))
 
 
 def _file(source: str, checkpoint: str | int) -> Path:

@@ -7,11 +7,13 @@ import io
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...system.visible import one_line, spreadsheet_text, visible
-from ..group import Row
 from ..style import shortened_apart
+
+if TYPE_CHECKING:
+    from ..group import Row
 
 _MARKDOWN = str.maketrans({**{char: f"\\{char}" for char in "\\`*_[]|#~"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
