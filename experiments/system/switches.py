@@ -6,10 +6,11 @@ They belong to no model, so no state of a run holds them; the user's code may tu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+from .raised import is_failure
 from .switch_table import OWN, SWITCHES
 from .switch_table import THREAD_VARIABLES as THREAD_VARIABLES
 from .switch_table import VARIABLES as VARIABLES
@@ -73,6 +74,7 @@ def _word(value: Any) -> str:
 _at_start: dict[str, Any] | None = None
 _origin: dict[str, Any] | None = None  # of the process that this one works for
 _turned: set[str] = set()  # by blocks that have ended
+_told: set[str] = set()  # whose change was told in this block
 _OURS = ("threads", "deterministic algorithms")  # which each run sets for itself
 _imported: dict[str, tuple[Any, Any, frozenset[str]]] = {}  # by imports: before, after, the files that were imported
 
@@ -88,14 +90,31 @@ def held_switches() -> Iterator[None]:
         yield
         return
     _at_start = snapshot()
+    _told.clear()
     known = dict(_imported)
     try:
         yield
+    except BaseException as error:
+        if is_failure(error):
+            _note_changes(error, _at_start)
+        raise
     finally:
         _turned.update(changes(_at_start, snapshot()))
         kept = {name: after for name, (_, after, _) in _imported.items() if known.get(name) != _imported[name]}
         state, _at_start = {**_at_start, **kept}, None
         put_back(state)
+
+
+def _note_changes(error: BaseException, before: Snapshot) -> None:
+    """Add to an error what the block has turned, which may be why; what was told already is left out."""
+    found = changes(before, snapshot())
+    if new := {name: values for name, values in found.items() if name not in {*_OURS, *_told}}:
+        BaseException.add_note(error, f"code that was called has changed, for the whole process: {words(new)}")
+
+
+def told(names: Iterable[str]) -> None:
+    """Remember which changes the block's user has heard of."""
+    _told.update(names)
 
 
 def leaving_switches(function: Callable[P, T]) -> Callable[P, T]:

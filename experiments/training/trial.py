@@ -21,9 +21,11 @@ from ..components.trained import Trained
 from ..config import ComponentConfig, Config, ConfigError
 from ..config.lengths import RunLength
 from ..config.located import located
+from ..errors import SessionError
 from ..registry.calls import Calling, described
 from .copies import lent
 from .evaluator import Evaluator, evaluation_mode
+from .step.gradients import SWITCHED_OFF, are_switched_off
 from .step.train_op import TrainOp
 
 _ENOUGH = 8  # examples in a batch that nothing calls small
@@ -263,6 +265,8 @@ class Trial:
     def _check_differentiable(self, value: Tensor, outputs: Any) -> None:
         if value.requires_grad:
             return
+        if are_switched_off():
+            raise SessionError(SWITCHED_OFF)
         if isinstance(outputs, Tensor) and not outputs.requires_grad:
             message = f"{self._config.model.label} gives outputs in training that carry no gradient"
             raise self._config.problem("model", f"{message}: {described(outputs)}", "no detach, no_grad or numpy in it")

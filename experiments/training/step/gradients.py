@@ -13,6 +13,11 @@ from ...components.trained import Trained, parameters_of_graph
 from ...errors import SessionError
 from .step_options import StepOptions
 
+SWITCHED_OFF = (
+    "gradients are switched off for the whole process, by code that the run calls: use `with torch.no_grad():` around "
+    "what needs none, instead of torch.set_grad_enabled(False)"
+)
+
 
 def present(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the gradients of those parameters that have one.
@@ -85,11 +90,13 @@ def explain_switched_off(error: RuntimeError) -> None:
     Raises:
         SessionError: they are.
     """
-    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-        raise SessionError(
-            "gradients are switched off for the whole process, by code that the run calls: use `with torch.no_grad():` "
-            f"around what needs none, instead of torch.set_grad_enabled(False) ({error})"
-        ) from error
+    if are_switched_off():
+        raise SessionError(f"{SWITCHED_OFF} ({error})") from error
+
+
+def are_switched_off() -> bool:
+    """Return True if torch records no operations now."""
+    return not torch.is_grad_enabled() or torch.is_inference_mode_enabled()
 
 
 def explain_sparse(error: RuntimeError, optimizer: Any, parameters: Sequence[Tensor]) -> None:
