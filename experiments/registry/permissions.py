@@ -21,6 +21,7 @@ from ..system.trusted_code import is_trusted
 Consent = Literal["own", "known", "all"]
 
 _WAY_OUT = "read it, then add --allow-code"
+_OF_ONES_OWN = "if it is yours, or you have read it, add --allow-code"
 _OF_A_RUN = ("status.json", "env.json", "origins.json")  # a configuration beside one of these came with a run
 
 _consent: ContextVar[Consent] = ContextVar("consent", default="own")
@@ -56,7 +57,7 @@ class KnownCode:
         self.seen.add(digest)
         if not is_trusted(self.seen):
             raise CodeNotAllowedError(
-                f"this would execute {path}, which was never trained with on this machine as it is: {_WAY_OUT}"
+                f"this would execute {path}, which was never trained with on this machine as it is: {_OF_ONES_OWN}"
             )
 
     check_import = check

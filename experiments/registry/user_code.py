@@ -14,9 +14,10 @@ from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
 from ..system.raised import is_failure, message_of, told
+from ..system.trusted_code import trust
 from .code_files import find_spec, is_standard_library, is_users, sha256
 from .kinds import Kind, check_installed, check_object
-from .permissions import KnownCode, Permission, RunCode, permission_in
+from .permissions import KnownCode, Permission, RunCode, consent, permission_in
 from .reachable import Root, reach
 from .recorded_imports import RecordingLoader, expect, forget_checks, guarded, is_stale, record_imports
 
@@ -104,6 +105,8 @@ def load_object(
         raise UsageError(f"{path}: {unknown_name('object', attribute, names)}") from None
     if kind is not None or not is_users(path):
         check_object(name, found, attribute, path, source, kind or _ANYTHING)
+    if consent() == "all":  # the user has just allowed it: once is enough
+        trust(reach([root_of(name, code)], strict=False).files.values())
     return found, code
 
 

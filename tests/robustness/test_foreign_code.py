@@ -123,6 +123,28 @@ def test_commands_that_look_ask_before_they_execute(optrun, folder, marks, way):
     assert optrun(*LOOKING[0].split()).code == 0, "asked once"
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["describe model/./mine.py:Net", "list ./mine.py", "trajectories ./mine.py:Bowl sgd --steps 2", "validate my.yaml"],
+)
+def test_what_was_allowed_once_is_not_asked_for_again(optrun, folder, marks, line):  # noqa: F811
+    asked = optrun(*line.split())
+    assert (asked.code, marks()) == (2, []), asked
+    assert "if it is yours, or you have read it, add --allow-code" in asked.err + asked.out
+    assert optrun(*line.split(), "--allow-code").code == 0
+    assert optrun(*line.split()).code == 0
+    forget_modules(marks)
+    marks.helper.write_text(HELPER.format(mark=str(folder / "executed"), scale=3) + f"# {line}\n")
+    marks()
+    assert (optrun(*line.split()).code, marks()) == (2, [])
+
+
+def test_a_dry_run_is_remembered(optrun, folder, marks):  # noqa: F811
+    assert optrun("validate", "my.yaml").code == 2
+    assert optrun("train", "my.yaml", "--dry-run").code == 0
+    assert optrun("validate", "my.yaml").code == 0
+
+
 @pytest.mark.parametrize("record", ["whole", "of an earlier version", "without a record"])
 def test_what_is_stored_with_a_run_is_executed_only_if_it_is_known_here(optrun, folder, marks, record):  # noqa: F811
     """The record in the folder, which whoever made it has written, is no reason."""
