@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from .raised import is_failure
 from .switch_table import OWN, SWITCHES
 from .switch_table import THREAD_VARIABLES as THREAD_VARIABLES
 from .switch_table import VARIABLES as VARIABLES
@@ -94,9 +93,8 @@ def held_switches() -> Iterator[None]:
     known = dict(_imported)
     try:
         yield
-    except BaseException as error:
-        if is_failure(error):
-            _note_changes(error, _at_start)
+    except Exception as error:
+        _note_changes(error, _at_start)
         raise
     finally:
         _turned.update(changes(_at_start, snapshot()))
@@ -105,7 +103,7 @@ def held_switches() -> Iterator[None]:
         put_back(state)
 
 
-def _note_changes(error: BaseException, before: Snapshot) -> None:
+def _note_changes(error: Exception, before: Snapshot) -> None:
     """Add to an error what the block has turned, which may be why; what was told already is left out."""
     found = changes(before, snapshot())
     if new := {name: values for name, values in found.items() if name not in {*_OURS, *_told}}:
