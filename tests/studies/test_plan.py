@@ -318,6 +318,57 @@ def test_hooks_of_ones_own_take_no_part_in_the_probe(tmp_path):
     assert "not in the duration" in made.notes[-1]
 
 
+PLATEAU = {"name": "plateau", "metric": "val/accuracy", "patience": 1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": PLATEAU},
+        {"schedule": {**PLATEAU, "warmup": 2}},
+        {"schedule": {"name": "sequence", "at": [3], "schedules": ["constant", PLATEAU]}},
+        {"hooks": [{"name": "hyperparameter", "of": "momentum", "schedule": PLATEAU}]},
+    ],
+)
+def test_schedules_that_wait_for_evaluations_are_planned_and_run(options, tmp_path):
+    assert plan(tiny(**options)).probe is not None
+    assert train(TINY, options, root=tmp_path).summary["steps"] == 18
+
+
+def test_a_schedule_that_waits_for_what_a_hook_of_ones_own_publishes_is_planned(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from optrun.experiments import Hook\n"
+        "from optrun.experiments.components.hooks.hook import Evaluation\n\n\n"
+        "class Size(Hook):\n"
+        "    publishes = ('mine/size',)\n\n"
+        "    def after_run(self, ctx, values):\n"
+        "        ctx.session.publish(Evaluation(ctx.step, {'mine/size': 1.0}))\n"
+    )
+    schedule = {**PLATEAU, "metric": "mine/size", "mode": "min"}
+    assert plan(tiny(schedule=schedule, hooks=[f"{tmp_path}/own.py:Size"])).probe is not None
+
+
+def test_selectors_match_parameters_of_the_loss_too(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import torch\n\n\n"
+        "class Scaled(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.scale = torch.nn.Parameter(torch.ones(()))\n\n"
+        "    def forward(self, outputs, targets):\n"
+        "        return torch.nn.functional.cross_entropy(outputs * self.scale, targets)\n"
+    )
+    args = {"weight_decay": {"rate": 0.1, "exclude": ["loss.scale"]}}
+    config = tiny(
+        loss=f"{tmp_path}/own.py:Scaled",
+        optimizer={"name": "mom", "lr": 0.1, **args, "groups": [{"match": "loss.*", "lr": 0.5}]},
+        train__l2={"rate": 0.1, "include": ["*"]},
+    )
+    matched = {selection.key: selection.names for selection in plan(config, measure=False).selections}
+    assert matched["optimizer.groups.0.match"] == matched["optimizer.weight_decay.exclude"] == ("loss.scale",)
+    assert "loss.scale" not in matched["train.l2.include"]
+
+
 @pytest.mark.parametrize("policy", ["raise", "stop"])
 def test_a_probe_that_diverges_says_so(policy):
     config = tiny(optimizer__lr=1e38, stop__on_nan=policy)

@@ -181,7 +181,7 @@ class Hook:
     fetches: Sequence[str] = ()
 
     #: Names of values that it makes known itself, by `session.publish`, and that other hooks may wait for.
-    publishes: ClassVar[Sequence[str]] = ()
+    publishes: Sequence[str] = ()
 
     #: Under which its state is saved and its errors are reported; by default the class's name in snake case.
     name: str = "hook"

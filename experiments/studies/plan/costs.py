@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...components.hooks.checkpoint import CheckpointHook, CheckpointListener
-from ...components.hooks.hook import Every
+from ...components.hooks.hook import Every, Hook
 from ...components.hooks.learning_rate import LearningRateSetterHook
 from ...components.hooks.logging import LoggingHook
 from ...components.hooks.session_view import BoundSession
@@ -62,7 +63,7 @@ def probe(experiment: Experiment, budget_secs: float = 1.0) -> Probe:
         session = MonitoredTrainingSession(
             experiment.train_op,
             checkpoint_dir=folder,
-            hooks=[*hooks, CheckpointHook(_NEVER, listeners=[stopwatch])],  # saves once, at the end
+            hooks=[*hooks, _Later(hooks), CheckpointHook(_NEVER, listeners=[stopwatch])],  # saves once, at the end
             evaluators=experiment.evaluators,
             init_fn=experiment.initialise if experiment.config.init is not None else None,
         )
@@ -80,6 +81,13 @@ def probe(experiment: Experiment, budget_secs: float = 1.0) -> Probe:
         stopwatch.num_bytes,
         sizes[1] > sizes[0],
     )
+
+
+class _Later(Hook):
+    """Stands for what evaluates in the run, and not in these few steps, what other hooks wait for."""
+
+    def __init__(self, hooks: Iterable[Hook]):
+        self.publishes = tuple(metric for hook in hooks for metric in hook.watches)
 
 
 class _Stopwatch(CheckpointListener):

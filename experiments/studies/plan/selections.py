@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import nn
-
 from ...components.optimizers.shared.parameter_groups import selected, trainable
+from ...components.trained import Trained
 from ...config import Config
 
 
@@ -20,15 +19,16 @@ class Selection(NamedTuple):
     layers: tuple[str, ...]
 
 
-def selections(config: Config, model: nn.Module) -> list[Selection]:
+def selections(config: Config, trained: Trained) -> list[Selection]:
     """Return what each selector of a configuration matches, whether it comes first or not.
 
     Args:
         config: a run's, whose selectors are valid.
-        model: its own, built.
+        trained: its own model and loss, built; `train.l2` is of the model alone.
     """
-    found, named = [], trainable(model)
+    found, of_all, of_model = [], trainable(trained), trainable(trained.model)
     for key, selectors in _given(config):
+        named = of_model if key.startswith("train.l2.") else of_all
         for selector in [selectors] if isinstance(selectors, str) else selectors:
             chosen = [named[position] for position in sorted(selected([selector], named, key))]
             layers = dict.fromkeys(type(each.owner).__name__ for each in chosen)
