@@ -78,14 +78,14 @@ class CompareWatch:
         return self._conclude(comparison.group)
 
     def _start(self, plan: dict[str, Any]) -> None:
-        from ...experiments.report.conditions import parse_conditions
+        from ...experiments.report.conditions import Spellings, parse_conditions
         from ..texts.comparison_text import plan_lines
 
         self._plan = plan
         in_file = plan["protocol"].get("gates") or []
         self._wanted += [in_file] if isinstance(in_file, str) else in_file
-        names, metrics = [entry["name"] for entry in plan["entries"]], plan.get("metrics", ())
-        self._gates = parse_conditions(self._wanted, names, metrics, plan["protocol"].get("baseline"))
+        known = Spellings((entry["name"], entry.get("label", "")) for entry in plan["entries"])
+        self._gates = parse_conditions(self._wanted, known, plan.get("metrics", ()), plan["protocol"].get("baseline"))
         if not self.quiet:
             for line in plan_lines(plan):
                 say(line)

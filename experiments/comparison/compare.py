@@ -67,7 +67,7 @@ def compare(
             configured.
         metric: the primary endpoint, `test/accuracy` by default: the test counterpart of what the runs evaluate.
         target: a value of the validation metric; steps to it are compared as well.
-        baseline: compare the others with this entry only.
+        baseline: compare the others with this entry only, called by its name or its label.
         margin: the smallest difference that matters, in the metric's unit; by default as registered with it.
         alpha: of all tests together; 0.05 by default, below 0.5.
         jobs: runs at a time; by default one for each core.

@@ -17,7 +17,7 @@ from ..config.targets import NAME, file_source, find_extended, is_file, preset_f
 from ..config.values import check, value_text
 from ..errors import NothingMatchedError, UsageError
 from ..registry.user_code import absolute_reference
-from ..report.conditions import parse_conditions
+from ..report.conditions import Spellings, parse_conditions
 from ..run_directory.run_dir import is_run
 from ..training.load import load_config
 from .entries import Entry, is_optimizer, make_each, make_entry, of_config
@@ -100,9 +100,10 @@ class EntriesFile:
         node, problems = self.nodes.get("gate"), []
         if node is None or node.value is None:
             return
+        known = Spellings((entry.name, entry.label) for entry in entries)
         for gate in node.value if isinstance(node.value, list) else [node]:
             try:
-                parse_conditions([gate.value], [entry.name for entry in entries], metrics, baseline)
+                parse_conditions([gate.value], known, metrics, baseline)
             except UsageError as error:
                 problems.append(Problem(gate.origin, "gate", "invalid-value", str(error)))
         if problems:

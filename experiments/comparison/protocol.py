@@ -12,6 +12,7 @@ from typing import Any
 from ..config import Config
 from ..config.goal import Goal, eval_goal, goal_of
 from ..errors import UsageError, nearest, unknown_name
+from ..report.conditions import Spellings
 from .entries import Entry
 from .identity import counted, counted_before_0_3, group_digest
 from .problem import check_problems, problem_words
@@ -41,7 +42,7 @@ class Protocol:
         margin_source: where the endpoint's margin comes from.
         alpha: of all tests together.
         target: metric and value whose first reaching is timed.
-        baseline: the entry that the others are compared with; None compares all pairs.
+        baseline: the entry that the others are compared with, by its name; None compares all pairs.
         jobs: runs at a time.
         gates: conditions on the result that the comparison's file has.
         problem: what all entries have to learn, in words.
@@ -105,9 +106,11 @@ def compare_protocol(
     """
     if len(entries) < 2:
         raise UsageError("a comparison needs at least two entries: name two presets, files or optimizers")
-    names = [entry.name for entry in entries]
-    if baseline is not None and baseline not in names:
-        raise UsageError(unknown_name("entry", baseline, names))
+    if baseline is not None:
+        known = Spellings((entry.name, entry.label) for entry in entries)
+        if baseline not in known:
+            raise UsageError(unknown_name("entry", baseline, known))
+        baseline = known[baseline]
     config = entries[0].config
     select = eval_goal(config)
     metric = metric or f"{'test' if config.data.test else 'val'}/{select.label}"

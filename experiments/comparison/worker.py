@@ -12,7 +12,8 @@ from typing import Any
 
 from ..components.hooks.hook import Every, Hook, RunArgs
 from ..components.hooks.session_view import StepView
-from ..errors import DivergedError, Interrupted, RunInUseError, UserExitError
+from ..config import ConfigError
+from ..errors import DivergedError, Interrupted, OptrunError, RunInUseError
 from ..system import places
 from ..system.raised import guarded_process_end, message_of, refusing_exits, told
 from ..system.switches import Snapshot, turned, work_for
@@ -117,7 +118,9 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
         return "interrupted", ""
     except RunInUseError as error:
         return "in use", message_of(error)
-    except UserExitError as error:
+    except ConfigError as error:
+        return "failed", "; ".join(problem.said for problem in error.problems)
+    except OptrunError as error:
         return "failed", message_of(error)
     except BaseException as error:  # noqa: BLE001 (one failing run must not end the others)
         return "failed", told(error)

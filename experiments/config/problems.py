@@ -99,7 +99,12 @@ class Problem:
         """Return `file:line:column: key: message`."""
         place = self.origin.place if self.line is None else f"{self.origin.place}:{self.column}"
         via = f" (via extends of {self.origin.via})" if self.origin.via else ""
-        return ": ".join(part for part in (place, self.key, self.message) if part) + via
+        return f"{place}: {self.said}{via}"
+
+    @property
+    def said(self) -> str:
+        """Return `key: message`, for a configuration that was made, and has no place."""
+        return f"{self.key}: {self.message}" if self.key else self.message
 
     def __str__(self) -> str:
         lines = [self.headline]

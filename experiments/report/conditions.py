@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError, unknown_name
@@ -48,6 +49,20 @@ class Condition:
     number: float | None = None
 
 
+class Spellings(dict[str, str]):
+    """All that entries may be called, each with the name that is meant: their names, and labels of one entry alone.
+
+    Args:
+        entries: the name and the label of each.
+    """
+
+    def __init__(self, entries: Iterable[tuple[str, str]]):
+        listed = list(entries)
+        count = Counter(label for _, label in listed)
+        super().__init__({label: name for name, label in listed if label and count[label] == 1})
+        self.update({name: name for name, _ in listed})
+
+
 def parse_conditions(
     texts: Sequence[str], entries: Collection[str], metrics: Collection[str] = (), baseline: str | None = None
 ) -> list[Condition]:
@@ -55,7 +70,7 @@ def parse_conditions(
 
     Args:
         texts: as they were written.
-        entries, metrics: the names that they may use, as in `parse_condition`.
+        entries, metrics: what they may name, as in `parse_condition`.
         baseline: the one entry that all others are compared with, if there is one.
 
     Raises:
@@ -75,17 +90,18 @@ def parse_condition(text: str, entries: Collection[str], metrics: Collection[str
 
     Args:
         text: the condition.
-        entries: the names that it may use; they may hold dots, dashes, `=` and spaces.
+        entries: the names that it may use, which may hold dots, dashes, `=` and spaces; or `Spellings`.
         metrics: the metrics that a bound may use; any, when there are none.
 
     Raises:
         UsageError: no condition, an unknown entry or metric, or no number; with the column and the nearest name.
     """
     relation = _RELATION.search(text)
-    return _parse_relation(text, relation, entries) if relation else _parse_bound(text, entries, metrics)
+    known = entries if isinstance(entries, Spellings) else Spellings((name, name) for name in entries)
+    return _parse_relation(text, relation, known) if relation else _parse_bound(text, known, metrics)
 
 
-def _parse_relation(text: str, relation: re.Match[str], entries: Collection[str]) -> Condition:
+def _parse_relation(text: str, relation: re.Match[str], entries: Spellings) -> Condition:
     kind = " ".join(relation[1].split())
     within, end, margin = _WITHIN.search(text, relation.end()), len(text), None
     if within:
@@ -101,7 +117,7 @@ def _parse_relation(text: str, relation: re.Match[str], entries: Collection[str]
     return Condition(text, kind, a, b=b, number=margin)
 
 
-def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) -> Condition:
+def _parse_bound(text: str, entries: Spellings, metrics: Collection[str]) -> Condition:
     operators = list(_OPERATOR.finditer(text))
     if not operators:
         raise _error(text, 0, f"no relation is in it: expected {_FORMS}")
@@ -115,7 +131,7 @@ def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) 
     for name in prefixes:
         metric = left[len(name) + 1 :]
         if metric and (metric in metrics or not metrics):
-            return Condition(text, BOUND, name, metric=metric, operator=operator[0], number=number)
+            return Condition(text, BOUND, entries[name], metric=metric, operator=operator[0], number=number)
     if prefixes:
         place = start + len(prefixes[0]) + 1
         raise _error(text, place, unknown_name("metric", left[len(prefixes[0]) + 1 :], metrics))
@@ -125,11 +141,11 @@ def _parse_bound(text: str, entries: Collection[str], metrics: Collection[str]) 
     raise _error(text, start, unknown_name("entry", entry, entries))
 
 
-def _entry(text: str, start: int, end: int, entries: Collection[str]) -> str:
+def _entry(text: str, start: int, end: int, entries: Spellings) -> str:
     name = text[start:end].strip()
     if name not in entries:
         raise _error(text, start, unknown_name("entry", name, entries) if name else "the name of an entry is missing")
-    return name
+    return entries[name]
 
 
 def _number(text: str, place: int, written: str) -> float:

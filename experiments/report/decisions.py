@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import UsageError, unknown_name
-from .conditions import BOUND, Condition, parse_condition
+from .conditions import BOUND, Condition, Spellings, parse_condition
 from .results import Results
 from .rows import final_metrics
 from .statistics.analysis import Analysis
@@ -52,8 +52,9 @@ def decide_all(conditions: Sequence[Condition], results: Results) -> list[Decisi
     """
     group = results.group
     measured = final_metrics(group)
+    known = Spellings((name, group.label(name)) for name in group.names)
     for condition in conditions:
-        parse_condition(condition.text, group.names, measured)
+        parse_condition(condition.text, known, measured)
     values = {asked.metric: group.values(asked.metric) for asked in conditions if asked.metric is not None}
     lost = {name: [group.result_state(run) for run in runs] for name, runs in results.lost.items()}
     unmeasured = {

@@ -164,6 +164,25 @@ def test_a_pair_that_is_not_compared_has_no_gate(optrun, other, folder):
     assert "each entry is compared with tiny alone" in done.err
 
 
+def test_gates_and_the_baseline_take_labels_as_well_as_names(study, folder, optrun):
+    comparison = json.loads((folder / "runs" / study / "comparison.json").read_text())
+    labels = {entry["name"]: entry.get("label", entry["name"]) for entry in comparison["entries"]}
+    assert set(labels.values()).isdisjoint(labels)
+    a, b = labels["tiny"], labels["other"]
+    gates = [f"{b}.val/accuracy > 0.2", f"{a} equivalent to {b} within 0.9", f"{a} not worse than other within 0.9"]
+    done = optrun(*COMPARE, "--json", "--baseline", a, *(word for gate in gates for word in ("--gate", gate)))
+    assert done.code == 0, done.err
+    assert [gate["gate"] for gate in done.json["gates"] if gate["holds"]] == gates
+    by_name = optrun(*COMPARE, "--json", "--baseline", "tiny", "--gate", "other.val/accuracy > 0.2")
+    assert by_name.json["gates"][0]["message"] == done.json["gates"][0]["message"]
+    wrong = optrun(*COMPARE, "--baseline", f"{a}x")
+    assert wrong.code == 2
+    assert f"Did you mean '{a}'?" in wrong.err
+    wrong = optrun(*COMPARE, "--gate", f"{b} better than other")
+    assert wrong.code == 2
+    assert "'other' is held against itself" in wrong.err
+
+
 def test_no_target_and_one_target_are_refused(optrun):
     assert "compare what?" in optrun("compare").err
     assert optrun("compare").code == 2
@@ -225,7 +244,7 @@ def test_a_failed_run_is_told_at_once_and_the_exit_code_is_6(optrun, folder, she
     process = shell("compare", "tiny.yaml", "bad.yaml", "--no-tune", "--seeds", "1", "-j", "1", "--json")
     out, err = (stream.decode() for stream in process.communicate(timeout=120))
     assert process.returncode == 6
-    assert "error: bad evaluate seed=0 failed: RuntimeError: my own hook broke" in err
+    assert "error: bad evaluate seed=0 failed: hooks.0: RuntimeError: my own hook broke" in err
     assert "1 of 2 runs failed (1 done, 1 failed); the rest is saved" in err
     assert "next: optrun compare tiny.yaml bad.yaml" in err
     assert json.loads(out)["failed"][0]["entry"] == "bad"

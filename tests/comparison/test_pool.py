@@ -7,7 +7,9 @@ import signal
 import time
 
 import pytest
+import yaml
 
+from optrun.experiments.comparison import worker
 from optrun.experiments.comparison.compare import compare
 from optrun.experiments.errors import Interrupted
 from optrun.experiments.run_directory.run_dir import RunDir
@@ -175,3 +177,17 @@ def test_a_signal_ends_the_waiting(files):
         compare(["sgd.yaml", "mom.yaml"], seeds=1, tune=None, jobs=1, on_event=see)
     assert stopped.value.exit_code == 143
     other.release()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TINY.replace("logistic", "{name: mlp, hidden: [0]}"), "model.hidden.0: expected an int >= 1, got 0"),
+        (TINY.replace("cross_entropy", "mse"), "loss: "),
+    ],
+)
+def test_an_error_of_optruns_own_is_told_without_its_type_and_place(tmp_path, config, message):
+    state, said = worker.run(0, {**yaml.safe_load(config), "optimizer": "sgd"}, str(tmp_path / "run"))
+    assert state == "failed"
+    assert said.startswith(message), said
+    assert "<python>" not in said

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.conditions import Condition, parse_condition
+from optrun.experiments.report.conditions import Condition, Spellings, parse_condition
 from optrun.experiments.report.decisions import decide
 from optrun.experiments.report.statistics.analysis import compare_entries
 
@@ -22,6 +22,17 @@ def test_bounds(entry, operator):
     assert parse_condition(text, ENTRIES, METRICS) == Condition(
         text, "bound", entry, metric="test/accuracy", operator=operator, number=0.96
     )
+
+
+def test_a_label_stands_for_its_entry_where_it_is_one_of_one_entry_alone():
+    entries = [("a", "wd 0.01"), ("b", "cosine"), ("b-2", "cosine"), ("c", "a"), ("d", "")]
+    known = Spellings(entries)
+    assert known == {"a": "a", "b": "b", "b-2": "b-2", "c": "c", "d": "d", "wd 0.01": "a"}
+    condition = parse_condition("wd 0.01 better than b", known)
+    assert (condition.a, condition.b, condition.text) == ("a", "b", "wd 0.01 better than b")
+    assert parse_condition("wd 0.01.test/loss < 1", known, METRICS).a == "a"
+    with pytest.raises(UsageError, match="no entry named 'cosine'"):
+        parse_condition("cosine better than a", known)
 
 
 @pytest.mark.parametrize("text", ["adam.test/loss<1e-3", "  adam.test/loss  <  1e-3  ", "adam.test/loss < +.001"])
