@@ -132,7 +132,8 @@ def compared(compared_folder: tuple[Path, Result]) -> Result:
 
 
 @pytest.fixture
-def study(compared_folder: tuple[Path, Result], folder: Path, other: str) -> str:
+def study(compared_folder: tuple[Path, Result], folder: Path, other: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have that comparison in this folder, and return its name."""
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # as the server has it, or its runs were made otherwise
     shutil.copytree(compared_folder[0] / "runs", folder / "runs")
     return next(path.parent.name for path in folder.glob("runs/*/comparison.json"))
