@@ -21,7 +21,7 @@ from ..experiments.system.raised import message_of, place_of, refusing_exits, to
 from .command import SECTIONS, Command, write_examples
 from .terminal import github
 from .terminal.console import ARGUMENTS, result_json, say, say_error
-from .terminal.streams import silence_stdout
+from .terminal.streams import kept, silence_stdout
 
 _COMPLETE = "_OPTRUN_COMPLETE"  # set by the shell while it completes a word
 
@@ -167,7 +167,7 @@ def _invoke(args: Sequence[str]) -> Any:
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {}, "optrun", _COMPLETE, instruction)
-    with cli.make_context("optrun", list(args)) as ctx:
+    with kept(), cli.make_context("optrun", list(args)) as ctx:
         ctx.meta[ARGUMENTS] = list(args)
         return cli.invoke(ctx)
 

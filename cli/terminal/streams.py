@@ -6,6 +6,8 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, cast
 
 _ASCII = {"·": "-", "…": "...", "→": "->", "×": "x", "±": "+-", "√": "sqrt", "²": "^2", "³": "^3", "≤": "<=", "≥": ">="}
@@ -19,9 +21,23 @@ def prepare() -> None:
     codecs.register_error(_FALLBACK, _to_ascii)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_FALLBACK)
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    sys.stderr = _stderr(getattr(sys.stderr, "encoding", None) or "utf-8")
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Have both streams back at the end of a block, whatever the user's code put in their place; closed ones, too."""
+    out, err = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = open(1, "w", encoding="utf-8", errors=_FALLBACK, closefd=False) if out.closed else out  # noqa: SIM115
+        sys.stderr = _stderr("utf-8") if err.closed else err
+
+
+def _stderr(encoding: str) -> io.TextIOWrapper:
     talk = io.BufferedWriter(cast(io.RawIOBase, _Talk(2, "w", closefd=False)))
-    sys.stderr = io.TextIOWrapper(talk, encoding, _FALLBACK, line_buffering=True)
+    return io.TextIOWrapper(talk, encoding, _FALLBACK, line_buffering=True)
 
 
 def is_utf8(stream: IO[str] | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -12,6 +13,8 @@ from ..system.places import absolute
 from .configuration import TargetInfo
 from .nodes import Source
 from .problems import display
+
+log = logging.getLogger("optrun")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -36,6 +39,8 @@ def find_target(target: str, presets: Path, config_path: Sequence[Path]) -> tupl
                 return TargetInfo("config", target, path), file_source(path)
     preset = target.removeprefix("preset:")
     if (source := preset_source(preset, presets)) is not None:
+        if preset == target and (missing := _missing(config_path)):
+            log.warning("'%s' is the preset: %s", target, missing)
         return TargetInfo("preset", preset, source.path), source
     raise UsageError(_nothing(target, presets, config_path))
 
@@ -95,4 +100,11 @@ def _nothing(target: str, presets: Path, config_path: Sequence[Path]) -> str:
     guess = nearest(target.removeprefix("preset:"), [name for names in places.values() for name in names])
     hint = f" Did you mean '{guess}'?" if guess else ""
     known = "; ".join(f"{place}: {', '.join(names)}" for place, names in places.items() if names)
-    return f"no config or preset named '{target}'.{hint} Known: {known or 'none'}"
+    missing = f". {missing}" if (missing := _missing(config_path)) else ""
+    return f"no config or preset named '{target}'.{hint} Known: {known or 'none'}{missing}"
+
+
+def _missing(config_path: Sequence[Path]) -> str:
+    """Return which of the folders to look in are none, in words; empty where all are there."""
+    missing = [display(folder) for folder in config_path if not folder.is_dir()]
+    return f"OPTRUN_CONFIG_PATH names what is no folder: {', '.join(missing)}" if missing else ""

@@ -88,6 +88,21 @@ def test_tracebacks_are_shown_where_the_variable_says_yes(value, is_shown, monke
     assert ("Traceback" in capsys.readouterr().err) == is_shown
 
 
+@pytest.mark.parametrize("entry", ["no/such", "t.yaml", "there:no/such"])
+def test_a_folder_of_configurations_that_is_none_is_named(entry, monkeypatch, capsys, caplog):
+    Path("there").mkdir()
+    monkeypatch.setenv("OPTRUN_CONFIG_PATH", entry)
+    wrong = entry.rpartition(":")[2]
+    assert run(["validate", "absent"]) == 2
+    assert f"OPTRUN_CONFIG_PATH names what is no folder: {wrong}" in capsys.readouterr().out
+    assert run(["validate", "mom"]) == 0  # the preset, where a file of this name may have been meant
+    assert caplog.messages == [f"'mom' is the preset: OPTRUN_CONFIG_PATH names what is no folder: {wrong}"]
+    Path("there/mom.yaml").write_text(Path("t.yaml").read_text())
+    for target in ("t.yaml", "preset:mom", *(["mom"] if "there" in entry else [])):
+        assert run(["validate", target]) == 0
+    assert len(caplog.messages) == 1
+
+
 def test_a_number_for_offline_is_wanted(monkeypatch, capsys):
     monkeypatch.setenv("OPTRUN_OFFLINE", "no")
     assert run(["data", "get", "mnist"]) == 2
