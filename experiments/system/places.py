@@ -45,6 +45,12 @@ def held_places(*, come_back: bool = True) -> Iterator[None]:
     _held = folder
     try:
         yield
+    except FileNotFoundError as error:
+        if error.filename is None and _is_gone():
+            raise StorageError(
+                "code that was called has changed to a folder that was deleted: let it come back first"
+            ) from error
+        raise
     finally:
         _held = None
         os.environ.update(variables)
@@ -100,6 +106,15 @@ def from_here(path: str | os.PathLike[str]) -> str:
         return Path(os.path.normpath(current_folder() / path)).relative_to(current_folder()).as_posix()
     except (StorageError, ValueError):
         return str(path)
+
+
+def _is_gone() -> bool:
+    """Return True if the folder in which the process is was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _is_here(folder: Path) -> bool:

@@ -45,6 +45,17 @@ def test_variables_that_name_folders_are_held_too(tmp_path, monkeypatch, name):
     assert os.environ[name] == "here"
 
 
+def test_a_folder_that_was_deleted_beneath_the_process_is_told(tmp_path):
+    (tmp_path / "gone").mkdir()
+    with pytest.raises(StorageError, match="changed to a folder that was deleted"), held_places():
+        os.chdir("gone")
+        os.rmdir(tmp_path / "gone")
+        os.getcwd()
+    assert Path.cwd() == tmp_path
+    with pytest.raises(FileNotFoundError), held_places():
+        (tmp_path / "no such file").read_text()
+
+
 def test_imports_are_held_too(tmp_path, monkeypatch):
     for folder in ("elsewhere", "lib"):
         (tmp_path / folder).mkdir()
