@@ -128,6 +128,8 @@ def run(args: Sequence[str]) -> int:
     try:
         with held_places():
             return _run(args)
+    except OptrunError as error:  # there is no folder to come from, or to come back to
+        return _report(error, "--json" in args) or ExitCode.BUG
     except BrokenPipeError:
         silence_stdout()
         return ExitCode.BROKEN_PIPE

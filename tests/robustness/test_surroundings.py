@@ -103,6 +103,18 @@ def test_a_folder_of_configurations_that_is_none_is_named(entry, monkeypatch, ca
     assert len(caplog.messages) == 1
 
 
+def test_a_folder_that_the_code_has_deleted_is_told(monkeypatch, capsys):
+    def go(*args):
+        os.mkdir("gone")
+        os.chdir("gone")
+        os.rmdir("../gone")
+        os.getcwd()
+
+    monkeypatch.setattr("optrun.cli.app._invoke", go)
+    assert run(["train", "t.yaml"]) == 74
+    assert "error: code that was called has changed to a folder that was deleted" in capsys.readouterr().err
+
+
 def test_a_number_for_offline_is_wanted(monkeypatch, capsys):
     monkeypatch.setenv("OPTRUN_OFFLINE", "no")
     assert run(["data", "get", "mnist"]) == 2
