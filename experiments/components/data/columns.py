@@ -90,7 +90,10 @@ def number_column(table: TableFile, name: str, missing: Missing | None = None) -
         values = _doubles(cells)
     except pa.ArrowInvalid:
         absent = _lower_in(cells, _NONE)
-        odd = "(`inputs` names the columns to use, `categorical` those of categories)"
+        if missing is None:
+            odd = "(names of classes need `task: classes`)"
+        else:
+            odd = "(`inputs` names the columns to use, `categorical` those of categories)"
         _refuse_first(table, name, ~(_matches(cells, _NUMBER) | absent), "needs numbers, got {}", odd)
         values = _doubles(compute().if_else(pa.array(absent), "nan", cells))
     absent = np.isnan(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 26  # bytes that are parsed at a time; a row must fit in
 _LONGEST = 40  # characters of a cell that a message shows
+
+_DELIMITERS = ",;\t|"  # what stands between cells in tables that people have
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +119,10 @@ def _names(path: str, content: bytes, delimiter: str) -> list[str]:
     line, names = first[0], [name.strip() for name in first[1]]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{path}:{line}: several columns are called {', '.join(sorted(repeated))}")
+    between = next((mark for mark in _DELIMITERS if mark != delimiter and mark in names[0]), None)
+    if len(names) == 1 and between is not None:
+        way_out = f"(`delimiter: {json.dumps(between)}`, if that stands between cells)"
+        raise DataError(f"{path}:{line}: the first line names one column, {shown(names[0])} {way_out}")
     return names
 
 

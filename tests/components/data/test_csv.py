@@ -96,7 +96,11 @@ def test_a_configuration_can_name_it(tmp_path: Path) -> None:
     ("text", "args", "message"),
     [
         (TABLE, {"target": "prize"}, "has no column 'prize'. Did you mean 'price'? Its first line names: size, number"),
-        (TABLE, {"target": "kind"}, "table.csv:2: column 'kind' needs numbers, got 'cat' (`inputs` names the columns"),
+        (TABLE, {"target": "kind"}, "table.csv:2: column 'kind' needs numbers, got 'cat' (names of classes need"),
+        ("x;y\n1;2\n2;3\n", {"target": "y"}, "table.csv:1: the first line names one column, 'x;y' (`delimiter: \";\"`"),
+        ("x;y\n1,5;2\n2,5;3\n", {"target": "y"}, "table.csv:1: the first line names one column, 'x;y' (`delimiter"),
+        ("x\ty\n1\t2\n2\t3\n", {"target": "y"}, "names one column, 'x\\ty' (`delimiter: \"\\t\"`"),
+        ("x,y\n1,2\n2,3\n", {"target": "y", "delimiter": ";"}, "names one column, 'x,y' (`delimiter: \",\"`"),
         (TABLE, {"target": "price", "inputs": ("price",)}, "price cannot be input and target"),
         (TABLE, {"target": ("price", "kind"), "task": "classes"}, "expected one target for classes"),
         (TABLE, {"target": "price", "inputs": ("sise",)}, "has no column 'sise'. Did you mean 'size'?"),
