@@ -8,7 +8,8 @@ from ...config.changes import changed_keys
 from ...run_directory.run import Run
 from ...system.places import shown
 from .. import style
-from .table import Column, Row, Table
+from ..group import Row
+from .table import Column, Table
 
 _NOT_COMPARED = {"command", "run", "project"}
 _RESULTS = ("outcome", "steps", "epochs", "examples", "gradient_evaluations", "skipped", "train_secs", "cpu_secs")
