@@ -135,7 +135,7 @@ def test_the_plan_shows_what_selectors_match() -> None:
             "train": {"steps": 2, "l2": {"rate": 0.1, "include": ["head.weight"]}},
         }
     )
-    found = selections(config, build(config).model)
+    found = selections(config, build(config).train_op.trained)
     assert [(each.key, each.selector) for each in found] == [
         ("optimizer.weight_decay.exclude", "norm"),
         ("optimizer.weight_decay.exclude", "embedding"),
