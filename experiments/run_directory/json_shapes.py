@@ -197,5 +197,7 @@ _FILES: dict[str, dict[str, Check]] = {
         **dict.fromkeys(("project", "run"), _absolute_path),
         **dict.fromkeys(("code", "data", "packages", "objects"), _each(_text)),
         **dict.fromkeys(("examples", "init"), _or_null(_text)),
+        **dict.fromkeys(("python", "torch", "numpy"), _or_null(_text)),
+        **dict.fromkeys(("switches", "given", "turned"), _object()),
     },
 }
