@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -57,8 +58,28 @@ def freeze(runs: Path) -> None:
             rows.write_text("".join(_freeze_row(line) for line in rows.read_text().splitlines(keepends=True)))
     for path in runs.rglob("comparison.json"):
         _rewrite(path, _MOMENT, indent=1)
+    _renew_hashes(runs)
     for page in runs.glob("*/report.html"):  # of the comparison itself; the times in it are gone by
         page.write_text("")
+
+
+def _renew_hashes(runs: Path) -> None:
+    """Let comparisons, and what they keep for others, know the files of their runs as they are now."""
+    kept = (path for path in runs.glob(".cache/*") if path.suffix != ".lock")
+    for path in [*runs.rglob("comparison.json"), *kept]:
+        try:
+            data = json.loads(path.read_text())
+        except ValueError:  # earlier versions kept no JSON there
+            continue
+        for record in data.get("runs", [data]):
+            if record.get("sha256"):
+                folder = runs / record["path"]
+                record["sha256"] = {name: _sha256(folder / name) for name in record["sha256"]}
+        path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _rewrite(path: Path, moment: str, indent: int) -> None:
