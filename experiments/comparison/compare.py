@@ -10,9 +10,9 @@ from typing import Any, Literal
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
 from ..system import ranks
-from ..system.places import absolute, holding_places
+from ..system.places import absolute, held_places
 from ..system.raised import refusing_exits
-from ..system.switches import leaving_switches
+from ..system.switches import held_switches
 from ..training.load import find_file
 from .entries import Target, check_entry_names, make_entries
 from .entries_file import EntriesFile, read_entries_file
@@ -27,8 +27,8 @@ from .runner import Runner
 from .tuning import Tuning, grid
 
 
-@holding_places
-@leaving_switches
+@held_places()
+@held_switches()
 @refusing_exits()
 def compare(
     targets: str | Path | Sequence[str | Path | Mapping[str, Any]] | Mapping[str, str | Path | Mapping[str, Any]],

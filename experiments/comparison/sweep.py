@@ -8,9 +8,9 @@ from pathlib import Path
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
 from ..system import ranks
-from ..system.places import absolute, holding_places
+from ..system.places import absolute, held_places
 from ..system.raised import refusing_exits
-from ..system.switches import leaving_switches
+from ..system.switches import held_switches
 from .events import OnEvent
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
@@ -19,8 +19,8 @@ from .sweep_values import checked_entry, parse_spec
 from .tuning import Tuning
 
 
-@holding_places
-@leaving_switches
+@held_places()
+@held_switches()
 @refusing_exits()
 def sweep(
     target: str,

@@ -14,9 +14,9 @@ from ..components.hooks.session_view import StepView
 from ..config import Config
 from ..errors import DivergedError, UsageError
 from ..system import ranks
-from ..system.places import holding_places
+from ..system.places import held_places
 from ..system.raised import refusing_exits
-from ..system.switches import leaving_switches
+from ..system.switches import held_switches
 from ..training.build import build
 from ..training.experiment import Experiment
 from ..training.session.session import MonitoredTrainingSession
@@ -58,8 +58,8 @@ class LrRange:
     num_groups: int
 
 
-@holding_places
-@leaving_switches
+@held_places()
+@held_switches()
 @refusing_exits()
 def find_lr(
     config: Config, *, low: float = 1e-7, high: float = 10.0, num_steps: int = 100, beta: float = 0.98

@@ -22,9 +22,9 @@ from ..config.overrides import numbered, split_by_name
 from ..errors import UsageError, nearest, unknown_name
 from ..registry.user_code import is_code_reference
 from ..system import ranks
-from ..system.places import holding_places
+from ..system.places import held_places
 from ..system.raised import refusing_exits
-from ..system.switches import leaving_switches
+from ..system.switches import held_switches
 from ..training.build import build
 from ..training.evaluator import evaluation_mode
 
@@ -120,8 +120,8 @@ class TrajectoryHook(Hook):
         self.points.append(values["param:w"].tolist())
 
 
-@holding_places
-@leaving_switches
+@held_places()
+@held_switches()
 @refusing_exits()
 def race(
     function: str,

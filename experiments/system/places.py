@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from ..errors import StorageError
 
@@ -17,15 +15,12 @@ _held: Path | None = None  # the folder in which what runs now was started
 has_moved = False  # whether the user's code has ever gone to another folder, and was brought back
 _given_relative: set[Path] = set()  # those that are shown so
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 @contextmanager
 def held_places(*, come_back: bool = True) -> Iterator[None]:
     """Let relative paths mean what they mean now until the end of the block, those of variables and imports too.
 
-    An inner block changes nothing.
+    An inner block changes nothing. It is a decorator, too, for functions that run the user's code.
 
     Args:
         come_back: the process is in this folder again at the end, wherever it went.
@@ -59,17 +54,6 @@ def held_places(*, come_back: bool = True) -> Iterator[None]:
         if come_back and not _is_here(folder) and os.path.isdir(folder):
             has_moved = True
             os.chdir(folder)
-
-
-def holding_places(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that runs the user's code: it is one block of `held_places`."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        with held_places():
-            return function(*args, **kwargs)
-
-    return call
 
 
 def current_folder() -> Path:

@@ -5,10 +5,9 @@ They belong to no model, so no state of a run holds them; the user's code may tu
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from .switch_table import OWN, SWITCHES
 from .switch_table import THREAD_VARIABLES as THREAD_VARIABLES
@@ -17,8 +16,6 @@ from .switch_table import VARIABLES as VARIABLES
 Snapshot = Mapping[str, Any]
 Changes = Mapping[str, tuple[Any, Any]]
 _MAX_PASSES = 3  # since a few are several names of one thing: float32 matmul precision sets cuda.matmul.allow_tf32
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def snapshot() -> dict[str, Any]:
@@ -82,7 +79,7 @@ _imported: dict[str, tuple[Any, Any, frozenset[str]]] = {}  # by imports: before
 def held_switches() -> Iterator[None]:
     """Put back at the end what the block turned, but for what an import did, since nothing is imported twice.
 
-    An inner block changes nothing.
+    An inner block changes nothing. It is a decorator, too, for functions that run the user's code.
     """
     global _at_start
     if _at_start is not None:
@@ -113,17 +110,6 @@ def _note_changes(error: Exception, before: Snapshot) -> None:
 def told(names: Iterable[str]) -> None:
     """Remember which changes the block's user has heard of."""
     _told.update(names)
-
-
-def leaving_switches(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that runs the user's code: it is one block of `held_switches`."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        with held_switches():
-            return function(*args, **kwargs)
-
-    return call
 
 
 def at_start() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from ..errors import SessionError
 from ..registry.calls import described
 from ..system import rng
 from ..system.devices import choose_device, choose_threads
-from ..system.places import holding_places
+from ..system.places import held_places
 from ..system.raised import refusing_exits
 from . import compatibility
 from .batch_independence import check_independence
@@ -49,7 +49,7 @@ _SCALED_BY_ALL = (
 )
 
 
-@holding_places
+@held_places()
 @refusing_exits()
 def build(
     config: Config | str | Path | Mapping[str, Any], fitted: Fitted | None = None, *, trains: bool = True

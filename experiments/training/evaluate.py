@@ -17,9 +17,9 @@ from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
-from ..system.places import holding_places
+from ..system.places import held_places
 from ..system.raised import refusing_exits
-from ..system.switches import leaving_switches
+from ..system.switches import held_switches
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
@@ -29,8 +29,8 @@ from .session.saved_state import load_state
 log = logging.getLogger("optrun")
 
 
-@holding_places
-@leaving_switches
+@held_places()
+@held_switches()
 @refusing_exits()
 def evaluate(
     run: Run | RunDir | str | Path,
@@ -118,7 +118,7 @@ def evaluate_each(
             yield measured
 
 
-@holding_places
+@held_places()
 @refusing_exits()
 def trained_model(
     run: Run | RunDir | str | Path,

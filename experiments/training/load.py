@@ -25,7 +25,7 @@ from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, is_run
 from ..system import switches
-from ..system.places import absolute, holding_places
+from ..system.places import absolute, held_places
 from ..system.trusted_code import trust
 from .record import RunRecord
 
@@ -33,7 +33,7 @@ FITTED = "fitted.json"
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
-@holding_places
+@held_places()
 def load_config(
     target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), *, allow_code: bool = False
 ) -> Config:
@@ -95,7 +95,7 @@ def _with_device(overrides: Overrides, device: str | None) -> Overrides:
     return overrides if given else [f"train.device={device}", *overrides]
 
 
-@holding_places
+@held_places()
 def stored_config(
     run_dir: RunDir, overrides: Overrides = (), allow_code: bool = False, *, to_read: bool = False
 ) -> Config:

@@ -21,7 +21,7 @@ from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, default_root, trash
 from ..system import ranks, switches
 from ..system.environment import changes_that_matter
-from ..system.places import absolute, holding_places, shown
+from ..system.places import absolute, held_places, shown
 from ..system.raised import message_of, refusing_exits
 from ..system.trusted_code import trust
 from .build import build
@@ -40,8 +40,8 @@ _OTHER = {"code": "other code", "data": "other data", "init": "other initial wei
 OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
 
 
-@holding_places
-@switches.leaving_switches
+@held_places()
+@switches.held_switches()
 @refusing_exits()
 def train(
     target: str | Path | Mapping[str, Any] = "mom",
@@ -98,8 +98,8 @@ def train(
     return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
 
 
-@holding_places
-@switches.leaving_switches
+@held_places()
+@switches.held_switches()
 @refusing_exits()
 def resume(
     run: Run | RunDir | str | Path,
@@ -129,8 +129,8 @@ def resume(
     return _go_on(config, run_dir, allow_change, allow_code, on_start)
 
 
-@holding_places
-@switches.leaving_switches
+@held_places()
+@switches.held_switches()
 @refusing_exits()
 def dry_run(config: Config, on_start: OnStart | None = None) -> dict[str, float]:
     """Build everything and take one step, leaving nothing behind; return its loss and what train and val measure."""

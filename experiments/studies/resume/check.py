@@ -19,10 +19,10 @@ from ...config import Config
 from ...errors import Interrupted, UsageError
 from ...run_directory.run_dir import RunDir
 from ...system import ranks, signals
-from ...system.places import holding_places
+from ...system.places import held_places
 from ...system.processes import Processes
 from ...system.raised import refusing_exits
-from ...system.switches import leaving_switches
+from ...system.switches import held_switches
 from ...training.build import build
 from ...training.experiment import Experiment
 from ...training.train import resume, train
@@ -64,8 +64,8 @@ class ResumeCheck:
         return min(self.differences, key=lambda each: (each.step, each.save_point), default=None)
 
 
-@holding_places
-@leaving_switches
+@held_places()
+@held_switches()
 @refusing_exits()
 def verify_resume(
     config: Config, *, num_steps: int | None = None, at: Sequence[int] = (), every: bool = False

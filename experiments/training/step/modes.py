@@ -1,5 +1,4 @@
-"""Which modules are in evaluation mode while training goes on, such as frozen batch norm: a part of the model's "
-"state."""
+"""Which modules are in evaluation mode while training goes on, such as frozen batch norm: part of the model's state."""
 
 from __future__ import annotations
 
