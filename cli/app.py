@@ -17,7 +17,7 @@ import click
 from ..experiments.errors import ExitCode, Interrupted, OptrunError, nearest
 from ..experiments.system.docstrings import docstring
 from ..experiments.system.places import held_places
-from ..experiments.system.raised import message_of, place_of, refusing_exits, told
+from ..experiments.system.raised import message_of, place_of, refusing_exits, type_and_text
 from .command import SECTIONS, Command, write_examples
 from .terminal import github
 from .terminal.console import ARGUMENTS, result_json, say, say_error
@@ -198,9 +198,9 @@ def _report(error: OptrunError, as_json: bool) -> int:
 
 
 def _report_bug(error: Exception, as_json: bool) -> int:
-    github.annotate((), told(error))
+    github.annotate((), type_and_text(error))
     if not _say_traceback(error):
-        say_error(told(error))
+        say_error(type_and_text(error))
         _say_notes(error)
         say(f"  at {place_of(error)}; OPTRUN_DEBUG=1 shows the whole way there")
     if as_json:

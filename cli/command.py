@@ -14,7 +14,7 @@ import click
 
 from ..experiments.errors import UserExitError
 from ..experiments.system.docstrings import docstring
-from ..experiments.system.raised import MUST_NOT_EXIT, place_of, told
+from ..experiments.system.raised import MUST_NOT_EXIT, place_of, type_and_text
 from . import completion
 from .terminal.console import Output
 
@@ -44,7 +44,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort) as error:  # ours return; it is of code that the command has called
-            raise UserExitError(f"click's {told(error)}, at {place_of(error)}: {MUST_NOT_EXIT}") from error
+            raise UserExitError(f"click's {type_and_text(error)}, at {place_of(error)}: {MUST_NOT_EXIT}") from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(formatter, self.examples)

@@ -9,7 +9,7 @@ from typing import Any
 from .. import config as configuration
 from ..components.registries import REGISTRIES
 from ..errors import DivergedError
-from ..system.raised import refusing_exits, told
+from ..system.raised import refusing_exits, type_and_text
 from ..training.build import build
 from ..training.step_timing import mean_secs, time_steps
 
@@ -29,7 +29,7 @@ def time_run(config: Mapping[str, Any]) -> float | None:
         with refusing_exits():
             return _time_run(config)
     except Exception as error:  # noqa: BLE001 (a failing entry must not end the others; its run will say why)
-        log.debug("no estimate: %s", told(error))
+        log.debug("no estimate: %s", type_and_text(error))
         return None
 
 

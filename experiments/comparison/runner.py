@@ -13,7 +13,7 @@ from ..config import ConfigError
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import trash, working_in
-from ..system.raised import guarded_process_end, told
+from ..system.raised import guarded_process_end, type_and_text
 from ..system.switches import at_start, put_back
 from ..training.build import build
 from ..training.record import local_components
@@ -125,7 +125,7 @@ class Runner:
                     error.add_note(f"in entry '{entry.name}'")
                     raise
             except Exception as error:  # noqa: BLE001 (its runs will say so)
-                log.debug("entry %s cannot be built: %s", entry.name, told(error))
+                log.debug("entry %s cannot be built: %s", entry.name, type_and_text(error))
 
     def _carry_out(self, pool: Pool, trials: list[Task], evaluation: list[Task], tuned: list[Entry]) -> None:
         if trials:

@@ -33,7 +33,7 @@ from ..system.environment import changes_that_matter, circumstances
 from ..system.json_text import encode_json
 from ..system.locks import Lock, NotHeld, try_lock
 from ..system.places import shown
-from ..system.raised import message_of, refusing_exits, told
+from ..system.raised import message_of, refusing_exits, type_and_text
 from ..training.record import RunRecord, data_files
 from .entries import Entry
 from .identity import IRRELEVANT, key_before_0_3, run_key
@@ -104,7 +104,7 @@ class TaskMaker:
         except OptrunError:
             raise
         except Exception as error:  # noqa: BLE001 (of the user's own data: it must not end the other entries)
-            key, problem = secrets.token_hex(32), told(error)
+            key, problem = secrets.token_hex(32), type_and_text(error)
         short = "-".join(_short(name, value) for name, value in settings.items())
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in (entry.name[:24], short[:16]) if part))
         task = Task(

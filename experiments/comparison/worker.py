@@ -15,7 +15,7 @@ from ..components.hooks.session_view import StepView
 from ..config import ConfigError
 from ..errors import DivergedError, Interrupted, OptrunError, RunInUseError
 from ..system import places
-from ..system.raised import guarded_process_end, message_of, refusing_exits, told
+from ..system.raised import guarded_process_end, message_of, refusing_exits, type_and_text
 from ..system.switches import Snapshot, turned, work_for
 from ..training.train import train
 from .estimate import time_run
@@ -123,7 +123,7 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
     except OptrunError as error:
         return "failed", message_of(error)
     except BaseException as error:  # noqa: BLE001 (one failing run must not end the others)
-        return "failed", told(error)
+        return "failed", type_and_text(error)
     finally:
         if _parent is not None and os.getppid() != _parent:  # the run is saved; the next task would never come
             os._exit(128 + signal.SIGTERM)

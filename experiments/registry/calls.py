@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ..system.raised import told
-from .code_files import is_installed, is_standard_library, is_users
+from ..system.raised import type_and_text
+from ..system.user_files import is_installed, is_standard_library, is_users
 
 _NOTE = "__optrun_call__"
 _LIBRARIES = ("torch", "numpy")  # they do what they are told, by whoever called them
@@ -76,7 +76,7 @@ def call_of(error: BaseException) -> Call | None:
 
 def error_text(error: BaseException) -> str:
     """Return the type and the text of an exception, on one line; its own text may fail."""
-    return " ".join(told(error).split()).removesuffix(":")
+    return " ".join(type_and_text(error).split()).removesuffix(":")
 
 
 def described(value: Any) -> str:

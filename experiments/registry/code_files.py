@@ -1,4 +1,4 @@
-"""Files of the user's own code: which are, how a module is found without executing anything, what a file imports."""
+"""Files of code: how a module is found without executing anything, and what a file imports."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import ast
 import functools
 import hashlib
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = __name__.partition(".")[0]
-_OWN = [Path(__file__).resolve().parents[2] / name for name in ("experiments", "cli", "configs")]
-_INSTALLED = {"site-packages", "dist-packages"}
 _IMPORTERS = {"import_module", "__import__"}  # functions whose first argument names a module
 
 
@@ -29,30 +26,10 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def is_installed(path: Path) -> bool:
-    """Return True for a file below `site-packages` or `dist-packages`."""
-    return not _INSTALLED.isdisjoint(path.parts)
-
-
-def is_standard_library(path: Path) -> bool:
-    return not is_installed(path) and any(path.is_relative_to(folder) for folder in _standard_folders())
-
-
-def is_users(path: Path) -> bool:
-    """Return True for a file that is neither installed, nor part of Python, nor of optrun."""
-    is_own = any(path.is_relative_to(folder) for folder in _OWN)
-    return not is_own and not is_installed(path) and not is_standard_library(path)
-
-
 def is_outside(name: str) -> bool:
     """Return True for the name of a module of Python's, or of optrun's."""
     top = name.partition(".")[0]
     return top in sys.stdlib_module_names or top == PACKAGE
-
-
-@functools.cache
-def _standard_folders() -> list[Path]:
-    return [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
 
 
 def find_spec(name: str) -> ModuleSpec | None:

@@ -20,7 +20,8 @@ from importlib import metadata
 from pathlib import Path
 
 from ..errors import UsageError
-from .code_files import PACKAGE, absolute_module, file_of, find_spec, is_outside, is_users, package_of
+from ..system.user_files import is_users
+from .code_files import PACKAGE, absolute_module, file_of, find_spec, is_outside, package_of
 
 _DEPTH = 12  # of names that are handed on from module to module
 _BUILDS_ON_TORCH = re.compile(r"(?:torch|optrun)(?![\w.-])", re.IGNORECASE)

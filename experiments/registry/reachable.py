@@ -17,8 +17,9 @@ from importlib import metadata
 from pathlib import Path
 
 from ..errors import UsageError
+from ..system.user_files import is_installed, is_users
 from . import recorded_imports
-from .code_files import Import, exported, file_of, find_spec, imports_of, is_installed, is_outside, is_users, package_of
+from .code_files import Import, exported, file_of, find_spec, imports_of, is_outside, package_of
 from .code_files import sha256 as hash_of
 
 _PROGRAM = ("__main__", "__mp_main__")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodeNotAllowedError
-from .code_files import file_of, is_outside, is_users, sha256
+from ..system.user_files import is_users
+from .code_files import file_of, is_outside, sha256
 
 Guard = Callable[[Path, str], None]  # is told of file and SHA-256 before it is executed, and raises to refuse it
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..system.docstrings import docstring
-from ..system.raised import is_failure, told
+from ..system.raised import is_failure, type_and_text
 from .arguments import Argument, Signature, python_name, signature_of
 from .code_files import PACKAGE, is_outside
 from .kinds import Kind
@@ -299,7 +299,7 @@ def _load(point: metadata.EntryPoint, label: str) -> Callable[..., Any]:
     except BaseException as error:  # another package's code may raise anything
         if not is_failure(error):
             raise
-        raise UsageError(f"{label} fails when imported: {told(error)}") from error
+        raise UsageError(f"{label} fails when imported: {type_and_text(error)}") from error
     if not callable(build):
         raise UsageError(f"{label} is a {type(build).__name__}, not a function or class")
     return build
@@ -314,7 +314,7 @@ def _import_plugins() -> None:
         except BaseException as error:  # another package's code may raise anything
             if not is_failure(error):
                 raise
-            raise UsageError(f"OPTRUN_PLUGINS: module '{name}' fails when imported: {told(error)}") from error
+            raise UsageError(f"OPTRUN_PLUGINS: module '{name}' fails when imported: {type_and_text(error)}") from error
 
 
 def _calling_module() -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
-from ..system.raised import is_failure, message_of, told
+from ..system.raised import is_failure, message_of, type_and_text
 from ..system.trusted_code import trust
-from .code_files import find_spec, is_standard_library, is_users, sha256
+from ..system.user_files import is_standard_library, is_users
+from .code_files import find_spec, sha256
 from .kinds import Kind, check_installed, check_object
 from .permissions import KnownCode, Permission, RunCode, consent, permission_in
 from .reachable import Root, reach
@@ -180,7 +181,7 @@ def _import_pinned(name: str, path: Path, source: bytes) -> Any:
     except BaseException as error:  # the user's code may raise anything; it must be reported as theirs
         if not is_failure(error):
             raise
-        message = f"{_line_of(error, path)} fails when imported: {told(error)}{_way_out(error, path)}"
+        message = f"{_line_of(error, path)} fails when imported: {type_and_text(error)}{_way_out(error, path)}"
         raise UsageError(message) from error
     finally:
         sys.meta_path.remove(finder)

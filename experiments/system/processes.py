@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import Interrupted, OptrunError, SessionError
 from . import signals
-from .raised import guarded_process_end, refusing_exits, told
+from .raised import guarded_process_end, refusing_exits, type_and_text
 
 _POLL_SECS = 0.1
 
@@ -97,5 +97,5 @@ def _answer(sending: Any, function: Callable[..., Any], args: Sequence[Any]) -> 
         sent = pickle.dumps(answer)
         pickle.loads(sent)
     except Exception:  # noqa: BLE001 (of an error of the user's own that is no plain data)
-        sent = pickle.dumps(OptrunError(told(answer)))
+        sent = pickle.dumps(OptrunError(type_and_text(answer)))
     sending.send_bytes(sent)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import sysconfig
 import threading
 import traceback
 import unicodedata
@@ -20,16 +19,14 @@ from typing import NoReturn
 
 from ..errors import ExitCode, Interrupted, OptrunError, UserExitError
 from . import signals
+from .user_files import is_users
 
 MUST_NOT_EXIT = "code that a run calls must not end the process"
 _LONGEST = 2_000  # characters of an exception's text that are told
-_OURS = str(Path(__file__).resolve().parents[1])
-_STANDARD = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
-_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _end_at_once = os._exit
 
 
-def told(error: BaseException) -> str:
+def type_and_text(error: BaseException) -> str:
     """Return an exception's type and text, whatever its own methods do: a long text is cut, others are escaped."""
     text = message_of(error)
     name = _printable(type(error).__name__)
@@ -37,7 +34,7 @@ def told(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return an exception's text alone, as `told` does."""
+    """Return an exception's text alone, as `type_and_text` does."""
     try:
         text = str(error)
     except BaseException as second:  # noqa: BLE001 (a method of the user's own, of an error that is told already)
@@ -50,7 +47,7 @@ def message_of(error: BaseException) -> str:
 def place_of(error: BaseException) -> str:
     """Return where an exception was raised, `file:line in function`: the innermost place that is the user's own."""
     frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [each for each in frames if _is_users(each[0].co_filename)]
+    own = [each for each in frames if is_users(Path(each[0].co_filename))]
     if not frames:
         return "an unknown place"
     code, line = (own or frames)[-1]
@@ -72,7 +69,7 @@ def refuse_exit(error: BaseException) -> None:
     """
     if isinstance(error, Exception) or not is_failure(error):
         return
-    refusal = UserExitError(f"{told(error)}, at {place_of(error)}: {MUST_NOT_EXIT}")
+    refusal = UserExitError(f"{type_and_text(error)}, at {place_of(error)}: {MUST_NOT_EXIT}")
     vars(refusal).update({key: value for key, value in vars(error).items() if key.startswith("__")})  # its notes
     raise refusal from error
 
@@ -141,7 +138,3 @@ def _printable(text: str) -> str:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "backslashreplace").decode() if ord(char) < 0x100 else f"\\u{ord(char):04x}"
-
-
-def _is_users(file: str) -> bool:
-    return not file.startswith((_OURS, *_STANDARD, "<frozen")) and not any(part in file for part in _INSTALLED)

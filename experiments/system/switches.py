@@ -107,7 +107,7 @@ def _note_changes(error: Exception, before: Snapshot) -> None:
         BaseException.add_note(error, f"code that was called has changed, for the whole process: {words(new)}")
 
 
-def told(names: Iterable[str]) -> None:
+def remember_told(names: Iterable[str]) -> None:
     """Remember which changes the block's user has heard of."""
     _told.update(names)
 

@@ -26,7 +26,7 @@ from ..run_directory.run_dir import RunDir
 from ..run_directory.state_tree import flatten_state
 from ..system import storage
 from ..system.json_text import encode_json
-from ..system.raised import refusing_exits, told
+from ..system.raised import refusing_exits, type_and_text
 from .step.batch_source import num_examples
 from .step.op_state import tensor_name
 from .step.replay import evaluate_again
@@ -185,7 +185,7 @@ def investigate(train_op: TrainOp, refused: Refused | None) -> dict[str, Any]:
             with refusing_exits():
                 trail += _repeated(train_op, refused)
         except Exception as error:  # noqa: BLE001 (the user's model, in a run that has failed already)
-            note = f"the batch could not be evaluated again: {told(error)}"
+            note = f"the batch could not be evaluated again: {type_and_text(error)}"
     first = trail[0] if trail else None
     if refused is not None and first is None:
         note = note or _why_nothing_is_bad(refused)

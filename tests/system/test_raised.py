@@ -12,7 +12,7 @@ import pytest
 
 from optrun.experiments.errors import Interrupted, UsageError, UserExitError
 from optrun.experiments.system import signals
-from optrun.experiments.system.raised import message_of, place_of, refusing_exits, told
+from optrun.experiments.system.raised import message_of, place_of, refusing_exits, type_and_text
 
 
 class Mute(Exception):
@@ -40,12 +40,12 @@ class NoText(Exception):
     ],
 )
 def test_any_exception_is_told(error, text):
-    assert told(error) == text
-    assert told(error).encode()
+    assert type_and_text(error) == text
+    assert type_and_text(error).encode()
 
 
 def test_a_long_text_is_cut_and_one_of_ours_later():
-    assert told(ValueError("x" * 10_000_000)) == f"ValueError: {'x' * 2000}… (10,000,000 characters)"
+    assert type_and_text(ValueError("x" * 10_000_000)) == f"ValueError: {'x' * 2000}… (10,000,000 characters)"
     assert message_of(UsageError("x" * 5000)) == "x" * 5000
 
 

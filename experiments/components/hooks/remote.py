@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ...config.yaml_text import flow
 from ...errors import OptrunError, StorageError, UsageError
 from ...system.json_text import encode_json
-from ...system.raised import told
+from ...system.raised import type_and_text
 from .hook import Hook, Phase
 from .session_view import BoundSession, SessionView
 
@@ -98,7 +98,7 @@ class RemoteHook(Hook):
             raise
         except Exception as error:  # another package's code may raise anything
             raise StorageError(
-                f"{self.package} cannot open its run: {told(error)}. Is its server there? To train "
+                f"{self.package} cannot open its run: {type_and_text(error)}. Is its server there? To train "
                 f"without it, leave {self.package} out of log.to or hooks"
             ) from error
         self._is_open, self._rows = True, session.rows

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...components.hooks.hook import Hook, noting
 from ...errors import DivergedError
-from ...system.raised import told
+from ...system.raised import type_and_text
 
 
 def call_guarded(hooks: Mapping[str, Hook], step: int, event: str, *args: Any) -> list[BaseException]:
@@ -27,7 +27,7 @@ def note_others(first: BaseException, failures: Sequence[BaseException]) -> None
     for failure in failures:
         if failure is not first:
             notes = "; ".join(getattr(failure, "__notes__", ()))
-            first.add_note(f"and, while ending: {told(failure)}{f' ({notes})' if notes else ''}")
+            first.add_note(f"and, while ending: {type_and_text(failure)}{f' ({notes})' if notes else ''}")
 
 
 def outcome_of(outcome: str | None, error: BaseException | None) -> str:

@@ -36,7 +36,7 @@ class ProcessState:
                 "code that the run calls has changed, for the whole process: %s (by step %d)", switches.words(new), step
             )
             self._told |= {name: now for name, (_, now) in new.items()}
-            switches.told(new)
+            switches.remember_told(new)
         return self.changed
 
     def restore(self, saved: Mapping[str, tuple[Any, Any]], step: int) -> None:
