@@ -91,6 +91,9 @@ class Progress:
             return 0.0
         return left * secs / work if work > 0 and secs > 0 else None
 
+    def _on_question(self, event: Mapping[str, Any]) -> None:
+        """Draw nothing yet."""
+
     def _on_plan(self, event: Mapping[str, Any]) -> None:
         plan = event["plan"]
         self._protocol, self.total = plan["protocol"], plan["runs"]

@@ -46,6 +46,7 @@ class CompareWatch:
         exports: Sequence[str] = (),
         train: Sequence[str] = (),
     ):
+        from ...experiments.report.conditions import check_form
         from ...experiments.report.export import check_suffix
 
         show_log(output.verbose)
@@ -54,6 +55,8 @@ class CompareWatch:
         for file in exports:
             if file != STDOUT:
                 check_suffix(file)
+        for gate in gates:
+            check_form(gate)
         self.command, self.quiet, self.as_json = command, output.quiet, output.as_json
         self._exports, self._wanted, self._gates, self._train = exports, list(gates), [], train
         self._plan: Mapping[str, Any] = {}
@@ -61,6 +64,8 @@ class CompareWatch:
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in what a comparison tells: the plan is said, the rest drawn."""
+        if event["kind"] == "question":
+            self._read_gates(event)
         if event["kind"] == "plan":
             self._start(event["plan"])
         self._progress.handle(event)
@@ -77,15 +82,18 @@ class CompareWatch:
             self._progress.close()
         return self._conclude(comparison.group)
 
-    def _start(self, plan: dict[str, Any]) -> None:
+    def _read_gates(self, question: Mapping[str, Any]) -> None:
         from ...experiments.report.conditions import Spellings, parse_conditions
+
+        in_file = question["protocol"].get("gates") or []
+        self._wanted += [in_file] if isinstance(in_file, str) else in_file
+        known = Spellings((entry["name"], entry.get("label", "")) for entry in question["entries"])
+        self._gates = parse_conditions(self._wanted, known, question["metrics"], question["protocol"].get("baseline"))
+
+    def _start(self, plan: dict[str, Any]) -> None:
         from ..texts.comparison_text import plan_lines
 
         self._plan = plan
-        in_file = plan["protocol"].get("gates") or []
-        self._wanted += [in_file] if isinstance(in_file, str) else in_file
-        known = Spellings((entry["name"], entry.get("label", "")) for entry in plan["entries"])
-        self._gates = parse_conditions(self._wanted, known, plan.get("metrics", ()), plan["protocol"].get("baseline"))
         if not self.quiet:
             for line in plan_lines(plan):
                 say(line)

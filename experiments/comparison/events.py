@@ -15,6 +15,16 @@ from .tasks import Task
 OnEvent = Callable[[dict[str, Any]], None]
 
 
+def question(ledger: Ledger, metrics: list[str]) -> dict[str, Any]:
+    """Return the first event, before any run is looked for: what is asked, so that whoever hears it may refuse it.
+
+    Args:
+        ledger: with entries and protocol.
+        metrics: final values that every entry's runs will have.
+    """
+    return {"kind": "question", **_asked(ledger, metrics)}
+
+
 def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> dict[str, Any]:
     """Return the event before the first run: what will be done.
 
@@ -28,17 +38,19 @@ def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> 
     planned = {
         "name": ledger.path.name,
         "path": shown(ledger.path),
-        "entries": [
-            {key: entry[key] for key in ("name", "label", "target") if key in entry} for entry in data["entries"]
-        ],
-        "protocol": data["protocol"],
+        **_asked(ledger, metrics),
         "runs": num_runs,
         "cached": num_cached,
-        "metrics": metrics,
         "estimate_secs": data["estimate_secs"],
         "differences": data["pairing"]["differences"],
     }
     return {"kind": "plan", "plan": planned}
+
+
+def _asked(ledger: Ledger, metrics: list[str]) -> dict[str, Any]:
+    kept = ("name", "label", "target")
+    entries = [{key: entry[key] for key in kept if key in entry} for entry in ledger.data["entries"]]
+    return {"entries": entries, "protocol": ledger.data["protocol"], "metrics": metrics}
 
 
 def phase(name: str, tasks: Sequence[Task]) -> dict[str, Any]:

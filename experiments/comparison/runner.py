@@ -85,6 +85,7 @@ class Runner:
         """
         started = time.monotonic()
         ledger, seeds = self._ledger, self._protocol.seeds
+        self._tell(events.question(ledger, measured(self._entries)))
         tuned = [entry for entry in self._entries if entry.name in self._tunings]
         trials = [task for tasks in zip(*map(self._first_trials, tuned), strict=True) for task in tasks]
         fixed = [entry for entry in self._entries if entry.name not in self._tunings]

@@ -24,6 +24,7 @@ _FORMS = "'ENTRY.METRIC >= NUMBER', 'A better than B', 'A not worse than B withi
 _RELATION = re.compile(r"(?:^|\s)\s*(not\s+worse\s+than|better\s+than|equivalent\s+to)(?:\s+|$)")
 _WITHIN = re.compile(r"\s+within\b\s*(.*)$")
 _OPERATOR = re.compile(r"[<>=!]=|[<>]")
+_NO_ENTRY = "the name of an entry is missing"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,22 @@ def parse_conditions(
     return conditions
 
 
+def check_form(text: str) -> None:
+    """Refuse what is no condition, whatever entries and metrics there are: that needs neither configurations nor runs.
+
+    Raises:
+        UsageError: no relation is in it, or no number where one belongs; with the column.
+    """
+    relation = _RELATION.search(text)
+    if relation is None:
+        _operator_and_number(text)
+        return
+    end, _ = _margin(text, relation)
+    for start, stop in ((0, relation.start()), (relation.end(), end)):
+        if not text[start:stop].strip():
+            raise _error(text, start, _NO_ENTRY)
+
+
 def parse_condition(text: str, entries: Collection[str], metrics: Collection[str] = ()) -> Condition:
     """Read a condition.
 
@@ -102,29 +119,43 @@ def parse_condition(text: str, entries: Collection[str], metrics: Collection[str
 
 
 def _parse_relation(text: str, relation: re.Match[str], entries: Spellings) -> Condition:
-    kind = " ".join(relation[1].split())
-    within, end, margin = _WITHIN.search(text, relation.end()), len(text), None
-    if within:
-        end, margin = within.start(), _number(text, within.start(1), within[1])
-        if margin < 0:
-            raise _error(text, within.start(1), "a margin is at least 0")
-        if kind == "better than":
-            raise _error(text, within.start(), "'better than' takes the margin of the comparison, and no 'within'")
+    end, margin = _margin(text, relation)
     a = _entry(text, 0, relation.start(), entries)
     b = _entry(text, relation.end(), end, entries)
     if a == b:
         raise _error(text, relation.end(), f"'{a}' is held against itself")
-    return Condition(text, kind, a, b=b, number=margin)
+    return Condition(text, _kind(relation), a, b=b, number=margin)
 
 
-def _parse_bound(text: str, entries: Spellings, metrics: Collection[str]) -> Condition:
+def _kind(relation: re.Match[str]) -> str:
+    return " ".join(relation[1].split())
+
+
+def _margin(text: str, relation: re.Match[str]) -> tuple[int, float | None]:
+    """Return where the second entry's name ends, and the number after `within`; None where there is none."""
+    within = _WITHIN.search(text, relation.end())
+    if within is None:
+        return len(text), None
+    margin = _number(text, within.start(1), within[1])
+    if margin < 0:
+        raise _error(text, within.start(1), "a margin is at least 0")
+    if _kind(relation) == "better than":
+        raise _error(text, within.start(), "'better than' takes the margin of the comparison, and no 'within'")
+    return within.start(), margin
+
+
+def _operator_and_number(text: str) -> tuple[re.Match[str], float]:
     operators = list(_OPERATOR.finditer(text))
     if not operators:
         raise _error(text, 0, f"no relation is in it: expected {_FORMS}")
     operator = operators[-1]  # a name may hold others
     if operator[0] not in OPERATORS:
         raise _error(text, operator.start(), f"'{operator[0]}' is none of {', '.join(OPERATORS)}")
-    number = _number(text, operator.end(), text[operator.end() :])
+    return operator, _number(text, operator.end(), text[operator.end() :])
+
+
+def _parse_bound(text: str, entries: Spellings, metrics: Collection[str]) -> Condition:
+    operator, number = _operator_and_number(text)
     left = text[: operator.start()].strip()
     start = text.index(left) if left else 0
     prefixes = sorted((name for name in entries if left.startswith(f"{name}.")), key=len, reverse=True)
@@ -144,7 +175,7 @@ def _parse_bound(text: str, entries: Spellings, metrics: Collection[str]) -> Con
 def _entry(text: str, start: int, end: int, entries: Spellings) -> str:
     name = text[start:end].strip()
     if name not in entries:
-        raise _error(text, start, unknown_name("entry", name, entries) if name else "the name of an entry is missing")
+        raise _error(text, start, unknown_name("entry", name, entries) if name else _NO_ENTRY)
     return entries[name]
 
 

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from optrun.experiments.comparison import entries as entries_module
+from optrun.experiments.comparison.tasks import TaskMaker
+from optrun.experiments.training.load import load_config
+
 GOLDEN = Path(__file__).parent / "golden"
 COMPARE = ("compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3")
 FAILING_HOOK = """\
@@ -153,6 +157,20 @@ def test_a_wrong_request_is_refused_before_the_first_run(optrun, folder, other, 
     assert "Traceback" not in done.err
     assert done.out == "" or "--json" in args
     assert not list(folder.glob("runs/*/*/status.json"))
+
+
+@pytest.mark.parametrize(
+    ("gate", "is_read"),
+    [("nonsense", False), ("tiny.test/accuracy >= high", False), ("tinny better than other", True)],
+)
+def test_a_wrong_gate_is_refused_before_anything_is_looked_for_or_said(optrun, other, monkeypatch, gate, is_read):
+    done_before = []
+    monkeypatch.setattr(entries_module, "load_config", lambda *args: done_before.append("read") or load_config(*args))
+    monkeypatch.setattr(TaskMaker, "make", lambda *args: done_before.append("looked for"))
+    done = optrun(*COMPARE, "--gate", gate)
+    assert done.code == 2
+    assert done.err.startswith(f"error: gate '{gate}', column ")
+    assert set(done_before) == ({"read"} if is_read else set())
 
 
 def test_a_pair_that_is_not_compared_has_no_gate(optrun, other, folder):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optrun.experiments.errors import UsageError
-from optrun.experiments.report.conditions import Condition, Spellings, parse_condition
+from optrun.experiments.report.conditions import Condition, Spellings, check_form, parse_condition
 from optrun.experiments.report.decisions import decide
 from optrun.experiments.report.statistics.analysis import compare_entries
 
@@ -57,33 +57,43 @@ def test_the_longest_entry_counts():
     assert parse_condition("a.b.c > 1", ["a", "a.b"], ["b.c"]).a == "a"
 
 
-@pytest.mark.parametrize(
-    ("text", "column", "message"),
-    [
-        ("adm.test/accuracy >= 0.96", 1, "no entry .*'adm'.*Did you mean 'adam'"),
-        ("adam.test/acuracy >= 0.96", 6, "no metric .*'test/acuracy'.*Did you mean 'test/accuracy'"),
-        ("adam >= 0.96", 6, "which metric of 'adam'"),
-        ("adam.test/accuracy >= ", 23, "'' is no number"),
-        ("adam.test/accuracy >= 96%", 23, "'96%' is no number"),
-        ("adam.test/accuracy >= nan", 23, "'nan' is no number"),
-        ("adam.test/accuracy == 0.96", 20, "'==' is none of"),
-        ("adam.test/accuracy = 0.96", 1, "no relation"),
-        ("adam is the best", 1, "no relation is in it"),
-        ("", 1, "no relation is in it"),
-        ("adem better than sgd", 1, "Did you mean 'adam'"),
-        ("adam better than sdg", 18, "Did you mean 'sgd'"),
-        ("adam better than", 17, "the name of an entry is missing"),
-        ("better than sgd", 1, "the name of an entry is missing"),
-        ("adam better than adam", 18, "held against itself"),
-        ("adam better than sgd within 0.1", 22, "takes the margin of the comparison"),
-        ("adam not worse than sgd within", 31, "'' is no number"),
-        ("adam not worse than sgd within much", 32, "'much' is no number"),
-        ("adam not worse than sgd within -1", 32, "a margin is at least 0"),
-    ],
-)
+WRONG = [
+    ("adm.test/accuracy >= 0.96", 1, "no entry .*'adm'.*Did you mean 'adam'"),
+    ("adam.test/acuracy >= 0.96", 6, "no metric .*'test/acuracy'.*Did you mean 'test/accuracy'"),
+    ("adam >= 0.96", 6, "which metric of 'adam'"),
+    ("adam.test/accuracy >= ", 23, "'' is no number"),
+    ("adam.test/accuracy >= 96%", 23, "'96%' is no number"),
+    ("adam.test/accuracy >= nan", 23, "'nan' is no number"),
+    ("adam.test/accuracy == 0.96", 20, "'==' is none of"),
+    ("adam.test/accuracy = 0.96", 1, "no relation"),
+    ("adam is the best", 1, "no relation is in it"),
+    ("", 1, "no relation is in it"),
+    ("adem better than sgd", 1, "Did you mean 'adam'"),
+    ("adam better than sdg", 18, "Did you mean 'sgd'"),
+    ("adam better than", 17, "the name of an entry is missing"),
+    ("better than sgd", 1, "the name of an entry is missing"),
+    ("adam better than adam", 18, "held against itself"),
+    ("adam better than sgd within 0.1", 22, "takes the margin of the comparison"),
+    ("adam not worse than sgd within", 31, "'' is no number"),
+    ("adam not worse than sgd within much", 32, "'much' is no number"),
+    ("adam not worse than sgd within -1", 32, "a margin is at least 0"),
+]
+
+
+@pytest.mark.parametrize(("text", "column", "message"), WRONG)
 def test_errors_name_the_place(text, column, message):
     with pytest.raises(UsageError, match=message) as caught:
         parse_condition(text, ENTRIES, METRICS)
+    assert f"column {column}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "column", "message"), WRONG)
+def test_what_no_names_can_mend_is_refused_without_them(text, column, message):
+    if any(word in message for word in ("no entry", "no metric", "Did you", "which metric", "itself")):
+        check_form(text)
+        return
+    with pytest.raises(UsageError, match=message) as caught:
+        check_form(text)
     assert f"column {column}:" in str(caught.value)
 
 
@@ -94,6 +104,7 @@ def test_any_text_is_a_condition_or_a_usage_error(text):
     except UsageError:
         return
     assert condition.a in ENTRIES
+    check_form(text)
 
 
 NOISE = np.random.default_rng(2).normal(0, 0.004, size=10)
