@@ -38,7 +38,7 @@ def command(runs: tuple[str, ...], yes: bool, used: bool, dry_run: bool, as_json
     RUN is a name, the beginning of one, a path, or @1 for the latest. A run
     that another comparison uses stays where it is.
     """
-    from ...experiments.run_directory.run_dir import trash
+    from ...experiments.run_directory.group_dir import trash
     from ...experiments.system import storage
 
     folders = _folders(runs)
@@ -114,7 +114,8 @@ def _users(folders: list[Path]) -> dict[Path, list[str]]:
 
 
 def _runs_in(thing: Any) -> list[Any]:
-    from ...experiments.run_directory.run_dir import RunDir, runs_in
+    from ...experiments.run_directory.group_dir import runs_in
+    from ...experiments.run_directory.run_dir import RunDir
 
     return [RunDir(path) for path in runs_in(thing)] if isinstance(thing, Path) else [thing]
 

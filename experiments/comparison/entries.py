@@ -17,9 +17,10 @@ from ..config.targets import NAME
 from ..errors import UsageError, nearest
 from ..report.style import listing
 from ..run_directory.comparison_file import is_group, outcome, read_group
+from ..run_directory.group_dir import runs_in
 from ..run_directory.lookup import find_run
 from ..run_directory.run import Run
-from ..run_directory.run_dir import is_run, runs_in
+from ..run_directory.run_dir import is_run
 from ..training.load import load_config, stored_config
 from .labels import OF_A_RUN, labels_of
 from .placing import LEARNING_RATE, absolute_rates, at_its_centre, largest_rate, own_optimizer

@@ -12,7 +12,7 @@ from typing import Any
 from ..config import ConfigError
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
-from ..run_directory.run_dir import trash, working_in
+from ..run_directory.group_dir import trash, working_in
 from ..system.raised import guarded_process_end, type_and_text
 from ..system.switches import at_start, put_back
 from ..training.build import build

@@ -25,8 +25,9 @@ from ..errors import DataError, OptrunError, StorageError, UserExitError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import FINISHED, Record, outcome, users_of
 from ..run_directory.contents import changed_files, result_sha256
+from ..run_directory.group_dir import runs_in
 from ..run_directory.run import Run
-from ..run_directory.run_dir import is_run, runs_in
+from ..run_directory.run_dir import is_run
 from ..system import storage
 from ..system.devices import choose_device
 from ..system.environment import changes_that_matter, circumstances

@@ -13,22 +13,22 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
+from ..errors import DataError, RunInUseError, StorageError, UsageError
 from ..system import storage
 from ..system.json_text import encode_json
+from ..system.liveness import host_name, is_alive
 from ..system.locks import Lock, are_off, try_lock, warn_if_off
 from ..system.places import absolute, folder_of, shown
 from .json_shapes import State, misfit, read_int
 
+LOCK = ".lock"  # the file that whoever holds a folder has locked
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NUMBERED = re.compile(r"-(\d{4,9})", re.ASCII)
-_TRASH = ".trash"
-_WORKER = ".worker-"  # begins the names of the files that processes hold which work in a group
 _OF_A_START = {"config.yaml", "origins.json", "env.json", "log.txt", "fitted.json", "metrics.jsonl", "checkpoints"}
 
 
@@ -178,8 +178,8 @@ class RunDir:
     def _works_here(self) -> bool:
         """Return True if another process of this machine says that it works here: all that is known without locks."""
         status = self._read_status()
-        pid, is_here = int(status.get("pid") or 0), status.get("host") == _host()
-        return status.get("state") == "running" and is_here and pid != os.getpid() and storage.is_alive(pid)
+        pid, is_here = int(status.get("pid") or 0), status.get("host") == host_name()
+        return status.get("state") == "running" and is_here and pid != os.getpid() and is_alive(pid)
 
     def _refuse_what_is_no_file(self) -> None:
         """Refuse links that lead away, where whoever made them would have us write, and pipes, which never end."""
@@ -203,7 +203,7 @@ class RunDir:
     def _in_use(self) -> str:
         status = self._read_status()
         pid, host = status.get("pid"), status.get("host")
-        if status.get("state") != "running" or (host == _host() and not storage.is_alive(int(pid or 0))):
+        if status.get("state") != "running" or (host == host_name() and not is_alive(int(pid or 0))):
             holder = "a comparison that is going on, or a run that has only just started"
             return f"{shown(self.path)} is in use by another process ({holder}): wait for it, or use another --name"
         return (
@@ -218,7 +218,13 @@ class RunDir:
         Raises:
             StorageError: it cannot be written.
         """
-        identity = {"state": state, "pid": os.getpid(), "host": _host(), "started": self._started, "updated": _now()}
+        identity = {
+            "state": state,
+            "pid": os.getpid(),
+            "host": host_name(),
+            "started": self._started,
+            "updated": _now(),
+        }
         self.write_json("status.json", {**identity, **facts})
 
     def status(self) -> dict[str, Any]:
@@ -237,9 +243,9 @@ class RunDir:
         return status
 
     def _is_held(self, status: dict[str, Any]) -> bool:
-        if not (self.path / ".lock").is_file() or (self.path / ".lock").is_symlink():
+        if not (self.path / LOCK).is_file() or (self.path / LOCK).is_symlink():
             return False
-        by_number = status.get("host") != _host() or storage.is_alive(int(status.get("pid") or 0))
+        by_number = status.get("host") != host_name() or is_alive(int(status.get("pid") or 0))
         if are_off():
             return by_number
         try:
@@ -302,54 +308,9 @@ def default_root() -> Path:
     return folder_of("OPTRUN_RUNS_DIR") or absolute("runs")
 
 
-@contextlib.contextmanager
-def working_in(group: Path) -> Iterator[None]:
-    """Work in a group's folder, beside other processes that do, so that nobody moves it away meanwhile.
-
-    Each has a file of its own there, which it holds to the end of its life; whoever moves the folder needs all of them.
-
-    Raises:
-        RunInUseError: another process is moving it.
-    """
-    storage.make_dir(group, exist_ok=True)
-    entrance = _try_lock(group, patience_secs=5.0)
-    if entrance is None:
-        raise RunInUseError(f"{shown(group)} is being moved by another process: repeat the command")
-    number = 0
-    while (mine := group / f"{_WORKER}{os.getpid()}-{number}@{_host()}").exists():
-        number += 1
-    lock = _try_lock(group, patience_secs=0.0, name=mine.name)
-    entrance.release()
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
-            with contextlib.suppress(storage.MissingFileError):
-                storage.remove(mine)
-
-
-def _worker_in(group: Path) -> str | None:
-    """Return a process that works in a group; files of those that were killed are deleted."""
-    for name in sorted(name for name in os.listdir(group) if name.startswith(_WORKER)):
-        lock = _try_lock(group, patience_secs=0.0, name=name)
-        if lock is None:
-            pid, _, host = name.removeprefix(_WORKER).partition("@")
-            return f"process {pid.partition('-')[0]} on {host}"
-        lock.release()
-        with contextlib.suppress(storage.MissingFileError):
-            storage.remove(group / name)
-    return None
-
-
 def is_run(path: str | Path) -> bool:
     """Return True if a folder is a run: it has a `status.json`."""
     return os.path.isfile(os.path.join(path, "status.json"))
-
-
-def runs_in(group: Path) -> list[Path]:
-    """Return the folders of the runs in a group's folder, in order of their names."""
-    return sorted(path for path in group.iterdir() if is_run(path))
 
 
 def check_name(name: str) -> str:
@@ -366,61 +327,12 @@ def check_name(name: str) -> str:
     return name
 
 
-def trash(path: str | Path, keep: Collection[str] = ()) -> Path:
-    """Move a run or a group to `.trash/<name>-<n>` beside it, from where it can be moved back; return its new place.
-
-    Args:
-        path: the folder.
-        keep: names in it that stay where they are, and with them the folder.
-
-    Raises:
-        RunInUseError: a process holds it, or a run in it.
-        NothingMatchedError: there is no such folder.
-        UsageError: it is a symbolic link, and what it means lies elsewhere.
-        StorageError: it cannot be moved.
-    """
-    run = RunDir(path)
-    if run.path.is_symlink():
-        raise UsageError(f"{shown(path)} is a link to {shown(run.path.resolve())}: name that, or remove the link")
-    if not run.path.is_dir():
-        raise NothingMatchedError(f"no folder {shown(path)}")
-    place = run.path.resolve()
-    bin_path = place.parent / _TRASH
-    with contextlib.ExitStack() as held:
-        for folder in (run.path, *runs_in(run.path)):
-            held.enter_context(RunDir(folder).lock())
-        if worker := _worker_in(run.path):
-            raise RunInUseError(
-                f"{shown(run.path)} is in use by {worker}, which makes a comparison: wait for it, or stop it with "
-                f"`kill {worker.split()[1]}`"
-            )
-        storage.make_dir(bin_path, exist_ok=True)
-        number = 1
-        while (bin_path / f"{place.name}-{number}").exists():
-            number += 1
-        target = bin_path / f"{place.name}-{number}"
-        if keep:
-            storage.make_dir(target)
-            for name in sorted(set(os.listdir(place)) - {*keep, ".lock"}):
-                storage.rename(place / name, target / name)
-            return target
-        storage.rename(place, target)
-        storage.remove(target / ".lock")  # whoever waits for it would get a lock that guards this name no more
-    return target
-
-
-def _try_lock(path: Path, patience_secs: float, name: str = ".lock") -> Lock | None:
-    return try_lock(path / name, path, patience_secs)
+def _try_lock(path: Path, patience_secs: float) -> Lock | None:
+    return try_lock(path / LOCK, path, patience_secs)
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _host() -> str:
-    import socket
-
-    return socket.gethostname()
 
 
 def _number_after(stem: str, name: str) -> re.Match[str] | None:

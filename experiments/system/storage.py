@@ -10,35 +10,27 @@ import errno
 import logging
 import os
 import re
-import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from .places import shown
+from .disk_errors import NO_FSYNC, CannotFlushError
+from .disk_errors import MissingFileError as MissingFileError
+from .disk_errors import explain as explain
+from .liveness import is_alive
 
 log = logging.getLogger("optrun")
 
 Buffer = bytes | bytearray | memoryview
 BINARY = getattr(os, "OBINARY", 0)  # Windows would translate line ends without it
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.+")
-NO_FSYNC = "OPTRUN_NO_FSYNC"
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO}
-_DISK = {True: "The disk may be failing.", False: "Some network and container file systems cannot."}
 _warned = False
 _MAX_WRITE = 1 << 30  # Linux writes at most 2 GiB in one call
-
-
-class MissingFileError(StorageError):
-    """The file or folder is not there."""
-
-
-class _CannotFlushError(OSError):
-    """The file system cannot flush files, or folders, to the disk, or says so."""
 
 
 class System:
@@ -55,23 +47,6 @@ class System:
 
 
 system: Any = System()
-
-
-@contextmanager
-def explain(action: str, path: Path, need: int = 0) -> Iterator[None]:
-    """Turn an OSError of the block into a StorageError that says what failed, where, and what to do.
-
-    Args:
-        action: what is tried, to stand before the path: "write", "rename to b:".
-        path: what it is tried on.
-        need: bytes that the disk must have room for.
-    """
-    try:
-        yield
-    except OSError as error:
-        kind = MissingFileError if error.errno == errno.ENOENT else StorageError
-        reason = error.strerror or str(error)
-        raise kind(f"cannot {action} {shown(path)}: {reason}{_way_out(error, path, need)}") from error
 
 
 def write_atomic(path: str | Path, data: Buffer | Iterable[Buffer]) -> None:
@@ -108,7 +83,7 @@ def flush(descriptor: int) -> None:
         system.fsync(descriptor)
     except OSError as error:
         if error.errno in _NO_FLUSH:
-            raise _CannotFlushError(error.errno, error.strerror) from error
+            raise CannotFlushError(error.errno, error.strerror) from error
         raise
 
 
@@ -265,61 +240,3 @@ def sweep_temporaries(folder: str | Path, min_age_secs: float = 0.0) -> list[str
         with suppress(MissingFileError):
             remove(Path(folder) / name)
     return sorted(stale)
-
-
-def is_alive(pid: int) -> bool:
-    """Return True if a process of this machine has the number `pid`."""
-    if os.name == "nt":
-        return True  # os.kill(pid, 0) would end it there
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return pid > 0 and not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """Return True if a process has ended and nobody asks for its exit code, as in a container without an init."""
-    try:
-        facts = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:  # another system, or gone at this moment
-        return False
-    return facts.rpartition(b")")[2].split()[:1] == [b"Z"]
-
-
-def _way_out(error: OSError, path: Path, need: int) -> str:
-    if isinstance(error, _CannotFlushError):
-        return (
-            f": it cannot be flushed to the disk, so that a power cut could lose it. {_DISK[error.errno == errno.EIO]} "
-            f"Set OPTRUN_RUNS_DIR to a folder on another disk, or do without: `optrun --no-fsync …`, or {NO_FSYNC}=1"
-        )
-    match error.errno:
-        case errno.EEXIST | errno.ENOTSUP | errno.ENOSYS if error.filename2 is not None:
-            return (
-                ": this file system cannot replace a file by renaming another one, without which a crash would leave "
-                "half a file: set OPTRUN_RUNS_DIR to a folder on another disk"
-            )
-        case errno.ENOSPC | errno.EDQUOT:
-            return (
-                f" (needs {need} bytes, {_free(path)} bytes free). Nothing saved before is lost: free some space and "
-                "run the same command again, or set OPTRUN_RUNS_DIR to a folder on another disk"
-            )
-        case errno.EFBIG:
-            return f" (needs {need} bytes): raise the limit on file sizes (`ulimit -f unlimited`)"
-        case errno.EROFS | errno.EACCES | errno.EPERM:
-            return ": make it writable, or set OPTRUN_RUNS_DIR to a folder that is"
-        case errno.ENOENT if not path.parent.is_dir():
-            return f": its folder {shown(path.parent)} is gone; is a disk no longer mounted?"
-        case errno.EMFILE | errno.ENFILE:
-            return ": raise the limit on open files (`ulimit -n`)"
-        case _:
-            return ""
-
-
-def _free(path: Path) -> int | str:
-    try:
-        return shutil.disk_usage(path.parent).free
-    except OSError:
-        return "an unknown number of"

@@ -16,9 +16,10 @@ from ..config.defaults import changes_since
 from ..config.plain import read_plain
 from ..errors import DataError, OptrunError, UsageError
 from ..run_directory.checkpoint_files import list_checkpoints
+from ..run_directory.group_dir import trash
 from ..run_directory.json_shapes import State
 from ..run_directory.run import Run
-from ..run_directory.run_dir import RunDir, default_root, trash
+from ..run_directory.run_dir import RunDir, default_root
 from ..system import ranks, switches
 from ..system.environment import changes_that_matter
 from ..system.places import absolute, held_places, shown

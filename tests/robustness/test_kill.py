@@ -18,6 +18,7 @@ from optrun.experiments.comparison.tasks import TaskMaker
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.system import storage
+from optrun.experiments.system.liveness import is_alive
 
 from . import lives
 from .processes import OPTRUN, environment, run, start
@@ -200,7 +201,7 @@ def test_workers_of_a_killed_comparison_end_and_one_repeated_at_once_waits_for_t
     again = server.run(lives.compare_life, **options)
     assert again.code == 0, again.output
     assert not again.result["failed"]
-    assert not storage.is_alive(status["pid"])
+    assert not is_alive(status["pid"])
 
 
 # ---- at random times -------------------------------------------------------------------------------------------------
@@ -269,12 +270,12 @@ def test_what_a_process_left_that_ended_and_was_not_asked_for_is_deleted(tmp_pat
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie until it is asked for
     try:
-        assert not storage.is_alive(pid)
+        assert not is_alive(pid)
         (tmp_path / f".tmp-{pid}-status.json").touch()
         assert storage.sweep_temporaries(tmp_path) == [f".tmp-{pid}-status.json"]
     finally:
         os.waitpid(pid, 0)
-    assert storage.is_alive(os.getpid())
+    assert is_alive(os.getpid())
 
 
 def test_a_comparison_deletes_what_a_killed_one_left_but_no_file_that_may_be_in_the_making(tmp_path):

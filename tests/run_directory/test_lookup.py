@@ -3,8 +3,9 @@ import time
 import pytest
 
 from optrun.experiments.errors import NothingMatchedError, UsageError
+from optrun.experiments.run_directory.group_dir import trash
 from optrun.experiments.run_directory.lookup import find_run, find_runs
-from optrun.experiments.run_directory.run_dir import RunDir, trash
+from optrun.experiments.run_directory.run_dir import RunDir
 
 STARTED = {
     "mom-0001": "2026-03-01T00:00:00",

@@ -8,36 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments.errors import DataError, NothingMatchedError, RunInUseError, StorageError, UsageError
+from optrun.experiments.errors import DataError, RunInUseError, StorageError, UsageError
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
-from optrun.experiments.run_directory.run_dir import RunDir, default_root, trash, working_in
+from optrun.experiments.run_directory.run_dir import RunDir, default_root
 from optrun.experiments.system import storage
 from optrun.experiments.system.places import shown
-
-HOLD = """
-import os, sys, time
-from optrun.experiments.run_directory.run_dir import RunDir
-run = RunDir(sys.argv[1])
-run.acquire()
-run.set_status("running", step=7)
-print("held", flush=True)
-sys.stdin.readline()
-run.set_status("done", step=9)
-run.release()
-"""
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """A run directory and another process that holds it."""
-    run = RunDir.create(tmp_path, "mom")
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield run, process
-    process.kill()
-    process.communicate()
 
 
 def test_numbers_go_up_and_gaps_stay(tmp_path):
@@ -294,69 +269,6 @@ def test_a_vanished_run_directory_is_not_made_again(tmp_path):
     with pytest.raises(StorageError, match="is gone"):
         run.set_status("running")
     assert not run.path.exists()
-
-
-def test_trash_keeps_everything_and_can_be_repeated(tmp_path):
-    places = []
-    for number in (1, 2):
-        run = RunDir.named(tmp_path, "exp")
-        with run.lock():
-            run.write_json("summary.json", {"n": number})
-        places.append(trash(run.path))
-        assert not run.path.exists()
-    assert places == [tmp_path / ".trash" / "exp-1", tmp_path / ".trash" / "exp-2"]
-    assert [RunDir(place).read_json("summary.json") for place in places] == [{"n": 1}, {"n": 2}]
-
-
-def test_who_waits_for_a_folder_that_goes_into_the_trash_gets_the_new_one_of_that_name(tmp_path):
-    run = RunDir.named(tmp_path, "exp")
-    with run.lock():
-        run.set_status("done")
-    with (run.path / ".lock").open() as old:  # as another process does that begins to wait
-        trash(run.path)
-        assert os.fstat(old.fileno()).st_nlink == 0  # which a waiting lock takes for "begin anew"
-    with run.lock():
-        assert not run.exists()
-
-
-def test_trash_refuses_what_is_in_use_or_not_there(holder, tmp_path):
-    run, _ = holder
-    with pytest.raises(RunInUseError):
-        trash(run.path)
-    assert run.status()["state"] == "running"
-    with pytest.raises(NothingMatchedError, match="no folder"):
-        trash(tmp_path / "none")
-
-
-def test_trash_refuses_a_link_and_leaves_what_it_means(tmp_path):
-    run = RunDir.named(tmp_path, "exp")
-    with run.lock():
-        run.set_status("done")
-    (tmp_path / "link").symlink_to("exp")
-    with pytest.raises(UsageError, match=r"link is a link to .*exp: name that"):
-        trash(tmp_path / "link")
-    assert run.status()["state"] == "done"
-    assert (tmp_path / "link").is_symlink()
-
-
-def test_trash_refuses_a_group_in_which_a_run_is_in_use_or_that_is_held_itself(holder, tmp_path):
-    run, process = holder
-    group = tmp_path / "group"
-    group.mkdir()
-    run.path.rename(group / "mom-0001")
-    with pytest.raises(RunInUseError, match="mom-0001"):
-        trash(group)
-    process.kill()
-    process.wait()
-    with working_in(group), pytest.raises(RunInUseError, match=f"group is in use by process {os.getpid()} on "):
-        trash(group)
-    with working_in(group):
-        with working_in(group):
-            pass
-        with pytest.raises(RunInUseError):  # whoever began later has ended, and the first has not
-            trash(group)
-    (group / ".worker-1-0@here").touch()  # of one that was killed
-    assert (trash(group) / "mom-0001/status.json").exists()
 
 
 def test_the_root_comes_from_the_environment(monkeypatch):
