@@ -42,7 +42,7 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
     order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
     function = train_op.loss if initial.loss is None or initial is train_op.trained else initial.loss
     with evaluation_mode(initial.model, function), torch.no_grad():
-        inputs, targets = batches.inputs[:_FIRST_ROWS], batches.targets[:_FIRST_ROWS]
+        inputs, targets = batches.examples(0, _FIRST_ROWS)
         with train_op.calling.model:
             outputs = initial.model(inputs)
         with train_op.calling.loss:

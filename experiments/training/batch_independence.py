@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.data import Batches
+from ..components.data.tree import num_examples
 from ..components.losses.counting import Counting
 from ..components.metrics import rows_of
 from ..config import ComponentConfig, Config
@@ -30,12 +31,12 @@ def check_independence(config: Config, evaluator: Evaluator, batches: Batches) -
     """
     model, loss, metrics = evaluator.model, evaluator.loss, evaluator.metrics
     own = [(name, part) for name, part in zip(metrics, config.metrics, strict=True) if _is_users(part)]
-    is_cut = config.train.accumulate > 1 or len(batches.inputs) > config.data.eval_batch_size
+    is_cut = config.train.accumulate > 1 or batches.num_examples > config.data.eval_batch_size
     asks_loss = _is_users(config.loss) and is_cut
     if not own and not asks_loss:
         return []
-    inputs, targets = batches.inputs[:_NUM_EXAMPLES], batches.targets[:_NUM_EXAMPLES]
-    cut = len(targets) // 3
+    inputs, targets = batches.examples(0, _NUM_EXAMPLES)
+    cut = num_examples(targets) // 3
     if not cut:
         return []
     notes = []

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..components.data.tree import num_examples
 from ..components.hooks.hook import Hook, Phase
 from ..components.hooks.session_view import Refused, SessionView, StepView
 from ..components.trained import Trained
@@ -27,7 +28,6 @@ from ..run_directory.state_tree import flatten_state
 from ..system import storage
 from ..system.json_text import encode_json
 from ..system.raised import refusing_exits, type_and_text
-from .step.batch_source import num_examples
 from .step.op_state import tensor_name
 from .step.replay import evaluate_again
 from .step.train_op import TrainOp

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..components.averaging import Averaging
-from ..components.data import Examples
+from ..components.data import Part
+from ..components.data.tree import num_examples
 from ..components.losses.counting import Counting
 from ..components.metrics import metric_value, rows_of
 from ..components.trained import Trained, module_of
@@ -44,8 +45,7 @@ class Evaluator:
         model: put into evaluation mode for the measurement, and back into its modes after.
         loss: (outputs, targets) -> scalar, the mean over the examples, or over what it says (`losses.counting`).
         metrics: by name: (outputs, targets) -> one value per example, shape (batch,), or as `metrics` says.
-        inputs: shape (num_examples, ...): a tensor, or what gives one for each slice.
-        targets: shape (num_examples, ...).
+        part: the examples.
         batch_size: examples per forward pass.
         precision: `fp32` or `bf16` (autocast).
         ema: lends its averaged weights for the measurement: the update, or an optimizer that averages; None measures
@@ -60,8 +60,7 @@ class Evaluator:
         model: nn.Module,
         loss: Callable[[Any, Any], Tensor],
         metrics: Mapping[str, Callable[[Any, Any], Tensor]],
-        inputs: Examples,
-        targets: Tensor,
+        part: Part,
         *,
         batch_size: int = 512,
         precision: str = "fp32",
@@ -69,7 +68,7 @@ class Evaluator:
         gradients: bool = False,
     ):
         self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
-        self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
+        self.part, self.batch_size = part, batch_size
         self.precision, self.ema, self.gradients = precision, ema, gradients
         self._counting = Counting(loss)
 
@@ -83,16 +82,15 @@ class Evaluator:
     def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         counted = 0.0
         totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
-        count = len(self.targets)
-        for start in range(0, count, self.batch_size):
+        count = len(self.part)
+        for inputs, targets in self.part.batches(self.batch_size):
             if interrupted():
                 return None
-            batch = slice(start, start + self.batch_size)
-            inputs, targets = self.inputs[batch], self.targets[batch]
+            size = num_examples(targets)
             with Calling("model", f"the evaluation of {self.split}"):
                 outputs = self.model(inputs)
             with Calling("loss", f"the evaluation of {self.split}"):
-                number = self._counting.count(targets, len(targets))
+                number = self._counting.count(targets, size)
                 counted += number
                 if number:  # else nothing in it counts, and the mean of nothing is no number
                     weight = 1 if self._counting.is_sum else number
@@ -131,5 +129,5 @@ class Evaluator:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":
-            return torch.autocast(self.inputs.device.type, torch.bfloat16)
+            return torch.autocast(self.part.device.type, torch.bfloat16)
         return contextlib.nullcontext()

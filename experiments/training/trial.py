@@ -6,7 +6,6 @@ Both are tried on the smallest batch that will occur, where a batch of one examp
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..components.data import Dataset
+from ..components.data.tree import num_examples, rows, split
 from ..components.metrics import metric_value
 from ..components.trained import Trained
 from ..config import ComponentConfig, Config, ConfigError
@@ -49,10 +49,11 @@ class _Examples:
     in_batch: int
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return num_examples(self.targets)
 
     def first(self, count: int) -> _Examples:
-        return replace(self, inputs=self.inputs[:count], targets=self.targets[:count])
+        inputs, targets = rows((self.inputs, self.targets), 0, count, len(self))
+        return replace(self, inputs=inputs, targets=targets)
 
 
 class Trial:
@@ -91,7 +92,7 @@ class Trial:
             ConfigError: located at the model, the loss, the metric, or the size of the batch.
         """
         evaluator = min(self._evaluators.values(), key=_size_of_last_batch)
-        size, total = _size_of_last_batch(evaluator), len(evaluator.targets)
+        size, total = _size_of_last_batch(evaluator), len(evaluator.part)
         examples = self._of(evaluator, total - size, size)
         refusal = self._refusal(self._measured, evaluator, examples)
         if refusal is None:
@@ -111,7 +112,7 @@ class Trial:
     def _of(self, evaluator: Evaluator, start: int, size: int) -> _Examples:
         stop = start + min(size, self._most or size)
         with located(self._config, "data"):
-            return _Examples(evaluator.inputs[start:stop], evaluator.targets[start:stop], size)
+            return _Examples(*evaluator.part.examples(start, stop), size)
 
     def _measured(self, evaluator: Evaluator, examples: _Examples, gradients: bool = False) -> None:
         """Measure copies of the parts on some examples."""
@@ -172,16 +173,14 @@ class Trial:
 
     def _drawn(self, position: int, at_least: int | None = None) -> _Examples:
         """Draw a batch as the run does; return its smallest micro-batch, or all of it where it must be large enough."""
-        batches = copy.copy(self._batches)  # the order of an epoch that it keeps is the copy's own
+        batches = self._batches
+        larger = None if at_least is None else max(batches.batch_size, at_least)
         with located(self._config, "data"), lent(*batches.augment) as augment:
-            batches.augment = tuple(augment)
-            batches._generator = torch.Generator(batches.inputs.device)
-            if at_least is not None:
-                batches.batch_size, batches._epoch = max(batches.batch_size, at_least), -1
-            inputs, targets = batches.batch(position)
-        size = len(targets)
+            batch = batches.alike(augment, larger).batch(position)
+        size = num_examples(batch.targets)
         parts = 1 if at_least is not None else min(self._op.options.accumulate, size)
-        examples = _Examples(inputs.tensor_split(parts)[-1], targets.tensor_split(parts)[-1], size)
+        inputs, targets = split(batch, parts, size)[-1]
+        examples = _Examples(inputs, targets, size)
         return examples.first(min(len(examples), self._most or len(examples)))
 
     def _trained(self, examples: _Examples) -> None:
@@ -275,7 +274,7 @@ class Trial:
 
 
 def _size_of_last_batch(evaluator: Evaluator) -> int:
-    return len(evaluator.targets) % evaluator.batch_size or evaluator.batch_size
+    return len(evaluator.part) % evaluator.batch_size or evaluator.batch_size
 
 
 def _check_metric(name: str, values: Any, count: int) -> None:

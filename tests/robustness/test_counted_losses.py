@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optrun.experiments import build_train_op
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.losses import make_loss, registry
 from optrun.experiments.errors import DivergedError, UsageError
 from optrun.experiments.training.evaluator import Evaluator
@@ -133,7 +134,7 @@ def test_evaluation_does_not_depend_on_its_batches(name: str) -> None:
     with torch.no_grad():
         whole = loss(model(inputs), targets).item()
     for size in range(1, EXAMPLES + 1):
-        measured = Evaluator("val", model, loss, {}, inputs, targets, batch_size=size)()
+        measured = Evaluator("val", model, loss, {}, PartInMemory(inputs, targets), batch_size=size)()
         assert measured == {"val/loss": pytest.approx(whole, rel=1e-12)}
 
 
@@ -162,7 +163,7 @@ def test_what_is_no_count_is_refused(value: Any) -> None:
     inputs, targets = problem("values")
     model = Net("values")
     with pytest.raises(UsageError, match=r"`count` of the loss gave .*: expected a finite number of at least 0"):
-        Evaluator("val", model, Wrong(), {}, inputs, targets)()
+        Evaluator("val", model, Wrong(), {}, PartInMemory(inputs, targets))()
 
 
 def test_a_part_whose_mean_is_undefined_is_refused() -> None:
@@ -170,6 +171,6 @@ def test_a_part_whose_mean_is_undefined_is_refused() -> None:
     loss = nn.CrossEntropyLoss(weight=WEIGHTS, label_smoothing=0.2)
     inputs, model = problem("classes")[0], Net("classes")
     targets = torch.tensor([0] * 6 + [1] * 5)
-    assert Evaluator("val", model, loss, {}, inputs, targets)() is not None
+    assert Evaluator("val", model, loss, {}, PartInMemory(inputs, targets))() is not None
     with pytest.raises(UsageError, match="only targets of weight 0, which label_smoothing counts all the same"):
-        Evaluator("val", model, loss, {}, inputs, targets, batch_size=5)()
+        Evaluator("val", model, loss, {}, PartInMemory(inputs, targets), batch_size=5)()

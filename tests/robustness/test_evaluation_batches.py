@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 from torch import Tensor, nn
 
 from optrun.experiments import build
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.metrics import make_metric, registry
 from optrun.experiments.config import ConfigError
 from optrun.experiments.training.evaluator import Evaluator
@@ -74,7 +75,9 @@ def test_every_metric(name: str, num_classes: int) -> None:
     metric = make_metric(name, **({"k": 2} if name == "top_k" else {}))
     truth = TRUTH[name](outputs, targets)
     for size in SIZES:
-        measure = Evaluator("val", nn.Identity(), first_mean, {name: metric}, outputs, targets, batch_size=size)
+        measure = Evaluator(
+            "val", nn.Identity(), first_mean, {name: metric}, PartInMemory(outputs, targets), batch_size=size
+        )
         assert (measure() or {})[f"val/{name}"] == pytest.approx(truth, rel=1e-6)
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from optrun.experiments import Run, build, build_train_op, evaluate, load_config, make_optimizer, train
 from optrun.experiments.comparison.fingerprints import PairingError, check_pairing, expected_equal, fingerprint
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.trained import Trained
 from optrun.experiments.components.updates import Update
 from optrun.experiments.config import ConfigError
@@ -171,11 +172,11 @@ def test_evaluation_reads_the_trained_loss_in_evaluation_mode_and_puts_it_back()
     op.run()
     largest = op.loss.largest.clone()
     inputs, targets = linear_problem()
-    found = Evaluator("val", op.model, op.loss, {}, inputs * 100, targets)()
+    found = Evaluator("val", op.model, op.loss, {}, PartInMemory(inputs * 100, targets))()
     assert found == {"val/loss": pytest.approx(op.loss(op.model(inputs * 100), targets).item())}
     assert op.loss.training
     op.loss.largest.copy_(largest)
-    Evaluator("val", op.model, op.loss, {}, inputs * 100, targets)()
+    Evaluator("val", op.model, op.loss, {}, PartInMemory(inputs * 100, targets))()
     assert torch.equal(op.loss.largest, largest)
 
 

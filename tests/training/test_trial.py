@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.config import ConfigError
 from optrun.experiments.training.build import build
 from optrun.experiments.training.evaluator import Evaluator
@@ -266,7 +267,7 @@ def test_gradients_of_the_parameters_stay_where_a_loss_goes_backward_itself():
         return loss
 
     inputs, targets = torch.randn(10, 4), torch.randint(3, (10,))
-    Evaluator("val", model, backward_inside, {}, inputs, targets, batch_size=4, gradients=True)()
+    Evaluator("val", model, backward_inside, {}, PartInMemory(inputs, targets), batch_size=4, gradients=True)()
     assert all(torch.equal(parameter.grad, old) for parameter, old in zip(model.parameters(), before, strict=True))
 
 

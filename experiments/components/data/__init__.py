@@ -13,10 +13,11 @@ registry = Registry("data", __name__, given=0, base=f"{__name__}:Dataset")
 register_data = registry.register
 
 from .augmentations import in_evaluation, make_augmentation, register_augmentation  # noqa: E402  (they need the registry)
-from .batches import Batch, Batches, Mixed  # noqa: E402
+from .batches import Batches, Mixed  # noqa: E402
 from .dataset import Dataset  # noqa: E402
 from .fitted import BEFORE, Fitted  # noqa: E402
-from .split import Part, Splits, split  # noqa: E402
+from .part import Batch, Part, PartInMemory  # noqa: E402
+from .split import Splits, split  # noqa: E402
 from .stored import Examples, Stored, after  # noqa: E402
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Fitted",
     "Mixed",
     "Part",
+    "PartInMemory",
     "Splits",
     "Stored",
     "after",

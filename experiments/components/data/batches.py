@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch.nn import functional
 from ...errors import ArgumentsError, UsageError
 from ...registry.calls import Calling
 from ...system import rng
+from .part import Batch
 from .stored import Examples
 
 
@@ -31,13 +33,6 @@ class Mixed(NamedTuple):
 
 
 Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor | Mixed]
-
-
-class Batch(NamedTuple):
-    """The examples of one step; mixed class targets are probabilities, shape (examples, classes)."""
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
 
 
 class Batches:
@@ -91,7 +86,8 @@ class Batches:
         self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
         self._epoch = -1
         self._indices: tuple[torch.Tensor, ...] = ()
-        self._generator = torch.Generator(self.inputs.device)
+        self.device = self.inputs.device
+        self._generator = torch.Generator(self.device)
 
     def order(self, epoch: int) -> torch.Tensor:
         """Return the order in which an epoch draws the examples, int64, on the CPU."""
@@ -120,9 +116,26 @@ class Batches:
         """Return which examples batch `position` consists of, int64, in its order."""
         epoch, number = divmod(position, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._indices = self.order(epoch).to(self.inputs.device).split(self.batch_size)
+            self._indices = self.order(epoch).to(self.device).split(self.batch_size)
             self._epoch = epoch
         return self._indices[number]
+
+    def examples(self, start: int, stop: int) -> Batch:
+        """Return examples by their number in the data, without augmentation."""
+        return Batch(self.inputs[start:stop], self.targets[start:stop])
+
+    def alike(self, augment: Sequence[Augmentation], batch_size: int | None = None) -> Batches:
+        """Return the same data, to be drawn from apart: what is drawn there is not missed here.
+
+        Args:
+            augment: in place of its own.
+            batch_size: in place of its own.
+        """
+        twin = copy.copy(self)
+        twin.augment = tuple(augment)
+        twin.batch_size = self.batch_size if batch_size is None else batch_size
+        twin._generator, twin._epoch = torch.Generator(self.device), -1
+        return twin
 
     def _mixed(self, result: Mixed, batch: Batch) -> Batch:
         targets = batch.targets

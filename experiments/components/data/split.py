@@ -10,25 +10,7 @@ from ...errors import ArgumentsError, DataError
 from ...system import rng
 from .dataset import Dataset
 from .fitted import Fitted
-from .stored import Examples
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """One part of a data set.
-
-    Args:
-        inputs: shape (examples, *input_shape): a tensor, or `Stored`, which gives one for each slice.
-        targets: one per input.
-        positions: where these examples are in the data set, int64.
-    """
-
-    inputs: Examples
-    targets: torch.Tensor
-    positions: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+from .part import PartInMemory
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,9 +26,9 @@ class Splits:
         notes: what is odd about the training rows.
     """
 
-    train: Part
-    val: Part | None = None
-    test: Part | None = None
+    train: PartInMemory
+    val: PartInMemory | None = None
+    test: PartInMemory | None = None
     dataset: Dataset
     fitted: Fitted = field(default_factory=Fitted)
     notes: tuple[str, ...] = ()
@@ -141,8 +123,8 @@ def _size(name: str, fraction: float, total: int) -> int:
     return size
 
 
-def _part(dataset: Dataset, positions: torch.Tensor) -> Part:
-    return Part(dataset.rows(positions), dataset.targets[positions], positions)
+def _part(dataset: Dataset, positions: torch.Tensor) -> PartInMemory:
+    return PartInMemory(dataset.rows(positions), dataset.targets[positions], positions)
 
 
 def stratified_order(targets: torch.Tensor, is_classes: bool, seed: int) -> torch.Tensor:

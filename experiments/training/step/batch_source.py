@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
-
-import torch
-from torch import Tensor
 
 from ...errors import SessionError, StorageError
 from ...system.shared_memory import explain_shared_memory
@@ -74,23 +71,3 @@ def draw_batch(data: BatchSource, position: int) -> Any:
         if reason := explain_shared_memory(error):
             raise StorageError(f"the data has no batch {position}: {error}; {reason}") from error
         raise
-
-
-def on_device(value: Any, device: torch.device) -> Any:
-    """Move tensors, in tuples, lists and dicts too; what is there already is handed on as it is."""
-    if isinstance(value, Tensor):
-        return value if value.device == device else value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {key: on_device(item, device) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(on_device(item, device) for item in value)
-    return value
-
-
-def num_examples(targets: Any) -> int:
-    """Return the length of the first tensor in the targets."""
-    if isinstance(targets, Tensor):
-        return targets.shape[0]
-    while isinstance(targets, Mapping | tuple | list) and len(targets):
-        targets = next(iter(targets.values())) if isinstance(targets, Mapping) else targets[0]
-    return len(targets)

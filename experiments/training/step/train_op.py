@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...components.data.tree import num_examples, on_device, split
 from ...components.hooks.session_view import Refused
 from ...components.losses.counting import Counting
 from ...components.trained import Trained
@@ -21,7 +22,7 @@ from ...components.updates import Update
 from ...errors import SessionError
 from ...system import rng
 from . import fetches, gradients, op_state
-from .batch_source import BatchSource, draw_batch, num_examples, on_device
+from .batch_source import BatchSource, draw_batch
 from .closure_step import needs_closure, step_by_closure
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
@@ -194,11 +195,12 @@ class TrainOp:
             return
         # Each micro-batch weighs by what its mean is over, so that the sum is the mean over the whole batch.
         parts = min(self.options.accumulate, self.last_batch_size)
-        splits = targets.tensor_split(parts)
+        micro_batches = split((inputs, targets), parts, self.last_batch_size)
+        sizes = [num_examples(targets) for _, targets in micro_batches]
         with self.calling.loss:
-            weights = self.counting.weights(splits, [len(part) for part in splits])
-        pairs = zip(inputs.tensor_split(parts), splits, weights, strict=True)
-        losses = [self._backward(x, y, micro, weight, 1 / parts) for micro, (x, y, weight) in enumerate(pairs)]
+            weights = self.counting.weights([targets for _, targets in micro_batches], sizes)
+        pairs = zip(micro_batches, weights, strict=True)
+        losses = [self._backward(x, y, micro, weight, 1 / parts) for micro, ((x, y), weight) in enumerate(pairs)]
         self.last_loss = torch.stack(losses).sum()
 
     def _backward(self, inputs: Any, targets: Any, micro: int, weight: float, share: float = 1.0) -> Tensor:

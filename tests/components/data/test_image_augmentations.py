@@ -134,9 +134,9 @@ def test_evaluation_standardises_and_does_not_augment() -> None:
     assert part is not None
     images = part.inputs[: len(part)]
     expected = torch.stack([(image - image.mean()) / image.std(correction=0) for image in images])
-    torch.testing.assert_close(experiment.evaluators["val"].inputs[: len(part)], expected)
+    torch.testing.assert_close(experiment.evaluators["val"].part.inputs[: len(part)], expected)
     assert float(experiment.train_op.data.batch(0).inputs.std()) > 4
-    plain = build(config_with({"name": "noise", "std": 5})).evaluators["val"].inputs
+    plain = build(config_with({"name": "noise", "std": 5})).evaluators["val"].part.inputs
     assert isinstance(plain, torch.Tensor)
     assert plain.equal(images)
 
@@ -145,9 +145,9 @@ def test_code_of_the_users_own_says_so_by_an_attribute(tmp_path: Path) -> None:
     text = "def halve(inputs, generator):\n    return inputs / 2\n"
     (tmp_path / "random.py").write_text(text)
     (tmp_path / "always.py").write_text(f"{text}halve.evaluation = True\n")
-    images = build(config_with()).evaluators["val"].inputs[:10]
+    images = build(config_with()).evaluators["val"].part.inputs[:10]
     for file, factor in (("random", 1.0), ("always", 0.5)):
-        found = build(config_with(f"./{file}.py:halve")).evaluators["val"].inputs[:10]
+        found = build(config_with(f"./{file}.py:halve")).evaluators["val"].part.inputs[:10]
         assert found.equal(images * factor)
 
 

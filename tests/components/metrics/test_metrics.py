@@ -14,6 +14,7 @@ import sklearn.metrics
 import torch
 from torch import nn
 
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.metrics import make_metric, metric_value, registry
 from optrun.experiments.errors import UsageError
 from optrun.experiments.training.evaluator import Evaluator
@@ -59,7 +60,7 @@ def test_each_gives_one_value_per_example_whatever_the_batch(name: str) -> None:
 def value(name: str, outputs: torch.Tensor, targets: torch.Tensor, **args: Any) -> float:
     """Measure in batches of 7, as an evaluation does."""
     evaluator = Evaluator(
-        "all", nn.Identity(), no_loss, {name: make_metric(name, **args)}, outputs, targets, batch_size=7
+        "all", nn.Identity(), no_loss, {name: make_metric(name, **args)}, PartInMemory(outputs, targets), batch_size=7
     )
     measured = evaluator()
     assert measured is not None
@@ -145,7 +146,7 @@ def test_metrics_are_the_same_in_batches_of_any_size(name: str, batch_size: int)
     outputs, targets = example(registry.get(name).facts["task"], 64)
     metric = {name: make_metric(name)}
     whole, parts = (
-        Evaluator("all", nn.Identity(), no_loss, metric, outputs, targets, batch_size=size)()
+        Evaluator("all", nn.Identity(), no_loss, metric, PartInMemory(outputs, targets), batch_size=size)()
         for size in (1000, batch_size)
     )
     assert whole is not None
@@ -169,7 +170,9 @@ def test_a_metric_of_the_users_own_may_finish_its_means(tmp_path: Path) -> None:
     )
     metric = make_metric("./mine.py:Rmse", base=tmp_path, scale=10.0)
     outputs, targets = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [0.0], [0.0]])
-    measured = Evaluator("all", nn.Identity(), no_loss, {"rmse": metric}, outputs, targets, batch_size=2)()
+    measured = Evaluator(
+        "all", nn.Identity(), no_loss, {"rmse": metric}, PartInMemory(outputs, targets), batch_size=2
+    )()
     assert measured == pytest.approx({"all/loss": 0.0, "all/rmse": 10 * math.sqrt(13 / 3)})
 
 

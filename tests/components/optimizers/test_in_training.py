@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from optrun.experiments import Batches, build, build_train_op, evaluate, load_config, make_optimizer, resume, train
 from optrun.experiments.components.averaging import Averaging
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.optimizers import registry
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config.targets import names_in, preset_folder
@@ -223,7 +224,7 @@ def test_evaluation_reads_the_averages_and_gives_the_weights_back(name: str) -> 
     op = train_op(name, lr=0.05, **({"t0": 0.0} if name == "asgd" else {}))
     run_steps(op, 8)
     before = state_of(op)
-    evaluator = Evaluator("val", op.model, op.loss, {}, *linear_problem(seed=1), ema=op.optimizer)
+    evaluator = Evaluator("val", op.model, op.loss, {}, PartInMemory(*linear_problem(seed=1)), ema=op.optimizer)
     measured = evaluator()["val/loss"]
     assert same(state_of(op), before), "bit for bit"
     averaged = net()
@@ -232,8 +233,8 @@ def test_evaluation_reads_the_averages_and_gives_the_weights_back(name: str) -> 
     for parameter, average in op.optimizer.averages():
         averaged.get_parameter(names[id(parameter)]).data.copy_(average)
     assert not same(dict(averaged.named_parameters()), dict(op.model.named_parameters()))
-    assert measured == Evaluator("val", averaged, op.loss, {}, *linear_problem(seed=1))()["val/loss"]
-    assert measured != Evaluator("val", op.model, op.loss, {}, *linear_problem(seed=1))()["val/loss"]
+    assert measured == Evaluator("val", averaged, op.loss, {}, PartInMemory(*linear_problem(seed=1)))()["val/loss"]
+    assert measured != Evaluator("val", op.model, op.loss, {}, PartInMemory(*linear_problem(seed=1)))()["val/loss"]
 
 
 def test_before_the_first_step_an_average_is_the_weights() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.updates import make_update
 from optrun.experiments.errors import UsageError
 
@@ -161,8 +162,8 @@ def test_evaluation_reads_the_weights_it_is_told_to():
     for _ in range(5):
         op.run()
     inputs, targets = linear_problem()
-    raw = Evaluator("val", op.model, op.loss, {}, inputs, targets)()
-    averaged = Evaluator("val", op.model, op.loss, {}, inputs, targets, ema=op.updates[0])()
+    raw = Evaluator("val", op.model, op.loss, {}, PartInMemory(inputs, targets))()
+    averaged = Evaluator("val", op.model, op.loss, {}, PartInMemory(inputs, targets), ema=op.updates[0])()
     shadows = op.updates[0].shadows
     by_hand = nn.functional.mse_loss(nn.functional.linear(inputs, shadows["weight"], shadows["bias"]), targets)
     assert averaged["val/loss"] == pytest.approx(by_hand.item(), rel=1e-6)

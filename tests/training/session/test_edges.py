@@ -24,6 +24,7 @@ from optrun.experiments import (
     make_schedule,
     train,
 )
+from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.hooks.checkpoint import CheckpointHook
 from optrun.experiments.components.hooks.hook import Phase, RunArgs
 from optrun.experiments.errors import CheckpointError, DivergedError, SessionError, TransientError, UserExitError
@@ -289,7 +290,7 @@ def test_micro_batches_are_of_nearly_equal_size():
 def test_evaluation_leaves_each_module_in_its_own_mode():
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
     model[1].eval()  # frozen statistics
-    Evaluator("val", model, nn.functional.mse_loss, {}, *linear_problem())()
+    Evaluator("val", model, nn.functional.mse_loss, {}, PartInMemory(*linear_problem()))()
     assert [module.training for module in model.modules()] == [True, True, False, True]
 
 
