@@ -32,6 +32,7 @@ from ..system.raised import refusing_exits
 from . import compatibility
 from .batch_independence import check_independence
 from .configured_hooks import configured_hooks
+from .constant_target import check_targets
 from .evaluator import Evaluator
 from .experiment import Experiment
 from .load import load_config
@@ -72,6 +73,7 @@ def build(
         device, note = choose_device(config.train.device, config.train.soft_placement)
     splits, batches = _make_data(config, device, fitted)
     dataset = splits.dataset
+    target_notes = check_targets(config, splits) if fitted is None else []  # older runs go on with what they have
     length = compatibility.run_length(config, batches)
 
     with located(config, "model", "data"):
@@ -130,7 +132,7 @@ def build(
     _check_fetches(experiment)
     with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples
         check_metrics(arrange_hooks(experiment.hooks, [], [], is_chief=True), evaluators)
-    experiment.notes += [*([note] if note else []), *splits.notes, *notes]
+    experiment.notes += [*([note] if note else []), *splits.notes, *target_notes, *notes]
     if splits.fitted.rows == "all" and splits.fitted.scales:
         experiment.notes.append(_SCALED_BY_ALL)
     return experiment

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from ...errors import DataError
+from ...errors import ArgumentsError, DataError
 from .encoding import Encoding
 from .scale import Scale, is_constant
 from .stored import Examples, Step, Stored
@@ -115,16 +115,19 @@ class Dataset:
         """Refuse columns that are to be standardised and have the same value in every row.
 
         Raises:
-            DataError: the first of them.
+            DataError: the first of them, of the inputs.
+            ArgumentsError: the first of the targets.
         """
         for part in self.standardised:
-            constant = is_constant(getattr(self, part).numpy())
+            columns = getattr(self, part).numpy()
+            constant = is_constant(columns)
             if constant.any():
-                name = self.column(part, int(constant.argmax()))
-                way_out = "leave it out by `inputs`, or say `scaling: none`"
+                number = int(constant.argmax())
+                found = f"{self.description}: column {self.column(part, number)} is constant"
                 if part == "targets":
-                    way_out = "there is nothing to predict"
-                raise DataError(f"{self.description}: column {name} is constant: {way_out}")
+                    message = f"{found}, {columns[0, number]:g} in every row: there is nothing to predict"
+                    raise ArgumentsError(message, "target")
+                raise DataError(f"{found}: leave it out by `inputs`, or say `scaling: none`")
 
     def __post_init__(self) -> None:
         inputs, targets = self.inputs, self.targets
