@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -60,8 +62,17 @@ def file_of(spec: ModuleSpec | None) -> Path | None:
     """Return the file that a module is read from: source, compiled, or the archive that has it; None for none."""
     archive = getattr(getattr(spec, "loader", None), "archive", None)
     origin = archive or (spec.origin if spec is not None and spec.has_location else None)
-    path = Path(origin) if origin else None
-    return path.resolve() if path is not None and path.is_file() else None
+    try:
+        found = os.stat(origin) if origin else None
+    except (OSError, ValueError):
+        return None
+    return _resolved(origin, found.st_dev, found.st_ino) if found and stat.S_ISREG(found.st_mode) else None
+
+
+@functools.lru_cache(maxsize=8192)
+def _resolved(origin: str, device: int, inode: int) -> Path:
+    """Return where links lead to, which is looked up again once another file is found there."""
+    return Path(origin).resolve()
 
 
 def package_of(module: str | None, path: Path) -> str | None:

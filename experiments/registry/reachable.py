@@ -8,7 +8,6 @@ means (`exec`, `runpy`, a loader of one's own) is out of reach.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -83,8 +82,11 @@ class _Walk:
         self._strict = strict
         self._seen: set[tuple[str | None, Path]] = set()
         self._sources: dict[Path, bytes] = {}
-        self._places: dict[str, list[tuple[str, Path]]] = {}
         self._specs = functools.cache(find_spec)
+        # All names and files are asked for by many others; within one walk, the answers stay.
+        self._file_of = functools.cache(lambda name: file_of(self._specs(name)))
+        self._files = functools.cache(self._find_files)
+        self._named_in = functools.cache(self._find_names)
 
     def follow(self, roots: Iterable[Root], happened: bool = False) -> None:
         self._seen.clear()
@@ -104,16 +106,15 @@ class _Walk:
             source = self._take(module, path, known)
             if not is_users(path):  # installed, and named: its distribution stands for what it imports
                 continue
-            package = package_of(module, path)
-            names = list(self._names(imports_of(source, package))) if path.suffix in (".py", ".pyw") else []
+            names = self._named_in(source, package_of(module, path)) if path.suffix in (".py", ".pyw") else []
             if happened:
-                names += [*recorded_imports.begun.get(str(path), ()), *_modules_in(module, path)]
+                names = [*names, *recorded_imports.begun.get(str(path), ()), *_modules_in(module, path)]
             waiting += [(*each, None) for name in names for each in self._files(name)]
 
     def _of_program(self, module: str) -> list[str]:
         """Return what a script or a notebook imports, which is itself no file that others could import."""
         path = _program(module)
-        written = self._names(imports_of(path.read_bytes(), None)) if path is not None and is_users(path) else ()
+        written = self._named_in(path.read_bytes(), None) if path is not None and is_users(path) else ()
         return [*written, *_modules_in(module, path)]
 
     def _take(self, module: str | None, path: Path, known: str | None) -> bytes:
@@ -135,6 +136,10 @@ class _Walk:
         self._sources[path] = source
         return source
 
+    def _find_names(self, source: bytes, package: str | None) -> list[str]:
+        """Return the modules that the imports in a source may mean."""
+        return list(dict.fromkeys(self._names(imports_of(source, package))))
+
     def _names(self, imports: Iterable[Import]) -> Iterator[str]:
         """Yield the names of modules that imports may mean: what is taken from a package may be one of its modules."""
         for module, names in imports:
@@ -143,33 +148,30 @@ class _Walk:
                 continue
             if spec.submodule_search_locations is None:
                 continue
-            path = file_of(spec)
+            path = self._file_of(module)
             if path is not None and not is_users(path):
                 continue
             if "*" in names:
                 names = exported(path.read_bytes()) if path is not None else ()
             yield from (f"{module}.{name}" for name in names)
 
-    def _files(self, name: str) -> list[tuple[str, Path]]:
+    def _find_files(self, name: str) -> list[tuple[str, Path]]:
         """Return the user's file of a module, and those of the packages around it."""
-        if name not in self._places:
-            self._places[name] = [] if is_outside(name) else list(self._find_files(name))
-        return self._places[name]
-
-    def _find_files(self, name: str) -> Iterator[tuple[str, Path]]:
+        if is_outside(name):
+            return []
+        found: list[tuple[str, Path]] = []
         parts = name.split(".")
         for length in range(1, len(parts) + 1):
             whole = ".".join(parts[:length])
-            if whole in _PROGRAM:
-                return
-            if (spec := self._specs(whole)) is None:
-                return
-            path = file_of(spec)
+            if whole in _PROGRAM or (spec := self._specs(whole)) is None:
+                break
+            path = self._file_of(whole)
             if is_installed(path) if path is not None else _is_installed_namespace(spec):
                 self.tops.add(parts[0])
-                return
+                break
             if path is not None and is_users(path):
-                yield whole, path
+                found.append((whole, path))
+        return found
 
 
 def _program(name: str) -> Path | None:
@@ -197,11 +199,12 @@ def _modules_in(module: str | None, path: Path | None) -> set[str]:
     for value in list(vars(loaded).values()):
         if isinstance(value, types.ModuleType):
             names.add(value.__name__)
-        elif inspect.isclass(value) or inspect.isfunction(value):
+        elif isinstance(value, type):
+            names |= {base.__module__ for base in value.__mro__}
+        elif isinstance(value, types.FunctionType):
             names.add(value.__module__)
-            names |= {base.__module__ for base in getattr(value, "__mro__", ())}
-    known = {name for name in names if isinstance(name, str) and name in sys.modules}
-    return {name for name in known if not is_outside(name) and name != module}
+    names.discard(module)
+    return {name for name in names if isinstance(name, str) and name in sys.modules and not is_outside(name)}
 
 
 def _module_of(path: Path) -> types.ModuleType | None:

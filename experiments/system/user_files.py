@@ -11,6 +11,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 _FROZEN = "<frozen "  # begins the name that modules built into Python have for a file
 
 
+@functools.lru_cache(maxsize=8192)
 def is_users(path: Path) -> bool:
     """Return True for a file of the user's own, and for code that was never in a file, such as `<stdin>`."""
     is_own = any(path.is_relative_to(folder) for folder in _OWN)

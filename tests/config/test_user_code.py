@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -123,6 +124,39 @@ def test_a_stored_config_loads_only_the_code_it_was_made_with(load, folder, code
     with pytest.raises(ConfigError, match="has changed since"):
         load(stored, trusted=config.code_files)
     assert load(stored).code_files != config.code_files
+
+
+HASH_OF = {number: hashlib.sha256(f"NUMBER = {number}\n".encode()).hexdigest() for number in (1, 2)}
+
+
+@pytest.fixture
+def aside(load, folder, code, monkeypatch):
+    """Return what a configuration's code imports from this file, in a function: its path and SHA-256."""
+    monkeypatch.syspath_prepend(str(folder))
+    code.write_text("class Watch:\n    def __init__(self):\n        import aside_of_watch\n")
+
+    def found():
+        files = load(BASE + "hooks: ['./mine/code.py:Watch']\n").code_files
+        return {Path(path).relative_to(folder).as_posix(): digest for path, digest in files.items() if "aside" in path}
+
+    return folder / "aside_of_watch.py", found
+
+
+def test_an_edit_is_noticed_that_changes_neither_length_nor_time(aside):
+    path, found = aside
+    for number in (1, 2):
+        path.write_text(f"NUMBER = {number}\n")
+        os.utime(path, (1e9, 1e9))
+        assert found() == {path.name: HASH_OF[number]}
+
+
+def test_a_link_that_leads_elsewhere_is_noticed(aside):
+    path, found = aside
+    for number in (1, 2):
+        (path.parent / f"aside_{number}.py").write_text(f"NUMBER = {number}\n")
+        path.unlink(missing_ok=True)
+        path.symlink_to(f"aside_{number}.py")
+        assert found() == {f"aside_{number}.py": HASH_OF[number]}
 
 
 def test_metrics_of_ones_own_are_called_by_their_label(load, code):
