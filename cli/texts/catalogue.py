@@ -24,7 +24,8 @@ from ...experiments.system.docstrings import docstring
 
 if TYPE_CHECKING:
     from ...experiments.registry.arguments import Argument
-    from ...experiments.registry.registry import Component, Registry
+    from ...experiments.registry.component import Component
+    from ...experiments.registry.registry import Registry
 
 _PRESETS = "preset"
 _WIDEST_LINE = 76  # of YAML in flow style

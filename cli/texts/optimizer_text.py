@@ -11,7 +11,7 @@ from ..terminal.console import filled
 from .catalogue import arguments, paste_ready
 
 if TYPE_CHECKING:
-    from ...experiments.registry.registry import Component
+    from ...experiments.registry.component import Component
 
 _NONE = "—"
 _ROUNDING = 1e-7  # what rounding hyperparameters to single precision changes in weights of order 1

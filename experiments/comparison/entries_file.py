@@ -20,7 +20,8 @@ from ..registry.user_code import absolute_reference
 from ..report.conditions import Spellings, parse_conditions
 from ..run_directory.run_dir import is_run
 from ..training.load import load_config
-from .entries import Entry, is_optimizer, make_each, make_entry, of_config
+from .entries import is_optimizer, make_each, make_entry
+from .entry import Entry, of_config
 from .options import OPTIONS
 from .placing import at_its_centre, own_optimizer
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config.changes import changed_keys, look_up
-
-if TYPE_CHECKING:
-    from .entries import Entry
+from .entry import Entry
 
 _FIRST = ("optimizer", "schedule", "model", "loss", "data", "init", "updates", "train")  # what is named first
 _SHORT = {"weight_decay": "wd", "label_smoothing": "smoothing", "batch_size": "batch"}

@@ -10,7 +10,8 @@ from ..components.registries import REGISTRIES
 from ..config.overrides import numbered
 from ..errors import UsageError, unknown_name
 from ..training.load import load_config
-from .entries import Entry, Target, is_optimizer, make_each, names_a_run, of_config
+from .entries import Target, is_optimizer, make_each, names_a_run
+from .entry import Entry, of_config
 from .placing import at_its_centre, own_optimizer
 
 OPTION = "--optimizers"

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import Config, ConfigError, Problem
 from ..config.changes import changed_keys, look_up
 from ..config.values import value_text
 from ..errors import UsageError
 from ..report.style import listing
-
-if TYPE_CHECKING:
-    from .entries import Entry
+from .entry import Entry
 
 _SPLIT = ("val", "test", "split_seed", "subset")  # of data: what decides which examples judge
 _BATCHES = ("batch_size", "drop_last", "augment")  # of data: what training makes of its examples

@@ -13,7 +13,7 @@ from ..config import Config
 from ..config.goal import Goal, eval_goal, goal_of
 from ..errors import UsageError, nearest, unknown_name
 from ..report.conditions import Spellings
-from .entries import Entry
+from .entry import Entry
 from .identity import counted, counted_before_0_3, group_digest
 from .problem import check_problems, problem_words
 

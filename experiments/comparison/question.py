@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..run_directory.comparison_file import is_group, read_group
 from ..run_directory.run_dir import RunDir, is_run
 from ..system.places import shown
-from .entries import Entry
+from .entry import Entry
 from .protocol import IDENTIFYING, Protocol
 
 

@@ -18,7 +18,7 @@ from ..system.switches import at_start, put_back
 from ..training.build import build
 from ..training.record import local_components
 from . import events
-from .entries import Entry, differences
+from .entry import Entry, differences
 from .estimate import time_run
 from .fingerprints import WHAT, PairingError, check_pairing, expected_equal
 from .ledger import Ledger

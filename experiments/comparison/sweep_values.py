@@ -15,7 +15,8 @@ from ..config import ConfigError
 from ..config.scalars import resolve
 from ..errors import UsageError
 from ..training.build import build
-from .entries import Entry, make_entries
+from .entries import make_entries
+from .entry import Entry
 from .placing import LEARNING_RATE, with_rates_of
 from .problem import differing
 

@@ -36,7 +36,7 @@ from ..system.locks import Lock, NotHeld, try_lock
 from ..system.places import shown
 from ..system.raised import message_of, refusing_exits, type_and_text
 from ..training.record import RunRecord, data_files
-from .entries import Entry
+from .entry import Entry
 from .identity import IRRELEVANT, key_before_0_3, run_key
 from .placing import LEARNING_RATE, set_rate
 

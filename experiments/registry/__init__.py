@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .registry import Component, Registry
+from .component import Component
+from .registry import Registry
 
 __all__ = ["Component", "Registry"]

@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import UsageError, nearest
 from .adapters import adapter_of
 from .arguments import Argument, type_text
-from .registry import Component, Registry
+from .component import Component
+from .registry import Registry
 
 
 def component_of(registry: Registry, name: str | Component, base: Path = Path()) -> Component:

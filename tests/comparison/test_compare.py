@@ -11,7 +11,8 @@ import pytest
 from optrun.experiments import Run, build, load_config
 from optrun.experiments.comparison import fingerprints
 from optrun.experiments.comparison.compare import compare
-from optrun.experiments.comparison.entries import differences, make_entries
+from optrun.experiments.comparison.entries import make_entries
+from optrun.experiments.comparison.entry import differences
 from optrun.experiments.comparison.fingerprints import PairingError, check_pairing, expected_equal
 from optrun.experiments.comparison.result import Comparison
 from optrun.experiments.comparison.sweep import sweep

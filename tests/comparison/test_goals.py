@@ -9,7 +9,7 @@ import math
 import pytest
 
 from optrun.experiments.comparison.compare import compare
-from optrun.experiments.comparison.entries import Entry
+from optrun.experiments.comparison.entry import Entry
 from optrun.experiments.comparison.protocol import compare_protocol
 from optrun.experiments.comparison.sweep import sweep
 from optrun.experiments.comparison.tuning import Tuning

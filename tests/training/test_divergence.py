@@ -16,7 +16,8 @@ from optrun.experiments.errors import DivergedError
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.training import divergence
-from optrun.experiments.training.divergence import DivergenceHook, choose_start, investigate
+from optrun.experiments.training.divergence import DivergenceHook, choose_start
+from optrun.experiments.training.investigation import investigate
 from optrun.experiments.training.step.hyperparameters import Hyperparameters
 
 from ..helpers import PoisonHook, linear_problem, run_steps, small_train_op

@@ -1,0 +1,137 @@
+"""One attempt at a run: trained by this process from the latest checkpoint on, and its record and result written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from ..components.hooks.hook import Hook
+from ..config import Config, ConfigError
+from ..errors import OptrunError
+from ..run_directory.checkpoint_files import list_checkpoints
+from ..run_directory.json_shapes import State
+from ..run_directory.run import Run
+from ..run_directory.run_dir import RunDir
+from ..system import switches
+from ..system.environment import changes_that_matter
+from ..system.raised import message_of
+from ..system.trusted_code import trust
+from .divergence import DivergenceHook
+from .experiment import Experiment
+from .load import FITTED
+from .log_file import log_file
+from .record import data_record, init_sha256, make_record
+from .session.session import MonitoredTrainingSession
+from .summary import summarise
+
+log = logging.getLogger("optrun")
+
+OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
+
+
+def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
+    """Train in a run directory that this process holds, from its latest checkpoint if there is one.
+
+    What a run is made of is written before its first step; once there is a checkpoint, not before that is restored.
+    """
+    with log_file(run_dir):
+        session = experiment.session(run_dir.path)
+        evidence = DivergenceHook(run_dir.diverged_path, experiment.config.seed)
+        saved = list_checkpoints(run_dir.checkpoints_path)
+        environment = _environment(experiment, run_dir)
+        if is_recorded := not saved:
+            _record(experiment, run_dir, environment)
+        run_dir.set_status("running")
+        try:
+            with experiment.located():
+                session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
+                with session:
+                    if saved:
+                        _record(experiment, run_dir, environment)
+                        is_recorded = True
+                    while not session.should_stop():
+                        session.run(experiment.train_op)
+        except BaseException as error:
+            session.error = error
+            with _noting_a_second(error):
+                if is_recorded:
+                    _conclude(experiment, session, run_dir, evidence.facts)
+                else:  # it has no new result
+                    run_dir.set_status(_outcome(session), step=saved[-1].step, message=_message(session))
+            raise
+        _conclude(experiment, session, run_dir, evidence.facts)
+    return Run(run_dir.path)
+
+
+def _environment(experiment: Experiment, run_dir: RunDir) -> dict[str, Any]:
+    """Return the circumstances of the run, and say what may keep a resumed one from being bit-exact."""
+    environment = experiment.environment()
+    before = run_dir.read_json("env.json")
+    if before and (changes := changes_that_matter(before, environment)):
+        experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
+    if left := switches.left_by_imports(experiment.config.reached.files):
+        said = switches.words(left)
+        experiment.notes.append(f"{said}, since code was imported that is not this run's: start a new process without")
+    for note in experiment.notes:
+        log.warning(note)
+    if turned := environment["switches"]:
+        log.info("made with %s", ", ".join(f"{name} {value}" for name, value in turned.items()))
+    return environment
+
+
+def _record(experiment: Experiment, run_dir: RunDir, environment: Mapping[str, Any]) -> None:
+    """Write what the run is made of."""
+    before = run_dir.read_json("env.json")
+    config = experiment.config
+    run_dir.write_config(config.to_yaml())
+    run_dir.write_json("origins.json", {key: origin.place for key, origin in config.origins.items()})
+    record = make_record(config, run_dir)
+    trust(record["code"].values())
+    kept = before if before and list_checkpoints(run_dir.checkpoints_path) else {}
+    init = kept["init"] if "init" in kept else init_sha256(config)  # what a resumed run began with may be gone by now
+    run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
+    if experiment.splits.fitted:
+        run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
+
+
+def _conclude(
+    experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir, diverged: dict[str, Any] | None
+) -> None:
+    """Write the result, whatever it is, and what the user's code imported late."""
+    _complete_record(experiment.config, run_dir, session.process.changed if session.process else {})
+    outcome, message = _outcome(session), _message(session)
+    run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
+    kept = {"batch_file": diverged["batch_file"]} if diverged else {}
+    run_dir.set_status(outcome, step=session.step, message=message, **kept)
+
+
+def _outcome(session: MonitoredTrainingSession) -> State:
+    return cast(State, session.outcome or "failed")
+
+
+def _message(session: MonitoredTrainingSession) -> str:
+    error = session.error
+    return error.headline if isinstance(error, ConfigError) else session.reason if error is None else message_of(error)
+
+
+def _complete_record(config: Config, run_dir: RunDir, turned: switches.Changes) -> None:
+    """Add to the record what was imported since the run began, as it was executed, and which switches were turned."""
+    before = run_dir.read_json("env.json") or {}
+    late = make_record(config, run_dir, at_end=True) if config.roots() else {}
+    if late and late["code"] != before.get("code"):
+        trust(late["code"].values())
+    else:
+        late = {}
+    if late or turned:
+        run_dir.write_json("env.json", {**before, **late, **({"turned": turned} if turned else {})})
+
+
+@contextlib.contextmanager
+def _noting_a_second(error: BaseException) -> Iterator[None]:
+    """Keep an error that comes while the result is written from hiding the one that ended the run."""
+    try:
+        yield
+    except OptrunError as second:
+        error.add_note(f"and its result could not be written: {message_of(second)}")
