@@ -76,13 +76,13 @@ if TYPE_CHECKING:
     from .training.build import build as build
     from .training.evaluate import evaluate as evaluate
     from .training.evaluate import evaluate_each as evaluate_each
-    from .training.evaluate import trained_model as trained_model
     from .training.experiment import Experiment as Experiment
     from .training.load import load_config as load_config
     from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
     from .training.step.build_train_op import build_train_op as build_train_op
     from .training.train import resume as resume
     from .training.train import train as train
+    from .training.trained_model import trained_model as trained_model
 
 _HOMES = {
     "Batches": "components.data",
@@ -152,7 +152,7 @@ _HOMES = {
     "resume": "training.train",
     "sweep": "comparison.sweep",
     "train": "training.train",
-    "trained_model": "training.evaluate",
+    "trained_model": "training.trained_model",
     "verify_resume": "studies.resume.check",
     "warm_start": "components.initializers.warm_start",
 }

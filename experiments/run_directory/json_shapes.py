@@ -191,6 +191,14 @@ _FILES: dict[str, dict[str, Check]] = {
         "arguments": _object(),
         "scales": _each(_record(mean=_list(_number), std=_list(_number))),
     },
+    "data.json": {
+        "schema": _text,
+        "input_shape": _list(_count),
+        **dict.fromkeys(("input_type", "stored_type", "task"), _text),
+        "num_outputs": _count,
+        **dict.fromkeys(("class_names", "columns", "target_columns"), _list(_text)),
+        "decode": _object(),
+    },
     "env.json": {
         "command": _list(_text),
         "threads": _count,

@@ -18,6 +18,7 @@ from .run_dir import RunDir
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
 NOT_METRICS = frozenset(Position._fields)  # keys of a metric row that say where it stands
 
@@ -215,6 +216,33 @@ class Run:
         there = ", ".join(str(file.step) for file in files) or "none"
         wanted = f"'{which}' (step {step})" if which == "best" and step is not None else f"'{which}'"
         raise NothingMatchedError(f"{shown(self.path)} has no checkpoint {wanted}; there are: {there}")
+
+    def load_model(
+        self,
+        checkpoint: int | str = "best",
+        averages: bool = True,
+        *,
+        weights: str | None = None,
+        allow_code: bool = False,
+    ) -> nn.Module:
+        """Return the trained model, in evaluation mode; no data is read for that. This imports torch.
+
+        Args:
+            checkpoint: `best` (see `best_step`), `last`, or a global step.
+            averages: take an average of the weights where the run keeps one: that of the update `ema`, of `asgd`, of
+                `schedule_free`; False takes those that are trained.
+            weights: takes these, by name, whatever `averages` says: see `eval.weights`.
+            allow_code: load the user's own code although it is not what the run was made with.
+
+        Raises:
+            NothingMatchedError: there is no such checkpoint.
+            UsageError: there are no such weights, or several averages to choose from; the user's code has changed.
+            DataError: the checkpoint is damaged.
+        """
+        from .. import trained_model
+
+        chosen = None if weights is not None else averages
+        return trained_model(self, checkpoint=checkpoint, weights=weights, averages=chosen, allow_code=allow_code)
 
     @property
     def best_step(self) -> int | None:

@@ -29,7 +29,10 @@ from .json_shapes import State, misfit, read_int
 LOCK = ".lock"  # the file that whoever holds a folder has locked
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NUMBERED = re.compile(r"-(\d{4,9})", re.ASCII)
-_OF_A_START = {"config.yaml", "origins.json", "env.json", "log.txt", "fitted.json", "metrics.jsonl", "checkpoints"}
+_OF_A_START = {
+    *("config.yaml", "origins.json", "env.json", "fitted.json", "data.json"),
+    *("log.txt", "metrics.jsonl", "checkpoints"),
+}
 
 
 class RunDir:

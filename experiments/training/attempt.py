@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from ..components.data import DataFacts
 from ..components.hooks.hook import Hook
 from ..config import Config, ConfigError
 from ..errors import OptrunError
@@ -20,7 +21,7 @@ from ..system.raised import message_of
 from ..system.trusted_code import trust
 from .divergence import DivergenceHook
 from .experiment import Experiment
-from .load import FITTED
+from .load import FACTS, FITTED
 from .log_file import log_file
 from .record import data_record, init_sha256, make_record
 from .session.session import MonitoredTrainingSession
@@ -92,6 +93,7 @@ def _record(experiment: Experiment, run_dir: RunDir, environment: Mapping[str, A
     kept = before if before and list_checkpoints(run_dir.checkpoints_path) else {}
     init = kept["init"] if "init" in kept else init_sha256(config)  # what a resumed run began with may be gone by now
     run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
+    run_dir.write_json(FACTS, DataFacts.of(experiment.data).as_dict())
     if experiment.splits.fitted:
         run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ..components import data, optimizers, updates
 from ..components.averaging import averages_of
-from ..components.data import Batches, Dataset, Fitted, Splits
+from ..components.data import Batches, DataFacts, Dataset, Fitted, Splits
 from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
+from ..components.trained import Trained
 from ..components.updates import Update
 from ..config import ComponentConfig, Config, ScheduleConfig
 from ..config.goal import with_modes
@@ -77,7 +78,8 @@ def build(
     length = compatibility.run_length(config, batches)
 
     with located(config, "model", "data"):
-        model, work = _make_model(config, dataset, splits)
+        model = make_model(config, dataset)
+        work = compatibility.try_forward(model, splits.train.inputs[:2], _batch_size(config, splits))
         model.to(device)
         compatibility.check_storable(model)
     threads = choose_threads(config.train.threads, work)
@@ -93,11 +95,8 @@ def build(
     trained = compatibility.trained_together(config, model, loss)
     for part, made in zip((*config.metrics, *config.data.augment), (*metrics.values(), *batches.augment), strict=True):
         compatibility.refuse_parameters(config, part, made, trained)
-    extra_updates = _make_updates(config, model)
-    with located(config, "optimizer", "model"):
-        groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
-        args = config.optimizer.args
-        optimizer = optimizers.make_optimizer(trained, config.optimizer.component, groups=groups, **args)
+    extra_updates = make_updates(config, model)
+    optimizer = make_optimizer(config, trained)
     with located(config, "schedule", *compatibility.RUN_LENGTH):
         schedule = configured_schedule(with_modes(config, config.schedule), length, config.seed, config.schedule.warmup)
 
@@ -176,16 +175,8 @@ def _lengths(schedule: ScheduleConfig) -> list[Length]:
 
 
 def _make_data(config: Config, device: torch.device, fitted: Fitted | None = None) -> tuple[Splits, Batches]:
+    splits = make_splits(config, fitted)
     with located(config, "data"):
-        dataset = data.make_data(config.data.component, fitted=fitted, **config.data.args)
-        splits = data.split(
-            dataset,
-            val=config.data.val,
-            test=config.data.test,
-            split_seed=config.data.split_seed,
-            subset=config.data.subset,
-            fitted=fitted,
-        )
         batches = Batches(
             splits.train.inputs,
             splits.train.targets,
@@ -194,7 +185,7 @@ def _make_data(config: Config, device: torch.device, fitted: Fitted | None = Non
             drop_last=config.data.drop_last,
             augment=[_bound(config, augmentation) for augmentation in config.data.augment],
             device=device,
-            num_classes=dataset.num_outputs if dataset.task == "classes" else None,
+            num_classes=splits.dataset.num_outputs if splits.dataset.task == "classes" else None,
         )
     return splits, batches
 
@@ -209,18 +200,56 @@ def _batch_size(config: Config, splits: Splits) -> int:
     return len(splits.train.inputs) if size == "full" else size
 
 
-def _make_model(config: Config, dataset: Dataset, splits: Splits) -> tuple[nn.Module, int]:
-    """Make the model, lazy modules included, and count the work of one training step."""
+def make_splits(config: Config, fitted: Fitted | None = None) -> Splits:
+    """Read the data of a configuration, and split it.
+
+    Args:
+        config: of the run.
+        fitted: see `build`.
+
+    Raises:
+        ConfigError: located at `data`.
+        DataError: data is missing or damaged.
+    """
+    with located(config, "data"):
+        dataset = data.make_data(config.data.component, fitted=fitted, **config.data.args)
+        return data.split(
+            dataset,
+            val=config.data.val,
+            test=config.data.test,
+            split_seed=config.data.split_seed,
+            subset=config.data.subset,
+            fitted=fitted,
+        )
+
+
+def make_model(config: Config, known: Dataset | DataFacts) -> nn.Module:
+    """Make the model of a configuration, as training from step 0 begins with it; lazy modules have no shapes yet.
+
+    Args:
+        config: of the run.
+        known: what fills the model's arguments.
+
+    Raises:
+        ValueError: it makes no module.
+    """
     compatibility.seed_everything(rng.key(config.seed, "init"))
-    model = config.model.component.make(**compatibility.filled(config.model, dataset))
+    model = config.model.component.make(**compatibility.filled(config.model, known))
     if not isinstance(model, nn.Module):
         raise ValueError(f"{config.model.name} made {described(model)}, which is not a torch.nn.Module")
     for _ in (*model.named_parameters(), *model.named_buffers()):  # as others will ask for them
         pass
-    return model, compatibility.try_forward(model, splits.train.inputs[:2], _batch_size(config, splits))
+    return model
 
 
-def _make_updates(config: Config, model: nn.Module) -> list[Update]:
+def make_optimizer(config: Config, trained: Trained) -> torch.optim.Optimizer:
+    """Make the optimizer of a configuration over what is trained; what it refuses is located."""
+    with located(config, "optimizer", "model"):
+        groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
+        return optimizers.make_optimizer(trained, config.optimizer.component, groups=groups, **config.optimizer.args)
+
+
+def make_updates(config: Config, model: nn.Module) -> list[Update]:
     made = []
     for update in config.updates:
         with located(config, update.path):

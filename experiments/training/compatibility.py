@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy as is_lazy_tensor
 
-from ..components.data import Batches, Dataset
+from ..components.data import Batches, DataFacts, Dataset
 from ..components.registries import REGISTRIES
 from ..components.trained import Trained, listed, module_of, parameters_within
 from ..config import ComponentConfig, Config
@@ -56,7 +56,7 @@ def run_length(config: Config, batches: Batches) -> RunLength:
     return RunLength(Length(config.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)
 
 
-def filled(model: ComponentConfig, dataset: Dataset) -> dict[str, Any]:
+def filled(model: ComponentConfig, dataset: Dataset | DataFacts) -> dict[str, Any]:
     """Add what the data knows to a model's arguments, unless they were given.
 
     Raises:
@@ -83,13 +83,18 @@ def bound(component: ComponentConfig) -> Callable[..., Any]:
     return component.component.bind(**component.args)
 
 
+def has_lazy(model: nn.Module) -> bool:
+    """Return True for a model with modules that get their shapes from the first batch."""
+    return any(is_lazy_tensor(tensor) for tensor in (*model.parameters(), *model.buffers()))
+
+
 def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
     """Run the model, so that lazy modules get their shapes, or a copy of it; return the work of a training step.
 
     Raises:
         UsageError: the data is tokens, and the model fails on them.
     """
-    is_lazy = any(is_lazy_tensor(tensor) for tensor in (*model.parameters(), *model.buffers()))
+    is_lazy = has_lazy(model)
     with generators_kept() if is_lazy else lent(model) as copies:
         lazy_or_copy = model if copies is None else copies[0]
         with evaluation_mode(lazy_or_copy), torch.set_grad_enabled(not is_lazy):  # a model may take gradients itself

@@ -1,18 +1,13 @@
-"""Checkpoints of a run: its trained model, and what it measures on a split of the data, once or as each appears."""
+"""What the checkpoints of a run measure on a split of the data, once or as each appears."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ..components.data import Fitted
-from ..config.located import located
 from ..errors import CheckpointError, UsageError
 from ..run_directory.checkpoint_files import CheckpointFile, checkpoints_iterator
 from ..run_directory.run import Run
@@ -23,7 +18,7 @@ from ..system.switches import held_switches
 from .build import build
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
-from .record import RecordChange, RunRecord
+from .record import RunRecord, refuse_changes
 from .session.saved_state import load_state
 
 log = logging.getLogger("optrun")
@@ -118,60 +113,20 @@ def evaluate_each(
             yield measured
 
 
-@held_places()
-@refusing_exits()
-def trained_model(
-    run: Run | RunDir | str | Path,
-    *,
-    checkpoint: str | int = "last",
-    weights: str | None = None,
-    allow_code: bool = False,
-    root: Path | None = None,
-) -> nn.Module:
-    """Return the model of a run with the weights of a checkpoint, in evaluation mode.
-
-    Args:
-        run: see `resume`.
-        checkpoint: `last`, `best` or a step.
-        weights: see `evaluate`; by default those that the run's own evaluations read.
-        allow_code: see `resume`.
-        root: the folder of the run directories.
-
-    Raises:
-        UsageError: there is no such checkpoint or average, or the user's code has changed.
-        CheckpointError: the checkpoint is damaged.
-    """
-    run_dir = run_dir_of(run, root)
-    file = Run(run_dir.path).checkpoint(checkpoint)
-    state = load_state(file)
-    fitted = stored_fitted(run_dir) if state.fitted is None else Fitted.from_dict(state.fitted)
-    experiment = _rebuilt(run_dir, fitted, weights, allow_code, allow_change=True)  # the data gives it no weight
-    with experiment.located():
-        experiment.train_op.load_state_dict(state.sections)
-    average = experiment.evaluators["train"].ema
-    with average.swapped() if average else contextlib.nullcontext(), located(experiment.config, "model"):
-        return copy.deepcopy(experiment.model).eval()
-
-
 def _rebuilt(run_dir: RunDir, fitted: Fitted, weights: str | None, allow_code: bool, allow_change: bool) -> Experiment:
     """Build what a run was made of, once nothing of it has changed, or may have."""
     record = RunRecord(run_dir)
     config = stored_config(run_dir, {"eval.weights": weights} if weights else (), allow_code)
     found = record.changes(config)
-    _refuse(run_dir.name, "--allow-code", [] if allow_code else [each for each in found if each.kind == "code"])
-    _refuse(run_dir.name, "--allow-change", [] if allow_change else [each for each in found if each.kind == "data"])
+    code, changed = ([each for each in found if each.kind == kind] for kind in ("code", "data"))
+    refuse_changes(run_dir.name, "--allow-code", [] if allow_code else code)
+    refuse_changes(run_dir.name, "--allow-change", [] if allow_change else changed)
     experiment = build(config, fitted, trains=False)
     if not allow_change:
-        _refuse(run_dir.name, "--allow-change", record.example_changes(config, experiment.data))
+        refuse_changes(run_dir.name, "--allow-change", record.example_changes(config, experiment.data))
     for note in experiment.notes:
         log.warning(note)
     return experiment
-
-
-def _refuse(name: str, flag: str, found: Sequence[RecordChange]) -> None:
-    if found:
-        listed = "\n".join(f"  {change.text}" for change in found)
-        raise UsageError(f"{name} was made with other {found[0].kind}:\n{listed}\nAdd {flag} to measure all the same")
 
 
 class _Measurement:

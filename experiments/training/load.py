@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import config as configuration
-from ..components.data import BEFORE, Fitted, make_data
+from ..components.data import BEFORE, DataFacts, Fitted, make_data
 from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.nodes import Part
@@ -29,7 +29,7 @@ from ..system.places import absolute, held_places
 from ..system.trusted_code import trust
 from .record import RunRecord
 
-FITTED = "fitted.json"
+FITTED, FACTS = "fitted.json", "data.json"
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
@@ -149,6 +149,16 @@ def stored_fitted(run_dir: RunDir) -> Fitted:
     if damage is not None:
         raise damage
     return BEFORE if stored is None else Fitted.from_dict(stored)
+
+
+def stored_facts(run_dir: RunDir) -> DataFacts | None:
+    """Return what a run's data is like; None of a run of a version that kept no record of it.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    stored = run_dir.read_json(FACTS)
+    return None if stored is None else DataFacts.from_dict(stored)
 
 
 def fitted_before_changes(config: Config, fitted: Fitted) -> Fitted:

@@ -9,7 +9,7 @@ project finds its files at the same places relative to itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from ..components.data import Dataset, make_data
 from ..config import ComponentConfig, Config
 from ..config.located import located
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
+from ..errors import UsageError
 from ..registry import Component
 from ..registry.object_digest import UnhashableError, is_of_this_process, object_digest
 from ..registry.permissions import RunCode
@@ -39,6 +40,22 @@ class RecordChange:
 
     kind: Literal["code", "data", "init"]
     text: str
+
+
+def refuse_changes(name: str, flag: str, found: Sequence[RecordChange]) -> None:
+    """Refuse to measure, or to use, a run that was made with what is no longer there.
+
+    Args:
+        name: of the run.
+        flag: that allows it.
+        found: what has changed.
+
+    Raises:
+        UsageError: something has.
+    """
+    if found:
+        listed = "\n".join(f"  {change.text}" for change in found)
+        raise UsageError(f"{name} was made with other {found[0].kind}:\n{listed}\nAdd {flag} to go on all the same")
 
 
 class RunRecord:

@@ -34,7 +34,7 @@ def test_a_run_directory_holds_what_it_should():
     names = {path.name for path in run.path.iterdir() if not path.name.startswith(".")}
     assert names == {
         *("config.yaml", "origins.json", "env.json", "metrics.jsonl"),
-        *("summary.json", "status.json", "log.txt", "checkpoints"),
+        *("summary.json", "status.json", "data.json", "log.txt", "checkpoints"),
     }
     assert run.env["threads"] == 1
     assert run.env["torch"]

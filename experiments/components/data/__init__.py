@@ -15,6 +15,7 @@ register_data = registry.register
 from .augmentations import in_evaluation, make_augmentation, register_augmentation  # noqa: E402  (they need the registry)
 from .batches import Batches, Mixed  # noqa: E402
 from .dataset import Dataset  # noqa: E402
+from .facts import DataFacts  # noqa: E402
 from .fitted import BEFORE, Fitted  # noqa: E402
 from .part import Batch, Part, PartInMemory  # noqa: E402
 from .split import Splits, split  # noqa: E402
@@ -24,6 +25,7 @@ __all__ = [
     "BEFORE",
     "Batch",
     "Batches",
+    "DataFacts",
     "Dataset",
     "Examples",
     "Fitted",

@@ -14,8 +14,8 @@ from .hook import Hook
 from .session_view import SessionView
 
 _HEAD = 4096
-_OF_THE_RUN = ("config.yaml", "origins.json", "env.json", "status.json", "summary.json", "fitted.json", "log.txt",
-               "metrics.jsonl", ".lock", "checkpoints", "diverged")  # fmt: skip
+_OF_THE_RUN = ("config.yaml", "origins.json", "env.json", "status.json", "summary.json", "fitted.json", "data.json",
+               "log.txt", "metrics.jsonl", ".lock", "checkpoints", "diverged")  # fmt: skip
 
 
 def output_path(

@@ -1,0 +1,154 @@
+"""What a model has to know of its data, kept with a run: whoever has the run can use its model without the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+import torch
+
+from ...errors import DataError
+from .dataset import Dataset, Task
+from .stored import Pixels, Step, as_floats
+
+SCHEMA = "optrun/data-facts@1"
+_NAMES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64")
+_NAMES += ("uint8", "uint16", "uint32", "uint64", "bool")
+_TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in _NAMES}
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a data set, apart from its examples; what was fitted to them is in `Fitted`.
+
+    Args:
+        input_shape: of one example.
+        input_type: of the numbers that a model is given: `float32`, `int64`, ….
+        stored_type: of the numbers as they are stored; `uint8` for pixels that become numbers batch by batch.
+        task: of the targets, see `Dataset`.
+        num_outputs: see `Dataset`.
+        class_names: one per class, or nothing.
+        columns: names of the inputs, where they are columns with names, as a model is given them.
+        target_columns: names of the targets, likewise.
+        decode: how stored numbers become those of a model: `{"pixels": …}` with the arguments of `Pixels`,
+            `{"floats": true}`, or `{"own": NAME}` for code of the user's own; empty where they are the same.
+    """
+
+    input_shape: tuple[int, ...]
+    input_type: str
+    stored_type: str
+    task: Task
+    num_outputs: int
+    class_names: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    target_columns: tuple[str, ...] = ()
+    decode: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DataFacts:
+        """Return the facts of a data set, encoded and standardised as a model is given it."""
+        first = dataset.inputs[:1]
+        return cls(
+            dataset.input_shape,
+            _name(first if dataset.decode is None else dataset.decode(first)),
+            _name(first),
+            dataset.task,
+            dataset.num_outputs,
+            tuple(dataset.class_names),
+            tuple(dataset.columns),
+            tuple(dataset.target_columns),
+            _decode_facts(dataset.decode),
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the numbers that a model is given."""
+        return _TYPES[self.input_type]
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """Return the type of the numbers as they are stored."""
+        return _TYPES[self.stored_type]
+
+    def decoder(self) -> Step | None:
+        """Return what makes a batch of stored numbers one that a model is given; None where it is that.
+
+        Raises:
+            DataError: the user's own code does, which only the data has.
+        """
+        if "pixels" in self.decode:
+            return Pixels(**self.decode["pixels"])
+        if "own" in self.decode:
+            raise DataError(
+                f"{self.decode['own']} makes numbers of what is stored: it comes with the data, which is gone"
+            )
+        return as_floats if self.decode else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return this as JSON holds it."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> DataFacts:
+        """Return what `as_dict` wrote down.
+
+        Raises:
+            DataError: it is not that.
+        """
+        try:
+            if stored["schema"] != SCHEMA:
+                raise ValueError(f"schema {stored['schema']!r}")
+            given = {name: stored[name] for name in cls.__dataclass_fields__}
+            decode = dict(given["decode"])
+            if "pixels" in decode:
+                pixels = decode["pixels"]
+                decode["pixels"] = {
+                    "mean": _numbers(pixels["mean"]), "std": _numbers(pixels["std"]), "raw": bool(pixels["raw"])
+                }  # fmt: skip
+            found = cls(
+                **{
+                    **given,
+                    "input_shape": tuple(_count(each) for each in given["input_shape"]),
+                    "num_outputs": _count(given["num_outputs"]),
+                    **{name: _texts(given[name]) for name in ("class_names", "columns", "target_columns")},
+                    "decode": decode,
+                }
+            )
+            if found.task not in get_args(Task) or not {found.input_type, found.stored_type} <= _TYPES.keys():
+                raise ValueError(f"task {found.task!r}, numbers of type {found.input_type!r}")
+            if found.class_names and len(found.class_names) != found.num_outputs:
+                raise ValueError(f"{len(found.class_names)} names of {found.num_outputs} classes")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"the record of what the data is like is damaged: {error!r}") from error
+        return found
+
+
+def _decode_facts(decode: Step | None) -> dict[str, Any]:
+    if decode is None:
+        return {}
+    if isinstance(decode, Pixels):
+        return {"pixels": asdict(decode)}
+    if decode is as_floats:
+        return {"floats": True}
+    return {"own": getattr(decode, "__qualname__", type(decode).__qualname__)}
+
+
+def _name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"a count of {value!r}")
+    return value
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        raise TypeError("names that are no text")
+    return tuple(values)
