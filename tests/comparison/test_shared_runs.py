@@ -47,16 +47,14 @@ def claims(files):
     return list((files / "runs" / ".cache").glob("*.lock"))
 
 
-def test_two_comparisons_begun_together_make_each_run_once(files):
+def test_two_comparisons_begun_together_make_each_run_once(files, server):
     (files / "slow.py").write_text(SLOW)
     for name in "pqr":
         with (files / f"{name}.yaml").open("a") as file:
             file.write("hooks: ['./slow.py:Slow']\n")
-    environment = {**os.environ, "OPTRUN_RUNS_DIR": str(files / "runs")}
 
     def start(*targets):
-        command = [sys.executable, "-m", "optrun.cli", "compare", *targets, "--no-tune", "--seeds", "2", "-j", "1"]
-        return subprocess.Popen(command, cwd=files, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        return server.optrun("compare", *targets, "--no-tune", "--seeds", "2", "-j", "1")
 
     both = [start("p.yaml", "q.yaml"), start("q.yaml", "r.yaml")]
     said = [process.communicate(timeout=120)[1].decode() for process in both]
