@@ -19,6 +19,7 @@ from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import RunDir
 from ..system import signals
 from ..system.locks import Lock
+from ..system.processes import how, why
 from ..system.switches import at_start
 from . import events, worker
 from .shipping import Shipment, main_left_out
@@ -240,7 +241,7 @@ class Pool:
         self._workers.remove(each)
         each.process.join()
         each.pipe.close()
-        how = _how(each.process.exitcode)
+        exitcode = each.process.exitcode
         self._stillborn += not each.has_begun
         task.state = "planned"
         self._let_go(task)
@@ -248,15 +249,18 @@ class Pool:
             return
         if self._stillborn >= _MAX_STILLBORN:
             raise SessionError(
-                f"{self._stillborn} worker processes in a row ended before they could begin ({how}): look above for "
-                "why; fewer at a time (-j 1) need less memory"
+                f"{self._stillborn} worker processes in a row ended before they could begin ({how(exitcode)}): look "
+                "above for why; fewer at a time (-j 1) need less memory"
             )
         self._deaths[task] = self._deaths.get(task, 0) + 1
         if self._deaths[task] == 1:
             waiting.insert(0, task)
-            self._on_event(events.retried(task, how))
+            self._on_event(events.retried(task, how(exitcode)))
         else:
-            task.state, task.message = "failed", f"its worker process died twice, the last one {how}{_why(how)}"
+            task.state, task.message = (
+                "failed",
+                f"its worker process died twice, the last one {how(exitcode)}{why(exitcode)}",
+            )
             self._on_finished(task)
 
     def _start(self) -> _Worker:
@@ -278,18 +282,6 @@ def _holder(path: Path) -> str | None:
     except DataError:  # whoever runs it will say what is wrong
         return None
     return f"process {status.get('pid')} on {status.get('host')}" if status.get("state") == "running" else None
-
-
-def _how(exitcode: int | None) -> str:
-    """Return how a process ended, in words."""
-    if exitcode is not None and exitcode < 0:
-        with contextlib.suppress(ValueError):
-            return f"killed by {signal.Signals(-exitcode).name}"
-    return f"with exit code {exitcode}"
-
-
-def _why(how: str) -> str:
-    return ": out of memory?" if "SIGKILL" in how else ": does its code, or a library, end the process?"
 
 
 @contextlib.contextmanager

@@ -29,11 +29,13 @@ class Call(NamedTuple):
         key: of what was called, in the configuration; empty for what no configuration names.
         what: was called, in words: `after_run of hook 'mine'`.
         step: completed updates by then; None where there is no train op.
+        fed: the name of what a hook had fed, where that is what failed.
     """
 
     key: str
     what: str
     step: int | None = None
+    fed: str = ""
 
     def __str__(self) -> str:
         return f"in {self.what}" + (f", at step {self.step}" if self.step is not None else "")
@@ -67,6 +69,11 @@ def note_call(error: BaseException, call: Call) -> None:
     """Note on an exception which call it comes from, unless one inside of that has been noted."""
     if call_of(error) is None:
         BaseException.__setattr__(error, _NOTE, call)  # past a `__setattr__` of the user's own
+
+
+def renote_call(error: BaseException, call: Call) -> None:
+    """Note a call instead of the one that has been noted, of which more is known now."""
+    BaseException.__setattr__(error, _NOTE, call)
 
 
 def call_of(error: BaseException) -> Call | None:

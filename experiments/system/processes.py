@@ -16,6 +16,7 @@ from . import signals
 from .raised import guarded_process_end, refusing_exits, type_and_text
 
 _POLL_SECS = 0.1
+_SIGKILL, _SIGHUP = getattr(signal, "SIGKILL", 9), getattr(signal, "SIGHUP", 1)  # Windows has neither
 
 
 class Processes:
@@ -62,13 +63,37 @@ class Processes:
             answer = pickle.loads(receiving.recv_bytes())
         except EOFError as error:
             process.join()
-            raise SessionError(f"the training process died (exit code {process.exitcode}; out of memory?)") from error
+            raise SessionError(f"the training process died, {how(process.exitcode)}{why(process.exitcode)}") from error
         finally:
             process.join()
             receiving.close()
+        if isinstance(answer, Interrupted) and self._stop.signum is None and self._error is None:
+            raise SessionError(f"the training process was ended by {_name_of(answer.signum)}, which it was sent")
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+def how(exitcode: int | None) -> str:
+    """Return how a process ended, in words."""
+    if exitcode is not None and exitcode < 0:
+        return f"killed by {_name_of(-exitcode)}"
+    return f"with exit code {exitcode}"
+
+
+def why(exitcode: int | None) -> str:
+    """Return what may be the reason that a process died: a question, or nothing where a signal says it all."""
+    if exitcode == -_SIGKILL:
+        return ": out of memory?"
+    asked_to = exitcode is not None and -exitcode in (signal.SIGTERM, signal.SIGINT, _SIGHUP)
+    return "" if asked_to else ": does its code, or a library, end the process?"
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 @contextlib.contextmanager

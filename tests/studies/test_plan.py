@@ -10,6 +10,7 @@ from torch import nn
 
 from optrun.experiments import Every, Hook, build, load_config, plan, train
 from optrun.experiments.errors import DataError, DivergedError, OptrunError
+from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.studies.plan import run_plan
 from optrun.experiments.studies.plan.costs import probe
@@ -231,6 +232,43 @@ def test_saves_and_evaluations_are_those_of_the_run(tmp_path):
     assert len(files) == made.saves.most_files == 2
     assert files[-1].path.stat().st_size == pytest.approx(made.saves.num_bytes, abs=400)  # its JSON holds numbers
     assert made.num_evaluations == len([row for row in run.rows if "val/loss" in row]) == 3
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [(4, 2), (6, 3)],  # at 4, 6, 8, 12, 16, 18
+        [(9, 2), (3, 2), (3, 4)],
+        [(5, 2), (7, 2)],
+        [(50, 2), (1, 3)],
+    ],
+)
+def test_saves_are_those_of_all_checkpoint_hooks(rules, tmp_path, monkeypatch):
+    (every, keep), *others = rules
+    hooks = [{"name": "checkpoint", "every": each, "keep": kept} for each, kept in others]
+    overrides = {"checkpoint.every": every, "checkpoint.best": False, "checkpoint.keep": keep, "hooks": hooks}
+    made = plan(load_config(TINY, overrides), measure=False).saves
+    saved, most = set(), [0]
+
+    def watched(folder, wanted):
+        prune(folder, wanted)
+        files = list_checkpoints(folder)
+        saved.update(file.step for file in files)
+        most.append(len(files))
+
+    prune = checkpoints.prune
+    monkeypatch.setattr(checkpoints, "prune", watched)
+    train(TINY, overrides, root=tmp_path)
+    assert (made.count, made.most_files) == (len(saved), max(most))
+
+
+def test_hooks_that_keep_the_best_and_go_by_the_clock_are_added_up():
+    hooks = [{"name": "checkpoint", "every": "1h", "keep": 3}, {"name": "checkpoint", "best": "val/loss", "every": 9}]
+    saves = plan(tiny(checkpoint__every=6, hooks=hooks), measure=False).saves
+    assert (saves.count, saves.most_files) == (None, 2 + 3 + 5 + 2)
+    assert saves.trigger == "every 6 steps and every 3600 secs and every 9 steps"
+    saves = plan(tiny(checkpoint__every=6, hooks=hooks)).saves
+    assert (saves.count, saves.num_best, saves.most_files) == (4, 3, 7), "at 6, 9, 12, 18, and 3 evaluations"
 
 
 def test_a_checkpoint_holds_the_state_of_the_optimizer():

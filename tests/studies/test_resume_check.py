@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from optrun.experiments import load_config, verify_resume
+from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import DivergedError, Interrupted, SessionError, UsageError
 from optrun.experiments.studies.resume import check as resume_check
 from optrun.experiments.studies.resume.check import ResumeCheck
@@ -327,12 +328,30 @@ def test_a_difference_is_one_of_bits():
     assert first_difference(torch.empty(0), torch.empty(0)) is None
 
 
+def test_an_error_of_a_hook_is_told_where_the_user_wrote_it(mine, quick, tmp_path, monkeypatch):
+    """The hooks that send rows to a server take no part: those after them have another number in the parts."""
+    monkeypatch.setattr(resume_check, "_REMOTE", ("csv",))  # without a server
+    lines = [
+        *json.dumps(TINY, indent=1).splitlines()[:-1],
+        ' , "hooks": [',
+        '  "csv",',
+        '  "./mine.py:Raises"',
+        "]}",
+    ]
+    (tmp_path / "mine.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError) as caught:
+        verify_resume(load_config(tmp_path / "mine.yaml"), num_steps=4, at=(2,))
+    (problem,) = caught.value.problems
+    assert problem.key == "hooks.1"
+    assert (problem.origin.file, problem.origin.line) == (str(tmp_path / "mine.yaml"), len(lines) - 1)
+
+
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_and_an_error_that_cannot_travel_are_reported(mine):
-    with pytest.raises(SessionError, match=r"died \(exit code 9"):
+    with pytest.raises(SessionError, match="died, with exit code 9: does its code"):
         check(**hook("Dies"))
     with pytest.raises(Exception, match="OwnError: cannot be pickled"):
         check(**hook("Raises"))
@@ -341,6 +360,28 @@ def test_a_process_that_dies_and_an_error_that_cannot_travel_are_reported(mine):
 @pytest.mark.slow
 def test_new_interpreters_agree(mine):
     assert check(at=(4,)).is_equal
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "said"),
+    [
+        (-signal.SIGKILL, "killed by SIGKILL: out of memory?"),
+        (-signal.SIGTERM, "killed by SIGTERM"),
+        (-signal.SIGSEGV, "killed by SIGSEGV: does its code, or a library, end the process?"),
+        (0, "with exit code 0: does its code, or a library, end the process?"),
+    ],
+)
+def test_the_end_of_a_process_is_told_by_its_signal(exitcode, said):
+    assert processes.how(exitcode) + processes.why(exitcode) == said
+
+
+def test_a_signal_to_a_process_alone_is_told_by_its_name():
+    with pytest.raises(SessionError, match="the training process was ended by SIGTERM, which it was sent"):
+        Processes(Stop()).call(_raise_interrupted)
+
+
+def _raise_interrupted():
+    raise Interrupted(signal.SIGTERM)
 
 
 def test_a_call_has_a_process_of_its_own_which_a_signal_ends():

@@ -9,17 +9,18 @@ from ...components.hooks.evaluation import EvaluationHook
 from ...training.experiment import Experiment
 from .costs import Probe
 from .firing import firing
+from .saving import Saving
 
 _SPREAD = 0.1  # what a minute on the same machine differs from the next by, besides what the probe saw
 
 
 @dataclass(frozen=True)
 class Saves:
-    """The checkpoints of a run.
+    """The checkpoints of a run, of all its checkpoint hooks.
 
     Args:
         trigger: when one is saved besides the best and the last.
-        count: how many that makes, the last one included; None where a clock decides and no time is known.
+        count: how many steps that makes, the last one included; None where a clock decides and no time is known.
         num_best: how many more there can be, one for each evaluation that is the best so far; None where that is not
             known.
         most_files: how many are kept at the same time; None where that is not known.
@@ -56,9 +57,10 @@ class Forecast:
     def __init__(self, experiment: Experiment, probed: Probe | None):
         config = experiment.config
         self._probe, self._sizes = probed, experiment.splits.sizes()
-        self._checkpoints = next(hook for hook in experiment.hooks if isinstance(hook, CheckpointHook))
         evaluation = next(hook for hook in experiment.hooks if isinstance(hook, EvaluationHook))
-        self._has_best = self._checkpoints.goal is not None and bool(evaluation.splits)
+        hooks = [hook for hook in experiment.hooks if isinstance(hook, CheckpointHook)]
+        goals = {hook.goal for hook in hooks if hook.goal is not None}
+        self._num_goals = len(goals) if evaluation.splits else 0
         self._final = evaluation.final
         self.max_secs = config.train.max_time.amount if config.train.max_time else None
         per_epoch = experiment.length.steps_per_epoch
@@ -66,14 +68,17 @@ class Forecast:
         if self.num_steps is None and probed is not None and self.max_secs is not None:
             self.num_steps = max(1, round(self.max_secs / probed.step_secs[1]))
         self.evaluations = firing("evaluation", evaluation, per_epoch, self.num_steps)
-        self._saving = firing("checkpoint", self._checkpoints, per_epoch, self.num_steps)
+        self._saving = Saving(hooks, per_epoch, self.num_steps)
 
     def saves(self) -> Saves:
         """Return what is known of the checkpoints."""
-        num_best = self.evaluations.count if self._has_best else 0
-        hours, duration, count = self._checkpoints.keep_every_hours, self.duration(), self._num_saves()
-        hourly = 0 if not hours else int(duration.secs / 3600 / hours) if duration else None
-        most = self._checkpoints.keep + self._has_best + hourly if hourly is not None else None
+        num_best = self.evaluations.count if self._num_goals else 0
+        duration, count = self.duration(), self._num_saves()
+        hours = [hook.keep_every_hours for hook in self._saving.hooks if hook.keep_every_hours]
+        most = None
+        if duration or not hours:
+            hourly = sum(int(duration.secs / 3600 / each) for each in hours) if duration else 0
+            most = self._saving.most_newest(bool(self._num_goals)) + self._num_goals + hourly
         if most is not None and count is not None and num_best is not None:
             most = min(most, count + num_best)
         return Saves(
@@ -89,7 +94,7 @@ class Forecast:
         """Return the duration of the run; None if nothing was measured."""
         if self._probe is None or self.num_steps is None:
             return None
-        num_best = (self.evaluations.count or 0) if self._has_best else 0
+        num_best = (self.evaluations.count or 0) if self._num_goals else 0
         saves, save_secs = self._num_saves() or 1, self._probe.save_secs
         others = self._evaluation_secs() + saves * save_secs
         low, mean, high = (self.num_steps * secs for secs in self._probe.step_secs)
@@ -100,16 +105,12 @@ class Forecast:
         return Duration(mean, low, high, self.num_steps)
 
     def _num_saves(self) -> int | None:
-        """Count the checkpoints that the trigger asks for, and the last."""
-        every = self._checkpoints.trigger
-        if every is not None and every.secs is not None:
-            if self._probe is None or self.num_steps is None:
-                return None
+        """Count the checkpoints that the triggers ask for, and the last."""
+        secs = None
+        if self._saving.goes_by_the_clock and self._probe is not None and self.num_steps is not None:
             secs = self.num_steps * self._probe.step_secs[1] + self._evaluation_secs()
-            return int(min(secs, self.max_secs or secs) // every.secs) + 1
-        if self._saving.count is None:
-            return None
-        return self._saving.count + (self._saving.last != self.num_steps)
+            secs = min(secs, self.max_secs or secs)
+        return self._saving.count(secs)
 
     def _evaluation_secs(self) -> float:
         """Return the seconds of all evaluations; the test part's are those of as many examples of the validation's."""

@@ -11,11 +11,12 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...config import Config
+from ...config import Config, ConfigError
+from ...config.problems import Problem
 from ...errors import Interrupted, UsageError
 from ...run_directory.run_dir import RunDir
 from ...system import ranks, signals
@@ -94,7 +95,7 @@ def verify_resume(
     jobs = _num_jobs(experiment, len(points))
     del experiment
     steps = sorted({1, num_steps, *points, *(point + 1 for point in points)})
-    with tempfile.TemporaryDirectory(prefix="optrun-") as folder, signals.graceful() as stop:
+    with _placed(config), tempfile.TemporaryDirectory(prefix="optrun-") as folder, signals.graceful() as stop:
         task = _Task(_plain(config), Path(folder), tuple(steps))
         processes = Processes(stop)
         straight = processes.call(_train_part, task, "straight", None, num_steps)
@@ -205,7 +206,24 @@ def _plain(config: Config) -> dict[str, Any]:
     """Return the configuration as plain data, without what sends rows to a server."""
     plain = config.to_dict()
     plain["log"]["to"] = [place for place in plain["log"]["to"] if place not in _REMOTE]
-    plain["hooks"] = [
-        hook for hook in plain["hooks"] if (hook if isinstance(hook, str) else hook["name"]) not in _REMOTE
-    ]
+    plain["hooks"] = [hook for hook, part in zip(plain["hooks"], config.hooks, strict=True) if part.name not in _REMOTE]
     return plain
+
+
+@contextlib.contextmanager
+def _placed(config: Config):
+    """Place what a part tells of its plain data (`_plain`) in the configuration itself, at the user's line."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(_there(config, problem) for problem in error.problems) from error
+
+
+def _there(config: Config, problem: Problem) -> Problem:
+    section, _, rest = problem.key.partition(".")
+    place, _, inner = rest.partition(".")
+    if section == "hooks" and place.isdecimal():
+        kept = [hook.path for hook in config.hooks if hook.name not in _REMOTE]
+        key = ".".join([kept[int(place)], *([inner] if inner else [])])
+        return replace(problem, key=key, origin=config.origin(key))
+    return replace(problem, origin=config.origin(problem.key))

@@ -8,7 +8,7 @@ from typing import Any, cast
 from ...components.hooks.hook import Hook, RunArgs, defines, note_event, noting
 from ...components.hooks.session_view import BoundSession, SessionView
 from ...errors import SessionError
-from ...registry.calls import described
+from ...registry.calls import Call, call_of, described, note_call, renote_call
 from ..step.fetches import check_fetches
 from ..step.train_op import TrainOp
 from .due_hooks import DueCalls, DueHooks
@@ -60,7 +60,13 @@ class StepCalls:
         requests = self._before_run(due)
         after_gradients = self._after_gradients(due) if due.after_gradients else None
         measures_norm = any("grad_norm" in request.fetches for _, request in requests)
-        if not train_op.run(_merged_feed(requests), after_gradients, measures_norm=measures_norm):
+        feed = _merged_feed(requests)
+        try:
+            is_applied = train_op.run(feed, after_gradients, measures_norm=measures_norm)
+        except Exception as error:
+            _note_who_fed(error, requests, train_op.global_step)
+            raise
+        if not is_applied:
             self._after_skip(self._ctx, train_op.refused)
             train_op.refused = None  # its batch may be large
             return  # a skipped batch completes no step
@@ -135,9 +141,23 @@ def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> Mapping[str, Any]:
         for name, value in request.feed.items():
             if name in feed:
                 first = next(h for h, r in requests if name in r.feed)
-                raise SessionError(f"hooks '{first.name}' and '{hook.name}' both feed '{name}'")
+                error = SessionError(f"hooks '{first.name}' and '{hook.name}' both feed '{name}'")
+                users = hook if hook.configured_as.startswith("hooks") else first  # not what the schedule has set up
+                note_call(error, Call(users.configured_as, f"what hook '{users.name}' feeds for {name}"))
+                raise error
             feed[name] = value
     return feed
+
+
+def _note_who_fed(error: Exception, requests: Sequence[tuple[Hook, RunArgs]], step: int) -> None:
+    """Note on an exception of what hooks have fed, which the train op cannot tell apart, whose it was."""
+    call = call_of(error)
+    if call is None or call.key != "hooks":
+        return
+    name = call.fed or "batch"
+    hook = next((hook for hook, request in requests if name in request.feed), None)
+    if hook is not None:
+        renote_call(error, Call(hook.configured_as, f"what hook '{hook.name}' feeds for {name}", step))
 
 
 def _fetched(train_op: TrainOp, requests: Sequence[tuple[Hook, RunArgs]]) -> dict[int, dict[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SessionError
-from ...registry.calls import described
+from ...registry.calls import Call, described, note_call
 
 _OURS = ("params", "initial_lr", "lr_scale")  # entries of a group that nobody sets
 
@@ -54,18 +54,24 @@ class Hyperparameters:
                 _set_entry(group, name, value)
         self._note_scales()
         for name, value in feed.items():
-            if name == "batch":
-                continue
-            own = self.own(name)
-            self._fed[name] = list(zip(groups, own, strict=True))
-            if callable(value):
-                for group, before in self._fed[name]:
-                    _set_entry(group, name, _checked(name, value(before), before))
-                continue
-            value = _checked(name, value, own[0])
-            for group in groups:
-                # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
-                _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
+            if name != "batch":
+                try:
+                    self._feed_one(name, value, groups)
+                except Exception as error:
+                    note_call(error, Call("hooks", f"what hooks feed for {name}", fed=name))
+                    raise
+
+    def _feed_one(self, name: str, value: Any, groups: list[dict[str, Any]]) -> None:
+        own = self.own(name)
+        self._fed[name] = list(zip(groups, own, strict=True))
+        if callable(value):
+            for group, before in self._fed[name]:
+                _set_entry(group, name, _checked(name, value(before), before))
+            return
+        value = _checked(name, value, own[0])
+        for group in groups:
+            # `lr` is that of the optimizer; a group with its own rate keeps its ratio to it.
+            _set_entry(group, name, value * group.get("lr_scale", 1.0) if name == "lr" else value)
 
     def own(self, name: str) -> list[Any]:
         """Return each group's own value, whatever is being fed.

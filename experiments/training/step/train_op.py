@@ -20,6 +20,7 @@ from ...components.losses.counting import Counting
 from ...components.trained import Trained
 from ...components.updates import Update
 from ...errors import SessionError
+from ...registry.calls import call_of, note_call
 from ...system import rng
 from . import fetches, gradients, op_state
 from .batch_source import BatchSource, draw_batch
@@ -157,10 +158,14 @@ class TrainOp:
             SessionError: a parameter group has nothing of that name.
         """
         try:
-            with self.calling.feed:
-                self.hyperparameters.feed(feed)
+            self.hyperparameters.feed(feed)
         except KeyError as error:
-            raise fetches.unknown(self, "feed", error.args[0]) from None
+            call = call_of(error)
+            if call is None or error.args != (call.fed,):  # of a function of the user's own
+                raise
+            unknown = fetches.unknown(self, "feed", call.fed)
+            note_call(unknown, call)
+            raise unknown from None
 
     def draw(self, feed: Mapping[str, Any]) -> Any:
         """Return the batch of this step, on the device."""
