@@ -70,7 +70,7 @@ class Saving:
 
 
 def _steps_of(fired: Firing) -> range:
-    if not fired.count or fired.last is None:
+    if not fired.first or fired.last is None:
         return range(0)
     every = fired.first[1] - fired.first[0] if len(fired.first) > 1 else 1
     return range(fired.first[0], fired.last + 1, every)
