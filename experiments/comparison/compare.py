@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UsageError
+from ..registry.handed import can_be_handed, hand_over
 from ..run_directory.run_dir import default_root
 from ..system import ranks
 from ..system.places import absolute, held_places
@@ -138,7 +139,11 @@ def listed_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
     """Return overrides as they stand on a command line."""
     if not isinstance(overrides, Mapping):
         return list(overrides)
-    return [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
+    return [f"{key}={json.dumps(value, default=_as_text)}" for key, value in overrides.items()]
+
+
+def _as_text(value: Any) -> str:
+    return hand_over(value) if can_be_handed(value) else str(value)
 
 
 def _entries_file(targets: Sequence[Target]) -> EntriesFile | None:

@@ -1,4 +1,4 @@
-"""What worker processes need of this one: the components that a script or a notebook has registered.
+"""What worker processes need of this one: the components that a script or a notebook has registered or handed over.
 
 A worker finds by itself what this program brings, plug-ins, entry points and `./file.py:Name`. A module that registered
 a component when it was imported is imported there too. What no import would give, because a notebook's cell or the
@@ -19,7 +19,8 @@ from ..components.registries import REGISTRIES
 from ..config import Config
 from ..errors import UsageError
 from ..registry import Component
-from ..registry.object_digest import is_of_this_process
+from ..registry.handed import hold
+from ..registry.user_code import is_code_reference
 
 _FOUND_ANYWAY = (f"{__name__.partition('.')[0]}.", "optrun_user_")  # ours, and files that configurations name
 
@@ -41,6 +42,9 @@ class Shipment:
         for module in self.modules:
             importlib.import_module(module)
         for component in pickle.loads(self.by_value) if self.by_value else ():
+            if is_code_reference(component.name):
+                hold(component.name, component.build)
+                continue
             flavor = component.flavor if component.variants else None
             decorate = REGISTRIES[component.kind].register(
                 component.name, flavor=flavor, source=component.source, **component.facts
@@ -58,9 +62,10 @@ def pack(configs: Iterable[Config]) -> Shipment:
     for config in configs:
         for part in config.components():
             component = part.component
-            if component.code is None and not _module(component).startswith(_FOUND_ANYWAY):
+            is_found = _module(component).startswith(_FOUND_ANYWAY) and not is_code_reference(component.name)
+            if component.code is None and not is_found:
                 found[component.kind, component.name, component.flavor] = component
-    mine = [component for component in found.values() if is_of_this_process(component.build)]
+    mine = [each for each in found.values() if each.is_of_a_program or is_code_reference(each.name)]
     others = dict.fromkeys(_module(component) for component in found.values() if component not in mine)
     return Shipment(tuple(others), _dumps(mine) if mine else b"")
 

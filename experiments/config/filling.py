@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..registry.arguments import Argument
+from ..registry.handed import Reference
 from .limits import MAX_PROBLEMS
 from .nodes import Node, join
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten, suggestion
@@ -103,6 +104,10 @@ class Filler:
         self.remember(node, path)
         if argument.nested:
             value = self.nested(node, *argument.nested, path)
+        elif handed := next((each for each in node.walk(path) if isinstance(each[1].value, Reference)), None):
+            message = f"expected {expected_text(argument.annotation)}, got a class or function"
+            self.note(handed[1].origin, handed[0], "invalid-value", message, "only components may be handed over")
+            return
         else:
             value, mistakes = check(argument.accepted, node.plain)
             for mistake in mistakes:

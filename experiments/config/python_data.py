@@ -1,11 +1,17 @@
-"""Takes a configuration given in Python: mappings with text keys, sequences, scalars, lengths and paths."""
+"""Takes a configuration given in Python: mappings with text keys, sequences, scalars, lengths and paths.
+
+Where a file has the name of a component, Python may have a class or function.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
+from ..registry.handed import can_be_handed, hand_over
 from .lengths import Length
 from .limits import MAX_DEPTH, refusal
 from .nodes import Node, Source, join
@@ -36,9 +42,16 @@ def from_python(value: Any, source: Source, problems: list[Problem], path: str =
 def _scalar(value: Any, origin: Origin, problems: list[Problem], path: str) -> str | int | float | bool | None:
     if isinstance(value, Length | Path):
         value = str(value)
+    if can_be_handed(value):
+        try:
+            return hand_over(value)
+        except UsageError as error:
+            problems.append(Problem(origin, path, "invalid-value", str(error)))
+            return None
     if not isinstance(value, str | int | float | bool | None):
         message = f"a {type(value).__name__} cannot be a config value: use text, numbers, lists and mappings"
-        problems.append(Problem(origin, path, "invalid-value", message))
+        hint = _instead_of(value)
+        problems.append(Problem(origin, path, "invalid-value", message, hint))
         return None
     if isinstance(value, str) and (message := refusal(value)):
         problems.append(Problem(origin, path, "encoding", message))
@@ -46,5 +59,20 @@ def _scalar(value: Any, origin: Origin, problems: list[Problem], path: str) -> s
     return value
 
 
+def _instead_of(value: Any) -> str | None:
+    """Return what to give instead of an object; None for Python's own."""
+    cls = type(value).__qualname__
+    if type(value).__module__.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    if getattr(value, "shape", None) == ():
+        return "write value.item()"
+    return (
+        f"each run makes its own, from its seed: give the class, {{'name': {cls}, …}} with its arguments, or a "
+        "function that returns one"
+    )
+
+
 def _text(value: Any) -> str:
+    if can_be_handed(value):
+        return shorten(getattr(value, "__qualname__", type(value).__name__))
     return "…" if isinstance(value, Mapping | list | tuple) else shorten(str(value))

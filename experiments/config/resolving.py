@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ..errors import OptrunError, UsageError
 from ..registry import Component, Registry
 from ..registry.arguments import fields_of
+from ..registry.handed import Reference
 from ..registry.permissions import KnownCode, Permission, RunCode, permission_in
 from ..registry.user_code import absolute_reference, is_code_reference
 from .filling import Filler, Owner
@@ -98,7 +99,7 @@ class Resolver(Filler):
         if len(self.problems) > before:
             return None
         given = frozenset(key for key, child in nodes.items() if child.value is not None)
-        return cls(_absolute(name), args, path, component, given, **common)
+        return cls(_absolute(name, component), args, path, component, given, **common)
 
     def components(self, node: Node | None, kind: str, path: str) -> tuple[ComponentConfig, ...]:
         """Return a list of components, without those that are wrong."""
@@ -226,7 +227,9 @@ class Resolver(Filler):
             self.note(nodes.get(name, owner.place).origin, join(owner.path, name), "invalid-value", message)
 
 
-def _absolute(name: Node) -> str:
+def _absolute(name: Node, component: Component) -> str:
+    if isinstance(name.value, Reference):  # which may be that of a registered class or function
+        return component.name
     return absolute_reference(name.value, name.origin.folder) if is_code_reference(name.value) else name.value
 
 

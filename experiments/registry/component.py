@@ -13,6 +13,8 @@ from typing import Any, Literal
 from ..errors import UsageError
 from ..system.docstrings import docstring
 from .arguments import Argument, Signature, python_name, signature_of
+from .handed import is_of_a_program
+from .object_digest import is_of_this_process
 from .reachable import Root
 from .user_code import CodeFile, root_of
 
@@ -78,6 +80,11 @@ class Component:
     def summary(self) -> str:
         """Return the first sentence of the docstring."""
         return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def is_of_a_program(self) -> bool:
+        """Return True if a notebook or a script has made it or handed it over, so that no other process finds it."""
+        return self.code is None and (is_of_a_program(self.name) or is_of_this_process(self.build))
 
     def roots(self) -> list[Root]:
         """Return where to begin to look for the user's files behind this component; nothing for one of optrun's."""

@@ -51,8 +51,7 @@ class _Walk:
 
     def parts(self, thing: Any, place: str) -> Iterator[bytes]:
         """Yield what an object consists of; `place` says in messages where it was met."""
-        if getattr(thing, "hooked", False) is True:  # a `step` that torch has wrapped when it first made an optimizer
-            thing = getattr(thing, "__wrapped__", thing)
+        thing = _unhooked(thing)
         if isinstance(thing, _PLAIN) and type(thing) in _PLAIN:
             yield f"{type(thing).__name__} {thing!r}".encode()
             return
@@ -127,6 +126,7 @@ class _Walk:
         for base in cls.__bases__:
             yield from self.parts(base, f"{place}'s base {base.__qualname__}")
         own = {name: value for name, value in vars(cls).items() if name not in _OF_THE_CLASS}
+        own = {name: value for name, value in own.items() if not _is_planted(cls, name, value)}
         # What describes slots holds no value, and what abc keeps are caches.
         kinds = (types.MemberDescriptorType, types.GetSetDescriptorType)
         kept = {key: value for key, value in own.items() if not isinstance(value, kinds) and key != "_abc_impl"}
@@ -207,6 +207,16 @@ def is_of_this_process(thing: Any) -> bool:
     """Return True if no other process could import a function or class: a notebook or a script made it."""
     module = sys.modules.get(getattr(thing, "__module__", None) or "")
     return module is None or module.__name__ == "__main__" or getattr(module, "__spec__", None) is None
+
+
+def _is_planted(cls: type, name: str, value: Any) -> bool:
+    """Return True for an inherited `step` that torch has wrapped, and left in the class, when it made an optimizer."""
+    return _unhooked(value) is not value and _unhooked(value) is _unhooked(getattr(super(cls, cls), name, None))
+
+
+def _unhooked(thing: Any) -> Any:
+    """Return a `step` as it was before torch wrapped it, when it first made an optimizer; other things as they are."""
+    return getattr(thing, "__wrapped__", thing) if getattr(thing, "hooked", False) is True else thing
 
 
 def _is_importable(thing: Any) -> bool:

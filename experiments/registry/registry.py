@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..system.raised import is_failure, type_and_text
+from . import handed
 from .code_files import PACKAGE, is_outside
 from .component import Component
 from .kinds import Kind
@@ -101,13 +102,16 @@ class Registry:
         """Return the component called `name`.
 
         Args:
-            name: a registered name, `pkg.mod:Class` or `./file.py:Class`.
+            name: a registered name, `pkg.mod:Class` or `./file.py:Class`, or what stands for a class or function that
+                Python has handed over.
             base: the folder that `./file.py` is relative to.
             trusted: see `user_code.load_object`.
 
         Raises:
             UsageError: there is no such component; the message has the nearest name.
         """
+        if is_code_reference(name) and (found := handed.find(name)) is not None:
+            return self._handed(name, found)
         if is_code_reference(name):
             build, code = load_object(name, base, trusted, Kind(self.kind, self.base, self._has))
             return Component(self.kind, name, build, self.given, source=code.path, code=code)
@@ -118,6 +122,18 @@ class Registry:
             raise UsageError(self.missing(name) or unknown_name(self.kind, name, self.names()))
         component = self._components[name]
         return self._with_variants(component) if name in self._flavors else component
+
+    def _handed(self, name: str, found: handed.Handed) -> Component:
+        """Return what was handed over, as the registered component that it may be."""
+        if isinstance(name, handed.Reference):
+            self._scan()
+            known = next((each for each in self._components.values() if each.build is found.build), None)
+            if known is not None:
+                return self._with_variants(known) if known.name in self._flavors else known
+        source = "" if found.code is None else found.code.path
+        return Component(
+            self.kind, str(name), found.build, self.given, source=source, code=found.code, modules=found.modules
+        )
 
     def offering(self, attribute: str, wanted: Collection[str]) -> dict[str, Component]:
         """Return the components whose class has a name of its own for another place, by that name.

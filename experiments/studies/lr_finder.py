@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from ..training.build import build
 from ..training.experiment import Experiment
+from ..training.load import as_config
 from ..training.session.session import MonitoredTrainingSession
 
 RULES: Mapping[str, str] = {
@@ -62,7 +64,12 @@ class LrRange:
 @held_switches()
 @refusing_exits()
 def find_lr(
-    config: Config, *, low: float = 1e-7, high: float = 10.0, num_steps: int = 100, beta: float = 0.98
+    config: Config | str | Path | Mapping[str, Any],
+    *,
+    low: float = 1e-7,
+    high: float = 10.0,
+    num_steps: int = 100,
+    beta: float = 0.98,
 ) -> LrRange:
     """Train for a few steps at growing rates, and suggest rates for training; nothing is kept.
 
@@ -73,7 +80,7 @@ def find_lr(
     take no part. One more batch is drawn than there are steps: a rate answers for the loss after its step.
 
     Args:
-        config: of the run.
+        config: of the run: from `load_config`, or what it takes.
         low: the first rate.
         high: the last one.
         num_steps: how many rates are tried, at least 3.
@@ -90,6 +97,7 @@ def find_lr(
     """
     ranks.refuse_several("lr-find")
     _check(low, high, num_steps, beta)
+    config = as_config(config)
     # A value that is not finite ends the test, whatever a run would do; and nothing but the test writes, or feeds.
     stop = replace(config.stop, on_nan="stop", loss_above=None)
     config = replace(config, hooks=(), stop=stop, log=replace(config.log, to=()))

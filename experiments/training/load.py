@@ -61,6 +61,11 @@ def load_config(
         return _remembered(config)
 
 
+def as_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
+    """Return a configuration, loaded where it is only named or given as a mapping."""
+    return config if isinstance(config, Config) else load_config(config)
+
+
 def _allowing(allow_code: bool) -> AbstractContextManager[None]:
     return consenting("all" if allow_code else consent())
 

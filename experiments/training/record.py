@@ -1,13 +1,15 @@
 """The record of what a run depends on from the user's side: code, installed packages, data files, by content.
 
 `env.json` has it: `code` and `data` by name within the project (see `config.paths`), `packages` by version, `examples`
-and `init` by SHA-256, `objects` what a notebook or a script has registered, by digest, `project` and `run` where both
-lay when it was written. A run that is moved together with its
-project finds its files at the same places relative to itself.
+and `init` by SHA-256, `objects` what a notebook or a script has registered or handed over, by digest, `sources` its
+text, `project` and `run` where both lay when it was written. A run that is moved together with its project finds its
+files at the same places relative to itself.
 """
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from ..config.located import located
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
 from ..errors import UsageError
 from ..registry import Component
-from ..registry.object_digest import UnhashableError, is_of_this_process, object_digest
+from ..registry.handed import is_of_a_program
+from ..registry.object_digest import UnhashableError, object_digest
 from ..registry.permissions import RunCode
 from ..registry.reachable import reach
 from ..run_directory.run_dir import RunDir
@@ -189,13 +192,16 @@ class RunRecord:
 
     def _object_changes(self, config: Config) -> Iterator[RecordChange]:
         now = object_digests(config)
+        for name in sorted(now.keys() - self.objects.keys()):
+            if _is_handed(name) and self.is_whole:
+                yield RecordChange("code", f"{name} is not code that the run was made with")
         for name in sorted(self.objects.keys() & now.keys()):
             before, digest = self.objects[name], now[name]
             if not _is_digest(before) or not _is_digest(digest):
                 why = next(each for each in (digest, before) if not _is_digest(each))
                 yield RecordChange("code", f"{name} cannot be compared with what it was: {why}")
             elif before != digest:
-                yield RecordChange("code", f"{name} is registered with other code, or with other values in it")
+                yield RecordChange("code", f"{name} {_how(name)} with other code, or with other values in it")
 
     def _data_changes(self, config: Config) -> Iterator[RecordChange]:
         if not self.data:
@@ -229,7 +235,7 @@ def make_record(config: Config, run_dir: RunDir, *, at_end: bool = False) -> dic
         "run": str(run_dir.path.resolve()),
         "code": {name_in(project, path): digest for path, digest in sorted({**code, **reached.files}.items())},
         "packages": reached.packages,
-        **({"objects": objects} if (objects := object_digests(config)) else {}),
+        **({"objects": objects, "sources": sources_of(config)} if (objects := object_digests(config)) else {}),
     }
 
 
@@ -243,9 +249,9 @@ def data_record(config: Config, dataset: Dataset) -> dict[str, Any]:
 
 
 def local_components(config: Config) -> list[Component]:
-    """Return the components that a notebook or a script has registered in this process, and that have no file."""
+    """Return the components that a notebook or a script has registered or handed over, and that have no file."""
     parts = (part.component for part in config.components())
-    return [part for part in parts if part.code is None and is_of_this_process(part.build)]
+    return [part for part in parts if part.is_of_a_program]
 
 
 def object_digests(config: Config) -> dict[str, str]:
@@ -253,10 +259,34 @@ def object_digests(config: Config) -> dict[str, str]:
     found = {}
     for part in local_components(config):
         try:
-            found[f"{part.kind} '{part.name}'"] = object_digest(part.build)
+            found[_called(part)] = object_digest(part.build)
         except UnhashableError as error:
-            found[f"{part.kind} '{part.name}'"] = str(error)
+            found[_called(part)] = str(error)
     return found
+
+
+def sources_of(config: Config) -> dict[str, str]:
+    """Return the source text of each of `local_components` by its name, as far as Python has it (of stdin it has none).
+
+    It is for people to read; nothing executes it.
+    """
+    found = {}
+    for part in local_components(config):
+        with contextlib.suppress(OSError, TypeError):
+            found[_called(part)] = inspect.getsource(getattr(part.build, "func", part.build))
+    return found
+
+
+def _called(part: Component) -> str:
+    return f"{part.kind} '{part.name}'"
+
+
+def _is_handed(name: str) -> bool:
+    return is_of_a_program(name.partition("'")[2])
+
+
+def _how(name: str) -> str:
+    return "is defined now" if _is_handed(name) else "is registered"
 
 
 def data_files(config: Config) -> dict[str, str | None]:

@@ -139,6 +139,23 @@ def test_generators_of_torch_count_by_their_state():
     assert first == again != other
 
 
+def test_an_optimizer_is_the_same_after_torch_has_given_it_the_step_of_its_base():
+    class Base(torch.optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {})
+
+        def step(self, closure=None):
+            return None
+
+    made = type("Mine", (Base,), {"__module__": "__main__"})
+    before = object_digest(made)
+    made([torch.nn.Parameter(torch.zeros(1))])
+    assert "step" in vars(made)
+    assert object_digest(made) == before
+    made.step = lambda self, closure=None: 0.0
+    assert object_digest(made) != before
+
+
 def test_an_optimizer_is_the_same_after_torch_has_wrapped_its_step():
     """torch replaces `step` of a class when it first makes an optimizer of it."""
     source = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...components.data import Batches
@@ -16,6 +17,7 @@ from ...system import downloads
 from ...system.raised import refusing_exits
 from ...training.build import build
 from ...training.experiment import Experiment
+from ...training.load import as_config
 from ...training.session.hook_order import arrange_hooks
 from ...training.step.parts import Part, parts_of
 from .costs import Probe, probe
@@ -100,11 +102,11 @@ class Plan:
 
 
 @refusing_exits()
-def plan(config: Config, *, measure: bool = True) -> Plan:
+def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = True) -> Plan:
     """Return what a run would do, without doing it; nothing is downloaded or kept.
 
     Args:
-        config: of the run.
+        config: of the run: from `load_config`, or what it takes.
         measure: whether to take a few real steps, an evaluation of the validation part and a save, for the duration
             and the size of a checkpoint; all of it in a folder for temporary files.
 
@@ -113,6 +115,7 @@ def plan(config: Config, *, measure: bool = True) -> Plan:
         DataError: data is missing or damaged.
         DivergedError: the few steps met a value that is not finite.
     """
+    config = as_config(config)
     with downloads.refused("a plan downloads nothing, the run would"):
         experiment = build(config)
     experiment.initial()  # what cannot be initialised has no plan

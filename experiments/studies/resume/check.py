@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from ...config import Config, ConfigError
 from ...config.problems import Problem
 from ...errors import Interrupted, UsageError
+from ...registry.handed import is_of_a_program
 from ...run_directory.run_dir import RunDir
 from ...system import ranks, signals
 from ...system.places import held_places
@@ -26,6 +27,7 @@ from ...system.raised import refusing_exits
 from ...system.switches import held_switches
 from ...training.build import build
 from ...training.experiment import Experiment
+from ...training.load import as_config
 from ...training.train import resume, train
 from .trace import STATE, Difference, Recorder
 
@@ -69,7 +71,11 @@ class ResumeCheck:
 @held_switches()
 @refusing_exits()
 def verify_resume(
-    config: Config, *, num_steps: int | None = None, at: Sequence[int] = (), every: bool = False
+    config: Config | str | Path | Mapping[str, Any],
+    *,
+    num_steps: int | None = None,
+    at: Sequence[int] = (),
+    every: bool = False,
 ) -> ResumeCheck:
     """Compare a run of some steps with runs that are stopped on the way and resumed in a new process.
 
@@ -77,7 +83,7 @@ def verify_resume(
     configuration take part, except those that send rows to a server.
 
     Args:
-        config: of the run.
+        config: of the run: from `load_config`, or what it takes.
         num_steps: how many; by default an epoch and two steps, but at most 200 and at most the whole run.
         at: stop after these steps; by default after the first, at the middle, at the end of the first epoch, and one
             before the last.
@@ -88,6 +94,12 @@ def verify_resume(
         DivergedError: the run meets a value that is not finite within these steps.
     """
     ranks.refuse_several("verify-resume")
+    config = as_config(config)
+    if own := [part for part in config.components() if is_of_a_program(part.name)]:
+        raise UsageError(
+            f"{own[0].path}: {own[0].label} is of a notebook or program, which the processes that train do not have: "
+            "put it into a file, and import it from there or name it ./file.py:Name"
+        )
     experiment = build(config)  # what cannot be built is found here, at its place in the configuration
     num_steps = _num_steps(num_steps, experiment)
     points = _save_points(num_steps, experiment.length.steps_per_epoch, at, every)
