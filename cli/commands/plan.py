@@ -40,6 +40,7 @@ def command(target: str, overrides: list[str], no_probe: bool, as_json: bool) ->
     if as_json:
         content = dataclasses.asdict(made)
         listed = {name: [each._asdict() for each in getattr(made, name)] for name in ("parts", "selections", "rates")}
-        result_json("optrun/plan@1", **{**content, **listed})
+        initial = {"initial": made.initial.as_dict()} if made.initial else {}
+        result_json("optrun/plan@1", **{**content, **listed, **initial})
     else:
         result(plan_lines(made))

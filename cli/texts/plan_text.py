@@ -11,6 +11,7 @@ from ..terminal.console import filled
 from .run_text import setting_text
 
 if TYPE_CHECKING:
+    from ...experiments.components.initializers.matching import InitialWeights
     from ...experiments.studies.plan.firing import Firing
     from ...experiments.studies.plan.run_plan import Group, Plan
     from ...experiments.studies.plan.selections import Selection
@@ -24,6 +25,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [plan.name, *_facts(plan), "", "a step", *_laid_out(list(_steps(plan)))]
     if plan.selections:
         lines += ["", "selectors, and what they match", *_laid_out([_selection(each) for each in plan.selections])]
+    lines += initial_lines(plan.initial) if plan.initial else []
     lines += ["", "hooks, in the order in which they are called"]
     lines += _laid_out([_hook(firing) for firing in plan.hooks])
     lines += ["", *filled(plan.schedule, "rates, by ", 2)]
@@ -31,6 +33,27 @@ def plan_lines(plan: Plan) -> list[str]:
     for note in plan.notes:
         lines += ["", *filled(note, "note: ", 2)]
     return lines
+
+
+def initial_lines(initial: InitialWeights) -> list[str]:
+    """Return the lines that say which weights a run begins with: all that is not simply the same on both sides."""
+    part = f" ({initial.part})" if initial.part else ""
+    lines = ["", *filled(f"{many(initial.num_taken, 'tensor')} from {initial.source}{part}", "initial weights: ", 2)]
+    for note in initial.notes:
+        lines += filled(note, "  ", 4)
+    special = initial.special()
+    rows = [
+        (m.ours or "", m.theirs or "", _shape(m.shape), f"{m.what}{', ' if m.note else ''}{m.note}") for m in special
+    ]
+    if rows:
+        lines += _laid_out([("here", "there", "shape", ""), *rows[:_MOST_ROWS]])
+    if rows[_MOST_ROWS:]:
+        lines.append(f"  ({len(rows) - _MOST_ROWS:,} more; --json has all)")
+    return lines
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "1 number"
 
 
 def _facts(plan: Plan) -> Iterator[str]:

@@ -93,9 +93,9 @@ def placed(value: Any, node: Node, mark: InputFile) -> Any:
         return type(value)(placed(each, _inner(node, place), mark) for place, each in enumerate(value))
     if isinstance(value, Mapping):
         return {name: placed(each, _inner(node, name), mark) for name, each in value.items()}
-    if not mark.is_meant(value):
-        return value
     origin = node.origin
+    if not mark.is_meant(value, origin.folder if origin.kind == "file" else Path()):
+        return value
     given = os.path.expanduser(os.fspath(value))
     here = str(absolute(given))
     found = here

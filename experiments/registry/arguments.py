@@ -16,7 +16,7 @@ import typing
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -42,15 +42,22 @@ class InputFile:
 
     Args:
         suffixes: of the texts that do; others, such as the name of a run, are left as they are. Empty for all.
+        is_folder: of a folder on disk, whether it is meant too, whatever its name.
     """
 
     suffixes: tuple[str, ...] = ()
+    is_folder: Callable[[Path], bool] | None = None
 
-    def is_meant(self, value: Any) -> typing.TypeGuard[str | os.PathLike[str]]:
-        """Return True for a value that names a file."""
-        if isinstance(value, str):
-            return value != "" and value.endswith(self.suffixes or ("",))
-        return isinstance(value, os.PathLike)
+    def is_meant(self, value: Any, near: Path = Path()) -> typing.TypeGuard[str | os.PathLike[str]]:
+        """Return True for a value that names a file, or a folder in the current one or near it."""
+        if not isinstance(value, str):
+            return isinstance(value, os.PathLike)
+        if value == "" or value.endswith(self.suffixes or ("",)):
+            return value != ""
+        if self.is_folder is None or "\0" in value:
+            return False
+        path = os.path.expanduser(value)
+        return any(map(self.is_folder, (Path(path), near / path)))
 
 
 DataPath = Annotated[str, InputFile()]

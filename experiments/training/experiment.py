@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from torch import nn
 
 from ..components.data import Dataset, Splits
 from ..components.hooks.hook import Hook
+from ..components.initializers.matching import InitialWeights
 from ..components.trained import Trained
 from ..config import Config
 from ..config.goal import Goal, eval_goal
 from ..config.lengths import RunLength
 from ..config.located import located
+from ..errors import DataError, NothingMatchedError
 from ..run_directory.rows import RowLog
 from ..system import ranks, rng, storage
 from ..system.environment import describe_environment
@@ -44,6 +46,7 @@ class Experiment:
         threads: CPU threads.
         hooks: the stock ones that the configuration's sections ask for, then the user's own; for one session.
         notes: what the user should know, such as a device that was replaced.
+        initial_weights: what `init` has taken from where, once it was asked; None where it says nothing.
     """
 
     config: Config
@@ -57,6 +60,7 @@ class Experiment:
     threads: int
     hooks: list[Hook] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    initial_weights: InitialWeights | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -120,10 +124,22 @@ class Experiment:
         """
         init = self.config.init
         if init is not None:
-            with located(self.config, "init"), torch.no_grad():
+            with located(self.config, "init"), self._noting_place("init.from"), torch.no_grad():
                 compatibility.seed_everything(rng.key(self.config.seed, "init", 1))  # equal however often it is called
                 takes_loss = init.component.facts.get("takes_loss", False)
-                init.component.make(Trained(model, loss or self.train_op.loss) if takes_loss else model, **init.args)
+                given = Trained(model, loss or self.train_op.loss) if takes_loss else model
+                made = init.component.make(given, **init.args)
+                self.initial_weights = made if isinstance(made, InitialWeights) else None
+
+    @contextmanager
+    def _noting_place(self, key: str) -> Iterator[None]:
+        """Note on what is missing or damaged which line of the configuration has asked for it."""
+        try:
+            yield
+        except (DataError, NothingMatchedError) as error:
+            if (origin := self.config.origin(key)).kind != "default":
+                error.add_note(f"{key} ({origin.place}) names it")
+            raise
 
     def initial(self) -> Trained:
         """Return model and loss as training from step 0 begins with them: copies where `init` changes them."""

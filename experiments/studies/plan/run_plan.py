@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ...components.data import Batches
 from ...components.hooks.hook import defines
+from ...components.initializers.matching import InitialWeights
 from ...components.schedules import watching
 from ...components.schedules.rate import LearningRate
 from ...config import Config
@@ -73,6 +74,7 @@ class Plan:
         saves: its checkpoints.
         probe: what was measured, None without a probe.
         duration: of the run, None without a probe.
+        initial: what `init` takes over from where, and what it does not; None where nothing says so.
         notes: what else there is to know.
     """
 
@@ -98,6 +100,7 @@ class Plan:
     saves: Saves
     probe: Probe | None
     duration: Duration | None
+    initial: InitialWeights | None
     notes: tuple[str, ...]
 
 
@@ -147,6 +150,7 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         saves=forecast.saves(),
         probe=probed,
         duration=forecast.duration(),
+        initial=experiment.initial_weights,
         notes=tuple(_notes(experiment, probed)),
     )
 

@@ -129,8 +129,10 @@ def test_a_run_starts_from_another_one() -> None:
         "from": "small-0001",
         "checkpoint": "last",
         "weights": "raw",
+        "part": None,
         "map": None,
         "only": None,
+        "fresh": None,
     }
 
 
