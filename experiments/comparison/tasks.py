@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
@@ -15,29 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import config as configuration
 from ..components.data import make_data
-from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.changes import place_at
-from ..config.defaults import changes_since
-from ..errors import DataError, OptrunError, StorageError, UserExitError
+from ..errors import OptrunError, UserExitError
 from ..registry.object_digest import UnhashableError
 from ..run_directory.comparison_file import FINISHED, Record, outcome, users_of
-from ..run_directory.contents import changed_files, result_sha256
+from ..run_directory.contents import result_sha256
 from ..run_directory.group_dir import runs_in
 from ..run_directory.run import Run
-from ..run_directory.run_dir import is_run
 from ..system import storage
-from ..system.devices import choose_device
-from ..system.environment import changes_that_matter, circumstances
-from ..system.json_text import encode_json
-from ..system.locks import Lock, NotHeld, try_lock
-from ..system.places import shown
+from ..system.locks import Lock, NotHeld
 from ..system.raised import message_of, refusing_exits, type_and_text
 from ..training.record import RunRecord, data_files
 from .entry import Entry
-from .identity import IRRELEVANT, key_before_0_3, run_key
+from .finished_runs import FinishedRuns
+from .identity import key_before_0_3, run_key
 from .placing import LEARNING_RATE, set_rate
 
 log = logging.getLogger("optrun")
@@ -83,13 +75,11 @@ class TaskMaker:
 
     def __init__(self, root: Path, group: str, use_cache: bool = True):
         self._root, self._group, self._use_cache = root, group, use_cache
-        self._cache = root / ".cache"
+        self._finished = FinishedRuns(root)
         self.kept = frozenset() if use_cache else _used_by_others(root, root / group)
         self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
         self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
-        self._told: set[str] = set()  # of why runs are made anew
-        self._changed: set[Path] = set()  # folders of runs that are others than those that were made there
         self._claimed: set[str] = set()  # keys of runs that were begun here
         self._planned: dict[str, tuple[Config, dict[str, str | None]]] = {}  # what the runs are planned with, by key
 
@@ -150,8 +140,7 @@ class TaskMaker:
         """
         if task.key not in self._planned or task.entry in self._unkeyed or task.key in self._claimed:
             return NotHeld()
-        storage.make_dir(self._cache, exist_ok=True)
-        lock = try_lock(self._lock_of(task), self._cache, patience_secs=0.0)
+        lock = self._finished.try_lock(task.key)
         if not self._use_cache:
             return lock or NotHeld()  # all is made anew, whoever else makes it
         if lock is not None:
@@ -165,18 +154,14 @@ class TaskMaker:
         """Let other comparisons have what `claim` held: the run, or to make it themselves where it did not end."""
         if not isinstance(lock, NotHeld):
             if task.state in FINISHED:
-                with contextlib.suppress(StorageError):  # a system that removes no open file
-                    storage.remove(self._lock_of(task))
+                self._finished.remove_lock(task.key)
             else:
                 self._claimed.discard(task.key)
         lock.release()
 
-    def _lock_of(self, task: Task) -> Path:
-        return self._cache / f"{task.key}.lock"
-
     def tidy(self) -> None:
         """Delete what killed comparisons left half written."""
-        for folder in (self._cache, self._root / self._group):
+        for folder in (self._finished.folder, self._root / self._group):
             if folder.is_dir():
                 storage.sweep_temporaries(folder, _STALE_SECS)
 
@@ -190,11 +175,8 @@ class TaskMaker:
             task.state, task.message = "failed", f"{others[0]} was changed while the runs were made: repeat the command"
             return
         task.sha256 = result_sha256(task.run.path)
-        if task.entry in self._unkeyed:
-            return
-        storage.make_dir(self._cache, exist_ok=True)
-        entry = {"path": task.path, "sha256": task.sha256}
-        storage.write_atomic(self._cache / task.key, encode_json(entry))
+        if task.entry not in self._unkeyed:
+            self._finished.remember(task.key, task.path, task.sha256)
 
     def _key(self, entry: Entry, config: dict[str, Any]) -> str:
         """Return the key of a run; where there is none, one that no other run will have."""
@@ -221,75 +203,18 @@ class TaskMaker:
         settings since; none that is to stay.
         """
         path = f"{stem}-{key[:8]}"
-        while Path(path).name in self.kept or self._is_another(path, config, plain):
+        while Path(path).name in self.kept or self._finished.is_another(path, config, plain):
             key = hashlib.sha256(key.encode()).hexdigest()
             path = f"{stem}-{key[:8]}"
         return path
 
-    def _is_another(self, path: str, config: Config, plain: Mapping[str, Any]) -> bool:
-        if not is_run(self._root / path):
-            return False
-        if self._root / path in self._changed:
-            return True
-        run = Run(self._root / path)
-        return _is_another(run, config, plain) or bool(outcome(run) and _other_circumstances(run, config))
-
     def _found(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
-        found = self._find(key, config, plain)
+        found = self._finished.find(key, config, plain)
         if found is not None:
             return found
         before = key_before_0_3(config, plain, self._data_sha256(config))
-        return self._find(before, config, plain) if before is not None else None
-
-    def _find(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
-        try:
-            kept = storage.read_bytes(self._cache / key)
-        except storage.MissingFileError:
-            return None
-        name, sha256 = _cached(kept)
-        path = self._root / name
-        try:
-            run = Run(path) if is_run(path) else None
-            if run is None or not outcome(run) or self._was_changed(run, sha256) or _is_another(run, config, plain):
-                return None
-            return None if self._was_made_otherwise(run, config) else run
-        except DataError:  # damaged: it is made anew, or whoever makes it says what is wrong
-            return None
-
-    def _was_made_otherwise(self, run: Run, config: Config) -> bool:
-        """Return True if a run was made by other versions, kernels or switches than runs are now; tell it once."""
-        others = _other_circumstances(run, config)
-        if new := [each for each in others if each not in self._told]:
-            log.warning("runs that are there are made anew, since they were made otherwise: %s", ", ".join(new))
-            self._told.update(new)
-        return bool(others)
-
-    def _was_changed(self, run: Run, sha256: Mapping[str, str]) -> bool:
-        """Return True if a run's files are others than when it ended; tell it."""
-        changed = changed_files(run.path, sha256)
-        if changed and run.path not in self._changed:
-            self._changed.add(run.path)
-            log.warning(
-                "%s was changed since it was made (%s): it is left as it is, and made anew",
-                shown(run.path),
-                ", ".join(changed),
-            )
-        return bool(changed)
-
-
-def _cached(entry: bytes) -> tuple[str, dict[str, str]]:
-    """Return the path of a run, relative to the folder of runs, and what its files held; earlier versions kept no more.
-
-    A damaged entry is as good as none.
-    """
-    if not entry.startswith(b"{"):
-        return entry.decode(errors="replace"), {}
-    try:
-        kept = json.loads(entry)
-        return str(kept["path"]), dict(kept["sha256"])
-    except (ValueError, KeyError, TypeError):
-        return "", {}
+        return self._finished.find(before, config, plain) if before is not None else None
 
 
 def _used_by_others(root: Path, group: Path) -> frozenset[str]:
@@ -301,24 +226,6 @@ def _used_by_others(root: Path, group: Path) -> frozenset[str]:
 def _described(config: Config) -> str:
     """Return a data set's name and arguments, as one text."""
     return json.dumps([config.data.name, repr(sorted(config.data.args.items()))])
-
-
-def _is_another(run: Run, config: Config, plain: Mapping[str, Any]) -> bool:
-    """Return True if a run is not what its key says.
-
-    Files that it imported late may be others now, and it may have been resumed with other settings (`--allow-change`).
-    """
-    record = RunRecord(run.dir)
-    if record.outdated_code(config):
-        return True
-    planned = configuration.load(plain, registries=REGISTRIES)
-    changes = changes_since(record.placed(run.config, planned), planned, REGISTRIES)
-    return any(change.key.partition(".")[0] not in IRRELEVANT for change in changes)
-
-
-def _other_circumstances(run: Run, config: Config) -> list[str]:
-    device, _ = choose_device(config.train.device, config.train.soft_placement)
-    return changes_that_matter(run.env, {**run.env, **circumstances(device)}, "given")
 
 
 def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
