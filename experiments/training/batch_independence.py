@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ..components.data import Batches
 from ..components.data.tree import num_examples
 from ..components.losses.counting import Counting
-from ..components.metrics import rows_of
+from ..components.metrics import metric_value, rows_of
 from ..config import ComponentConfig, Config
 from ..config.located import located
 from .evaluator import Evaluator, evaluation_mode
@@ -45,6 +46,7 @@ def check_independence(config: Config, evaluator: Evaluator, batches: Batches) -
         for name, part in own:
             with located(config, part.path):
                 _check_metric(copy.deepcopy(metrics[name]), outputs, targets, cut, name)
+                _check_memory(metrics[name], outputs, targets, cut, name)
         if asks_loss:
             with contextlib.suppress(Exception):  # training meets it too, and says where
                 notes += _note_on_loss(copy.deepcopy(loss), outputs, targets, cut, config)
@@ -76,6 +78,26 @@ def _check_metric(metric: Callable[..., Tensor], outputs: Any, targets: Tensor, 
             "on data.eval_batch_size: return what is summed over the examples, and make the value of the means in "
             "`finish` (docs/python.md)"
         )
+
+
+def _check_memory(metric: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, name: str) -> None:
+    """Refuse a metric whose value depends on what it was asked before, in this evaluation or in earlier ones."""
+
+    def value(asked: Callable[..., Tensor]) -> float:
+        return metric_value(asked, rows_of(asked, outputs, targets, name).detach().double().mean(0))
+
+    fresh, used = copy.deepcopy(metric), copy.deepcopy(metric)
+    expected = value(fresh)
+    rows_of(used, _first(outputs, cut), targets[:cut], name)
+    for found in (value(used), value(fresh)):
+        is_same = math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-6)
+        if not is_same and not (math.isnan(found) and math.isnan(expected)):
+            raise ValueError(
+                f"{name} comes to {expected:.4g} of {len(targets)} examples, and to {found:.4g} of the same ones after "
+                "it was asked before: it keeps something between calls, or draws, so that the result would depend on "
+                "earlier evaluations. Return what is summed over the examples, and make the value of the means in "
+                "`finish` (docs/python.md)"
+            )
 
 
 def _note_on_loss(loss: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, config: Config) -> list[str]:

@@ -112,6 +112,48 @@ class F1:
 
     def finish(self, means):
         return 2 * means[0] / (means[1] + means[2])
+
+
+class Counts:
+    calls = 0
+
+    def __call__(self, outputs, targets):
+        self.calls += 1
+        return right(outputs, targets) * self.calls
+
+
+class Buffered(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("hits", torch.zeros(2))
+
+    def forward(self, outputs, targets):
+        self.hits += torch.tensor([right(outputs, targets).sum(), float(len(targets))])
+        return (self.hits[0] / self.hits[1]).expand(len(targets))
+
+
+class KeptForFinish:
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, outputs, targets):
+        self.seen.append(targets.double() + len(self.seen))
+        return targets.double()
+
+    def finish(self, means):
+        return torch.cat(self.seen).mean()
+
+
+def drawn(outputs, targets):
+    return torch.rand(len(targets))
+
+
+class Caches:
+    shape = None
+
+    def __call__(self, outputs, targets):
+        self.shape = outputs.shape
+        return right(outputs, targets)
 """
 
 
@@ -121,6 +163,11 @@ class F1:
         ("per_class", r"one value per example; .*per_class gave"),
         ("of_the_batch", "changes with the others in its batch.*data.eval_batch_size"),
         ("centred", "changes with the others in its batch.*data.eval_batch_size"),
+        ("Counts", "it keeps something between calls, or draws|changes with the others"),
+        ("Buffered", "it keeps something between calls, or draws|changes with the others"),
+        ("KeptForFinish", "it keeps something between calls, or draws"),
+        ("drawn", "it keeps something between calls, or draws|changes with the others"),
+        ("Caches", None),
         ("right", None),
         ("F1", None),
     ],
