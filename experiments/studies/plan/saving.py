@@ -72,5 +72,5 @@ class Saving:
 def _steps_of(fired: Firing) -> range:
     if not fired.first or fired.last is None:
         return range(0)
-    every = fired.first[1] - fired.first[0] if len(fired.first) > 1 else 1
-    return range(fired.first[0], fired.last + 1, every)
+    first, *more = fired.first
+    return range(first, fired.last + 1, more[0] - first if more else 1)
