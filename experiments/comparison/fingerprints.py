@@ -44,7 +44,7 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
     with evaluation_mode(initial.model, function), torch.no_grad():
         inputs, targets = batches.examples(0, _FIRST_ROWS)
         with train_op.calling.model:
-            outputs = initial.model(inputs)
+            outputs = train_op.call(initial.model, inputs, targets)
         with train_op.calling.loss:
             loss = function(outputs, targets).item()
     of_loss = dict(initial.loss_parameters())

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from .selected import Selected
 
 LOSS = "loss."  # at the beginning of the names of the loss's own tensors
 
 
 def module_of(function: Any) -> nn.Module | None:
     """Return the module that a loss or metric is, under bound arguments and methods; None where it is none."""
-    while isinstance(function, functools.partial):
+    while isinstance(function, functools.partial | Selected):
         function = function.func
     if isinstance(function, types.MethodType):
         function = function.__self__

@@ -20,6 +20,7 @@ from .sections import (
     EvalConfig,
     GroupConfig,
     LogConfig,
+    MeasureConfig,
     OptimizerConfig,
     ScheduleConfig,
     StopConfig,
@@ -62,8 +63,8 @@ class Config:
     data: DataConfig
     model: ComponentConfig
     init: ComponentConfig | None
-    loss: ComponentConfig
-    metrics: tuple[ComponentConfig, ...]
+    loss: MeasureConfig
+    metrics: tuple[MeasureConfig, ...]
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     updates: tuple[ComponentConfig, ...]
@@ -158,6 +159,8 @@ class _Inexpressible(Exception):
 def _plain(value: Any) -> Any:
     if isinstance(value, ComponentConfig):
         common = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in _SKIPPED}
+        if isinstance(value, MeasureConfig):  # most are of all there is
+            common = {name: each for name, each in common.items() if each is not None}
         return {key: _plain(item) for key, item in common.items()} | _arguments(value)
     if isinstance(value, GroupConfig):
         return {"match": list(value.match), **{name: _plain(arg) for name, arg in value.args.items()}}

@@ -18,7 +18,7 @@ from .limits import MAX_COMPONENTS
 from .nodes import Node, join
 from .paths import input_files, place_of_defaults, placed
 from .problems import DEFAULT, Problem, shorten
-from .sections import ComponentConfig, GroupConfig, LogConfig, arguments_of, left_to_build
+from .sections import ComponentConfig, GroupConfig, LogConfig, MeasureConfig, arguments_of, left_to_build
 from .values import value_text
 
 #: Functions of the user's own, for hooks that call one; optrun has none to name.
@@ -115,7 +115,8 @@ class Resolver(Filler):
             message = f"at most {MAX_COMPONENTS} {kind}s, got {len(node.value)}"
             self.note(node.origin, path, "limit", message)
             return ()
-        found = [self.component(item, kind, join(path, position)) for position, item in enumerate(node.value)]
+        cls = MeasureConfig if kind == "metric" else ComponentConfig
+        found = [self.component(item, kind, join(path, position), cls) for position, item in enumerate(node.value)]
         return tuple(component for component in found if component is not None)
 
     def nested(self, node: Node, kind: str, many: bool, path: str) -> Any:
@@ -181,7 +182,8 @@ class Resolver(Filler):
 
     def _common(self, cls: type[ComponentConfig], nodes: dict[str, Node], owner: Owner) -> dict[str, Any]:
         """Take the keys that do not depend on the name out of `nodes`, and return their values."""
-        arguments = tuple(each for each in fields_of(cls) if each.name not in _COMPONENT_FIELDS)
+        own = {argument.name for argument in owner.arguments}  # a component's own argument goes first
+        arguments = tuple(each for each in fields_of(cls) if each.name not in _COMPONENT_FIELDS | own)
         common = {each.name: nodes.pop(each.name) for each in arguments if each.name in nodes}
         groups = common.pop("groups", None)
         section = Owner(f"section '{owner.path}'", owner.path, arguments, "key")

@@ -80,6 +80,9 @@ def left_to_build(component: Component) -> frozenset[str]:
     return frozenset({"input_shape", "num_classes", "num_outputs"} if component.kind == "model" else ())
 
 
+Place = str | int | tuple[str | int, ...]  # of a part in a batch or in outputs: a name or an index, or several
+
+
 @dataclass(frozen=True)
 class DataConfig(ComponentConfig):
     """The data set, its split and its batches; `val` and `test` are shares of the examples."""
@@ -93,6 +96,17 @@ class DataConfig(ComponentConfig):
     drop_last: bool = False
     augment: tuple[Annotated[Any, Nested("augmentation")], ...] = ()
     workers: Literal[0] = 0
+    call: Literal["auto", "inputs", "unpack", "keywords"] = "auto"
+    inputs_from: Place | None = None
+    targets_from: Place | None = None
+
+
+@dataclass(frozen=True)
+class MeasureConfig(ComponentConfig):
+    """A loss or a metric, of a part of the outputs and of a part of the targets; None is all of them."""
+
+    of: Place | None = None
+    target: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ COMPONENT_SECTIONS: dict[str, type[ComponentConfig]] = {
     "data": DataConfig,
     "model": ComponentConfig,
     "init": ComponentConfig,
-    "loss": ComponentConfig,
+    "loss": MeasureConfig,
     "optimizer": OptimizerConfig,
     "schedule": ScheduleConfig,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -79,14 +80,15 @@ def choose_threads(wanted: int | Literal["auto"], work: int) -> int:
     return wanted
 
 
-def count_work(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
+def count_work(model: nn.Module, run: Callable[[], object], num_examples: int, batch_size: int) -> int:
     """Estimate the multiply-adds of one training step, three times those of the forward pass.
 
     Each use of a weight matrix or kernel counts its entries once per output position.
 
     Args:
         model: run once, as it is: put it in evaluation mode, and turn gradients off, before.
-        inputs: a few examples, shape (num_examples, ...).
+        run: calls the model on a few examples.
+        num_examples: of how many.
         batch_size: examples in a step.
     """
     work = 0
@@ -99,8 +101,8 @@ def count_work(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
 
     handles = [module.register_forward_hook(count) for module in model.modules()]
     try:
-        model(inputs)
+        run()
     finally:
         for handle in handles:
             handle.remove()
-    return 3 * work * batch_size // max(1, len(inputs))
+    return 3 * work * batch_size // max(1, num_examples)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..components.data import Batches
-from ..components.data.tree import num_examples
+from ..components.data.tree import batch_size, mapped, rows
 from ..components.losses.counting import Counting
 from ..components.metrics import metric_value, rows_of
 from ..config import ComponentConfig, Config
@@ -37,41 +37,43 @@ def check_independence(config: Config, evaluator: Evaluator, batches: Batches) -
     if not own and not asks_loss:
         return []
     inputs, targets = batches.examples(0, _NUM_EXAMPLES)
-    cut = num_examples(targets) // 3
+    size = batch_size(inputs, targets)
+    cut = size // 3
     if not cut:
         return []
     notes = []
     with evaluation_mode(model, loss, *metrics.values()), torch.set_grad_enabled(evaluator.gradients):
-        outputs = _telling_outputs(model, inputs)
+        outputs = _telling_outputs(model, lambda model: evaluator.call(model, inputs, targets))
         for name, part in own:
             with located(config, part.path):
-                _check_metric(copy.deepcopy(metrics[name]), outputs, targets, cut, name)
-                _check_memory(metrics[name], outputs, targets, cut, name)
+                _check_metric(copy.deepcopy(metrics[name]), outputs, targets, (cut, size), name)
+                _check_memory(metrics[name], outputs, targets, (cut, size), name)
         if asks_loss:
             with contextlib.suppress(Exception):  # training meets it too, and says where
-                notes += _note_on_loss(copy.deepcopy(loss), outputs, targets, cut, config)
+                notes += _note_on_loss(copy.deepcopy(loss), outputs, targets, (cut, size), config)
     return notes
 
 
-def _telling_outputs(model: nn.Module, inputs: Any) -> Any:
+def _telling_outputs(model: nn.Module, call: Callable[[nn.Module], Any]) -> Any:
     """Return a model's outputs; a changed copy's where weights of 0 make them the same for all examples."""
-    outputs = model(inputs)
+    outputs = call(model)
     if not isinstance(outputs, Tensor) or not outputs.dim() or not bool((outputs == outputs[:1]).all()):
         return outputs
     other, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
     for parameter in other.parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         parameter.data.add_(noise.to(parameter.device, parameter.dtype), alpha=0.5)
-    return other(inputs)
+    return call(other)
 
 
 def _is_users(part: ComponentConfig) -> bool:
     return part.component.code is not None or bool(part.component.modules)
 
 
-def _check_metric(metric: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, name: str) -> None:
-    whole = rows_of(metric, outputs, targets, name)
-    part = rows_of(metric, _first(outputs, cut), targets[:cut], name)
+def _check_metric(metric: Callable[..., Tensor], outputs: Any, targets: Any, sizes: tuple[int, int], name: str) -> None:
+    cut, size = sizes
+    whole = rows_of(metric, outputs, targets, name, size)
+    part = rows_of(metric, _first(outputs, cut), rows(targets, 0, cut, size), name, cut)
     if not torch.allclose(whole[:cut].double(), part.double(), rtol=1e-3, atol=1e-6, equal_nan=True):
         raise ValueError(
             f"what {name} gives for an example changes with the others in its batch, so that the result would depend "
@@ -80,29 +82,34 @@ def _check_metric(metric: Callable[..., Tensor], outputs: Any, targets: Tensor, 
         )
 
 
-def _check_memory(metric: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, name: str) -> None:
+def _check_memory(metric: Callable[..., Tensor], outputs: Any, targets: Any, sizes: tuple[int, int], name: str) -> None:
     """Refuse a metric whose value depends on what it was asked before, in this evaluation or in earlier ones."""
 
+    cut, size = sizes
+
     def value(asked: Callable[..., Tensor]) -> float:
-        return metric_value(asked, rows_of(asked, outputs, targets, name).detach().double().mean(0))
+        return metric_value(asked, rows_of(asked, outputs, targets, name, size).detach().double().mean(0))
 
     fresh, used = copy.deepcopy(metric), copy.deepcopy(metric)
     expected = value(fresh)
-    rows_of(used, _first(outputs, cut), targets[:cut], name)
+    rows_of(used, _first(outputs, cut), rows(targets, 0, cut, size), name, cut)
     for found in (value(used), value(fresh)):
         is_same = math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-6)
         if not is_same and not (math.isnan(found) and math.isnan(expected)):
             raise ValueError(
-                f"{name} comes to {expected:.4g} of {len(targets)} examples, and to {found:.4g} of the same ones after "
+                f"{name} comes to {expected:.4g} of {size} examples, and to {found:.4g} of the same ones after "
                 "it was asked before: it keeps something between calls, or draws, so that the result would depend on "
                 "earlier evaluations. Return what is summed over the examples, and make the value of the means in "
                 "`finish` (docs/python.md)"
             )
 
 
-def _note_on_loss(loss: Callable[..., Tensor], outputs: Any, targets: Tensor, cut: int, config: Config) -> list[str]:
-    counting, parts = Counting(loss), (targets[:cut], targets[cut:])
-    weights = counting.weights(parts, [len(part) for part in parts])
+def _note_on_loss(
+    loss: Callable[..., Tensor], outputs: Any, targets: Any, sizes: tuple[int, int], config: Config
+) -> list[str]:
+    cut, size = sizes
+    counting, parts = Counting(loss), (rows(targets, 0, cut, size), rows(targets, cut, size, size))
+    weights = counting.weights(parts, [cut, size - cut])
     whole = loss(outputs, targets).double()
     halves = (_first(outputs, cut), _from(outputs, cut))
     summed = sum(
@@ -111,7 +118,7 @@ def _note_on_loss(loss: Callable[..., Tensor], outputs: Any, targets: Tensor, cu
     if torch.allclose(whole, torch.as_tensor(summed).double(), rtol=1e-3, atol=1e-6, equal_nan=True):
         return []
     note = (
-        f"{config.loss.label} is no mean over the examples: {whole.item():.4g} of {len(targets)} examples at once, "
+        f"{config.loss.label} is no mean over the examples: {whole.item():.4g} of {size} examples at once, "
         f"{float(summed):.4g} of two parts of them. In micro-batches and in evaluation it is weighted by examples; "
         "if its mean is over something else, say so: `count(targets)` (docs/python.md)"
     )
@@ -119,19 +126,8 @@ def _note_on_loss(loss: Callable[..., Tensor], outputs: Any, targets: Tensor, cu
 
 
 def _first(outputs: Any, cut: int) -> Any:
-    return _mapped(outputs, lambda tensor: tensor[:cut])
+    return mapped(outputs, lambda tensor: tensor[:cut] if tensor.dim() else tensor)
 
 
 def _from(outputs: Any, cut: int) -> Any:
-    return _mapped(outputs, lambda tensor: tensor[cut:])
-
-
-def _mapped(outputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return outputs with a function applied to each tensor that has one entry per example."""
-    if isinstance(outputs, Tensor):
-        return function(outputs) if outputs.dim() else outputs
-    if isinstance(outputs, Mapping):
-        return {key: _mapped(value, function) for key, value in outputs.items()}
-    if isinstance(outputs, tuple | list):
-        return type(outputs)(_mapped(value, function) for value in outputs)
-    return outputs
+    return mapped(outputs, lambda tensor: tensor[cut:] if tensor.dim() else tensor)

@@ -18,6 +18,7 @@ from ..components.averaging import averages_of
 from ..components.data import Batches, DataFacts, Dataset, Fitted, Splits
 from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
+from ..components.selected import selected
 from ..components.trained import Trained
 from ..components.updates import Update
 from ..config import ComponentConfig, Config, ScheduleConfig
@@ -37,6 +38,7 @@ from .constant_target import check_targets
 from .evaluator import Evaluator
 from .experiment import Experiment
 from .load import load_config
+from .model_call import ModelCall, hands_targets
 from .session.hook_order import arrange_hooks, check_metrics
 from .step.build_train_op import build_train_op
 from .step.fetches import check_fetches
@@ -78,8 +80,9 @@ def build(
     length = compatibility.run_length(config, batches)
 
     with located(config, "model", "data"):
+        call = ModelCall(config.data.call, hands_targets(config.loss.component.build, config.data.targets_from))
         model = make_model(config, dataset)
-        work = compatibility.try_forward(model, splits.train.inputs[:2], _batch_size(config, splits))
+        work = compatibility.try_forward(model, call, splits.train.examples(0, 2), _batch_size(config, splits))
         model.to(device)
         compatibility.check_storable(model)
     threads = choose_threads(config.train.threads, work)
@@ -88,9 +91,13 @@ def build(
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     loss = compatibility.bind_fitting(config, config.loss, dataset, device)
+    loss = selected(loss, config.loss.of, config.loss.target)
     undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
     bound = {each.label: compatibility.bind_fitting(config, each, dataset, device) for each in config.metrics}
-    metrics = {each.label: in_original_units(bound[each.label], each.component, undo) for each in config.metrics}
+    metrics = {
+        each.label: selected(in_original_units(bound[each.label], each.component, undo), each.of, each.target)
+        for each in config.metrics
+    }
 
     trained = compatibility.trained_together(config, model, loss)
     for part, made in zip((*config.metrics, *config.data.augment), (*metrics.values(), *batches.augment), strict=True):
@@ -119,6 +126,7 @@ def build(
         precision=config.train.precision,
         compile=config.train.compile,
         seed=config.seed,
+        call=call,
     )
     evaluators = _make_evaluators(config, train_op, metrics, splits)
     trial = Trial(config, dataset, train_op, evaluators, length, work)
@@ -277,6 +285,7 @@ def _make_evaluators(
             precision=config.train.precision,
             ema=average,
             gradients=config.eval.gradients,
+            call=train_op.call,
         )
         for name, part in parts.items()
         if part is not None

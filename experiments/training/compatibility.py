@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy as is_lazy_tensor
 
-from ..components.data import Batches, DataFacts, Dataset
+from ..components.data import Batch, Batches, DataFacts, Dataset
+from ..components.data.tree import batch_size
 from ..components.registries import REGISTRIES
 from ..components.trained import Trained, listed, module_of, parameters_within
 from ..config import ComponentConfig, Config
@@ -23,6 +25,7 @@ from ..run_directory.checkpoint_format import TYPES
 from ..system.devices import count_work
 from .copies import generators_kept, lent
 from .evaluator import evaluation_mode
+from .model_call import ModelCall
 
 #: The keys that say how long a run is.
 RUN_LENGTH = ("train.epochs", "train.steps", "train.max_time")
@@ -88,20 +91,29 @@ def has_lazy(model: nn.Module) -> bool:
     return any(is_lazy_tensor(tensor) for tensor in (*model.parameters(), *model.buffers()))
 
 
-def try_forward(model: nn.Module, inputs: Tensor, batch_size: int) -> int:
+def try_forward(model: nn.Module, call: ModelCall, batch: Batch, in_step: int) -> int:
     """Run the model, so that lazy modules get their shapes, or a copy of it; return the work of a training step.
+
+    Args:
+        model: that is trained.
+        call: how it is called, which this settles.
+        batch: a few examples.
+        in_step: how many a step has.
 
     Raises:
         UsageError: the data is tokens, and the model fails on them.
     """
+    inputs, targets = batch
+    call.settle(model, inputs, targets)
     is_lazy = has_lazy(model)
     with generators_kept() if is_lazy else lent(model) as copies:
         lazy_or_copy = model if copies is None else copies[0]
         with evaluation_mode(lazy_or_copy), torch.set_grad_enabled(not is_lazy):  # a model may take gradients itself
             try:
-                return count_work(lazy_or_copy, inputs, batch_size)
+                run = functools.partial(call, lazy_or_copy, inputs, targets)
+                return count_work(lazy_or_copy, run, batch_size(inputs, targets), in_step)
             except (RuntimeError, TypeError, IndexError) as error:
-                if inputs.is_floating_point():
+                if not isinstance(inputs, Tensor) or inputs.is_floating_point():
                     raise
                 others = _others("model", "tokens")
                 raise UsageError(f"the model does not take these tokens ({error}); {others}") from error
@@ -112,7 +124,7 @@ def bind_fitting(
 ) -> Callable[..., Tensor]:
     """Bind a loss or metric, a module of which goes to the device, after a look at whether it fits such targets."""
     task = part.component.facts.get("task")
-    if task is not None and task != dataset.task:
+    if task is not None and task != dataset.task and not part.component.facts.get("takes_any"):
         raise config.problem(
             part.path,
             f"{part.component.kind} '{part.name}' is for {task}, but the targets of data '{config.data.name}' are "

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..components.data.tree import plain
 from ..components.hooks.hook import Hook, Phase
 from ..components.hooks.session_view import Refused, SessionView, StepView
 from ..errors import DivergedError, UsageError
@@ -141,8 +142,8 @@ def _storable(train_op: TrainOp, refused: Refused) -> tuple[dict[str, Tensor], A
         inputs, targets = refused.batch
         try:
             (tensors, of_inputs), (more, of_targets) = (
-                flatten_state("inputs", inputs),
-                flatten_state("targets", targets),
+                flatten_state("inputs", plain(inputs)),
+                flatten_state("targets", plain(targets)),
             )
         except UsageError:
             tensors, more, of_inputs, of_targets = {}, {}, None, None

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ..components.averaging import Averaging
 from ..components.data import Part
-from ..components.data.tree import num_examples
+from ..components.data.tree import batch_size
 from ..components.losses.counting import Counting
 from ..components.metrics import metric_value, rows_of
 from ..components.trained import Trained, module_of
 from ..registry.calls import Calling
+from .model_call import ModelCall, hands_targets
 
 
 @contextlib.contextmanager
@@ -52,6 +53,7 @@ class Evaluator:
             the model's own.
         gradients: whether model, loss and metrics may take gradients themselves, as a gradient penalty does; those of
             the parameters stay as they are.
+        call: how the model is called on the inputs; None goes by the signature of its forward.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Evaluator:
         precision: str = "fp32",
         ema: Averaging | None = None,
         gradients: bool = False,
+        call: ModelCall | None = None,
     ):
         self.split, self.model, self.loss, self.metrics = split, model, loss, dict(metrics)
         self.part, self.batch_size = part, batch_size
         self.precision, self.ema, self.gradients = precision, ema, gradients
+        self.call = call if call is not None else ModelCall("auto", hands_targets(loss))
         self._counting = Counting(loss)
 
     def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
@@ -86,9 +90,9 @@ class Evaluator:
         for inputs, targets in self.part.batches(self.batch_size):
             if interrupted():
                 return None
-            size = num_examples(targets)
+            size = batch_size(inputs, targets)
             with Calling("model", f"the evaluation of {self.split}"):
-                outputs = self.model(inputs)
+                outputs = self.call(self.model, inputs, targets)
             with Calling("loss", f"the evaluation of {self.split}"):
                 number = self._counting.count(targets, size)
                 counted += number
@@ -97,7 +101,7 @@ class Evaluator:
                     totals["loss"] = totals["loss"] + self.loss(outputs, targets).detach().double() * weight
             for place, (name, metric) in enumerate(self.metrics.items()):
                 with self._calling_metric(place):
-                    totals[name] = totals[name] + rows_of(metric, outputs, targets, name).detach().double().sum(0)
+                    totals[name] = totals[name] + rows_of(metric, outputs, targets, name, size).detach().double().sum(0)
             del outputs  # with gradients, the graph behind it
         means = {name: total / count for name, total in totals.items()}
         means["loss"] = totals["loss"] / (1.0 if self._counting.is_sum else counted)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..components.data.tree import num_examples
+from ..components.data.tree import batch_size, named_tensors
 from ..components.hooks.session_view import Refused
 from ..components.trained import Trained
 from ..system.raised import refusing_exits, type_and_text
@@ -136,7 +136,7 @@ def _repeated(train_op: TrainOp, refused: Refused) -> list[BadTensor]:
     """Evaluate the batch with an eye on every module's output, the loss, and every gradient."""
     if refused.batch is None:
         return []
-    watch = _Watch(min(train_op.options.accumulate, num_examples(refused.batch[1])))
+    watch = _Watch(min(train_op.options.accumulate, batch_size(*refused.batch)))
     with contextlib.ExitStack() as watching:
         for handle in watch.attach(train_op.trained):
             watching.callback(handle.remove)
@@ -192,18 +192,7 @@ class _Watch:
 def _parts(batch: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in inputs and targets, with where they are: `inputs`, `inputs/mask`, `targets/0`."""
     for name, value in zip(("inputs", "targets"), batch or (), strict=False):
-        yield from _tensors(name, value)
-
-
-def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _tensors(f"{name}/{key}", item)
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from _tensors(f"{name}/{index}", item)
+        yield from named_tensors(name, value)
 
 
 def _bad(name: str, tensor: Tensor, evaluation: int = 1, micro_batch: int | None = None) -> Iterator[BadTensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..components.averaging import Averaging, averages_of
-from ..components.data import DataFacts, Fitted
+from ..components.data import Batch, DataFacts, Fitted
 from ..components.trained import module_of
 from ..config import Config
 from ..config.located import located
@@ -26,6 +26,7 @@ from . import compatibility
 from .build import make_model, make_optimizer, make_splits, make_updates
 from .copies import generators_kept
 from .load import run_dir_of, stored_config, stored_facts, stored_fitted
+from .model_call import ModelCall
 from .record import RunRecord, refuse_changes
 from .session.saved_state import load_state
 from .step.build_train_op import build_train_op
@@ -152,7 +153,8 @@ def _model(config: Config, facts: DataFacts) -> nn.Module:
     with located(config, "model", "data"):
         model = make_model(config, facts)
         if compatibility.has_lazy(model):
-            compatibility.try_forward(model, torch.zeros(2, *facts.input_shape, dtype=facts.dtype), 2)
+            inputs = torch.zeros(2, *facts.input_shape, dtype=facts.dtype)
+            compatibility.try_forward(model, ModelCall(config.data.call), Batch(inputs, None), 2)
         return model
 
 

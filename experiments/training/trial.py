@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ..components.data import Dataset
-from ..components.data.tree import num_examples, rows, split
+from ..components.data.tree import batch_size, entries, rows, split
 from ..components.metrics import metric_value
+from ..components.selected import Selected
 from ..components.trained import Trained
-from ..config import ComponentConfig, Config, ConfigError
+from ..config import Config, ConfigError, MeasureConfig
 from ..config.lengths import RunLength
 from ..config.located import located
-from ..errors import SessionError
+from ..errors import ArgumentsError, SessionError
 from ..registry.calls import Calling, described
 from .copies import lent
 from .evaluator import Evaluator, evaluation_mode
@@ -45,11 +46,11 @@ class _Examples:
     """
 
     inputs: Any
-    targets: Tensor
+    targets: Any
     in_batch: int
 
     def __len__(self) -> int:
-        return num_examples(self.targets)
+        return batch_size(self.inputs, self.targets)
 
     def first(self, count: int) -> _Examples:
         inputs, targets = rows((self.inputs, self.targets), 0, count, len(self))
@@ -126,8 +127,8 @@ class Trial:
             evaluator.autocast(),
         ):
             with Calling("model", "the forward pass of the model, in evaluation"):
-                outputs = model(examples.inputs)
-            self._check_width(outputs)
+                outputs = evaluator.call(model, examples.inputs, examples.targets)
+            self._check_width(loss, outputs)
             with self._explained(config.loss, "loss", outputs, "in evaluation"):
                 with Calling("loss", "evaluation"):
                     value = loss(outputs, examples.targets)
@@ -177,7 +178,7 @@ class Trial:
         larger = None if at_least is None else max(batches.batch_size, at_least)
         with located(self._config, "data"), lent(*batches.augment) as augment:
             batch = batches.alike(augment, larger).batch(position)
-        size = num_examples(batch.targets)
+        size = batch_size(*batch)
         parts = 1 if at_least is not None else min(self._op.options.accumulate, size)
         inputs, targets = split(batch, parts, size)[-1]
         examples = _Examples(inputs, targets, size)
@@ -190,7 +191,7 @@ class Trial:
             op.seed_noise()
             with op.autocast:
                 with op.calling.model:
-                    outputs = model(examples.inputs)
+                    outputs = op.call(model, examples.inputs, examples.targets)
                 with self._explained(config.loss, "loss", outputs, "in training"):
                     with op.calling.loss:
                         value = loss(outputs, examples.targets)
@@ -230,24 +231,31 @@ class Trial:
         return self._config.problem(key, message, hint)
 
     @contextmanager
-    def _explained(self, part: ComponentConfig, key: str, outputs: Any, when: str) -> Iterator[None]:
+    def _explained(self, part: MeasureConfig, key: str, outputs: Any, when: str) -> Iterator[None]:
         """Tell what one of optrun's own losses or metrics cannot take as an affair of the model that gives it."""
         try:
             yield
-        except ConfigError:
+        except (ConfigError, ArgumentsError):  # such as no part of the outputs that is asked for
             raise
         except Exception as error:
-            is_own = bool(part.component.roots())
+            is_own = bool(part.component.roots()) or bool(part.component.facts.get("takes_any"))
+            outputs = _part(part, outputs)
             if is_own or (isinstance(outputs, Tensor) and outputs.is_floating_point()):
                 raise
             label = f"{part.component.kind} '{part.name}' takes one tensor of floating-point numbers"
-            given = f"{self._config.model.label} gives {described(outputs)} {when}"
+            whose = self._config.model.label if part.of is None else f"`of: {part.of}`"
+            given = f"{whose} gives {described(outputs)} {when}"
             # Where only training or only a metric is concerned, the model is as it should be, and this is not.
-            place = "model" if key == "loss" and when == "in evaluation" else key
+            is_models = key == "loss" and when == "in evaluation" and part.of is None
+            place = "model" if is_models else key
             raise self._config.problem(place, f"{label}, and {given}", _way_out(outputs, part)) from error
 
-    def _check_width(self, outputs: Any) -> None:
+    def _check_width(self, loss: Any, outputs: Any) -> None:
         config, dataset = self._config, self._dataset
+        if config.loss.component.facts.get("takes_any"):
+            return
+        with Calling("loss", "evaluation"):
+            outputs = loss.outputs_of(outputs) if isinstance(loss, Selected) else outputs
         place, noun = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}.get(dataset.task, (0, ""))
         if isinstance(outputs, Tensor) and place and outputs.shape[place : place + 1] < (dataset.num_outputs,):
             raise config.problem(
@@ -283,19 +291,24 @@ def _check_metric(name: str, values: Any, count: int) -> None:
         raise ValueError(f"a metric must return one value per example; {name} gave {what}")
 
 
-def _way_out(outputs: Any, part: ComponentConfig) -> str:
+def _part(part: MeasureConfig, outputs: Any) -> Any:
+    """Return the part of the outputs that a loss or metric looks at."""
+    return outputs if part.of is None else Selected(part.component.build, part.of).outputs_of(outputs)
+
+
+def _way_out(outputs: Any, part: MeasureConfig) -> str:
     """Return what to do about outputs that are no tensor of numbers."""
-    if isinstance(outputs, Mapping):
-        names = [str(key) for key in outputs]
-        pick = ".logits" if "logits" in names and hasattr(outputs, "logits") else f"[{names[0]!r}]" if names else "[…]"
-        pick = "['logits']" if "logits" in names and pick != ".logits" else pick
-    elif hasattr(outputs, "logits"):
-        pick = ".logits"
+    names = [str(name) for name in entries(outputs)]
+    if names or hasattr(outputs, "logits"):
+        pick = "logits" if "logits" in names or hasattr(outputs, "logits") else names[0]
     elif isinstance(outputs, tuple | list) and outputs:
-        pick = "[0]"
+        pick = "0"
     elif isinstance(outputs, Tensor):
         return "return scores, not their rounding or the class"
     else:
         return "return the scores"
-    kind = part.component.kind
-    return f"let the model return `outputs{pick}`, or name a {kind} of your own that takes it: `./file.py:function`"
+    kind, before = part.component.kind, part.of if isinstance(part.of, tuple) else (part.of,)
+    of = ".".join(str(step) for step in (*before, pick) if step is not None)
+    written = f"{{name: {part.name}, of: {of}}}"
+    written = f"loss: {written}" if kind == "loss" else f"metrics: [{written}]"
+    return f"choose its part: `{written}`, or name a {kind} of your own that takes it: `./file.py:function`"

@@ -134,17 +134,18 @@ def test_the_work_of_a_step_is_three_times_what_torch_counts_for_the_forward_pas
         model(inputs)
     multiply_adds = counter.get_total_flops() // 2
     assert multiply_adds > 0
-    assert count_work(model, inputs, batch_size=10 * len(inputs)) == 3 * 10 * multiply_adds
+    assert count_work(model, lambda: model(inputs), len(inputs), batch_size=10 * len(inputs)) == 3 * 10 * multiply_adds
 
 
 def test_counting_leaves_nothing_behind_even_when_the_model_fails():
     model = nn.Linear(7, 5)
     with pytest.raises(RuntimeError, match="shapes"):
-        count_work(model, torch.zeros(1, 6), 1)
+        count_work(model, lambda: model(torch.zeros(1, 6)), 1, 1)
     assert not model._forward_hooks
-    count_work(model, torch.zeros(1, 7), 1)
+    count_work(model, lambda: model(torch.zeros(1, 7)), 1, 1)
     assert not model._forward_hooks
 
 
 def test_a_model_without_weights_is_no_work():
-    assert count_work(nn.Flatten(), torch.zeros(0, 3), 64) == 0
+    model = nn.Flatten()
+    assert count_work(model, lambda: model(torch.zeros(0, 3)), 0, 64) == 0

@@ -184,4 +184,4 @@ def test_work_is_counted_from_the_layers():
 
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 10))
     # 64 positions x 8 channels x 9 weights, and 512 x 10, three times (forward, two in backward), for 32 examples.
-    assert count_work(model, torch.zeros(2, 1, 8, 8), 32) == 3 * 32 * (64 * 8 * 9 + 512 * 10)
+    assert count_work(model, lambda: model(torch.zeros(2, 1, 8, 8)), 2, 32) == 3 * 32 * (64 * 8 * 9 + 512 * 10)

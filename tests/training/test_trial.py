@@ -171,9 +171,9 @@ def test_a_model_that_loses_the_batch_of_one_is_told_at_the_size():
 @pytest.mark.parametrize(
     ("form", "words", "way"),
     [
-        ("tuple", "a tuple of 2", "outputs[0]"),
-        ("dict", "a dict with 'logits'", "outputs['logits']"),
-        ("object", "an Output with 'logits'", "outputs.logits"),
+        ("tuple", "a tuple of 2", "`loss: {name: cross_entropy, of: 0}`"),
+        ("dict", "a dict with 'logits'", "of: logits}"),
+        ("object", "an Output with 'logits'", "of: logits}"),
         ("numpy", "a numpy array of shape", "scores"),
         ("None", "None", "scores"),
     ],

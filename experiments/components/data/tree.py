@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from ...errors import UsageError
 
@@ -20,7 +21,7 @@ def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
 
     Args:
         tree: a tensor; a tuple, named tuple or list, a mapping or a data class of trees; anything else is a leaf.
-        function: of one tensor.
+        function: of one tensor; packed sequences are leaves.
     """
     if isinstance(tree, Tensor):
         return function(tree)
@@ -38,13 +39,46 @@ def tensors(tree: Any) -> Iterator[Tensor]:
 
 def children(tree: Any) -> list[Any]:
     """Return what a tree consists of; nothing for a leaf."""
-    if isinstance(tree, Mapping):
-        return list(tree.values())
-    if isinstance(tree, tuple | list):
+    if isinstance(tree, tuple | list) and not isinstance(tree, PackedSequence):
         return list(tree)
+    return list(entries(tree).values())
+
+
+def entries(tree: Any) -> dict[Any, Any]:
+    """Return what a mapping, a data class or a named tuple consists of, by name; nothing for any other."""
+    if isinstance(tree, Mapping):
+        return dict(tree)
     if is_record(tree):
-        return [getattr(tree, field.name) for field in dataclasses.fields(tree)]
-    return []
+        return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields") and not isinstance(tree, PackedSequence):
+        return dict(zip(tree._fields, tree, strict=True))  # type: ignore[attr-defined] (of a named tuple)
+    return {}
+
+
+def named_tensors(name: str, tree: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a tree with where they are: `inputs`, `inputs/mask`, `inputs/0`."""
+    if isinstance(tree, Tensor):
+        yield name, tree
+        return
+    for key, child in (entries(tree) or dict(enumerate(children(tree)))).items():
+        yield from named_tensors(f"{name}/{key}", child)
+
+
+def plain(tree: Any) -> Any:
+    """Return a tree with nothing but dicts, lists, tuples, tensors, numbers and texts, for what is stored and compared.
+
+    A data class and a named tuple become a dict, like any mapping; a leaf of another kind becomes its text.
+    """
+    if found := entries(tree):
+        return {key: plain(child) for key, child in found.items()}
+    if isinstance(tree, PackedSequence):
+        return {"data": tree.data, "batch_sizes": tree.batch_sizes}
+    if isinstance(tree, tuple | list):
+        items = [plain(child) for child in tree]
+        return items if isinstance(tree, list) else tuple(items)
+    if isinstance(tree, Mapping):
+        return {}
+    return tree if tree is None or isinstance(tree, Tensor | bool | int | float | str) else repr(tree)
 
 
 def is_record(tree: Any) -> bool:
@@ -53,18 +87,38 @@ def is_record(tree: Any) -> bool:
 
 
 def on_device(tree: Any, device: torch.device) -> Any:
-    """Return a tree with its tensors on a device; what is there already is handed on as it is."""
-    return mapped(tree, lambda tensor: tensor if tensor.device == device else tensor.to(device, non_blocking=True))
+    """Return a tree with its tensors on a device; what is there already is handed on as it is.
+
+    A leaf that can be moved, such as a graph or a packed sequence, is moved by its own `to(device)`.
+    """
+    if isinstance(tree, Tensor):
+        return tree if tree.device == device else tree.to(device, non_blocking=True)
+    if not children(tree) and callable(move := getattr(tree, "to", None)):
+        return move(device)
+    return _rebuilt(tree, lambda child: on_device(child, device))
+
+
+def batch_size(inputs: Any, targets: Any) -> int:
+    """Return how many examples a batch has, by its targets, or by its inputs where it has no targets.
+
+    Raises:
+        UsageError: neither says.
+    """
+    return num_examples(inputs if targets is None else targets)
 
 
 def num_examples(tree: Any) -> int:
     """Return how many examples a batch, or its targets, has: the length of its first tensor.
+
+    Of a list with one mapping for each example, such as the boxes in an image, it is the length of the list.
 
     Raises:
         UsageError: it has no tensor with a dimension.
     """
     if isinstance(tree, Tensor) and tree.dim():
         return tree.shape[0]
+    if _is_one_each(tree):
+        return len(tree)
     for tensor in tensors(tree):
         if tensor.dim():
             return tensor.shape[0]
@@ -84,7 +138,8 @@ def rows(tree: Any, start: int, stop: int, size: int) -> Any:
     """
     if isinstance(tree, Tensor):
         return tree[start:stop] if tree.dim() and tree.shape[0] == size else tree
-    if type(tree) is list and len(tree) == size and next(tensors(tree), None) is None:
+    is_one_each = _is_one_each(tree) or (type(tree) is list and next(tensors(tree), None) is None)
+    if is_one_each and len(tree) == size:
         return tree[start:stop]  # one text, one box of numbers for each example
     return _rebuilt(tree, lambda child: rows(child, start, stop, size))
 
@@ -102,8 +157,15 @@ def split(tree: Any, parts: int, size: int) -> list[Any]:
     return [rows(tree, start, stop, size) for start, stop in itertools.pairwise(ends)]
 
 
+def _is_one_each(tree: Any) -> bool:
+    """Return True for a list of mappings or data classes, which stand for one example each."""
+    return type(tree) in (list, tuple) and bool(tree) and all(isinstance(e, Mapping) or is_record(e) for e in tree)
+
+
 def _rebuilt(tree: Any, function: Callable[[Any], Any]) -> Any:
     """Return a tree of the same kind with a function applied to what it consists of: a BatchEncoding stays one."""
+    if isinstance(tree, PackedSequence):
+        return tree
     if isinstance(tree, tuple | list):
         items = [function(item) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)  # type: ignore[call-arg]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ...errors import UsageError
 from ...registry.calls import described
+from ..selected import Selected
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (functional.cross_entropy, functional.nll_loss)
 _MODULES = (nn.CrossEntropyLoss, nn.NLLLoss)
@@ -84,6 +85,9 @@ def counted_targets(targets: Tensor, ignore_index: int = -100, weight: Tensor | 
 
 
 def _count_of(loss: Callable[..., Any]) -> Callable[[Any], Any] | None:
+    if isinstance(loss, Selected):
+        count = _count_of(loss.func)
+        return None if count is None else lambda targets: count(loss.targets_of(targets))
     if isinstance(loss, functools.partial):
         count = _count_of(loss.func)
         return None if count is None else functools.partial(count, **_those_taken(count, loss.keywords))
@@ -114,6 +118,8 @@ def _those_taken(count: Callable[..., Any], keywords: dict[str, Any]) -> dict[st
 
 
 def _is_sum(loss: Callable[..., Any]) -> bool:
+    if isinstance(loss, Selected):
+        return _is_sum(loss.func)
     if isinstance(loss, functools.partial):
         return loss.func.__module__ == functional.__name__ and loss.keywords.get("reduction") == "sum"
     is_torchs = type(loss).__module__ == nn.modules.loss.__name__

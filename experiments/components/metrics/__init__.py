@@ -67,19 +67,27 @@ def own_goal(metric: str, mode: Mode | None = None) -> Goal:
 def rows_of(
     metric: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     outputs: torch.Tensor,
-    targets: torch.Tensor,
+    targets: Any,
     name: str,
+    num_examples: int | None = None,
 ) -> torch.Tensor:
     """Return what a metric gives for a batch, one value or row of values per example.
+
+    Args:
+        metric: as `make_metric` returns it.
+        outputs: of the model.
+        targets: of the batch.
+        name: of the metric.
+        num_examples: in the batch; None for as many as there are targets.
 
     Raises:
         ValueError: it gives something else, such as one value per class.
     """
     values = metric(outputs, targets)
-    shape = getattr(values, "shape", None)
-    if shape is None or tuple(shape[:1]) != (len(targets),):
+    shape, count = getattr(values, "shape", None), len(targets) if num_examples is None else num_examples
+    if shape is None or tuple(shape[:1]) != (count,):
         raise ValueError(
-            f"a metric must return one value per example; {name} gave {described(values)} for {len(targets)} "
+            f"a metric must return one value per example; {name} gave {described(values)} for {count} "
             "examples. What is no mean over examples is a class: see docs/python.md, `finish`"
         )
     return values

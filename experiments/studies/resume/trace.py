@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from ...components.data.tree import plain
 from ...components.hooks.checkpoint import CheckpointHook
 from ...components.hooks.hook import Hook, Phase
 from ...components.hooks.session_view import BoundSession, StepView
@@ -146,7 +147,7 @@ class Recorder(Hook):
             groups = train_op.optimizer.param_groups
             parameters = [parameter for group in groups for parameter in group["params"]]
             inputs, targets = train_op.data.latest
-            content["batch"] = {"inputs": inputs, "targets": targets}
+            content["batch"] = {"inputs": plain(inputs), "targets": plain(targets)}
             content["hyperparameters"] = [_plain_values(group) for group in groups]
             content["loss"] = train_op.fetch(["loss"])["loss"]
             content["gradients"] = {

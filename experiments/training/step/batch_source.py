@@ -20,12 +20,12 @@ class BatchSource(Protocol):
     """
 
     def batch(self, position: int) -> Any:
-        """Return the batch (inputs, targets) at `position`."""
+        """Return the batch at `position`: (inputs, targets), or what has both in it (components.data.batch_parts)."""
         ...
 
 
 class ListOfBatches(NamedTuple):
-    """Finite data: a sequence of (inputs, targets)."""
+    """Finite data: a sequence of batches."""
 
     batches: Sequence[Any]
 
@@ -49,7 +49,7 @@ def as_source(data: Any) -> BatchSource:
         return ListOfBatches(data)
     raise SessionError(
         f"data is a {type(data).__name__}: give an object with `batch(position)`, such as Batches(inputs, targets, "
-        "batch_size=…), or a list of (inputs, targets); an iterator cannot be resumed"
+        "batch_size=…), or a list of batches, such as pairs (inputs, targets); an iterator cannot be resumed"
     )
 
 

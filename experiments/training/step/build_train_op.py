@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...components.data.batch_parts import Place
 from ...components.trained import Trained, listed, parameters_within
 from ...components.updates import Update, make_update
 from ...config.sections import Policy
 from ...errors import SessionError
+from ..model_call import Call, ModelCall
 from .batch_source import BatchSource, as_source
 from .finite_gate import Gate
 from .gradients import check_clipping
@@ -37,15 +39,19 @@ def build_train_op(
     compile: bool = False,
     seed: int = 0,
     rank: int = 0,
+    call: Call | ModelCall = "auto",
+    inputs_from: Place | Sequence[Place] | None = None,
+    targets_from: Place | Sequence[Place] | None = None,
 ) -> TrainOp:
     """Group gradients, gate, clipping, the optimizer and extra updates into one train op.
 
     Args:
-        model: called on a batch's inputs.
+        model: called on a batch's inputs, as `call` says.
         loss: (outputs, targets) -> scalar, the mean over the examples. Where it is a module, its tensors are saved and
             restored with the model's, below `loss.`.
         optimizer: over the trainable parameters of the model, and of the loss where it has some.
-        data: an object with `batch(position)`, or a finite sequence of (inputs, targets).
+        data: an object with `batch(position)`, or a finite sequence of batches. A batch is a pair (inputs, targets), or
+            a tuple, mapping or data class that consists of both (`components.data.batch_parts`).
         updates: extra updates, made or by name: `["tf_batch_norm", "ema"]`.
         accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
         clip_norm: largest global L2 norm of the gradients, or None.
@@ -59,11 +65,16 @@ def build_train_op(
         compile: run the forward pass through torch.compile.
         seed: of dropout and other noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
+        call: `inputs`, `unpack` or `keywords`: model(inputs), model(*inputs) or model(**inputs); `auto` goes by the
+            signature of the model's forward. Or a `ModelCall` made before.
+        inputs_from: name or index of the inputs in a batch, or several; None for all that are no targets.
+        targets_from: name or index of the targets in a batch, or several; None for those that a batch names itself.
 
     Raises:
         SessionError: a value that cannot work.
     """
-    options = StepOptions(accumulate, clip_norm, clip_value, l2, on_nan, loss_above, precision, compile, seed, rank)
+    bounds = (accumulate, clip_norm, clip_value, l2, on_nan, loss_above)
+    options = StepOptions(*bounds, precision, compile, seed, rank, call, inputs_from, targets_from)
     made = [make_update(update, model) for update in updates]
     trained = Trained(model, loss)
     check_clipping(trained, clip_value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...components.data.batch_parts import Place
 from ...config.sections import Policy
 from ...errors import SessionError
+from ..model_call import Call, ModelCall
 from .penalty import Penalty
 
 Precision = Literal["fp32", "bf16"]
@@ -28,6 +30,9 @@ class StepOptions:
         compile: run the forward pass through torch.compile.
         seed: of noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
+        call: how the model is called on the inputs.
+        inputs_from: which entries of a batch are inputs.
+        targets_from: which are targets.
 
     Raises:
         SessionError: a value that cannot work.
@@ -43,6 +48,9 @@ class StepOptions:
     compile: bool = False
     seed: int = 0
     rank: int = 0
+    call: Call | ModelCall = "auto"
+    inputs_from: Place | Sequence[Place] | None = None
+    targets_from: Place | Sequence[Place] | None = None
 
     def __post_init__(self) -> None:
         rate = self.l2["rate"] if isinstance(self.l2, Mapping) else None if isinstance(self.l2, Penalty) else self.l2

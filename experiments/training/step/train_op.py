@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...components.data.tree import num_examples, on_device, split
+from ...components.data.batch_parts import BatchParts
+from ...components.data.tree import batch_size, on_device, split
 from ...components.hooks.session_view import Refused
 from ...components.losses.counting import Counting
 from ...components.trained import Trained
@@ -22,6 +23,7 @@ from ...components.updates import Update
 from ...errors import SessionError
 from ...registry.calls import call_of, note_call
 from ...system import rng
+from ..model_call import ModelCall, hands_targets
 from . import fetches, gradients, op_state
 from .batch_source import BatchSource, draw_batch
 from .closure_step import needs_closure, step_by_closure
@@ -41,6 +43,7 @@ class TrainOp:
 
     Attributes:
         trained: the model and the loss together, by the names of their tensors.
+        call: calls the model on the inputs of a batch.
         trainable_flags: which parameters were frozen and freed since.
         global_step: number of applied updates.
         batch: number of drawn batches, applied or skipped: the position of the next one.
@@ -70,7 +73,10 @@ class TrainOp:
         self.trainable_flags = TrainableFlags(self.trained)
         self.built_in_evaluation = in_evaluation(self)  # what is changed since is saved
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.forward: Callable[[Any], Any] = torch.compile(model) if options.compile else model
+        self.forward: Callable[..., Any] = torch.compile(model) if options.compile else model
+        handed = hands_targets(loss, options.targets_from)
+        self.call = options.call if isinstance(options.call, ModelCall) else ModelCall(options.call, handed)
+        self.parts = BatchParts(options.targets_from, options.inputs_from, needs_targets=not handed)
         self.counting = Counting(loss)
         self.l2 = Penalty.of(options.l2, model)
         self.needs_closure = needs_closure(optimizer)
@@ -175,7 +181,7 @@ class TrainOp:
             with self.calling.data:
                 batch = draw_batch(self.data, self.batch)
         with self.calling.data if "batch" not in feed else self.calling.feed:
-            inputs, targets = batch
+            inputs, targets = self.parts(batch)
         return on_device(inputs, self.device), on_device(targets, self.device)
 
     def _prepare_gate(self, hooks_see_gradients: bool) -> None:
@@ -192,7 +198,7 @@ class TrainOp:
         for parameter in self.parameters:
             parameter.grad = None
         inputs, targets = batch
-        self.last_batch_size = num_examples(targets)
+        self.last_batch_size = batch_size(inputs, targets)
         self.last_grad_norm = None
         self.gradient_evaluations += 1
         if self.options.accumulate == 1:
@@ -201,7 +207,7 @@ class TrainOp:
         # Each micro-batch weighs by what its mean is over, so that the sum is the mean over the whole batch.
         parts = min(self.options.accumulate, self.last_batch_size)
         micro_batches = split((inputs, targets), parts, self.last_batch_size)
-        sizes = [num_examples(targets) for _, targets in micro_batches]
+        sizes = [batch_size(*micro_batch) for micro_batch in micro_batches]
         with self.calling.loss:
             weights = self.counting.weights([targets for _, targets in micro_batches], sizes)
         pairs = zip(micro_batches, weights, strict=True)
@@ -214,7 +220,7 @@ class TrainOp:
         self.seed_noise(micro)
         with self.autocast:
             with self.calling.model:
-                outputs = self.forward(inputs)
+                outputs = self.call(self.forward, inputs, targets)
             if weight == 0.0:  # nothing in it counts; batch norm has seen it all the same
                 return torch.zeros_like(self.last_loss)
             with self.calling.loss:
