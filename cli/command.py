@@ -103,6 +103,7 @@ export_option = click.option(
 allow_code_option = click.option(
     "--allow-code", is_flag=True, help="Load your own code although it has changed since, or is new on this machine."
 )
+force_option = click.option("--force", is_flag=True, help="Replace the file if it is there.")
 allow_other_data_option = click.option(
     "--allow-change", is_flag=True, help="Measure on data that has changed since the run was made."
 )

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from .training.evaluate import evaluate as evaluate
     from .training.evaluate import evaluate_each as evaluate_each
     from .training.experiment import Experiment as Experiment
+    from .training.export import export_model as export_model
     from .training.load import load_config as load_config
     from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
     from .training.step.build_train_op import build_train_op as build_train_op
@@ -133,6 +134,7 @@ _HOMES = {
     "compare": "comparison.compare",
     "evaluate": "training.evaluate",
     "evaluate_each": "training.evaluate",
+    "export_model": "training.export",
     "find_lr": "studies.lr_finder",
     "load_config": "training.load",
     "make_data": "components.data",

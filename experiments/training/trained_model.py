@@ -127,7 +127,9 @@ def load_trained(
     if not allow_code:
         refuse_changes(run_dir.name, "--allow-code", RunRecord(run_dir).code_changes(config))
     fitted = stored_fitted(run_dir) if state.fitted is None else Fitted.from_dict(state.fitted)
-    facts = stored_facts(run_dir) or _read_facts(run_dir, config, fitted)
+    facts = stored_facts(run_dir)
+    if facts is None:
+        facts, fitted = _from_data(run_dir, config, fitted)
     with generators_kept():
         train_op = _without_data(config, facts)
     with located(config):
@@ -138,10 +140,11 @@ def load_trained(
     return TrainedModel(run_dir, config, state.step, name, train_op.model.eval(), facts, fitted)
 
 
-def _read_facts(run_dir: RunDir, config: Config, fitted: Fitted) -> DataFacts:
-    """Return what the data is like, for a run that kept no record of it."""
+def _from_data(run_dir: RunDir, config: Config, fitted: Fitted) -> tuple[DataFacts, Fitted]:
+    """Return what the data is like, and all that was fitted to it, for a run that kept no record of it."""
     try:
-        return DataFacts.of(make_splits(config, fitted).dataset)
+        splits = make_splits(config, fitted)
+        return DataFacts.of(splits.dataset), splits.fitted
     except DataError as error:
         raise DataError(
             f"{run_dir.name} was made by a version that kept no record of what its data is like, and the data cannot "
