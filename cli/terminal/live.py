@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from ...experiments.system.html_text import escaped
 from ...experiments.system.visible import one_line
 from .screen import columns, has_color
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 LIVE_SECS = 0.1  # between two drawings
+NOTEBOOK_COLUMNS = 100
 
 _current: LiveDisplay | None = None  # what is on the screen, if anything
 
@@ -88,6 +92,52 @@ class LiveDisplay:
         _current = None
         self._console.control(self._drawn.position_cursor())
         self._drawn = self._blank()
+
+
+class NotebookDisplay(LiveDisplay):
+    """Draws in place in the output of a notebook's cell, as text.
+
+    Args:
+        stream: for the width alone.
+    """
+
+    def __init__(self, stream: IO[str]):
+        from io import StringIO
+
+        from rich.console import Console
+
+        self._console = Console(file=StringIO(), width=NOTEBOOK_COLUMNS, color_system=None, highlight=False)
+        self._drawn_at = -LIVE_SECS
+        self._handle: Any = None
+
+    def draw(self, renderable: RenderableType) -> None:
+        self._drawn_at = time.monotonic()
+        with self._console.capture() as drawn:
+            self._console.print(renderable)
+        self._show(drawn.get().rstrip())
+
+    def clear(self) -> None:
+        if self._handle is not None:
+            self._show("")
+
+    def _show(self, text: str) -> None:
+        show: Any = importlib.import_module("IPython.display").display
+        content = {"text/plain": text, "text/html": f'<pre style="margin:0">{escaped(text)}</pre>'}
+        if self._handle is None:
+            self._handle = show(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+
+def in_notebook() -> bool:
+    """Return True in a kernel of Jupyter, which shows HTML; IPython is not imported to find that out."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def live_display(stream: IO[str]) -> LiveDisplay:
+    """Return what draws in place: in a notebook's cell, or else on a terminal."""
+    return NotebookDisplay(stream) if in_notebook() else LiveDisplay(stream)
 
 
 def clear_current() -> None:

@@ -13,7 +13,7 @@ from ...experiments.report.style import duration
 from ...experiments.system.visible import one_line
 from ..terminal.charts import bar, sparkline
 from ..terminal.console import say, say_error, say_warning
-from ..terminal.live import LiveDisplay, Silence, with_bars
+from ..terminal.live import Silence, live_display, with_bars
 from ..terminal.screen import width
 from ..terminal.streams import is_utf8
 
@@ -197,7 +197,7 @@ class Board(Progress):
 
     def __init__(self) -> None:
         super().__init__()
-        self._display, self._unicode = LiveDisplay(sys.stderr), is_utf8(sys.stderr)
+        self._display, self._unicode = live_display(sys.stderr), is_utf8(sys.stderr)
 
     def handle(self, event: Mapping[str, Any]) -> None:
         super().handle(event)

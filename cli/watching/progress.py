@@ -14,7 +14,7 @@ from ...experiments.components.hooks.session_view import BoundSession, SessionVi
 from ...experiments.report.style import duration, large
 from ..terminal.charts import bar, sparkline
 from ..terminal.console import say
-from ..terminal.live import LIVE_SECS, LiveDisplay, Silence, with_bars
+from ..terminal.live import LIVE_SECS, Silence, live_display, with_bars
 from ..terminal.screen import columns
 from ..terminal.streams import is_utf8
 
@@ -75,7 +75,7 @@ class LiveProgressHook(ProgressHook):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self._display = LiveDisplay(sys.stderr)
+        self._display = live_display(sys.stderr)
         self._losses: deque[float] = deque(maxlen=200)
         self._unicode = is_utf8(sys.stderr)
 

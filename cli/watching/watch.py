@@ -11,7 +11,6 @@ from ...experiments.system.places import shown
 from ..terminal import github
 from ..terminal.console import Output, result, result_json, say, say_error
 from ..terminal.logs import show_log
-from ..terminal.screen import is_live
 from ..texts.run_text import header, result_lines, result_pairs, resume_command
 
 if TYPE_CHECKING:
@@ -28,6 +27,25 @@ _AFTER_THE_END = {
 
 
 _CODES = {"done": ExitCode.DONE, "stopped": ExitCode.DONE, "diverged": ExitCode.DIVERGED}
+
+
+def progress_hooks(experiment: Experiment, name: str) -> list[Hook]:
+    """Return the hook that shows how far a run is: in place where a person watches, else by lines."""
+    from ..terminal.live import in_notebook
+    from ..terminal.screen import is_live
+    from .progress import LineProgressHook, LiveProgressHook
+
+    hook, length = LiveProgressHook if in_notebook() or is_live() else LineProgressHook, experiment.length
+    return [hook(name, length.num_steps, length.steps_per_epoch, experiment.goal.metric)]
+
+
+def progress_events() -> Callable[[Mapping[str, Any]], None]:
+    """Return what shows how far a comparison is, from its events."""
+    from ..terminal.live import in_notebook
+    from ..terminal.screen import is_live
+    from .board import Board, LineProgress
+
+    return (Board() if in_notebook() or is_live() else LineProgress()).handle
 
 
 class Watch:
@@ -54,10 +72,7 @@ class Watch:
             say(line)
         if run_dir is None:
             return []
-        from .progress import LineProgressHook, LiveProgressHook
-
-        hook, length = LiveProgressHook if is_live() else LineProgressHook, experiment.length
-        return [hook(run_dir.name, length.num_steps, length.steps_per_epoch, experiment.goal.metric)]
+        return progress_hooks(experiment, run_dir.name)
 
     def follow(self, work: Callable[[], Run]) -> int:
         """Do the work, which returns a run; say what came of it, and return the exit code."""

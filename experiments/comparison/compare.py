@@ -17,7 +17,7 @@ from ..system.switches import held_switches
 from ..training.load import find_file
 from .entries import Target, check_entry_names, make_entries
 from .entries_file import EntriesFile, read_entries_file
-from .events import OnEvent
+from .events import OnEvent, watched
 from .optimizers import command_for_optimizers, entries_of_optimizers
 from .options import check_options
 from .placing import LEARNING_RATE
@@ -51,6 +51,7 @@ def compare(
     train: bool = True,
     root: Path | None = None,
     on_event: OnEvent | None = None,
+    progress: bool = False,
 ) -> Comparison:
     """Compare entries honestly: equal tuning budgets, fresh seeds, pairs that share everything but the entry.
 
@@ -78,6 +79,7 @@ def compare(
         train: False reads what is there, and refuses if something is missing.
         root: the folder of runs.
         on_event: is told of the plan and of progress.
+        progress: show how far it is, as `train` does.
 
     Raises:
         UsageError: what is asked for cannot be compared, or answers another question.
@@ -85,6 +87,7 @@ def compare(
         Interrupted: a signal came; repeated, the comparison goes on.
     """
     ranks.refuse_several("compare")
+    on_event = watched(on_event, progress)
     root = default_root() if root is None else absolute(root)
     given = {
         "seeds": seeds,

@@ -8,11 +8,26 @@ from typing import Any
 
 from ..run_directory.comparison_file import FINISHED
 from ..system.places import shown
+from ..training.display import watching
 from .ledger import Ledger
 from .protocol import Protocol
 from .tasks import Task
 
 OnEvent = Callable[[dict[str, Any]], None]
+
+
+def watched(on_event: OnEvent | None, progress: bool) -> OnEvent | None:
+    """Return what hears the events: `on_event`, and the display of progress where it is wanted."""
+    if not progress:
+        return on_event
+    show = watching().progress_events()
+
+    def tell(event: dict[str, Any]) -> None:
+        show(event)
+        if on_event is not None:
+            on_event(event)
+
+    return tell
 
 
 def question(ledger: Ledger, metrics: list[str]) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from ..errors import UsageError
 from ..report.export import as_dict
 from ..report.report import Report
 from ..report.results import Results
+from ..report.tables.comparison_tables import cost_table, result_table, sensitivity_table
 from ..run_directory.run import Run
+from ..system.frames import data_frame
+from ..system.html_text import html_table, paragraph
 
 
 class Comparison:
@@ -64,6 +68,19 @@ class Comparison:
         """Return the finished runs of an entry."""
         return [record.run for record in self.group.finished(entry, role) if record.run is not None]
 
+    def to_pandas(self, table: Literal["entries", "trials", "runs"] = "runs") -> Any:
+        """Return one of the tables as a data frame, raw numbers with the names of the entries.
+
+        Args:
+            table: `entries` (none in a sweep), `trials` of tuning or of a sweep, or `runs`, tuning included.
+
+        Raises:
+            UsageError: there is no such table, or pandas is not installed.
+        """
+        if table not in ("entries", "trials", "runs"):
+            raise UsageError(f"no table {table!r}: there are entries, trials and runs")
+        return data_frame(getattr(self._named, table))
+
     def failed(self) -> list[str]:
         """Return what went wrong, one line for each failed run."""
         return [f"{record.path}: {record.message}" for record in self.group.records if record.state == "failed"]
@@ -71,6 +88,23 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON-able data, schema optrun/comparison-result@1."""
         return as_dict(self._report)
+
+    def _repr_html_(self) -> str:
+        report = self._report
+        if self.group.kind == "sweep":
+            tables = [sensitivity_table(report)]
+        else:
+            tables = [result_table(report), cost_table(report)] if report.entries else []
+        found = [
+            html_table(
+                table.cells(),
+                [column.title for column in table.columns],
+                right=[index for index, column in enumerate(table.columns) if column.right],
+                caption=table.title,
+            )
+            for table in tables
+        ]
+        return "".join([paragraph(self.sentence), *found])
 
     def __repr__(self) -> str:
         return f"Comparison({str(self.path)!r})\n{self.sentence}"

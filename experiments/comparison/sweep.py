@@ -11,7 +11,7 @@ from ..system import ranks
 from ..system.places import absolute, held_places
 from ..system.raised import refusing_exits
 from ..system.switches import held_switches
-from .events import OnEvent
+from .events import OnEvent, watched
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
 from .runner import Runner
@@ -35,6 +35,7 @@ def sweep(
     fresh: bool = False,
     root: Path | None = None,
     on_event: OnEvent | None = None,
+    progress: bool = False,
 ) -> Comparison:
     """Try several values of one key, and see how much depends on it: a comparison that ends with its trials.
 
@@ -50,12 +51,14 @@ def sweep(
         fresh: repeat runs that are there already.
         root: the folder of runs.
         on_event: is told of the plan and of progress.
+        progress: show how far it is, as `train` does.
 
     Raises:
         UsageError: the target or the range means nothing.
         ConfigError: one of the values is refused, located at it.
     """
     ranks.refuse_several("sweep")
+    on_event = watched(on_event, progress)
     if method not in ("grid", "random"):
         raise UsageError(f"no method '{method}': use grid or random")
     if any(override.partition("=")[0] == "seed" for override in overrides) or key == "seed":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, NothingMatchedError, unknown_name
+from ..system.frames import data_frame
+from ..system.html_text import html_table
 from ..system.places import shown
 from .checkpoint_files import CheckpointFile, list_checkpoints
 from .json_shapes import Position, lacking
@@ -90,6 +91,14 @@ class Metrics(Mapping[str, Curve]):
         columns = [np.array([_number(row.get(key)) for row in rows]) for key in (name, "epoch", "time")]
         steps = np.array([row.get("step", 0) for row in rows], dtype=np.int64)
         return Curve(name, steps, *columns)
+
+    def to_pandas(self) -> Any:
+        """Return all rows as a data frame: where training was, then each metric; NaN where a row does not have it.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return data_frame(self._rows, [*Position._fields, *self._names])
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -278,10 +287,12 @@ class Run:
         return f"<Run {self.name}: {status.get('state', 'unknown')}{step}>"
 
     def _repr_html_(self) -> str:
-        rows = [
-            f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in self._facts().items()
-        ]
-        return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
+        facts = html_table(list(self._facts().items()), caption=self.name)
+        curves = [self.metrics[name] for name in self.metrics.names()]
+        final = self.summary.get("final") or {}
+        rows = [(each.name, _written(each.last), str(each.steps[-1])) for each in curves if len(each)]
+        rows += [(name, _written(value), "end") for name, value in final.items() if name not in self.metrics]
+        return facts + (html_table(rows, ("metric", "last", "step"), right=(1, 2)) if rows else "")
 
 
 def _best_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -292,6 +303,10 @@ def _best_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_metric(key: str, value: Any) -> bool:
     return key not in NOT_METRICS and (value is None or _is_number(value))
+
+
+def _written(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _is_number(value: Any) -> bool:

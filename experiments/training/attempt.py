@@ -19,6 +19,7 @@ from ..system import switches
 from ..system.environment import changes_that_matter
 from ..system.raised import message_of
 from ..system.trusted_code import trust
+from .display import watching
 from .divergence import DivergenceHook
 from .experiment import Experiment
 from .load import FACTS, FITTED
@@ -30,6 +31,17 @@ from .summary import summarise
 log = logging.getLogger("optrun")
 
 OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
+
+
+def watched(on_start: OnStart | None) -> OnStart:
+    """Return what adds the hooks that show progress to those of `on_start`."""
+
+    def start(experiment: Experiment, run_dir: RunDir | None) -> Sequence[Hook]:
+        own = list(on_start(experiment, run_dir)) if on_start else []
+        name = experiment.config.name if run_dir is None else run_dir.name
+        return [*own, *watching().progress_hooks(experiment, name)]
+
+    return start
 
 
 def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:

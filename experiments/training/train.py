@@ -20,7 +20,7 @@ from ..system import ranks, switches
 from ..system.places import absolute, held_places, shown
 from ..system.raised import refusing_exits
 from ..system.trusted_code import trust
-from .attempt import OnStart, attempt
+from .attempt import OnStart, attempt, watched
 from .build import build
 from .divergence import choose_start
 from .load import Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
@@ -44,6 +44,7 @@ def train(
     allow_code: bool = False,
     root: Path | None = None,
     on_start: OnStart | None = None,
+    progress: bool = False,
 ) -> Run:
     """Train one model, and return its run.
 
@@ -59,6 +60,7 @@ def train(
             on although the user's own code has changed since.
         root: the folder of the run directories; by default $OPTRUN_RUNS_DIR or `runs`.
         on_start: called with the experiment and its run directory before the first step; returns hooks to add.
+        progress: show how far the run is: in a notebook in the cell's output, on a terminal by a bar, else by lines.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -68,6 +70,7 @@ def train(
         UserExitError: the user's code raised what would end the process, such as SystemExit.
     """
     ranks.refuse_several("train")
+    on_start = watched(on_start) if progress else on_start
     root = default_root() if root is None else absolute(root)  # the user's code is imported next
     config = load_config(target, overrides, allow_code=allow_code)
     run_dir = RunDir.named(root, name) if name is not None else None
@@ -100,6 +103,7 @@ def resume(
     allow_code: bool = False,
     root: Path | None = None,
     on_start: OnStart | None = None,
+    progress: bool = False,
 ) -> Run:
     """Go on with a run from its latest checkpoint; a finished one is returned as it is.
 
@@ -110,11 +114,13 @@ def resume(
         allow_code: load the user's own code although it is not what the run was made with.
         root: the folder of the run directories.
         on_start: see `train`.
+        progress: see `train`.
 
     Raises:
         UsageError: overrides change the configuration, or code or data has changed, without the permission for it.
     """
     ranks.refuse_several("resume")
+    on_start = watched(on_start) if progress else on_start
     run_dir = run_dir_of(run, root)
     config = stored_config(run_dir, overrides, allow_code)
     return _go_on(config, run_dir, allow_change, allow_code, on_start)

@@ -375,6 +375,7 @@ def test_every_kind_of_component_is_in_the_table_of_kinds():
 
 def test_the_notebook_runs(tmp_path, monkeypatch):
     pytest.importorskip("ipykernel")
+    pytest.importorskip("pandas")
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     psutil = pytest.importorskip("psutil")
 
@@ -395,6 +396,8 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     summary = json.loads((tmp_path / "runs" / "mom-0001" / "summary.json").read_text())
     assert summary["outcome"] == "done"
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("4/4 runs" in output.get("data", {}).get("text/plain", "") for output in shown)  # as it went
+    assert any("Result on test/accuracy" in output.get("data", {}).get("text/html", "") for output in shown)
     assert any("mom-0001" in output.get("data", {}).get("text/html", "") for output in shown)
     assert not any(output.output_type == "error" for output in shown)
 

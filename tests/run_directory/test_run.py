@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import time
 
 import numpy as np
@@ -147,8 +148,8 @@ def test_representations_read_well_and_escape_what_a_file_says(run):
     text = run._repr_html_()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
-    assert "<caption>mom-0001</caption>" in text
-    assert "<th>best value</th><td>0.5</td>" in text
+    assert ">mom-0001</caption>" in text
+    assert re.search(r">best value</td><td[^>]*>0\.5</td>", text)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
