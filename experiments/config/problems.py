@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..system.places import from_here
 SHOWN = 100  # problems written out in one message; the rest is counted
 _OUTSIDE = {"command line": "on the command line", "overrides": "in the overrides"}
 _WIDTH = 100  # characters of a line shown in a snippet
+_LONG = 200  # characters of a message that is not told twice, such as of a file that fails whoever imports it
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,12 @@ class ConfigError(UsageError):
         return "; ".join(problem.headline for problem in self.problems[:SHOWN])
 
     def _text(self) -> str:
-        shown = [str(problem) for problem in self.problems[:SHOWN]]
+        shown: list[str] = []
+        first_with: dict[str, Problem] = {}
+        for problem in self.problems[:SHOWN]:
+            first = first_with.setdefault(problem.message, problem)
+            is_told = first is not problem and len(problem.message) > _LONG
+            shown.append(str(replace(problem, message=f"the same as {first.key}") if is_told else problem))
         if len(self.problems) > SHOWN:
             shown.append(f"… and {len(self.problems) - SHOWN} more")
         return "\n".join([*shown, self._count()])

@@ -131,6 +131,12 @@ def users_place(error: BaseException) -> tuple[Path, int] | None:
     return users_place(cause) if cause is not None else None
 
 
+def is_raised_by_user(error: BaseException) -> bool:
+    """Return True if the very line that raised an exception is the user's own."""
+    frames = _frames(error)
+    return bool(frames) and is_users(frames[-1][0])
+
+
 def comes_from_outside(error: BaseException) -> bool:
     """Return True if code that is neither optrun's, nor Python's, torch's or numpy's was at work."""
     return any(is_users(file) or _is_plugin(file) for file, _ in _frames(error))

@@ -162,3 +162,14 @@ def test_errors_survive_pickling(load):
         load(BASE + "x: 1\n")
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (copy.problems, str(copy)) == (caught.value.problems, str(caught.value))
+
+
+def test_a_long_message_is_told_once():
+    origin = Origin("file", "a.yaml", 1, 1)
+    long, short = "mine.py fails when imported: " + "x" * 200, "expected a number"
+    keys = {"loss": long, "model": long, "train": short, "eval": short}
+    text = str(ConfigError(Problem(origin, key, "invalid-value", message) for key, message in keys.items()))
+    assert text.count(long) == 1
+    assert "a.yaml:1:1: model: the same as loss" in text
+    assert text.count(short) == 2
+    assert text.endswith("Found 4 problems in 1 file.")

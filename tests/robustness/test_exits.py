@@ -209,6 +209,8 @@ ALL = [
 FEW = [("train", place, HOW[number % len(HOW)]) for number, place in enumerate([*PLACES, "__del__"])]
 FEW += [(command, place, how) for command, place, how in random.Random(1).sample(ALL, 40) if command != "train"]
 FEW += [("train", "forward", how) for how in HOW]
+FEW += [("train", "import", "long"), ("resume", "model.load_state_dict", "click")]
+FEW += [("resume", "update.load_state_dict", "surrogate")]
 
 
 def marked(few, cases):

@@ -10,6 +10,7 @@ import torch
 
 from ...components.trained import LOSS, Trained, listed
 from ...errors import CheckpointError
+from ...registry.calls import is_raised_by_user
 from .modes import load_mode_state, mode_state
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
         with op.calling.model_state:
             op.model.load_state_dict(state["model"])
     except RuntimeError as error:
+        if is_raised_by_user(error):
+            raise
         raise CheckpointError(f"the checkpoint is of another model: {error}") from error
     with op.calling.loss:
         _load_loss(op, state)
@@ -74,6 +77,8 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
             with calling:
                 update.load_state_dict(saved_update["state"])
         except (KeyError, RuntimeError) as error:
+            if is_raised_by_user(error):
+                raise
             kind = saved_update["kind"]
             raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error
     load_mode_state(op, state)
@@ -94,6 +99,8 @@ def _load_loss(op: TrainOp, state: Mapping[str, Any]) -> None:
     try:
         op.trained.load_loss_state({f"{LOSS}{name}": value for name, value in of_loss.items()})
     except RuntimeError as error:
+        if is_raised_by_user(error):
+            raise
         raise CheckpointError(f"the checkpoint is of another loss: {error}") from error
 
 
