@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...experiments.studies.plan.firing import Firing
     from ...experiments.studies.plan.run_plan import Group, Plan
     from ...experiments.studies.plan.selections import Selection
+    from ...experiments.studies.plan.stages import Stage
 
 _MOST_NAMES = 4  # parameters that are listed of a selector; --json has them all
 _MOST_ROWS = 12  # rates that are listed; --json has them all
@@ -25,6 +26,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [plan.name, *_facts(plan), "", "a step", *_laid_out(list(_steps(plan)))]
     if plan.selections:
         lines += ["", "selectors, and what they match", *_laid_out([_selection(each) for each in plan.selections])]
+    if plan.stages:
+        lines += ["", "trained", *_laid_out([_stage(stage, plan.num_steps) for stage in plan.stages])]
     lines += initial_lines(plan.initial) if plan.initial else []
     lines += ["", "hooks, in the order in which they are called"]
     lines += _laid_out([_hook(firing) for firing in plan.hooks])
@@ -131,11 +134,21 @@ def _group(group: Group) -> str:
 
 
 def _selection(selection: Selection) -> Sequence[str]:
-    names = ", ".join(selection.names[:_MOST_NAMES])
-    if len(selection.names) > _MOST_NAMES:
-        names += f" and {len(selection.names) - _MOST_NAMES:,} more"
-    size = f"{many(len(selection.names), 'tensor')} of {', '.join(selection.layers)}: {names}"
+    layers = ", ".join(selection.layers)
+    size = f"{many(len(selection.names), 'tensor')} of {layers}: {_some(selection.names)}"
     return selection.key, selection.selector, size if selection.names else "nothing"
+
+
+def _stage(stage: Stage, num_steps: int | None) -> Sequence[str]:
+    size = f"{many(stage.num_parameters, 'parameter')} in {many(stage.num_tensors, 'tensor')}"
+    more = f", with {_some(stage.freed)}" if stage.freed else ""
+    never = ": never in this run" if num_steps is not None and stage.step >= num_steps else ""
+    return f"from step {stage.step:,}", f"{size}{more}{never}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _hook(firing: Firing) -> Sequence[str]:

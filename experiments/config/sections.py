@@ -153,6 +153,8 @@ class TrainConfig:
     clip_norm: Positive | None = None
     clip_value: Positive | None = None
     l2: Positive | L2 | None = None
+    freeze: tuple[str, ...] = ()
+    freeze_statistics: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     device: str = "auto"

@@ -37,6 +37,7 @@ from .configured_hooks import configured_hooks
 from .constant_target import check_targets
 from .evaluator import Evaluator
 from .experiment import Experiment
+from .freezing import frozen_after
 from .load import load_config
 from .model_call import ModelCall, hands_targets
 from .session.hook_order import arrange_hooks, check_metrics
@@ -103,14 +104,14 @@ def build(
     for part, made in zip((*config.metrics, *config.data.augment), (*metrics.values(), *batches.augment), strict=True):
         compatibility.refuse_parameters(config, part, made, trained)
     extra_updates = make_updates(config, model)
+    with located(config, "train.l2", "model"):
+        penalty = Penalty.of(config.train.l2, model)
     optimizer = make_optimizer(config, trained)
     with located(config, "schedule", *compatibility.RUN_LENGTH):
         schedule = configured_schedule(with_modes(config, config.schedule), length, config.seed, config.schedule.warmup)
 
     with located(config, "train.clip_value"):
         check_clipping(model, config.train.clip_value)
-    with located(config, "train.l2", "model"):
-        penalty = Penalty.of(config.train.l2, model)
     train_op = build_train_op(
         model,
         loss,
@@ -251,8 +252,12 @@ def make_model(config: Config, known: Dataset | DataFacts) -> nn.Module:
 
 
 def make_optimizer(config: Config, trained: Trained) -> torch.optim.Optimizer:
-    """Make the optimizer of a configuration over what is trained; what it refuses is located."""
-    with located(config, "optimizer", "model"):
+    """Make the optimizer of a configuration over what is ever trained, and freeze what is not at first.
+
+    Raises:
+        ConfigError: located at what is refused.
+    """
+    with frozen_after(config, trained), located(config, "optimizer", "model"):
         groups = [{"match": list(group.match), **group.args} for group in config.optimizer.groups]
         return optimizers.make_optimizer(trained, config.optimizer.component, groups=groups, **config.optimizer.args)
 

@@ -81,7 +81,11 @@ def _writers(config: Config, every: Every) -> list[Hook]:
 def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook:
     with located(config, hook.path):
         args = with_modes(config, hook).args
-        args = {name: _argument(value, length, config.seed) for name, value in args.items()}
+        in_steps = hook.component.facts.get("in_steps", ())  # arguments that are places in the run, and no intervals
+        args = {
+            name: value.steps(length) if name in in_steps else _argument(value, length, config.seed)
+            for name, value in args.items()
+        }
         made = hook.component.make(**args)
         if not isinstance(made, Hook):
             raise ValueError(f"{hook.name} made {described(made)}, which is not an optrun Hook")

@@ -16,6 +16,8 @@ from ...registry.calls import Call, note_call
 from ...system.raised import refusing_exits
 from .session_view import BoundSession, Refused, SessionView, StepView
 
+_NEVER_AGAIN = 10**15  # steps: more than any run has
+
 
 class Phase(enum.IntEnum):
     """When, within an event, a hook's turn comes; persist is last, so that a saved state holds every hook's effect."""
@@ -65,6 +67,11 @@ class Every:
             raise ValueError("Every takes `first`, a step, with steps or epochs only")
 
     @classmethod
+    def once(cls, step: int) -> Every:
+        """Return a trigger that fires when `step` updates are complete, and never again."""
+        return cls(steps=_NEVER_AGAIN, first=step)
+
+    @classmethod
     def of(cls, length: Length, run: RunLength) -> Every:
         """Turn a configured length into a trigger; what rounds to less than one step fires at every step.
 
@@ -104,6 +111,8 @@ class Every:
         return first if step < first else step + self.steps - (step - first) % self.steps
 
     def __str__(self) -> str:
+        if self.steps == _NEVER_AGAIN:
+            return f"once, at step {self.first}"
         unit = next(f"{value:g} {name}" for name, value in vars(self).items() if value is not None)
         return f"every {unit}" + (f" from step {self.first}" if self.first is not None else "")
 

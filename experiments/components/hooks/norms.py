@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError
-from ..optimizers.shared.parameter_groups import selected, trainable
+from ..optimizers.shared.parameter_groups import all_parameters, selected
 from . import register_hook
 from .hook import Every, Hook
 from .session_view import BoundSession, GateView, StepView
@@ -23,7 +23,7 @@ class NormsHook(Hook):
         update = w_after - w_before
         ratio = |update| / |w_before|
 
-    `norm/grad`, `norm/weight`, `norm/update` and `norm/ratio` are those of all trainable parameters together;
+    `norm/grad`, `norm/weight`, `norm/update` and `norm/ratio` are those of all that the step trains together;
     `norm/grad/NAME` and so on those of one parameter. The gradient is that before hooks and clipping change it, the
     weight that before the update. What a step does not have, the gradient of an unused parameter or the ratio to
     weights of norm 0, is null. All numbers of a row come from the device in one transfer; steps that are not due
@@ -55,12 +55,13 @@ class NormsHook(Hook):
         self._gate: GateView | None = None  # that is to leave its answers on the device again after the step
 
     def after_create_session(self, session: BoundSession) -> None:
-        named = trainable(session.train_op.trained)
-        self._parameters = {str(each.name): each.parameter for each in named}
-        chosen = selected(self.match, named, "norms")
-        self._shown = [name for position, name in enumerate(self._parameters) if position in chosen]
+        self._named = all_parameters(session.train_op.trained)
+        positions = selected(self.match, self._named, "norms")
+        self._chosen = {str(self._named[position].name) for position in positions}
 
     def before_run(self, ctx: StepView) -> None:
+        self._parameters = {str(each.name): each.parameter for each in self._named if each.parameter.requires_grad}
+        self._shown = [name for name in self._parameters if name in self._chosen]
         gate = ctx.train_op.gate
         self._gate = gate if gate is not None and gate.deferred else None
 

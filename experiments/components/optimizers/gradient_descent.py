@@ -90,7 +90,7 @@ def mom(
         0.855
     """
     params = list(params)
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         params,
         lr=lr,
         momentum=momentum,
@@ -98,6 +98,24 @@ def mom(
         weight_decay=decay_rate(weight_decay),
         fused=not any_complex(params),
     )
+    optimizer.register_step_pre_hook(_begin_late_sums)
+    return optimizer
+
+
+def _begin_late_sums(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Begin the sum of a weight whose first gradient comes later than that of others, as one that was frozen.
+
+    torch's fused rule takes the sums of all weights of a group, or none: at their first step. A sum of zero becomes the
+    gradient, as that of a first step is.
+    """
+    if len(optimizer.state) in (0, sum(len(group["params"]) for group in optimizer.param_groups)):
+        return
+    for group in optimizer.param_groups:
+        if group.get("fused") and group["momentum"]:
+            moved = [weight for weight in group["params"] if weight.grad is not None]
+            late = [weight for weight in moved if optimizer.state.get(weight, {}).get("momentum_buffer") is None]
+            for weight in late if len(late) < len(moved) else ():
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
 
 
 @register_optimizer(

@@ -26,6 +26,7 @@ from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
 from .schedule_values import try_schedules
 from .selections import Selection, selections
+from .stages import Stage, stages
 
 #: Entries of a parameter group that say how it is computed, not what.
 _INTERNAL = {
@@ -74,6 +75,7 @@ class Plan:
         saves: its checkpoints.
         probe: what was measured, None without a probe.
         duration: of the run, None without a probe.
+        stages: what is trained from which step on; empty where that is all of it.
         initial: what `init` takes over from where, and what it does not; None where nothing says so.
         notes: what else there is to know.
     """
@@ -100,6 +102,7 @@ class Plan:
     saves: Saves
     probe: Probe | None
     duration: Duration | None
+    stages: tuple[Stage, ...]
     initial: InitialWeights | None
     notes: tuple[str, ...]
 
@@ -150,6 +153,7 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         saves=forecast.saves(),
         probe=probed,
         duration=forecast.duration(),
+        stages=tuple(stages(experiment)),
         initial=experiment.initial_weights,
         notes=tuple(_notes(experiment, probed)),
     )

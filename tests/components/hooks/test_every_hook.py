@@ -39,7 +39,7 @@ def measured(session):
 '''
 # Other values than those of the page, where these would not let a run of 12 steps go to its end, or trigger nothing.
 SHORT = {"every": "3 steps"}
-STEERING = ("feed", "hyperparameter", "learning_rate_setter")  # whose purpose is to change the training
+STEERING = ("feed", "hyperparameter", "learning_rate_setter", "unfreeze")  # whose purpose is to change the training
 INSTEAD = {
     "early_stopping": {"patience": 100},
     "nan": {"policy": "raise"},

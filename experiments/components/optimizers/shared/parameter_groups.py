@@ -71,6 +71,19 @@ def trainable(params: nn.Module | Trained | Iterable[Any]) -> list[Named]:
     Raises:
         UsageError: there is none, or `params` is something else than parameters.
     """
+    found = all_parameters(params)
+    chosen = [named for named in found if named.parameter.requires_grad]
+    if not chosen:
+        raise UsageError(f"nothing to train: none of the {len(found)} parameters requires a gradient")
+    return chosen
+
+
+def all_parameters(params: nn.Module | Trained | Iterable[Any]) -> list[Named]:
+    """List all parameters, frozen ones too, each once.
+
+    Raises:
+        UsageError: there is none, or `params` is something else than parameters.
+    """
     if isinstance(params, nn.Module | Trained):
         modules = dict(params.named_modules())
         owners = {name: modules[_unparametrized(name).rpartition(".")[0]] for name, _ in params.named_parameters()}
@@ -82,10 +95,7 @@ def trainable(params: nn.Module | Trained | Iterable[Any]) -> list[Named]:
         found = [_named(item) for item in params]
     if not found:
         raise UsageError("there are no parameters: the model has none, or an iterator over them was used up before")
-    chosen = [named for named in found if named.parameter.requires_grad]
-    if not chosen:
-        raise UsageError(f"nothing to train: none of the {len(found)} parameters requires a gradient")
-    return chosen
+    return found
 
 
 def _named(item: Any) -> Named:
@@ -114,14 +124,17 @@ def _unparametrized(name: str) -> str:
     return layer + own.partition(".")[0] if found else name
 
 
-def selected(selectors: Sequence[str], all_named: Sequence[Named], where: str) -> set[int]:
+def selected(
+    selectors: Sequence[str], all_named: Sequence[Named], where: str, noun: str = "trainable parameters"
+) -> set[int]:
     """Return the positions of the parameters that any of the selectors chooses.
 
     Args:
         selectors: globs over parameter names (`layer1.*.weight`), or the words bias, norm, conv, linear and
             embedding, which go by the kind of layer.
-        all_named: the trainable parameters.
+        all_named: the parameters to choose from.
         where: what the selectors are for, named in errors.
+        noun: what these parameters are, named in errors.
 
     Raises:
         UsageError: a glob matches nothing, or names or layers are needed and not known.
@@ -137,7 +150,7 @@ def selected(selectors: Sequence[str], all_named: Sequence[Named], where: str) -
             names = [named.name or "" for named in all_named]
             guess = nearest(selector, names)
             hint = f"; the nearest is '{guess}'" if guess else f"; they are {_shortened(names)}"
-            raise UsageError(f"{where} '{selector}' matches none of the {len(names)} trainable parameters{hint}")
+            raise UsageError(f"{where} '{selector}' matches none of the {len(names)} {noun}{hint}")
         positions |= found
     return positions
 
