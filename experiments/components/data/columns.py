@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import DataError, nearest
 from .precision import LARGEST
-from .table_file import TableFile, compute, shown
+from .table_file import DecimalMark, TableFile, compute, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +26,7 @@ _ALMOST = (
     r"[+-]?(?i:inf(inity)?))$"
 )
 _NONE = ("", "nan", "na", "n/a", "null", "none")  # in columns of numbers; in others only the empty cell lacks a value
+_SWAPPED = str.maketrans(",.", ".,")
 _WHOLE = 2.0**53  # above it double precision leaves out whole numbers
 
 
@@ -85,12 +86,15 @@ def number_column(table: TableFile, name: str, missing: Missing | None = None) -
     """
     import pyarrow as pa
 
-    cells = table.column(name)
+    cells = _with_points(table, name)
     try:
         values = _doubles(cells)
     except pa.ArrowInvalid:
         absent = _lower_in(cells, _NONE)
-        if missing is None:
+        if table.delimiter != "," and (_matches(_swapped_marks(cells), _NUMBER) | absent).all():
+            odd = """(`decimal: ","`, if the comma""" if table.decimal == "." else """(`decimal: "."`, if the point"""
+            odd += " is the decimal mark)"
+        elif missing is None:
             odd = "(names of classes need `task: classes`)"
         else:
             odd = "(`inputs` names the columns to use, `categorical` those of categories)"
@@ -130,16 +134,17 @@ def category_column(table: TableFile, name: str, missing: Missing | None) -> Col
         _refuse_first(table, name, _lower_in(cells, ("",)), problem, way_out)
     encoded = cells.combine_chunks().dictionary_encode()
     found = encoded.dictionary.to_pylist()
-    names = in_order(found)
+    names = in_order(found, table.decimal)
     position = {each: number for number, each in enumerate(names)}
     places = np.array([position[each] for each in found], np.float64)
     return Column(name, places[encoded.indices.to_numpy()], names)
 
 
-def in_order(names: Collection[str]) -> tuple[str, ...]:
+def in_order(names: Collection[str], decimal: DecimalMark = ".") -> tuple[str, ...]:
     """Sort names of categories or classes: by value where all are numbers, else as text."""
-    if all(re.match(_NUMBER, name) for name in names):
-        return tuple(sorted(names, key=lambda name: (Decimal(name), name)))
+    points = {name: name.translate(_SWAPPED) if decimal == "," else name for name in names}
+    if all(re.match(_NUMBER, number) for number in points.values()):
+        return tuple(sorted(names, key=lambda name: (Decimal(points[name]), name)))
     return tuple(sorted(names))
 
 
@@ -155,10 +160,11 @@ def _holds_names(table: TableFile, name: str) -> bool:
     """Return True for a column in which no cell is a number, nor was meant to be one, and some are text."""
     import pyarrow as pa
 
+    cells = _with_points(table, name)
     try:
-        _doubles(table.column(name))
+        _doubles(cells)
     except pa.ArrowInvalid:
-        different = compute().unique(table.column(name))
+        different = compute().unique(cells)
         is_number = _matches(different, _NUMBER) | _matches(different, _ALMOST)
         return not is_number.any() and not _lower_in(different, _NONE).all()
     return False
@@ -178,6 +184,18 @@ def _refuse_lost_digits(table: TableFile, name: str, values: np.ndarray) -> None
     if 2 * len(np.unique(values)) < compute().count_distinct(table.cells[name]).as_py():
         problem = f"column '{name}' has numbers with more digits than double precision keeps apart"
         raise DataError(f"{table.path}: {problem}: subtract an offset, or leave the column out")
+
+
+def _with_points(table: TableFile, name: str) -> pa.ChunkedArray:
+    """Return the cells of a column with a point as the decimal mark; a point, which then is none, becomes a comma."""
+    cells = table.column(name)
+    return _swapped_marks(cells) if table.decimal == "," else cells
+
+
+def _swapped_marks(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    for mark, other in ((",", "\0"), (".", ","), ("\0", ".")):
+        cells = compute().replace_substring(cells, mark, other)
+    return cells
 
 
 def _doubles(cells: pa.ChunkedArray) -> np.ndarray:

@@ -15,7 +15,7 @@ from .columns import Column, Missing, in_order, input_columns, number_column
 from .dataset import Dataset
 from .encoding import Encoding, Method
 from .precision import refuse_coarse
-from .table_file import TableFile, read_table, shown
+from .table_file import DecimalMark, TableFile, read_table, shown
 from .tables import Scaling, columns, standardised
 
 
@@ -45,6 +45,7 @@ def csv(
     categorical: tuple[str, ...] | None = None,
     unseen: Literal["refuse", "ignore"] = "refuse",
     missing: Missing | dict[str, Missing] = "refuse",
+    decimal: DecimalMark = ".",
 ) -> Dataset:
     """A table from a CSV file whose first line names the columns.
 
@@ -70,13 +71,15 @@ def csv(
         unseen: whether a category that no training row has is refused, or ignored, as 0.
         missing: what becomes of a cell without a value: `mean` of the training rows, in columns of numbers;
             `category` of its own, in columns of categories; for all columns, or a policy for each.
+        decimal: the mark before decimals, `.` or `,`. No other may stand in a number: 1.234,5 is none.
 
     Raises:
         DataError: the file is missing, or a column or number in it; the message has the line.
+        ArgumentsError: `decimal` and `delimiter` are the same.
 
     Source: RFC 4180, "Common format and MIME type for comma-separated values (CSV) files", 2005.
     """
-    table = read_table(path, delimiter)
+    table = read_table(path, delimiter, decimal)
     targets = [target] if isinstance(target, str) else list(target)
     names = [name for name in table.cells if name not in targets] if inputs is None else list(inputs)
     for name in (*targets, *names):
@@ -135,7 +138,7 @@ def _labels(table: TableFile, target: str, classes: tuple[str, ...] | None) -> t
         row = int((codes == found.index("")).argmax())
         raise DataError(f"{table.place(row)}: no class in column '{target}'")
     if classes is None:
-        classes = in_order(found)
+        classes = in_order(found, table.decimal)
     elif len(set(classes)) != len(classes):
         raise DataError(f"{table.path}: `classes` names one twice: {', '.join(classes)}")
     numbers = {name: number for number, name in enumerate(classes)}

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ...errors import DataError, StorageError, nearest
+from ...errors import ArgumentsError, DataError, StorageError, nearest
 from ...system import storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+DecimalMark = Literal[".", ","]
 
 _BLOCK = 1 << 26  # bytes that are parsed at a time; a row must fit in
 _LONGEST = 40  # characters of a cell that a message shows
@@ -31,11 +33,13 @@ class TableFile:
         path: as messages have it.
         delimiter: one character between cells.
         cells: by the name of the column, text without spaces around it, in the order of the rows.
+        decimal: the mark before the decimals of its numbers.
     """
 
     path: str
     delimiter: str
     cells: Mapping[str, pa.ChunkedArray]
+    decimal: DecimalMark = "."
 
     @property
     def num_rows(self) -> int:
@@ -76,10 +80,11 @@ def compute() -> Any:
     return pyarrow.compute
 
 
-def read_table(path: str, delimiter: str) -> TableFile:
+def read_table(path: str, delimiter: str, decimal: DecimalMark = ".") -> TableFile:
     """Read a CSV file whose first line names the columns; blank lines are passed over.
 
     Raises:
+        ArgumentsError: one mark stands for both the ends of cells and decimals.
         DataError: the file is missing, no CSV in UTF-8, empty, or has rows of another length than its first line.
     """
     import pyarrow as pa
@@ -87,6 +92,12 @@ def read_table(path: str, delimiter: str) -> TableFile:
     if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
         expected = "one character" if len(delimiter) != 1 else "an ASCII character, no quote and no end of a line"
         raise DataError(f"delimiter must be {expected}, got {delimiter!r}")
+    if decimal == delimiter:
+        raise ArgumentsError(
+            f"{decimal!r} cannot stand between cells and before decimals: say which `delimiter` the file has",
+            "decimal",
+            "delimiter",
+        )
     content = _content(path)
     names = _names(path, content, delimiter)
     if b'"' in content:
@@ -99,7 +110,7 @@ def read_table(path: str, delimiter: str) -> TableFile:
     if table.num_rows < 2:
         raise DataError(f"{path}: expected a line of names, then rows; the file has no rows")
     columns = [compute().utf8_trim_whitespace(column.slice(1)) for column in table.columns]
-    return TableFile(path, delimiter, dict(zip(names, columns, strict=True)))
+    return TableFile(path, delimiter, dict(zip(names, columns, strict=True)), decimal)
 
 
 def _content(path: str) -> bytes:

@@ -282,3 +282,69 @@ def test_numbers_are_those_of_python(tmp_path_factory: pytest.TempPathFactory, n
             number_column(table, "a")
     else:
         assert number_column(table, "a").values.tolist() == expected
+
+
+# ---- decimal commas --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["{!r}", " {:+.17e} ", "{:.3f}", '"{:g}"'])
+def test_numbers_with_decimal_commas_are_those_of_python(tmp_path: Path, how: str) -> None:
+    generator = np.random.default_rng(0)
+    numbers = generator.normal(size=150) * 10.0 ** generator.integers(-12, 12, 150)
+    cells = [how.format(float(number)) for number in numbers]
+    text = "a;b\n" + "".join(f"{cell.replace('.', ',')};1\n" for cell in cells)
+    values = number_column(read_table(saved(tmp_path, text), ";", ","), "a").values
+    assert values.tolist() == [float(cell.strip(' "')) for cell in cells]
+
+
+@pytest.mark.parametrize("cell", ["1.234,5", "1.234", "1,234,5", "1 234,5", "1'234,5", "1_0", "1,5 %", "€1,5", "inf"])
+@pytest.mark.parametrize("as_target", [False, True])
+def test_with_decimal_commas_no_other_mark_stands_in_a_number(tmp_path: Path, cell: str, as_target: bool) -> None:
+    path = saved(tmp_path, f"a;y\n0,5;1\n{cell};2\n3;3\n")
+    names: dict[str, Any] = {"target": "a", "inputs": ("y",)} if as_target else {"target": "y"}
+    with pytest.raises(DataError, match=r"table\.csv:3: column 'a' needs numbers, got '") as caught:
+        make_data("csv", path=path, task="values", delimiter=";", decimal=",", **names)
+    assert f"'{cell}'" in str(caught.value), "as it stands in the file"
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "decimal", "cells", "way_out"),
+    [
+        (";", ".", ["2", "1,5", "", "3e1"], "needs numbers, got '1,5' (`decimal: \",\"`, if the comma is the decimal"),
+        (";", ",", ["2", "1.5", "", "3e1"], "needs numbers, got '1.5' (`decimal: \".\"`, if the point is the decimal"),
+        (";", ".", ["2.5", "1,5"], "needs numbers, got '1,5' (`inputs` names the columns"),
+        (";", ".", ["2,5", "1.000,5"], "needs numbers, got '2,5' (`inputs` names the columns"),
+        (",", ".", ["2", '"1,5"'], "needs numbers, got '1,5' (`inputs` names the columns"),
+    ],
+)  # fmt: skip
+def test_a_column_that_the_other_mark_makes_numbers_says_so(
+    tmp_path: Path, delimiter: str, decimal: str, cells: list[str], way_out: str
+) -> None:
+    path = saved(tmp_path, f"a{delimiter}y\n" + "".join(f"{each}{delimiter}1\n" for each in cells))
+    with pytest.raises(DataError) as caught:
+        make_data("csv", path=path, target="y", task="values", delimiter=delimiter, decimal=decimal, missing="mean")
+    assert way_out in str(caught.value)
+
+
+def test_classes_and_categories_with_decimal_commas_keep_their_names_and_are_in_order(tmp_path: Path) -> None:
+    path = saved(tmp_path, "a;b;y\n10;1,5;10\n9,5;x;9,5\n-1,5;2.0;-1,5\n2;y.z;2\n")
+    made = {"path": path, "target": "y", "task": "classes", "delimiter": ";", "categorical": ("a", "b")}
+    dataset = make_data("csv", decimal=",", **made)
+    assert dataset.class_names == ("-1,5", "2", "9,5", "10")
+    assert dataset.targets.tolist() == [3, 2, 0, 1]
+    assert dataset.encoding.categories == {"a": ("-1,5", "2", "9,5", "10"), "b": ("1,5", "2.0", "x", "y.z")}
+    assert make_data("csv", **made).class_names == ("-1,5", "10", "2", "9,5"), "text, where no comma is a decimal mark"
+
+
+def test_a_column_of_text_with_points_holds_categories_whatever_the_decimal_mark(tmp_path: Path) -> None:
+    path = saved(tmp_path, "a;y\nSt. Ives;1,5\nOld, new;2\n")
+    dataset = make_data("csv", path=path, target="y", task="values", delimiter=";", decimal=",")
+    assert dataset.encoding.categories == {"a": ("Old, new", "St. Ives")}
+    assert dataset.targets.tolist() == [[1.5], [2.0]]
+
+
+@pytest.mark.parametrize("mark", [",", "."])
+def test_one_mark_cannot_stand_between_cells_and_before_decimals(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(ArgumentsError, match="cannot stand between cells and before decimals") as caught:
+        make_data("csv", path=saved(tmp_path), target="price", task="values", delimiter=mark, decimal=mark)
+    assert caught.value.names == ("decimal", "delimiter")
