@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from optrun.experiments import Every, Hook, build, load_config, plan, train
+from optrun.experiments.components.hooks.evaluation import EvaluationHook
 from optrun.experiments.errors import DataError, DivergedError, OptrunError
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.studies.plan import run_plan
 from optrun.experiments.studies.plan.costs import probe
 from optrun.experiments.studies.plan.firing import firing
+from optrun.experiments.training.evaluator import Evaluator
 from optrun.experiments.training.session.due_hooks import DueHooks
 from optrun.experiments.training.step.parts import parts_of
 from optrun.experiments.training.step.penalty import Penalty
@@ -232,6 +234,43 @@ def test_saves_and_evaluations_are_those_of_the_run(tmp_path):
     assert len(files) == made.saves.most_files == 2
     assert files[-1].path.stat().st_size == pytest.approx(made.saves.num_bytes, abs=400)  # its JSON holds numbers
     assert made.num_evaluations == len([row for row in run.rows if "val/loss" in row]) == 3
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [(5, ["val"])],
+        [(5, ["val"]), (4, ["val"])],  # at 4, 5, 8, 10, 12, 15, 16, and at the end
+        [(6, ["val"]), (9, ["train", "test"]), (9, ["val"])],  # both at 9 and 18
+        [(50, ["val"]), (1, ["train"])],
+        [(18, ["val"]), (18, ["train"])],  # what is known at the end is of the train part
+    ],
+)
+def test_evaluations_are_those_of_all_evaluation_hooks(rules, tmp_path, monkeypatch):
+    (every, _), *others = rules
+    hooks = [{"name": "evaluation", "every": each, "splits": splits} for each, splits in others]
+    overrides = {"eval.every": every, "hooks": hooks}
+    made = plan(load_config(TINY, overrides))
+    measured, during, steps = [], [], []
+    measure, evaluate = Evaluator.__call__, EvaluationHook._evaluate
+
+    def noting(evaluator, *args):
+        measured.append(len(evaluator.part))
+        return measure(evaluator, *args)
+
+    def noting_step(hook, session):
+        during.append(hook)
+        steps.append(session.step)
+        evaluate(hook, session)
+
+    monkeypatch.setattr(Evaluator, "__call__", noting)
+    monkeypatch.setattr(EvaluationHook, "_evaluate", noting_step)
+    train(TINY, overrides, root=tmp_path)
+    assert made.num_evaluations == len(during)
+    assert made.saves.num_best == len(set(steps))
+    others = 18 * made.probe.step_secs[1] + (made.saves.count + len(set(steps)) / 2) * made.probe.save_secs
+    secs = made.probe.evaluation_secs * sum(measured) / made.splits["val"]
+    assert made.duration.secs == pytest.approx(others + secs)
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,11 @@ def firing(name: str, hook: Hook, steps_per_epoch: int | None, num_steps: int | 
     last = every.following(max(0, num_steps - every.steps)) if inside else None
     count = (last - inside[0]) // every.steps + 1 if last is not None else 0
     return Firing(name, phase, events, trigger, inside, last, count)
+
+
+def steps_of(fired: Firing) -> range:
+    """Return the steps at which a hook is called, where the number of steps of the run is known."""
+    if not fired.count or fired.last is None:
+        return range(0)
+    first, *more = fired.first
+    return range(first, fired.last + 1, more[0] - first if more else 1)

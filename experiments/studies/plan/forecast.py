@@ -8,7 +8,7 @@ from ...components.hooks.checkpoint import CheckpointHook
 from ...components.hooks.evaluation import EvaluationHook
 from ...training.experiment import Experiment
 from .costs import Probe
-from .firing import firing
+from .evaluating import Evaluating
 from .saving import Saving
 
 _SPREAD = 0.1  # what a minute on the same machine differs from the next by, besides what the probe saw
@@ -57,22 +57,22 @@ class Forecast:
     def __init__(self, experiment: Experiment, probed: Probe | None):
         config = experiment.config
         self._probe, self._sizes = probed, experiment.splits.sizes()
-        evaluation = next(hook for hook in experiment.hooks if isinstance(hook, EvaluationHook))
+        evaluating = [hook for hook in experiment.hooks if isinstance(hook, EvaluationHook)]
         hooks = [hook for hook in experiment.hooks if isinstance(hook, CheckpointHook)]
         goals = {hook.goal for hook in hooks if hook.goal is not None}
-        self._num_goals = len(goals) if evaluation.splits else 0
-        self._final = evaluation.final
+        self._num_goals = len(goals) if any(hook.splits for hook in evaluating) else 0
         self.max_secs = config.train.max_time.amount if config.train.max_time else None
         per_epoch = experiment.length.steps_per_epoch
         self.num_steps = experiment.length.num_steps
         if self.num_steps is None and probed is not None and self.max_secs is not None:
             self.num_steps = max(1, round(self.max_secs / probed.step_secs[1]))
-        self.evaluations = firing("evaluation", evaluation, per_epoch, self.num_steps)
+        self._evaluating = Evaluating(evaluating, self._sizes, per_epoch, self.num_steps)
+        self.num_evaluations = self._evaluating.count()
         self._saving = Saving(hooks, per_epoch, self.num_steps)
 
     def saves(self) -> Saves:
         """Return what is known of the checkpoints."""
-        num_best = self.evaluations.count if self._num_goals else 0
+        num_best = self._evaluating.num_steps() if self._num_goals else 0
         duration, count = self.duration(), self._num_saves()
         hours = [hook.keep_every_hours for hook in self._saving.hooks if hook.keep_every_hours]
         most = None
@@ -94,7 +94,7 @@ class Forecast:
         """Return the duration of the run; None if nothing was measured."""
         if self._probe is None or self.num_steps is None:
             return None
-        num_best = (self.evaluations.count or 0) if self._num_goals else 0
+        num_best = (self._evaluating.num_steps() or 0) if self._num_goals else 0
         saves, save_secs = self._num_saves() or 1, self._probe.save_secs
         others = self._evaluation_secs() + saves * save_secs
         low, mean, high = (self.num_steps * secs for secs in self._probe.step_secs)
@@ -113,10 +113,8 @@ class Forecast:
         return self._saving.count(secs)
 
     def _evaluation_secs(self) -> float:
-        """Return the seconds of all evaluations; the test part's are those of as many examples of the validation's."""
+        """Return the seconds of all evaluations; other parts take those of as many examples of the validation's."""
         probed = self._probe
-        if probed is None or probed.evaluation_secs is None or self.evaluations.count is None:
+        if probed is None or probed.evaluation_secs is None or self.num_steps is None:
             return 0.0
-        last = [split for split in self._final if not (split == "val" and self.evaluations.last == self.num_steps)]
-        share = sum(self._sizes[split] for split in last) / self._sizes["val"]
-        return probed.evaluation_secs * (self.evaluations.count + share)
+        return probed.evaluation_secs * self._evaluating.num_examples() / self._sizes["val"]

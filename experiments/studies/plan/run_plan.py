@@ -67,7 +67,8 @@ class Plan:
         rates: at the start, on both sides of each change of rule, at the last step.
         num_steps, num_epochs, num_examples: of the whole run; None where only a clock ends it.
         steps_per_epoch: of the training data.
-        num_evaluations: while it trains; where only a clock ends it, as many as the probe lets expect, or None.
+        num_evaluations: of all evaluation hooks, while it trains; where only a clock ends it, as many as the probe lets
+            expect, or None.
         max_secs: the time budget, if there is one.
         num_parameters: of the model.
         splits: examples in each part of the data.
@@ -142,7 +143,7 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         num_epochs=length.num_steps / _batches(experiment).steps_per_epoch if length.num_steps else None,
         num_examples=_num_examples(experiment),
         steps_per_epoch=_batches(experiment).steps_per_epoch,
-        num_evaluations=forecast.evaluations.count,
+        num_evaluations=forecast.num_evaluations,
         max_secs=forecast.max_secs,
         num_parameters=experiment.num_parameters,
         splits=experiment.splits.sizes(),

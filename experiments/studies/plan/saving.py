@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ...components.hooks.checkpoint import CheckpointHook
-from .firing import Firing, firing
+from .firing import firing, steps_of
 
 _MOST_SIMULATED = 100_000  # saves
 
@@ -29,7 +29,7 @@ class Saving:
         ]
         self._steps: list[range] | None = None
         if num_steps is not None:
-            self._steps = [_steps_of(each) for each in fired]
+            self._steps = [steps_of(each) for each in fired]
 
     @property
     def goes_by_the_clock(self) -> bool:
@@ -67,10 +67,3 @@ class Saving:
                     newest.append(step)
             found = max(found, len(set().union(*kept)))
         return found
-
-
-def _steps_of(fired: Firing) -> range:
-    if not fired.first or fired.last is None:
-        return range(0)
-    first, *more = fired.first
-    return range(first, fired.last + 1, more[0] - first if more else 1)
