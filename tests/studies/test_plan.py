@@ -55,7 +55,9 @@ class Traced:
         self.op = op
         note = self.noting
         monkeypatch.setattr(op.data, "batch", note("batch", op.data.batch))
-        monkeypatch.setattr(op, "forward", note("forward", op.forward))
+        forward = note("forward", op.forward)
+        forward._orig_mod = op.forward  # as a compiled model names what it stands for
+        monkeypatch.setattr(op, "forward", forward)
         monkeypatch.setattr(op, "loss", note("loss", op.loss))
         monkeypatch.setattr(Penalty, "__call__", note("l2", Penalty.__call__))
         monkeypatch.setattr(torch.Tensor, "backward", note("backward", torch.Tensor.backward))
