@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
@@ -11,11 +12,12 @@ from ..system import ranks
 from ..system.places import absolute, held_places
 from ..system.raised import refusing_exits
 from ..system.switches import held_switches
+from .compare import listed_overrides
 from .events import OnEvent, watched
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
 from .runner import Runner
-from .sweep_values import checked_entry, parse_spec
+from .sweep_values import checked_entry, parse_spec, spec_of
 from .tuning import Tuning
 
 
@@ -23,10 +25,10 @@ from .tuning import Tuning
 @held_switches()
 @refusing_exits()
 def sweep(
-    target: str,
+    target: str | Path | Mapping[str, Any],
     key: str,
-    spec: str,
-    overrides: Sequence[str] = (),
+    spec: str | Sequence[Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     trials: int | None = None,
     seeds: int = 2,
@@ -40,10 +42,10 @@ def sweep(
     """Try several values of one key, and see how much depends on it: a comparison that ends with its trials.
 
     Args:
-        target: a preset, a file or an optimizer's name.
+        target: a preset, a file, an optimizer's name, or the configuration itself.
         key: what to sweep: `optimizer.lr`.
-        spec: `log:1e-3:1`, `lin:0:1`, `int:2:8`, or the values: `a,b,c`.
-        overrides: `key=value`.
+        spec: `log:1e-3:1`, `lin:0:1`, `int:2:8`, or the values: `a,b,c`, or a list of them.
+        overrides: `key=value`, or values by key.
         trials: how many values of a range; 9 by default.
         seeds: for each value.
         method: `grid` or `random`.
@@ -61,6 +63,9 @@ def sweep(
     on_event = watched(on_event, progress)
     if method not in ("grid", "random"):
         raise UsageError(f"no method '{method}': use grid or random")
+    target = target if isinstance(target, Mapping) else str(target)
+    overrides = listed_overrides(overrides)
+    spec = spec if isinstance(spec, str) else spec_of(key, spec)
     if any(override.partition("=")[0] == "seed" for override in overrides) or key == "seed":
         raise UsageError("seed: each value runs with the same seeds, those of tuning; --seeds says with how many")
     root = default_root() if root is None else absolute(root)

@@ -15,7 +15,7 @@ from ..config import ConfigError
 from ..config.scalars import resolve
 from ..errors import UsageError
 from ..training.build import build
-from .entries import make_entries
+from .entries import Target, make_entries
 from .entry import Entry
 from .placing import LEARNING_RATE, with_rates_of
 from .problem import differing
@@ -61,8 +61,20 @@ def parse_spec(key: str, spec: str, trials: int | None, method: str, seed: int) 
     return [low, *_rounded(key, spec, inner, low, high, ends_taken=True), high]
 
 
+def spec_of(key: str, values: Sequence[Any]) -> str:
+    """Return values that are given one by one as a sweep is written: `a,b,c`.
+
+    Raises:
+        UsageError: one is neither a number nor a name.
+    """
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float | str) or set(str(value)) & {",", ":"}:
+            raise UsageError(f"{key}: {value!r} is no value of a sweep: give numbers or names, or a range as text")
+    return ",".join(map(str, values))
+
+
 def checked_entry(
-    target: str, key: str, spec: str, values: Sequence[Any], overrides: Sequence[str], root: Path
+    target: Target, key: str, spec: str, values: Sequence[Any], overrides: Sequence[str], root: Path
 ) -> Entry:
     """Return the one entry of a sweep, after everything has been built with each of its values.
 
@@ -149,7 +161,7 @@ def _whole(low: int, high: int, number: int, method: str, seed: int) -> list[int
     return [low + ((high - low) * step * 2 + steps) // (2 * steps) for step in range(number)]
 
 
-def _entry(target: str, key: str, spec: str, value: Any, overrides: Sequence[str], root: Path) -> Entry:
+def _entry(target: Target, key: str, spec: str, value: Any, overrides: Sequence[str], root: Path) -> Entry:
     """Make the entry with one value; where it is refused for being no whole number, name the range that is meant."""
 
     def made(text: str) -> Entry:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optrun.experiments import Comparison, compare, resume
+from optrun.experiments import Comparison, compare, resume, sweep
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import UsageError
 
@@ -103,3 +103,19 @@ def test_equal_values_of_a_coarse_metric_are_not_called_identical():
     assert (pair.verdict.kind, pair.verdict.equivalent) == ("no difference shown", False)
     assert found.analysis.pair("a", "c").verdict.kind == "identical"
     assert "too coarse" in compare({"a": TINY, "b": other}, **options).sentence
+
+
+def test_a_sweep_over_a_configuration_tries_what_the_same_file_does():
+    Path("config.yaml").write_text(json.dumps(TINY))
+    options = {"seeds": 1, "jobs": 1}
+    written = sweep("config.yaml", "optimizer.lr", "0.0001,1.0", ["train.epochs=1"], **options)
+    made = sweep(TINY, "optimizer.lr", [0.0001, 1.0], {"train.epochs": 1}, **options)
+    scores = [[trial["mean"] for trial in each.data["entries"][0]["tuning"]["trials"]] for each in (made, written)]
+    assert scores[0] == scores[1]
+    assert len(set(scores[0])) == 2
+
+
+@pytest.mark.parametrize("wrong", [True, None, [0.1], "a,b", "log:1", {"lr": 1}])
+def test_what_is_no_value_of_a_sweep(wrong):
+    with pytest.raises(UsageError, match=r"optimizer\.lr: .* is no value of a sweep"):
+        sweep(TINY, "optimizer.lr", [0.1, wrong])
