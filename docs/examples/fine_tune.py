@@ -16,10 +16,11 @@ def main() -> tuple[Run, Run]:
     old = train("mom", {"data.name": f"{__file__}:scans", "data.start": 0, "data.stop": 1400}, name="scanner")
     few = {"name": f"{__file__}:scans", "start": 1400, "stop": 1700, "shift": 1, "batch_size": 16}
     values = {"data": few, "train.epochs": 5}
-    # For other classes, `"map": {"head.*": None}, "only": ["conv.*", "norm.*", "blocks.*"]` leaves the head out.
+    # `from` may be a file, such as pretrained.ckpt; for other classes, `"fresh": ["head.*"]` leaves the head out.
     init = {"name": "warm_start", "from": old.name, "checkpoint": "best"}
     fresh = train("mom", values, name="fresh")
-    tuned = train("mom", values | {"init": init, "optimizer.lr": 0.01}, name="tuned")
+    later = {"train.freeze": ["conv.*"], "hooks": [{"name": "unfreeze", "at": "2 epochs", "match": ["conv.*"]}]}
+    tuned = train("mom", values | {"init": init, "optimizer.lr": 0.01} | later, name="tuned")
     return fresh, tuned
 
 

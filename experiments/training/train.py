@@ -13,6 +13,7 @@ from ..config.changes import Change
 from ..config.defaults import changes_since
 from ..config.plain import read_plain
 from ..errors import DataError, UsageError
+from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.group_dir import trash
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, default_root
@@ -22,6 +23,7 @@ from ..system.raised import refusing_exits
 from ..system.trusted_code import trust
 from .attempt import OnStart, attempt, watched
 from .build import build
+from .continuation import changes_batches_alone, what_differs
 from .divergence import choose_start
 from .load import Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
 from .record import RecordChange, RunRecord
@@ -167,7 +169,9 @@ def _go_on(
         refused = [each for each in found if not (code_may_change if each.kind == "code" else allow_change)]
         if refused or (changes and not allow_change):
             raise UsageError(_refusal(run_dir.name, changes, found, is_local))
-        if any(change.key.startswith("data.") for change in changes) and Run(run_dir.path).checkpoints:
+        saved = list_checkpoints(run_dir.checkpoints_path)
+        of_data = any(change.key.startswith("data.") for change in changes)
+        if of_data and saved and not changes_batches_alone(changes):
             log.warning(
                 "the data has changed: the run goes on at batch N of the new order, which it has not seen in full"
             )
@@ -185,6 +189,9 @@ def _go_on(
         if any(change.key.startswith("data.") for change in changes):
             fitted = fitted_before_changes(stored_config(run_dir, (), allow_code), fitted)
         experiment = build(config, fitted)
+        if changes and saved and state != "diverged":
+            for sentence in what_differs(stored_config(run_dir, (), allow_code), experiment, changes, saved[-1]):
+                log.warning("%s", sentence)
         if changes and state == "diverged":
             what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside
             log.warning(what_was_done)
