@@ -122,7 +122,10 @@ class NotebookDisplay(LiveDisplay):
 
     def _show(self, text: str) -> None:
         show: Any = importlib.import_module("IPython.display").display
-        content = {"text/plain": text, "text/html": f'<pre style="margin:0">{escaped(text)}</pre>'}
+        content = {
+            "text/plain": text,
+            "text/html": f'<pre style="margin:0;font-family:monospace">{escaped(text)}</pre>',
+        }
         if self._handle is None:
             self._handle = show(content, raw=True, display_id=True)
         else:
