@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from .training.experiment import Experiment as Experiment
     from .training.export import export_model as export_model
     from .training.load import load_config as load_config
+    from .training.predict import Predictions as Predictions
+    from .training.predict import predict as predict
     from .training.session.session import MonitoredTrainingSession as MonitoredTrainingSession
     from .training.step.build_train_op import build_train_op as build_train_op
     from .training.train import resume as resume
@@ -117,6 +119,7 @@ _HOMES = {
     "NormsHook": "components.hooks.norms",
     "Plan": "studies.plan",
     "Positive": "registry.arguments",
+    "Predictions": "training.predict",
     "ProfilerHook": "components.hooks.profiler",
     "ResumeCheck": "studies.resume.check",
     "Run": "run_directory.run",
@@ -142,6 +145,7 @@ _HOMES = {
     "make_optimizer": "components.optimizers",
     "make_schedule": "components.schedules",
     "plan": "studies.plan",
+    "predict": "training.predict",
     "register_data": "components.data",
     "register_hook": "components.hooks",
     "register_init": "components.initializers",

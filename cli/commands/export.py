@@ -50,7 +50,7 @@ from ..terminal.console import result, result_json, say_warning
 @shared.allow_code_option
 @shared.json_option
 def command(run: str, as_json: bool, **options: Any) -> None:
-    """Write the model of RUN for other programs, and check the file.
+    """Write the model of RUN into a file that is checked.
 
     RUN is a name, the beginning of one, a path, or @1 for the latest. The file
     is read back and run against the model on examples of the run's data

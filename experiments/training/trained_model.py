@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,6 +48,7 @@ class TrainedModel:
         step: of the checkpoint.
         weights: the name of the weights, see `eval.weights`.
         model: in evaluation mode.
+        loss: that it was trained by.
         facts: what its data is like.
         fitted: what was taken from the training rows.
     """
@@ -56,6 +58,7 @@ class TrainedModel:
     step: int
     weights: str
     model: nn.Module
+    loss: Any
     facts: DataFacts
     fitted: Fitted
 
@@ -137,7 +140,7 @@ def load_trained(
     known = averages_of(train_op.optimizer, train_op.updates)
     name = _chosen(run_dir.name, known, config.eval.weights, weights, averages)
     _take_over(known[name])
-    return TrainedModel(run_dir, config, state.step, name, train_op.model.eval(), facts, fitted)
+    return TrainedModel(run_dir, config, state.step, name, train_op.model.eval(), train_op.loss, facts, fitted)
 
 
 def _from_data(run_dir: RunDir, config: Config, fitted: Fitted) -> tuple[DataFacts, Fitted]:

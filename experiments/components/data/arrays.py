@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from ...errors import DataError
 from ...registry.arguments import Count, DataPath
+from ...system import storage
 from . import register_data
 from .dataset import Dataset
 from .precision import refuse_coarse
@@ -26,7 +28,41 @@ _NAMES = {
 }
 
 
-@register_data("arrays", source="numpy.savez and numpy.save", example={"path": "data.npz"})
+def array_rows(path: str, **_: Any) -> Dataset:
+    """Return the inputs of another .npz file, .npy file or folder of .npy files, which need have no targets.
+
+    Raises:
+        DataError: there is no such file, or it has none.
+    """
+    file, known = Path(path).expanduser(), _NAMES["train"][0]
+    try:
+        if file.is_dir():
+            archive: Any = {each.stem: each for each in file.glob("*.npy")}
+        elif file.is_file():
+            archive = np.load(io.BytesIO(storage.read_bytes(file)), allow_pickle=False)
+        else:
+            raise DataError(f"no file {path}")
+        names = [] if isinstance(archive, np.ndarray) else [name for name in known if name in archive]
+        if not isinstance(archive, np.ndarray) and len(names) != 1:
+            there = ", ".join(sorted(archive)) or "nothing"
+            raise DataError(f"{path}: expected inputs as one of {', '.join(known)}; it has {there}")
+        found = archive if isinstance(archive, np.ndarray) else archive[names[0]]
+        if isinstance(found, Path):
+            found = np.load(found, mmap_mode="c", allow_pickle=False)
+        if not file.is_dir():
+            inputs = _inputs(np.asarray(found))
+            return Dataset(inputs, torch.zeros(len(inputs)), "none", 1, description=f"arrays from {path}")
+        _check_inputs(found)
+    except (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as arrays: {error}") from error
+    decode = Pixels() if found.dtype == np.uint8 else as_floats
+    targets = torch.zeros(len(found))
+    return Dataset(
+        torch.from_numpy(found), targets, "none", 1, description=f"arrays from {path}", decode=decode, mapped=True
+    )
+
+
+@register_data("arrays", source="numpy.savez and numpy.save", example={"path": "data.npz"}, rows=array_rows)
 def arrays(path: DataPath, task: Task | None = None, num_classes: Count | None = None) -> Dataset:
     """Arrays from an .npz file, or a folder of .npy files: `inputs` and `targets`, or `x` and `y`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from .precision import refuse_coarse
 from .table_file import DecimalMark, TableFile, read_table, shown
 from .tables import Scaling, columns, standardised
 
+log = logging.getLogger("optrun")
+
 
 def _as_before(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments with the classes as versions numbered them that kept no record: those below 0 as text."""
@@ -29,8 +32,46 @@ def _as_before(args: Mapping[str, Any]) -> dict[str, Any]:
     return {**args, "classes": tuple(sorted(names, key=int) if is_whole else sorted(names))}
 
 
+def csv_rows(
+    path: str,
+    target: str | tuple[str, ...],
+    inputs: tuple[str, ...] | None = None,
+    scaling: Scaling = "standard",
+    delimiter: str = ",",
+    categories: Method = "one_hot",
+    categorical: tuple[str, ...] | None = None,
+    unseen: Literal["refuse", "ignore"] = "refuse",
+    missing: Missing | dict[str, Missing] = "refuse",
+    **_: Any,
+) -> Dataset:
+    """Return the inputs of another table, which need have no target; the arguments are those of `csv`.
+
+    Raises:
+        DataError: a column lacks; or a cell is not what it should be.
+    """
+    table = read_table(path, delimiter)
+    targets = [target] if isinstance(target, str) else list(target)
+    names = [name for name in table.cells if name not in targets] if inputs is None else list(inputs)
+    if lacking := [name for name in names if name not in table.cells]:
+        there = f"its first line names: {', '.join(table.cells)}"
+        raise DataError(f"{path} lacks {_quoted(lacking)}, which the model was trained with; {there}")
+    if unknown := [name for name in table.cells if name not in {*names, *targets}]:
+        log.warning("%s: not read, since the model was trained without: %s", path, _quoted(unknown))
+    numbers, about = _inputs(table, names, scaling, categories, categorical, unseen, missing)
+    about |= {"standardised": standardised(scaling), "place_of": table.place}
+    return Dataset(numbers, torch.zeros(len(numbers)), "none", 1, **about)
+
+
+def _quoted(names: list[str]) -> str:
+    return f"the column{'s' * (len(names) != 1)} {', '.join(map(repr, names))}"
+
+
 @register_data(
-    "csv", source="RFC 4180", example={"path": "table.csv", "target": "price", "task": "values"}, before=_as_before
+    "csv",
+    source="RFC 4180",
+    example={"path": "table.csv", "target": "price", "task": "values"},
+    before=_as_before,
+    rows=csv_rows,
 )
 def csv(
     path: DataPath,
@@ -88,19 +129,9 @@ def csv(
         raise DataError(f"{path}: {', '.join(sorted(both))} cannot be input and target")
     if not names or (task == "classes" and len(targets) != 1):
         raise DataError(f"{path}: expected {'one target for classes' if names else 'at least one input column'}")
-    found = input_columns(table, names, categorical, missing)
-    categories_of = {column.name: column.categories for column in found if column.categories is not None}
-    policy = dict.fromkeys(names, "mean") if missing == "mean" else missing if isinstance(missing, dict) else {}
-    fills = tuple(name for name in names if policy.get(name) == "mean" and name not in categories_of)
-    about: dict[str, Any] = {
-        "columns": tuple(names),
-        "description": _description(table, found),
-        "standardised": standardised(scaling, target_scaling),
-        "encoding": Encoding(categories_of, fills, categories, unseen) if categories_of or fills else Encoding(),
-        "place_of": table.place,
-    }
-    learned = {"inputs": tuple(names), "categorical": tuple(categories_of)}
-    numbers = _matrix(table, found, scaling, "scaling")
+    numbers, about = _inputs(table, names, scaling, categories, categorical, unseen, missing)
+    about |= {"standardised": standardised(scaling, target_scaling), "place_of": table.place}
+    learned = {"inputs": tuple(names), "categorical": tuple(about["encoding"].categories)}
     if task == "values":
         if classes is not None:
             raise DataError(f"{path}: `classes` is for a target of classes, and the task is values")
@@ -112,6 +143,27 @@ def csv(
     labels, classes = _labels(table, targets[0], classes)
     learned["classes"] = classes
     return Dataset(numbers, labels, task, len(classes), class_names=classes, learned=learned, **about)
+
+
+def _inputs(
+    table: TableFile,
+    names: list[str],
+    scaling: Scaling,
+    categories: Method,
+    categorical: tuple[str, ...] | None,
+    unseen: Literal["refuse", "ignore"],
+    missing: Missing | dict[str, Missing],
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Return the input columns side by side, and what a data set says of them; the arguments are those of `csv`."""
+    found = input_columns(table, names, categorical, missing)
+    categories_of = {column.name: column.categories for column in found if column.categories is not None}
+    policy = dict.fromkeys(names, "mean") if missing == "mean" else missing if isinstance(missing, dict) else {}
+    fills = tuple(name for name in names if policy.get(name) == "mean" and name not in categories_of)
+    return _matrix(table, found, scaling, "scaling"), {
+        "columns": tuple(names),
+        "description": _description(table, found),
+        "encoding": Encoding(categories_of, fills, categories, unseen) if categories_of or fills else Encoding(),
+    }
 
 
 def _description(table: TableFile, found: list[Column]) -> str:

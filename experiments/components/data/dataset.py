@@ -48,6 +48,7 @@ class Dataset:
         original_units: whether metrics are of targets as they were before they were standardised.
         target_scale: that brings them back, once `split` has standardised them.
         place_of: what a message calls the row at a position, such as its file and line; left out, its number.
+        names: of the examples, such as that of the file which each is in; nothing where they have none.
         learned: arguments of the function that made this which it found out from the rows, such as the classes: given
             them, it reads other rows alike.
 
@@ -75,6 +76,7 @@ class Dataset:
     target_scale: Scale | None = None
     place_of: Callable[[int], str] | None = None
     learned: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

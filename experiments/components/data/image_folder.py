@@ -34,11 +34,39 @@ def _as_before(args: Mapping[str, Any]) -> dict[str, Any]:
     return {"suffixes": (".png", ".jpg", ".jpeg"), **{name: value for name, value in args.items() if value is not None}}
 
 
+def picture_rows(
+    path: str, size: Count = 32, color: Color = "rgb", suffixes: tuple[str, ...] | None = None, **_: Any
+) -> Dataset:
+    """Return the pictures in a folder and in those below it, or one picture; the arguments are those of `image_folder`.
+
+    Raises:
+        DataError: there are none, or one cannot be read.
+    """
+    root = Path(path).expanduser()
+    known = FORMATS if suffixes is None else {suffix.lower() for suffix in suffixes}
+    found = sorted(root.rglob("*")) if root.is_dir() else [root] if root.is_file() else []
+    files = [each for each in found if each.is_file() and each.suffix.lower() in known and each.name[0] != "."]
+    if not files:
+        raise DataError(f"{path} has no pictures ({', '.join(sorted(known))})" if found else f"no file {path}")
+    folder = root if root.is_dir() else root.parent
+    images = _decoded_once(folder, files, size, color)
+    return Dataset(
+        torch.from_numpy(images),
+        torch.zeros(len(files)),
+        "none",
+        1,
+        description=f"{len(files)} pictures from {path}",
+        decode=Pixels() if images.dtype == np.uint8 else None,
+        names=tuple(each.relative_to(folder).as_posix() for each in files),
+    )
+
+
 @register_data(
     "image_folder",
     source="the layout of ImageNet's training part, Russakovsky et al., 2015",
     example={"path": "pictures"},
     before=_as_before,
+    rows=picture_rows,
 )
 def image_folder(
     path: DataPath,
@@ -92,6 +120,7 @@ def image_folder(
         len(classes),
         class_names=classes,
         description=f"{described}; not read: {found.left_out}" if found.left_out else described,
+        names=tuple(file.relative_to(root).as_posix() for file in files),
         splits={part: places for part, places in splits.items() if len(places)} if parts[0] else {},
         decode=Pixels() if images.dtype == np.uint8 else None,
         learned={"classes": classes, "suffixes": tuple(sorted(suffixes or FORMATS))},

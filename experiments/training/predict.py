@@ -1,0 +1,318 @@
+"""What a trained model says of rows: those of a split, or of a file that is read as the run's data was."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..components.data import Batch, Dataset, Fitted, PartInMemory, in_evaluation
+from ..components.losses.basic import cross_entropy
+from ..components.losses.binary import bce
+from ..config.located import located
+from ..config.paths import input_files
+from ..errors import DataError, UsageError
+from ..registry.argument_checks import check_arguments
+from ..registry.calls import Calling, described
+from ..run_directory.run import Run
+from ..run_directory.run_dir import RunDir
+from ..system import storage
+from ..system.json_text import encode_json
+from ..system.places import absolute, held_places, shown
+from ..system.raised import refusing_exits
+from ..system.switches import held_switches
+from ..system.visible import spreadsheet_text
+from .build import make_splits
+from .export import writable
+from .model_call import ModelCall
+from .record import RunRecord, refuse_changes
+from .trained_model import TrainedModel, load_trained
+
+log = logging.getLogger("optrun")
+
+FORMATS = (".csv", ".parquet", ".jsonl", ".npz")
+_MOST_COLUMNS = 1024  # of a table
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model says, row by row.
+
+    Args:
+        run: its name.
+        step: of the checkpoint.
+        weights: their name.
+        of: the split, or the file.
+        columns: by name, all of one length: `row`, `file` where rows are files, `prediction`, and others.
+    """
+
+    run: str
+    step: int
+    weights: str
+    of: str
+    columns: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns["row"])
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def write(self, output: str | Path, *, force: bool = False) -> Path:
+        """Write them as a table, or as arrays, and return where.
+
+        Args:
+            output: a .csv, .parquet or .jsonl, one line a row; or an .npz, one array a column.
+            force: replace a file that is there.
+
+        Raises:
+            UsageError: another kind of file; it is there; or there are too many columns for a table.
+            StorageError: it cannot be written.
+        """
+        check_output(output, force)
+        path = absolute(output)
+        storage.write_atomic(path, _written(self._table(path.suffix), path.suffix))
+        return path
+
+    def _table(self, suffix: str) -> dict[str, np.ndarray]:
+        """Return the columns; for a table each of one number a row."""
+        if suffix == ".npz":
+            return dict(self.columns)
+        found: dict[str, np.ndarray] = {}
+        for name, values in self.columns.items():
+            if values.ndim == 1:
+                found[name] = values
+                continue
+            flat = values.reshape(len(values), -1)
+            found |= {f"{name}_{number}": column for number, column in enumerate(flat.T)}
+        if len(found) > _MOST_COLUMNS:
+            raise UsageError(f"{len(found)} columns are no table: write an .npz")
+        return found
+
+
+def check_output(output: str | Path, force: bool) -> None:
+    """Refuse a file that could not be written, before there is anything to write.
+
+    Raises:
+        UsageError: it is of no kind that is known, or is there.
+    """
+    if Path(output).suffix not in FORMATS:
+        raise UsageError(f"{shown(output)}: expected a file that ends with {', '.join(FORMATS)}")
+    writable(output, force)
+
+
+@held_places()
+@held_switches()
+@refusing_exits()
+def predict(
+    run: Run | RunDir | str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str | None = None,
+    checkpoint: str | int = "best",
+    weights: str | None = None,
+    allow_code: bool = False,
+    allow_change: bool = False,
+    root: Path | None = None,
+) -> Predictions:
+    """Return what the model of a run says of a split of its data, or of rows from a file.
+
+    Rows are read and prepared as those for training were, by what the run took from these. Classes come by name, with
+    their probabilities where the loss is cross-entropy, else with their scores; values in original units.
+
+    Args:
+        run: see `resume`.
+        data: a file or folder of the kind that the run's data set reads; targets are not looked at, and need not be
+            there.
+        split: `train`, `val` or `test` of the run's own data; the default where no data is given is `test`.
+        checkpoint: see `Run.load_model`.
+        weights: see `Run.load_model`.
+        allow_code: see `resume`.
+        allow_change: predict a split of data files that are not those that the run was made with.
+        root: the folder of the run directories.
+
+    Raises:
+        UsageError: there is no such split, checkpoint or average; the data set reads no file; there is no output to
+            predict with.
+        DataError: the file is missing, lacks columns, or cannot be read.
+    """
+    if data is not None and split is not None:
+        raise UsageError("a file or a split: one of the two")
+    trained = load_trained(run, checkpoint, weights, None if weights else True, allow_code, root)
+    if trained.facts.task == "none":
+        raise UsageError(f"{trained.run_dir.name} learns no targets: there is nothing to predict")
+    part, dataset = _part(trained, split or "test", allow_change) if data is None else _rows(trained, str(data))
+    columns: dict[str, np.ndarray] = {"row": part.positions.numpy()}
+    if dataset.names:
+        columns["file"] = np.array([dataset.names[row] for row in part.positions.tolist()], dtype=np.str_)
+    columns |= _said(trained, _outputs(trained, part))
+    if data is None:
+        columns |= _targets(trained, part.targets)
+    of = str(data) if data is not None else split or "test"
+    return Predictions(trained.run_dir.name, trained.step, trained.weights, of, columns)
+
+
+def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartInMemory, Dataset]:
+    """Return a split of the run's own data."""
+    record, config = RunRecord(trained.run_dir), trained.config
+    if not allow_change:
+        changed = [each for each in record.changes(config) if each.kind == "data"]
+        refuse_changes(trained.run_dir.name, "--allow-change", changed)
+    splits = make_splits(config, trained.fitted)
+    if not allow_change:
+        refuse_changes(trained.run_dir.name, "--allow-change", record.example_changes(config, splits.dataset))
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    found = parts.get(split)
+    if found is None:
+        there = ", ".join(name for name, part in parts.items() if part is not None)
+        raise UsageError(f"{trained.run_dir.name} has no split '{split}': {there}")
+    return found, splits.dataset
+
+
+def _rows(trained: TrainedModel, path: str) -> tuple[PartInMemory, Dataset]:
+    """Return the rows of a file, read as the run's data set reads its own."""
+    config, fitted = trained.config, trained.fitted
+    component = config.data.component
+    files = list(input_files(component))
+    name = "path" if "path" in files else files[0] if len(files) == 1 else None
+    if name is None:
+        raise UsageError(
+            f"data '{config.data.name}' reads no file that could be another one: give a split of it (--split test)"
+        )
+    if not Path(path).expanduser().exists():
+        raise DataError(f"no file {path}")
+    args = {**fitted.arguments_of(component, config.data.args), name: path}
+    check_arguments(component, args)
+    with located(config, "data"):
+        dataset = component.facts.get("rows", component.make)(**args)
+        dataset = _applied(fitted, dataset)
+    found = (*dataset.input_shape,)
+    if found != trained.facts.input_shape:
+        wanted = trained.facts.input_shape
+        raise DataError(f"{path} has inputs of shape {found}, and {trained.run_dir.name} was trained on {wanted}")
+    everything = torch.arange(len(dataset))
+    return PartInMemory(dataset.rows(everything), dataset.targets, everything), dataset
+
+
+def _applied(fitted: Fitted, dataset: Dataset) -> Dataset:
+    """Return a data set prepared by what was fitted, its inputs alone."""
+    from dataclasses import replace
+
+    inputs = tuple(part for part in dataset.standardised if part == "inputs")
+    return fitted.applied(replace(dataset, standardised=inputs))
+
+
+def _outputs(trained: TrainedModel, part: PartInMemory) -> Tensor:
+    """Return the outputs for all rows, on the CPU."""
+    config, model, call = trained.config, trained.model, ModelCall(trained.config.data.call)
+    pick = getattr(trained.loss, "outputs_of", lambda outputs: outputs)
+    device = trained.device
+    examples = part.to(device).after(*in_evaluation(config.data.augment))
+    found = []
+    with located(config), torch.set_grad_enabled(config.eval.gradients), _autocast(trained):
+        for batch in examples.batches(config.data.eval_batch_size):
+            found.append(_of_batch(model, call, batch, pick))
+    return torch.cat(found)
+
+
+def _of_batch(model: nn.Module, call: ModelCall, batch: Batch, pick: Any) -> Tensor:
+    with Calling("model", "the forward pass of the model"):
+        call.settle(model, batch.inputs)
+        outputs = call(model, batch.inputs)
+    with Calling("loss", "the choice among outputs"):
+        outputs = pick(outputs)
+    if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(batch.targets):
+        raise UsageError(
+            f"the model gives {described(outputs)}: to predict, one tensor with a row for each example is needed; "
+            "`loss: {name: …, of: KEY}` says which of several it is"
+        )
+    return outputs.detach().cpu().float() if outputs.dtype == torch.bfloat16 else outputs.detach().cpu()
+
+
+@contextlib.contextmanager
+def _autocast(trained: TrainedModel) -> Iterator[None]:
+    is_bf16 = trained.config.train.precision == "bf16"
+    with torch.autocast(trained.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext():
+        yield
+
+
+def _said(trained: TrainedModel, outputs: Tensor) -> dict[str, np.ndarray]:
+    """Return the columns that outputs become."""
+    facts, loss = trained.facts, trained.config.loss.component.build
+    if facts.task == "tokens":
+        return {"prediction": outputs.argmax(-1).numpy()}
+    if facts.task == "classes":
+        if outputs.dim() < 2 or outputs.shape[1] < facts.num_outputs:
+            raise UsageError(f"outputs of shape {tuple(outputs.shape)} are no scores of {facts.num_outputs} classes")
+        is_probable = loss is cross_entropy or loss is nn.CrossEntropyLoss
+        scores = outputs.double().softmax(1) if is_probable else outputs.double()
+        found = {"prediction": _named(trained, outputs.argmax(1))}
+        names = facts.class_names or tuple(map(str, range(outputs.shape[1])))
+        return found | {
+            f"{'p' if is_probable else 'score'}_{name}": scores[:, number].numpy() for number, name in enumerate(names)
+        }
+    targets = trained.fitted.scales.get("targets")
+    values = outputs.double() if targets is None else targets.undone(outputs)
+    if loss is bce:
+        values = values.sigmoid()
+    return _by_column("prediction", trained, values)
+
+
+def _targets(trained: TrainedModel, targets: Tensor) -> dict[str, np.ndarray]:
+    """Return the columns of the truth, in the same units."""
+    if trained.facts.task == "classes":
+        return {"target": _named(trained, targets)}
+    scale = trained.fitted.scales.get("targets")
+    return _by_column("target", trained, targets if scale is None else scale.undone(targets))
+
+
+def _named(trained: TrainedModel, classes: Tensor) -> np.ndarray:
+    names = trained.facts.class_names
+    return np.array(names, dtype=np.str_)[classes.numpy()] if names else classes.numpy()
+
+
+def _by_column(kind: str, trained: TrainedModel, values: Tensor) -> dict[str, np.ndarray]:
+    """Return values under the names of their columns, where they have some."""
+    names = trained.facts.target_columns
+    if values.dim() == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.dim() == 2 and values.shape[1] == len(names):
+        return {f"{kind}_{name}": values[:, number].numpy() for number, name in enumerate(names)}
+    return {kind: values.numpy()}
+
+
+def _written(columns: Mapping[str, np.ndarray], suffix: str) -> bytes:
+    content = io.BytesIO()
+    if suffix == ".npz":
+        np.savez(content, allow_pickle=False, **columns)
+    elif suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({name: values.tolist() for name, values in columns.items()}), content)
+    elif suffix == ".jsonl":
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        content.writelines(encode_json(dict(zip(columns, row, strict=True))) for row in rows)
+    else:
+        content.write(_csv(columns))
+    return content.getvalue()
+
+
+def _csv(columns: Mapping[str, np.ndarray]) -> bytes:
+    """Return a CSV file, RFC 4180; a text that a spreadsheet would take for a formula gets a `'` before it."""
+    import csv
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(map(spreadsheet_text, columns))
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    writer.writerows([spreadsheet_text(cell) if isinstance(cell, str) else repr(cell) for cell in row] for row in rows)
+    return text.getvalue().encode()
