@@ -7,7 +7,6 @@ import importlib
 import itertools
 import os
 import pkgutil
-import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from ..experiments.system.raised import message_of, place_of, refusing_exits, ty
 from .command import SECTIONS, Command, write_examples
 from .terminal import github
 from .terminal.console import ARGUMENTS, result_json, say, say_error
-from .terminal.streams import kept, silence_stdout
+from .terminal.streams import kept, results, silence_stdout
 
 _COMPLETE = "_OPTRUN_COMPLETE"  # set by the shell while it completes a word
 
@@ -144,7 +143,7 @@ def _run(args: Sequence[str]) -> int:
     as_json = "--json" in args
     try:
         code = _invoke(args)
-        sys.stdout.flush()
+        results().flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code

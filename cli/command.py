@@ -17,6 +17,7 @@ from ..experiments.system.docstrings import docstring
 from ..experiments.system.raised import MUST_NOT_EXIT, place_of, type_and_text
 from . import completion
 from .terminal.console import Output
+from .terminal.streams import apart
 
 if TYPE_CHECKING:
     from ..experiments.registry.permissions import Consent
@@ -42,7 +43,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with apart():
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort) as error:  # ours return; it is of code that the command has called
             raise UserExitError(f"click's {type_and_text(error)}, at {place_of(error)}: {MUST_NOT_EXIT}") from error
 

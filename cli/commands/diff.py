@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from ...experiments.errors import ExitCode
@@ -12,6 +10,7 @@ from .. import command as shared
 from .. import completion
 from ..terminal.console import result, result_json
 from ..terminal.screen import width
+from ..terminal.streams import results
 
 _NEVER_THE_SAME = ("train_secs", "cpu_secs")  # of two runs, however equal
 
@@ -45,7 +44,7 @@ def command(run_a: str, run_b: str, exit_code: bool, as_json: bool) -> int:
     if as_json:
         result_json("optrun/diff@1", a=shown(a.path), b=shown(b.path), differs=differs, differences=table.rows)
     elif table.rows:
-        result(text_table(table, width(sys.stdout)))
+        result(text_table(table, width(results())))
     else:
         result(f"{a.name} and {b.name}: no difference")
     return ExitCode.NO if exit_code and differs else ExitCode.DONE

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from .. import command as shared
 from ..terminal.console import cut, result, result_json
 from ..terminal.screen import columns
+from ..terminal.streams import results
 
 
 @shared.command(
@@ -36,7 +35,7 @@ def command(kind: str | None, as_json: bool) -> None:
         result_json("optrun/list@1", kinds=found)
         return
     longest = max(len(entry["name"]) for listed in found.values() for entry in listed)
-    room, lines = max(columns(sys.stdout) - longest - 4, 20), []
+    room, lines = max(columns(results()) - longest - 4, 20), []
     for name, listed in found.items():
         lines += [f"{name}:"] if len(found) > 1 else []
         lines += [f"  {entry['name']:<{longest}}  {cut(entry['summary'], room)}".rstrip() for entry in listed]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from .. import command as shared
 from .. import completion
 from ..terminal.console import result, result_json, say
 from ..terminal.screen import width
-from ..terminal.streams import is_utf8
+from ..terminal.streams import is_utf8, results
 
 _AXES = {"step": "step", "epoch": "epoch", "gradients": "gradient_evaluations", "time": "secs", "examples": "examples"}
 
@@ -104,7 +103,7 @@ def command(
     elif output is not None:
         result(output)
     else:
-        unicode = is_utf8(sys.stdout)
-        result([name, *curves_text(drawn, x=x, width=width(sys.stdout), unicode=unicode, log=log)])
+        unicode = is_utf8(results())
+        result([name, *curves_text(drawn, x=x, width=width(results()), unicode=unicode, log=log)])
     if without:
         say(f"not drawn, since there are no rows of {name}: {', '.join(without)}")

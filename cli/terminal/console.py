@@ -14,6 +14,7 @@ import click
 from ...experiments.system.visible import in_json, one_line
 from .live import clear_current
 from .screen import for_screen, paint, width
+from .streams import results
 
 ARGUMENTS = "optrun.arguments"  # the key under which click's context keeps the command line
 _NOT_REPEATED = {"--fresh"}  # it would begin anew what is to go on
@@ -61,8 +62,8 @@ def say_warning(text: object) -> None:
 def result(lines: str | Iterable[str]) -> None:
     """Write a result to stdout, in one go."""
     text = lines if isinstance(lines, str) else "\n".join(lines)
-    sys.stdout.write(for_screen(text) + "\n")
-    sys.stdout.flush()
+    results().write(for_screen(text) + "\n")
+    results().flush()
 
 
 def result_json(schema: str, *, indent: int | None = 2, **content: object) -> None:
@@ -75,10 +76,10 @@ def result_json(schema: str, *, indent: int | None = 2, **content: object) -> No
     """
     from ...experiments.system.json_text import encode_json
 
-    sys.stdout.flush()
+    results().flush()
     document = encode_json({"schema": schema, **content}, indent=indent).decode()
-    sys.stdout.buffer.write(in_json(document).encode())
-    sys.stdout.buffer.flush()
+    results().buffer.write(in_json(document).encode())
+    results().buffer.flush()
 
 
 def filled(
@@ -101,7 +102,7 @@ def filled(
     """
     lines = textwrap.wrap(
         text,
-        width(stream or sys.stdout),
+        width(stream or results()),
         initial_indent=head,
         subsequent_indent=" " * (len(head) if indent is None else indent),
         break_on_hyphens=break_on_hyphens,

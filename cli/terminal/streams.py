@@ -1,4 +1,8 @@
-"""stdout and stderr made fit for long work: always there, able to write every character, and talk never fails."""
+"""stdout and stderr made fit for long work: always there, able to write every character, and talk never fails.
+
+stdout holds results, and nothing else: what the user's code prints, by whatever way, goes to stderr. So a script that
+reads a result, or a JSON document, need not know whose code a configuration names.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,59 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, Any, TextIO, cast
 
 _ASCII = {"·": "-", "…": "...", "→": "->", "×": "x", "±": "+-", "√": "sqrt", "²": "^2", "³": "^3", "≤": "<=", "≥": ">="}
 _ASCII |= {"‖": "|", "–": "-", "π": "pi", "∞": "inf"}
 _FALLBACK = "optrun.ascii"
+_results: TextIO | None = None  # where results go while `sys.stdout` is not theirs
+_owner: int | None = None  # the process whose results they are
 
 
 def prepare() -> None:
     """Prepare this process's standard streams; call it once, before anything is opened."""
     _open_closed_ones()
     codecs.register_error(_FALLBACK, _to_ascii)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=_FALLBACK)
-    sys.stderr = _stderr(getattr(sys.stderr, "encoding", None) or "utf-8")
+    sys.stderr = _talk(2, getattr(sys.stderr, "encoding", None) or "utf-8")
+    sys.stdout = _moved_aside(sys.stdout)
+
+
+def _moved_aside(stdout: TextIO) -> TextIO:
+    """Return a stream to what was stdout, and let its descriptor lead to stderr: for C libraries and other programs."""
+    global _results, _owner
+    stdout.flush()
+    number = os.dup(1)  # which no other program inherits
+    os.dup2(2, 1)
+    _results = open(number, "w", encoding=stdout.encoding, errors=_FALLBACK, closefd=False)  # noqa: SIM115
+    _owner = os.getpid()
+    return _results
+
+
+def results() -> TextIO:
+    """Return the stream that results go to; in a process that the user's code has forked, stderr."""
+    if _results is None:
+        return sys.stdout
+    return _results if _owner == os.getpid() else sys.stderr
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Keep results apart from what is printed during the block, which goes to stderr."""
+    global _results, _owner
+    before, out = (_results, _owner), sys.stdout
+    is_process = _results is not None  # and no test, whose streams have no descriptors of their own
+    _results, _owner = results(), os.getpid()
+    sys.stdout = _talk(1, "utf-8") if is_process else sys.stderr
+    try:
+        yield
+    finally:
+        _results, _owner = before
+        sys.stdout = out
+
+
+def give_up_results() -> None:
+    """Let nothing follow the result, such as what the user's code prints when the process ends."""
+    sys.stdout = sys.stderr
 
 
 @contextmanager
@@ -32,11 +75,11 @@ def kept() -> Iterator[None]:
         yield
     finally:
         sys.stdout = open(1, "w", encoding="utf-8", errors=_FALLBACK, closefd=False) if out.closed else out  # noqa: SIM115
-        sys.stderr = _stderr("utf-8") if err.closed else err
+        sys.stderr = _talk(2, "utf-8") if err.closed else err
 
 
-def _stderr(encoding: str) -> io.TextIOWrapper:
-    talk = io.BufferedWriter(cast(io.RawIOBase, _Talk(2, "w", closefd=False)))
+def _talk(descriptor: int, encoding: str) -> io.TextIOWrapper:
+    talk = io.BufferedWriter(cast(io.RawIOBase, _Talk(descriptor, "w", closefd=False)))
     return io.TextIOWrapper(talk, encoding, _FALLBACK, line_buffering=True)
 
 
@@ -48,7 +91,10 @@ def is_utf8(stream: IO[str] | None) -> bool:
 
 def silence_stdout() -> None:
     """Point stdout at nothing, so that Python's flush at exit does not fail a second time."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    if _results is not None:
+        os.dup2(nothing, _results.fileno())
 
 
 class _Talk(io.FileIO):

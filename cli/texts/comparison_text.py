@@ -23,7 +23,7 @@ from ...experiments.run_directory.run_dir import default_root
 from ...experiments.system.places import shown
 from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
-from ..terminal.streams import is_utf8
+from ..terminal.streams import is_utf8, results
 
 _CURVE_HEIGHT = 10
 
@@ -92,7 +92,7 @@ def _endpoint(protocol: Mapping[str, Any]) -> str:
 
 def result_lines(report: Report) -> list[str]:
     """Return a result for a terminal: the tables, the curves or the sensitivity, the sentence and what limits it."""
-    room, group = width(sys.stdout), report.group
+    room, group = width(results()), report.group
     if report.results is None:
         lines = [*text_table(comparison_tables.sensitivity_table(report), room), ""] if report.trials else []
         for entry in group.entries:
@@ -112,7 +112,7 @@ def sentence_lines(report: Report) -> list[str]:
 
 def said_lines(said: Said) -> list[str]:
     """Return the sentence, wrapped, and each note below it."""
-    lines = [paint(sys.stdout, line, bold=True) for line in filled(f"{said.headline}.", break_long_words=True)]
+    lines = [paint(results(), line, bold=True) for line in filled(f"{said.headline}.", break_long_words=True)]
     return [*lines, *(line for note in said.notes for line in filled(note, "  ", break_long_words=True))]
 
 
@@ -122,7 +122,7 @@ def _curves(group: Group, room: int) -> list[str]:
     seeds = max((band.num_runs for band in bands), default=0)
     median = f", median of {many(seeds, 'seed')}" if seeds > 1 else ""
     drawn = curves_text(
-        bands, x="step", width=room, height=_CURVE_HEIGHT, unicode=is_utf8(sys.stdout), log=starts_log(bands)
+        bands, x="step", width=room, height=_CURVE_HEIGHT, unicode=is_utf8(results()), log=starts_log(bands)
     )
     return [f"{metric}{median}", *drawn]
 
@@ -159,7 +159,7 @@ def _mark(trial: Mapping[str, Any], tuning: Mapping[str, Any], span: Any) -> str
 
 
 def _block(share: float, room: int) -> str:
-    full = "━" if is_utf8(sys.stdout) else "#"
+    full = "━" if is_utf8(results()) else "#"
     return full * (1 + round(share * (room - 1)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ...experiments.system.public_files import PUBLIC_SETS, PublicFile
 from ..terminal.console import cut
 from ..terminal.downloading import size_text
 from ..terminal.screen import columns
+from ..terminal.streams import results
 
 
 def listed(names: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def table_of(entries: Sequence[dict[str, Any]]) -> list[str]:
     rows = [[entry["name"], entry["where"], size_text(entry["bytes"]), entry["summary"]] for entry in entries]
     lines = aligned([row[:3] for row in rows], right=(2,))
     longest = max(map(len, lines))
-    room = max(columns(sys.stdout) - longest - 2, 20)
+    room = max(columns(results()) - longest - 2, 20)
     return [f"{line:<{longest}}  {cut(row[3], room)}".rstrip() for line, row in zip(lines, rows, strict=True)]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 from ..terminal.console import filled
 from ..terminal.screen import width
+from ..terminal.streams import results
 from .catalogue import body_of
 from .optimizer_text import comparison_lines, state_lines
 
@@ -53,7 +53,7 @@ def _paragraph(block: str) -> list[str]:
     """Fill a paragraph of prose; leave formulas, which are indented, as they are, but for remarks far off the edge."""
     if block.startswith(" "):
         lines = [f"  {line}".rstrip() for line in block.splitlines()]
-        return [line if len(line) <= width(sys.stdout) else re.sub(r"(?<=\S) {3,}", "   ", line) for line in lines]
+        return [line if len(line) <= width(results()) else re.sub(r"(?<=\S) {3,}", "   ", line) for line in lines]
     return _filled(f"  {' '.join(block.split())}", 2)
 
 

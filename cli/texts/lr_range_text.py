@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 from ...experiments.report.figures.lr_range import RangeCurve, range_marks, range_text
@@ -12,7 +11,7 @@ from ...experiments.report.tables.table import aligned
 from ...experiments.studies.lr_finder import RULES
 from ..terminal.console import filled
 from ..terminal.screen import width
-from ..terminal.streams import is_utf8
+from ..terminal.streams import is_utf8, results
 
 if TYPE_CHECKING:
     from ...experiments.studies.lr_finder import LrRange
@@ -38,13 +37,13 @@ def range_lines(name: str, found: LrRange) -> list[str]:
     tried = f"{many(len(found.rates), 'step')} of {found.batch_size} examples"
     groups = f", {found.num_groups} groups in their ratios" if found.num_groups > 1 else ""
     title = f"{name}: smoothed loss after {tried} at growing rates{groups}"
-    picture = range_text(range_curve(found), width=width(sys.stdout), unicode=is_utf8(sys.stdout))
+    picture = range_text(range_curve(found), width=width(results()), unicode=is_utf8(results()))
     return [*_filled(title), *picture, *suggestion_lines(found), *_filled(_ending(found)), *_filled(CAVEAT)]
 
 
 def suggestion_lines(found: LrRange) -> list[str]:
     """Return a line for each rule: its mark in the picture, its name, its rate, what it goes by."""
-    marks = iter(range_marks(is_utf8(sys.stdout)))
+    marks = iter(range_marks(is_utf8(results())))
     rows = []
     for rule, rate in found.suggestions.items():
         rows.append((next(marks) if rate is not None else " ", rule, f"{rate:.2g}" if rate else "none", RULES[rule]))

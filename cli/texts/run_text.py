@@ -13,7 +13,7 @@ from ...experiments.system.places import shown
 from ..terminal.charts import sparkline
 from ..terminal.console import filled, titled
 from ..terminal.screen import paint, width
-from ..terminal.streams import is_utf8
+from ..terminal.streams import is_utf8, results
 
 if TYPE_CHECKING:
     from ...experiments.config.configuration import TargetInfo
@@ -45,8 +45,8 @@ def header(experiment: Experiment, run_dir: RunDir | None) -> list[str]:
 
 def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = True) -> list[str]:
     """Return the lines of a run's result: outcome, and why it is not `done`; final values, best, target, curve."""
-    room, metric = width(sys.stdout), summary["metric"]
-    lines = [f"{paint(sys.stdout, name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
+    room, metric = width(results()), summary["metric"]
+    lines = [f"{paint(results(), name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
     if with_message and summary.get("message") and summary["outcome"] != "done":
         lines += filled(summary["message"], "  ", break_on_hyphens=True, break_long_words=True)
     values = {key: score(value) for key, value in summary["final"].items()}
@@ -60,7 +60,7 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
                 line += f"   best {score(best[key])} at step {best.get('step')}"
             elif key in summary["final"]:
                 line += "   no best: it was never a finite number"
-            curve = sparkline(summary["curve"], 20, is_utf8(sys.stdout))
+            curve = sparkline(summary["curve"], 20, is_utf8(results()))
             line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
         if line.strip() != key:
             lines.append(line)
@@ -78,7 +78,7 @@ def result_pairs(name: str, summary: Mapping[str, Any]) -> str:
 
 def colored(outcome: str) -> str:
     """Return the outcome of a run, in its colour where stdout has any."""
-    return paint(sys.stdout, outcome, fg=_COLORS.get(outcome, "red"))
+    return paint(results(), outcome, fg=_COLORS.get(outcome, "red"))
 
 
 def resume_command(run_dir: RunDir) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ...experiments.report.style import score
 from ...experiments.report.tables.table import aligned
 from ..terminal.charts import sparkline
 from ..terminal.screen import columns
-from ..terminal.streams import is_utf8
+from ..terminal.streams import is_utf8, results
 
 _HEADER = ["run", "status", "optimizer", "steps", "secs", "result", "curve"]
 _NUMBERS = {3, 4}  # columns aligned to the right
@@ -21,7 +20,7 @@ def runs_table(rows: list[dict[str, Any]]) -> list[str]:
     cells, kept = [_HEADER, *(_cells(row) for row in rows)], list(_HEADER)
     lines = _laid_out(cells, kept)
     for name in _DROPPED:
-        if max(map(len, lines)) > columns(sys.stdout):
+        if max(map(len, lines)) > columns(results()):
             kept.remove(name)
             lines = _laid_out(cells, kept)
     return _below_their_groups(lines, rows)
@@ -55,5 +54,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         "" if row["steps"] is None else str(row["steps"]),
         "" if row["train_secs"] is None else f"{row['train_secs']:.1f}",
         f"{name} {score(final[name])}" if name else "",
-        sparkline(row["curve"], 10, is_utf8(sys.stdout)),
+        sparkline(row["curve"], 10, is_utf8(results())),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from ...experiments.training.build import build_schedule
 from ...experiments.training.load import load_config
 from ..terminal.console import filled
 from ..terminal.screen import width
-from ..terminal.streams import is_utf8
+from ..terminal.streams import is_utf8, results
 
 _POINTS = 480  # of a curve, besides those beside the boundaries
 _MOST_ROWS = 24  # boundaries in the table and lines in a figure
@@ -105,8 +104,8 @@ def _bands(curves: Sequence[RateCurve]) -> list[Band]:
 
 def schedule_lines(curves: Sequence[RateCurve], log: bool) -> list[str]:
     """Return a picture of all curves, and a table for each."""
-    columns = width(sys.stdout)
-    lines = [_unit(curves[0]), *curves_text(_bands(curves), width=columns, unicode=is_utf8(sys.stdout), log=log)]
+    columns = width(results())
+    lines = [_unit(curves[0]), *curves_text(_bands(curves), width=columns, unicode=is_utf8(results()), log=log)]
     for curve in curves:
         described = f"{curve.label}: {curve.schedule}, {curve.num_steps:,} steps"
         lines += ["", *filled(described, indent=2, break_long_words=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from ..terminal import github
 from ..terminal.console import Output, filled, result, result_json, same_command, say, say_warning
 from ..terminal.logs import show_log
 from ..terminal.screen import is_live, paint
+from ..terminal.streams import results
 from .board import Board, LineProgress, Progress
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _gate_lines(gate: Decision) -> list[str]:
     """Return what became of a gate, wrapped, the verdict in its colour."""
     lines = filled(f"gate {gate}", indent=2, break_long_words=True)
     word, color = {True: ("holds", "green"), False: ("does not hold", "red"), None: ("undecided", "yellow")}[gate.holds]
-    return [line.replace(f": {word}.", f": {paint(sys.stdout, word, fg=color)}.", 1) for line in lines]
+    return [line.replace(f": {word}.", f": {paint(results(), word, fg=color)}.", 1) for line in lines]
 
 
 def _document(report: Report, gates: list[Decision], without: list[Record], page: Path) -> dict[str, Any]:

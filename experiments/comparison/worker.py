@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from typing import Any
 from ..components.hooks.hook import Every, Hook, RunArgs
 from ..components.hooks.session_view import StepView
 from ..config import ConfigError
-from ..errors import DivergedError, Interrupted, OptrunError, RunInUseError
-from ..system import places
+from ..errors import DivergedError, ExitCode, Interrupted, OptrunError, RunInUseError
+from ..system import forks, places
 from ..system.raised import guarded_process_end, message_of, refusing_exits, type_and_text
 from ..system.switches import Snapshot, turned, work_for
 from ..training.train import train
@@ -68,6 +69,7 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
         shipment: what is not registered here yet.
         switches: those of that process.
     """
+    own = os.getpid()
     start(pipe, parent, shipment)
     if switches is not None:
         work_for(switches)
@@ -75,16 +77,18 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
     while (task := pipe.recv()) is not None:
         if task == STOP:  # which comes too late for a run that has ended
             continue
-        if task[0] == TIME:
-            pipe.send(("timed", _time(task[1])))
-        else:
-            pipe.send(("ended", *run(*task), _what_has_turned()))
+        answer = ("timed", _time(task[1])) if task[0] == TIME else ("ended", *run(*task), _what_has_turned())
+        if os.getpid() != own:  # the user's code has forked it, and let it come here: the pipe is not its own
+            sys.stderr.write(f"error: {message_of(forks.error())}\n")
+            forks.end(ExitCode.USAGE)
+        pipe.send(answer)
 
 
 def start(pipe: Any, parent: int, shipment: Shipment) -> None:
     """Prepare a fresh worker process; see `serve`."""
     global _pipe, _parent, _shipment
     _pipe, _parent, _shipment = pipe, parent, shipment
+    forks.forget()
     places.has_moved = False  # this process has gone nowhere yet, whatever a forked one finds there
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -100,7 +104,7 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
         config: as plain data.
         folder: the run directory.
     """
-    path = Path(folder)
+    path, own = Path(folder), os.getpid()
 
     def on_start(experiment: Any, run_dir: Any) -> list[Any]:
         if not (run_dir.path / "pairing.json").exists():  # a resumed run has its first weights no more
@@ -123,9 +127,13 @@ def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
     except OptrunError as error:
         return "failed", message_of(error)
     except BaseException as error:  # noqa: BLE001 (one failing run must not end the others)
+        if isinstance(error, SystemExit) and os.getpid() != own:  # forked by the user's code, and its affair
+            forks.end(error.code)
         return "failed", type_and_text(error)
     finally:
-        if _parent is not None and os.getppid() != _parent:  # the run is saved; the next task would never come
+        if (
+            os.getpid() == own and _parent is not None and os.getppid() != _parent
+        ):  # the run is saved; the next task would never come
             os._exit(128 + signal.SIGTERM)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, RunInUseError, StorageError, UsageError
-from ..system import storage
+from ..system import forks, storage
 from ..system.json_text import encode_json
 from ..system.liveness import host_name, is_alive
 from ..system.locks import Lock, are_off, try_lock, warn_if_off
@@ -46,6 +46,7 @@ class RunDir:
         self.path = absolute(path)
         self._started = _now()
         self._lock: Lock | None = None
+        self._holder: int | None = None  # the process that holds it, and not one that was forked from it
 
     @classmethod
     def create(cls, root: str | Path, stem: str) -> RunDir:
@@ -172,7 +173,8 @@ class RunDir:
             raise RunInUseError(self._in_use())
         warn_if_off(self.path)
         storage.warn_if_not_flushed(self.path)
-        self._lock = lock
+        self._lock, self._holder = lock, os.getpid()
+        forks.hold(self.path)
         self._started = _now()
         for folder in (self.path, self.checkpoints_path, self.diverged_path):
             if folder.is_dir():
@@ -198,8 +200,9 @@ class RunDir:
                 raise DataError(f"{shown(entry.path)} is no plain file: remove it")
 
     def release(self) -> None:
-        """Let others have the folder; without a lock, do nothing."""
-        if self._lock is not None:
+        """Let others have the folder; without a lock, and in a process that was forked meanwhile, do nothing."""
+        if self._lock is not None and self._holder == os.getpid():
+            forks.let_go(self.path)
             self._lock.release()
             self._lock = None
 

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from . import storage
+from . import forks, storage
 
 
 class AppendFile:
@@ -35,6 +35,7 @@ class AppendFile:
         Raises:
             StorageError: it could not be written; what had been written of it is taken back.
         """
+        forks.refuse_to_write(self.path)
         with storage.explain("append to", self.path, len(row)):
             try:
                 storage.write_all(self._descriptor, row)
@@ -53,6 +54,7 @@ class AppendFile:
         """Keep the first `offset` bytes only, durably."""
         if not 0 <= offset <= self.size:
             raise ValueError(f"cannot truncate {self.path} of {self.size} bytes to {offset}")
+        forks.refuse_to_write(self.path)
         with storage.explain("truncate", self.path):
             storage.system.truncate(self._descriptor, offset)
             storage.flush(self._descriptor)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from ..errors import ExitCode, Interrupted, OptrunError, UserExitError
-from . import signals
+from . import forks, signals
 from .user_files import is_users
 
 MUST_NOT_EXIT = "code that a run calls must not end the process"
@@ -55,8 +55,11 @@ def place_of(error: BaseException) -> str:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Return True unless an exception is the answer to a real signal, which no error may hide."""
-    if isinstance(error, Interrupted):
+    """Return True unless an exception is the answer to a real signal, which no error may hide.
+
+    Nor is it one that a process which the user's code has forked ends with: that may end as it likes.
+    """
+    if isinstance(error, Interrupted) or (forks.is_fork() and not isinstance(error, Exception)):
         return False
     return not isinstance(error, KeyboardInterrupt) or not signals.may_raise()
 
@@ -75,13 +78,19 @@ def refuse_exit(error: BaseException) -> None:
 
 
 class refusing_exits(contextlib.ContextDecorator):  # noqa: N801 (used like a function)
-    """Apply `refuse_exit` to what a `with` block, or a function under this decorator, raises."""
+    """Apply `refuse_exit` to what a `with` block, or a function under this decorator, raises.
+
+    It ends in the process that began it; one that was forked meanwhile, and comes here, gets a SessionError.
+    """
 
     def __enter__(self) -> None:
-        pass
+        forks.enter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        if error is not None:
+        is_same_process = forks.leave()
+        if error is None and not is_same_process:
+            raise forks.error()
+        if error is not None and is_same_process:
             refuse_exit(error)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -39,6 +39,7 @@ _ended_by: int | None = None  # the signal that ended the last section, if one d
 _depth = 0  # sections entered and not left; inner ones share the outermost one's Stop
 _previous: dict[signal.Signals, Any] = {}  # the handlers that ours replaced
 _lock = threading.Lock()
+is_fork: Callable[[], bool] = bool  # no; see forks.py, which knows, and which this module does without
 
 
 def install() -> None:
@@ -99,6 +100,10 @@ def graceful() -> Iterator[Stop]:
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:
+    if is_fork():  # made by the user's code for something of its own, such as a pool, which ends it so
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+        return
     stop = _active
     if stop is None:
         first = signum if _ended_by is None else _ended_by

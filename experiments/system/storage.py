@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from . import forks
 from .disk_errors import NO_FSYNC, CannotFlushError
 from .disk_errors import MissingFileError as MissingFileError
 from .disk_errors import explain as explain
@@ -105,6 +106,7 @@ def warn_if_not_flushed(path: Path) -> None:
 
 
 def _replace(path: Path, data: Buffer | Iterable[Buffer], durable: bool) -> None:
+    forks.refuse_to_write(path)
     pieces: list[Any] = [data] if isinstance(data, Buffer) else list(data)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with explain("write", path, sum(len(piece) for piece in pieces)):
@@ -160,6 +162,7 @@ def remove(path: str | Path) -> None:
         MissingFileError: there is no such file.
         StorageError: it cannot be deleted.
     """
+    forks.refuse_to_write(Path(path))
     with explain("delete", Path(path)):
         system.unlink(path)
 
@@ -172,6 +175,8 @@ def rename(old: str | Path, new: str | Path) -> None:
         StorageError: it cannot be renamed.
     """
     old, new = Path(old), Path(new)
+    for path in (old, new):
+        forks.refuse_to_write(path)
     with explain(f"rename to {new}:", old):
         system.replace(old, new)
     for folder in {old.parent, new.parent}:

@@ -15,7 +15,7 @@ from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.json_shapes import State
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
-from ..system import switches
+from ..system import forks, switches
 from ..system.environment import changes_that_matter
 from ..system.raised import message_of
 from ..system.trusted_code import trust
@@ -67,6 +67,8 @@ def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -
                     while not session.should_stop():
                         session.run(experiment.train_op)
         except BaseException as error:
+            if forks.is_fork():  # the run goes on elsewhere
+                raise
             session.error = error
             with _noting_a_second(error):
                 if is_recorded:

@@ -26,6 +26,7 @@ from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir, is_run
 from ..system import switches
 from ..system.places import absolute, held_places
+from ..system.raised import refusing_exits
 from ..system.trusted_code import trust
 from .record import RunRecord
 
@@ -34,6 +35,7 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 
 @held_places()
+@refusing_exits()
 def load_config(
     target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), *, allow_code: bool = False
 ) -> Config:
@@ -101,6 +103,7 @@ def _with_device(overrides: Overrides, device: str | None) -> Overrides:
 
 
 @held_places()
+@refusing_exits()
 def stored_config(
     run_dir: RunDir, overrides: Overrides = (), allow_code: bool = False, *, to_read: bool = False
 ) -> Config:

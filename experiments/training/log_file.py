@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def log_file(run_dir: RunDir) -> Iterator[None]:
     formatter = _Visible("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
+    own = os.getpid()
+    handler.addFilter(lambda record: os.getpid() == own)  # what a forked process says is not of this run
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -13,7 +13,7 @@ from ...errors import SessionError
 from ...run_directory import checkpoints
 from ...run_directory.json_shapes import Position
 from ...run_directory.rows import RowLog
-from ...system import signals, storage
+from ...system import forks, signals, storage
 from ..step.train_op import TrainOp
 from .process_state import ProcessState
 from .saved_state import Clock, save_state
@@ -214,6 +214,7 @@ class SessionServices:
             if defines(hook, event):
                 with noting(hook, event, self.step if self.train_op is not None else None, name):
                     found |= getattr(hook, event)(*args) is True
+                forks.refuse()
         return found
 
     def _require_op(self) -> TrainOp:

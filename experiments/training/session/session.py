@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,7 @@ from ...errors import DivergedError, Interrupted, SessionError
 from ...registry.calls import described
 from ...run_directory.checkpoint_files import list_checkpoints
 from ...run_directory.rows import RowLog
-from ...system import ranks, signals
+from ...system import forks, ranks, signals
 from ...system.places import absolute, held_places
 from ...system.raised import message_of, refuse_exit, refusing_exits
 from ..step.batch_source import EndOfData
@@ -218,6 +219,9 @@ class MonitoredTrainingSession(SessionServices):
         self.named_hooks = {**named_hooks, **functions}
 
     def __enter__(self) -> MonitoredTrainingSession:
+        forks.enter()
+        for folder in self._folders():
+            forks.hold(folder)
         self._signal = self._resources.enter_context(signals.graceful())
         self._resources.enter_context(held_places(come_back=False))
         self.on_close(self.rows.close)
@@ -300,8 +304,18 @@ class MonitoredTrainingSession(SessionServices):
                 failures.append(SessionError(f"the final value '{name}' is {described(value)}: give a number"))
         return failures
 
+    def _folders(self) -> list[Path]:
+        return [folder for folder in (self.checkpoint_dir, self.summary_dir) if folder is not None]
+
     def _shut_down(self, error: BaseException | None) -> None:
+        """End what the session holds, and every hook; in a process that was forked meanwhile, end nothing."""
         self._is_open = False
+        if not forks.leave():
+            if error is None:
+                raise forks.error()
+            return
+        for folder in self._folders():
+            forks.let_go(folder)
         self.outcome, self.error = outcome_of(self.outcome, error), error or self.error
         failures: list[BaseException] = []
         if self.process is not None:

@@ -9,6 +9,7 @@ from ...components.hooks.hook import Hook, RunArgs, defines, note_event, noting
 from ...components.hooks.session_view import BoundSession, SessionView
 from ...errors import SessionError
 from ...registry.calls import Call, call_of, described, note_call, renote_call
+from ...system import forks
 from ..step.fetches import check_fetches
 from ..step.train_op import TrainOp
 from .due_hooks import DueCalls, DueHooks
@@ -66,6 +67,7 @@ class StepCalls:
         except Exception as error:
             _note_who_fed(error, requests, train_op.global_step)
             raise
+        forks.refuse()
         if not is_applied:
             self._after_skip(self._ctx, train_op.refused)
             train_op.refused = None  # its batch may be large
@@ -116,6 +118,7 @@ class StepCalls:
         try:
             for hook, after_run in due.after_run:
                 after_run(self._ctx, values.get(id(hook), _NOTHING))
+                forks.refuse()
         except BaseException as error:
             self._note(error, "after_run", hook)
             raise
