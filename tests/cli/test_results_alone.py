@@ -66,6 +66,7 @@ ARGUMENTS = {
     "describe": "data/./own.py:data --allow-code",
     "diff": "r s",
     "eval": "r",
+    "export": "r --to safetensors -o model.safetensors --checkpoint last",
     "list": "",
     "lr-find": "own.yaml --steps 5",
     "plan": "own.yaml",
