@@ -87,6 +87,7 @@ REACHES_CODE = {
     "config",
     "describe",
     "eval",
+    "export",
     "lr-find",
     "plan",
     "resume",
