@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from .components.hooks.wandb import WandbHook as WandbHook
     from .components.initializers import register_init as register_init
     from .components.initializers.warm_start import warm_start as warm_start
+    from .components.losses import make_loss as make_loss
     from .components.losses import register_loss as register_loss
+    from .components.metrics import make_metric as make_metric
     from .components.metrics import register_metric as register_metric
     from .components.models import make_model as make_model
     from .components.models import register_model as register_model
@@ -141,6 +143,8 @@ _HOMES = {
     "find_lr": "studies.lr_finder",
     "load_config": "training.load",
     "make_data": "components.data",
+    "make_loss": "components.losses",
+    "make_metric": "components.metrics",
     "make_model": "components.models",
     "make_optimizer": "components.optimizers",
     "make_schedule": "components.schedules",

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import torch
 
 
+IGNORED = -100  # the class number that torch's losses leave out unless they are told another
+
+
 def as_targets(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return `outputs` in the shape of `targets`; they may differ by one last dimension of size 1.
 

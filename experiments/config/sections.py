@@ -77,7 +77,9 @@ def left_to_build(component: Component) -> frozenset[str]:
 
     A default of theirs is left out of the configuration, which would otherwise fix them.
     """
-    return frozenset({"input_shape", "num_classes", "num_outputs"} if component.kind == "model" else ())
+    if component.kind == "model":
+        return frozenset({"input_shape", "num_classes", "num_outputs", "num_tokens"})
+    return frozenset({"ignore_index"} if component.kind in ("loss", "metric") and not component.roots() else ())
 
 
 Place = str | int | tuple[str | int, ...]  # of a part in a batch or in outputs: a name or an index, or several

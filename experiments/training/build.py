@@ -91,7 +91,7 @@ def build(
     if config.train.deterministic and device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
 
-    loss = compatibility.bind_fitting(config, config.loss, dataset, device)
+    loss = compatibility.bind_fitting(config, config.loss, dataset, device, splits.train.targets)
     loss = selected(loss, config.loss.of, config.loss.target)
     undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
     bound = {each.label: compatibility.bind_fitting(config, each, dataset, device) for each in config.metrics}

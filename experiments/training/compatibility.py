@@ -14,7 +14,9 @@ from torch.nn.parameter import is_lazy as is_lazy_tensor
 
 from ..components.data import Batch, Batches, DataFacts, Dataset
 from ..components.data.tree import batch_size
+from ..components.losses.class_weights import balanced_weights
 from ..components.registries import REGISTRIES
+from ..components.shapes import IGNORED
 from ..components.trained import Trained, listed, module_of, parameters_within
 from ..config import ComponentConfig, Config
 from ..config.lengths import Length, RunLength
@@ -69,6 +71,7 @@ def filled(model: ComponentConfig, dataset: Dataset | DataFacts) -> dict[str, An
     if task is not None and task != dataset.task:
         raise UsageError(f"model '{model.name}' is for {task}, but the targets of the data are {dataset.task}")
     known = {
+        **({} if dataset.num_tokens is None else {"num_tokens": dataset.num_tokens}),
         "input_shape": dataset.input_shape,
         "num_outputs": dataset.num_outputs,
         "num_classes": dataset.num_outputs,
@@ -120,9 +123,20 @@ def try_forward(model: nn.Module, call: ModelCall, batch: Batch, in_step: int) -
 
 
 def bind_fitting(
-    config: Config, part: ComponentConfig, dataset: Dataset, device: torch.device
+    config: Config, part: ComponentConfig, dataset: Dataset, device: torch.device, train_targets: Any = None
 ) -> Callable[..., Tensor]:
-    """Bind a loss or metric, a module of which goes to the device, after a look at whether it fits such targets."""
+    """Bind a loss or metric, a module of which goes to the device, after a look at whether it fits such targets.
+
+    Args:
+        config: of the run.
+        part: the loss or metric.
+        dataset: whose targets they are.
+        device: of the run.
+        train_targets: of the training examples, for class weights that go by them.
+
+    Raises:
+        ConfigError: located at the part.
+    """
     task = part.component.facts.get("task")
     if task is not None and task != dataset.task and not part.component.facts.get("takes_any"):
         raise config.problem(
@@ -135,10 +149,23 @@ def bind_fitting(
     if "target_range" in part.component.facts:
         _check_range(config, part, dataset.targets)
     with located(config, part.path):
-        made = bound(part)
+        made = part.component.bind(**_known_of_targets(part, dataset, train_targets))
         if (module := module_of(made)) is not None:
             module.to(device).train(part.component.kind == "loss")  # a metric is never trained
         return made
+
+
+def _known_of_targets(part: ComponentConfig, dataset: Dataset, train_targets: Any) -> dict[str, Any]:
+    """Return a loss's or metric's arguments with what the targets say: what is ignored, the classes' weights."""
+    args, names = dict(part.args), part.component.signature.names()
+    if part.component.roots():  # of the user's own, whose arguments of such names are theirs
+        return args
+    if "ignore_index" in names and dataset.ignore_index is not None and "ignore_index" not in part.given:
+        args["ignore_index"] = dataset.ignore_index
+    if args.get("class_weights") == "balanced" and isinstance(train_targets, Tensor):
+        ignored = args.get("ignore_index", IGNORED)
+        args["class_weights"] = balanced_weights(train_targets, dataset.num_outputs, ignored)
+    return args
 
 
 def trained_together(config: Config, model: nn.Module, loss: Callable[..., Tensor]) -> Trained:

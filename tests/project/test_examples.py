@@ -195,3 +195,13 @@ def test_fine_tune_begins_ahead():
     assert tuned[0] < 0.75 * fresh[0]
     assert "tensors from runs/scanner/checkpoints/" in Path("runs/tuned/log.txt").read_text(encoding="utf-8")
     assert Path("fine_tune.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- hugging_face.py -------------------------------------------------------------------------------------------------
+
+
+def test_hugging_face_trains_a_model_that_computes_its_loss(capsys):
+    pytest.importorskip("transformers", reason="the extra `hf` is not installed")
+    names = names_of("hugging_face")
+    assert names["train_op"].global_step == 8
+    assert capsys.readouterr().out.startswith("64 examples, loss 0.")

@@ -27,7 +27,8 @@ class Dataset:
     Args:
         inputs: shape (examples, *input_shape), floating point, or, with `decode`, as they are stored; tokens are int64,
             shape (examples, length).
-        targets: by task: `classes`: class numbers, int64, shape (examples,); `values`: floating point, shape (examples,
+        targets: by task: `classes`: class numbers, int64, shape (examples,), or (examples, …) where an example has
+            several, such as the pixels of a picture; `values`: floating point, shape (examples,
             num_outputs); `tokens`: the token that follows each, int64, shape (examples, length); `none`: ignored.
         task: which of these.
         num_outputs: how many outputs a model needs: classes, values per example, or the size of the vocabulary.
@@ -51,6 +52,10 @@ class Dataset:
         names: of the examples, such as that of the file which each is in; nothing where they have none.
         learned: arguments of the function that made this which it found out from the rows, such as the classes: given
             them, it reads other rows alike.
+        num_tokens: size of the vocabulary, where inputs are tokens, int64, shape (examples, length), and targets are
+            something else, such as classes.
+        ignore_index: the class number, or token, that stands where there is no target, such as at padding; it counts in
+            no loss and no metric. None where there is none.
 
     Raises:
         DataError: these do not fit together.
@@ -77,6 +82,8 @@ class Dataset:
     place_of: Callable[[int], str] | None = None
     learned: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    num_tokens: int | None = None
+    ignore_index: int | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -135,20 +142,28 @@ class Dataset:
         inputs, targets = self.inputs, self.targets
         if self.task == "tokens":
             _check_tokens("inputs", inputs, self.num_outputs)
+        elif self.num_tokens is not None:
+            _check_tokens("inputs", inputs, self.num_tokens)
         elif inputs.dim() < 2 or not (inputs.is_floating_point() or (self.decode and not inputs.is_complex())):
-            raise DataError(f"inputs must be floating point, shape (examples, …), got {_shape(inputs)}")
+            tokens = inputs.dim() == 2 and inputs.dtype == torch.int64
+            way = ": if they are tokens, say how many there are by `num_tokens`" if tokens else ""
+            raise DataError(f"inputs must be floating point, shape (examples, …), got {_shape(inputs)}{way}")
         if len(inputs) != len(targets):
             raise DataError(f"{len(inputs)} inputs do not match {len(targets)} targets")
         if not len(inputs):
             raise DataError("there are no examples")
         if self.task == "classes":
-            if targets.dim() != 1 or targets.dtype != torch.int64:
-                raise DataError(f"class targets must be int64, shape (examples,), got {_shape(targets)}")
-            low, high = int(targets.min()), int(targets.max())
+            if targets.dim() < 1 or targets.shape[1:] == (1,) or targets.dtype != torch.int64:
+                expected = "int64, shape (examples,), or (examples, …) with several for each"
+                raise DataError(f"class targets must be {expected}, got {_shape(targets)}")
+            known = targets if self.ignore_index is None else targets[targets != self.ignore_index]
+            if not known.numel():
+                raise DataError(f"all targets are the ignored {self.ignore_index}: there is nothing to learn")
+            low, high = int(known.min()), int(known.max())
             if low < 0 or high >= self.num_outputs:
                 raise DataError(f"class numbers must be 0 to {self.num_outputs - 1}, got {low} to {high}")
         elif self.task == "tokens":
-            _check_tokens("targets", targets, self.num_outputs)
+            _check_tokens("targets", targets, self.num_outputs, self.ignore_index)
             if targets.shape != inputs.shape:
                 raise DataError(f"targets must be tokens of the shape of the inputs, got {_shape(targets)}")
         elif self.task == "none":
@@ -164,9 +179,10 @@ class Dataset:
             raise DataError(f"{len(self.class_names)} class names do not match {self.num_outputs} classes")
 
 
-def _check_tokens(name: str, tokens: torch.Tensor, size: int) -> None:
+def _check_tokens(name: str, tokens: torch.Tensor, size: int, ignore_index: int | None = None) -> None:
     if tokens.dim() != 2 or tokens.dtype != torch.int64:
         raise DataError(f"{name} must be tokens: int64, shape (examples, length), got {_shape(tokens)}")
+    tokens = tokens if ignore_index is None else tokens[tokens != ignore_index]
     if tokens.numel() and not (int(tokens.min()) >= 0 and int(tokens.max()) < size):
         raise DataError(f"{name} must be tokens from 0 to {size - 1}, got {int(tokens.min())} to {int(tokens.max())}")
 

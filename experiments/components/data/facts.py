@@ -33,6 +33,7 @@ class DataFacts:
         target_columns: names of the targets, likewise.
         decode: how stored numbers become those of a model: `{"pixels": …}` with the arguments of `Pixels`,
             `{"floats": true}`, or `{"own": NAME}` for code of the user's own; empty where they are the same.
+        num_tokens: see `Dataset`.
     """
 
     input_shape: tuple[int, ...]
@@ -44,6 +45,7 @@ class DataFacts:
     columns: tuple[str, ...] = ()
     target_columns: tuple[str, ...] = ()
     decode: Mapping[str, Any] = field(default_factory=dict)
+    num_tokens: int | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> DataFacts:
@@ -59,6 +61,7 @@ class DataFacts:
             tuple(dataset.columns),
             tuple(dataset.target_columns),
             _decode_facts(dataset.decode),
+            dataset.num_tokens,
         )
 
     @property
@@ -87,7 +90,10 @@ class DataFacts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return this as JSON holds it."""
-        return {"schema": SCHEMA, **asdict(self)}
+        facts = asdict(self)
+        if self.num_tokens is None:  # as with most data, and in the records of versions that did not know it
+            del facts["num_tokens"]
+        return {"schema": SCHEMA, **facts}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> DataFacts:
@@ -99,7 +105,8 @@ class DataFacts:
         try:
             if stored["schema"] != SCHEMA:
                 raise ValueError(f"schema {stored['schema']!r}")
-            given = {name: stored[name] for name in cls.__dataclass_fields__}
+            given = {name: stored[name] for name in cls.__dataclass_fields__ if name != "num_tokens"}
+            given["num_tokens"] = None if stored.get("num_tokens") is None else _count(stored["num_tokens"])
             decode = dict(given["decode"])
             if "pixels" in decode:
                 pixels = decode["pixels"]

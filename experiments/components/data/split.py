@@ -94,7 +94,8 @@ def _positions(
     if dataset.in_order:
         rest = rest.flip(0)  # what is taken first comes last
     else:
-        rest = rest[stratified_order(dataset.targets[rest], dataset.task == "classes", split_seed)]
+        has_class = dataset.task == "classes" and dataset.targets.dim() == 1
+        rest = rest[stratified_order(dataset.targets[rest], has_class, split_seed)]
     total, parts = len(rest), {}
     for name, fraction in (("test", test), ("val", val)):
         if name in own:

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch.nn import functional
 
-from ...registry.arguments import Fraction
-from ..shapes import as_targets
+from ...errors import ArgumentsError
+from ...registry.arguments import Fraction, NonNegative
+from ..shapes import IGNORED, as_targets
 from . import register_loss
+from .class_weights import weights_of_classes
 from .counting import counted_targets
+
+ClassWeights = Literal["balanced"] | tuple[NonNegative, ...]
 
 
 @register_loss("cross_entropy", source="Bridle, 1990, doi:10.1007/978-3-642-76153-9_28", task="classes")
-def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, *, label_smoothing: Fraction = 0.0) -> torch.Tensor:
+def cross_entropy(
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    label_smoothing: Fraction = 0.0,
+    ignore_index: int = IGNORED,
+    class_weights: ClassWeights | None = None,
+) -> torch.Tensor:
     """Cross-entropy between the softmax of the outputs and the class labels.
 
         loss = mean over examples of  -Σ_c q_c log softmax(outputs)_c
         q_c = (1 - label_smoothing) * p_c + label_smoothing / num_classes
         p_c = [c = target]
 
-    Targets may also be the probabilities p themselves, as mixing examples makes them.
+    Targets may also be the probabilities p themselves, as mixing examples makes them. With class weights w the mean
+    is Σ w_target loss / Σ w_target, over the targets that are not ignored.
 
     Args:
-        outputs: unnormalised scores (logits), shape (examples, classes); a softmax before it would be a mistake.
-        targets: class numbers, int64, shape (examples,); or probabilities, shape (examples, classes).
+        outputs: unnormalised scores (logits), shape (examples, classes), or (examples, classes, …), such as those of
+            each pixel; a softmax before it would be a mistake.
+        targets: class numbers, int64, shape (examples,) or (examples, …); or probabilities, of the outputs' shape.
         label_smoothing: how much of the target is spread evenly over all classes.
+        ignore_index: the class number that does not count, such as that of padding; by default the data's own, or -100.
+        class_weights: one for each class, or `balanced`: by the training targets, examples / (classes * members).
+
+    Raises:
+        UsageError: `balanced` where the training targets are not known, or another number of weights.
 
     Source: Bridle, 1990; label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
 
@@ -34,10 +54,26 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, *, label_smoothi
         >>> make_loss("cross_entropy")(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))  # ln 2
         tensor(0.6931)
     """
-    return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+    weight = None
+    if class_weights is not None:
+        weight = weights_of_classes(class_weights, outputs.dtype, outputs.device)
+        if len(weight) != outputs.shape[1]:
+            message = f"class_weights has {len(weight)} numbers for {outputs.shape[1]} classes"
+            raise ArgumentsError(message, "class_weights")
+    return functional.cross_entropy(
+        outputs, targets, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+    )
 
 
-cross_entropy.count = lambda targets, **_: counted_targets(targets)  # type: ignore[attr-defined]
+def _count(
+    targets: torch.Tensor, ignore_index: int = IGNORED, class_weights: ClassWeights | None = None, **_: object
+) -> torch.Tensor | int:
+    if class_weights is None:
+        return counted_targets(targets, ignore_index)
+    return counted_targets(targets, ignore_index, weights_of_classes(class_weights, torch.float64, targets.device))
+
+
+cross_entropy.count = _count  # type: ignore[attr-defined]
 
 
 @register_loss("mse", source="least squares: Legendre, 1805", task="values")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from ..shapes import IGNORED
 from . import register_loss
 from .counting import counted_targets
 
 
 @register_loss("next_token", source="Shannon, 1948, doi:10.1002/j.1538-7305.1948.tb01338.x", task="tokens")
-def next_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def next_token(outputs: torch.Tensor, targets: torch.Tensor, *, ignore_index: int = IGNORED) -> torch.Tensor:
     """Cross-entropy between the softmax of the outputs and the tokens that follow, in nats per token.
 
         loss = mean over examples and positions of  -log softmax(outputs)_target
@@ -20,6 +21,7 @@ def next_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Args:
         outputs: unnormalised scores (logits), shape (examples, length, vocabulary).
         targets: the token that follows each, int64, shape (examples, length).
+        ignore_index: what stands where nothing is to be predicted, such as padding; by default the data's own, or -100.
 
     Source: the entropy of a source that is predicted, Shannon, "A mathematical theory of communication", 1948.
 
@@ -30,7 +32,7 @@ def next_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         tensor(1.3863)
     """
     scores = outputs.float() if outputs.dtype.itemsize < 4 else outputs
-    return functional.cross_entropy(scores.flatten(0, 1), targets.flatten())
+    return functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=ignore_index)
 
 
 next_token.count = counted_targets  # type: ignore[attr-defined]

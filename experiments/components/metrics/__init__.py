@@ -21,6 +21,7 @@ from ...errors import UsageError
 from ...registry import Component, Registry
 from ...registry.argument_checks import bound_component
 from ...registry.calls import described
+from ..selected import Selector, selected
 
 if TYPE_CHECKING:
     import torch
@@ -30,14 +31,26 @@ register_metric = registry.register
 
 
 def make_metric(
-    name: str | Component, *, base: Path = Path(), **args: Any
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    name: str | Component,
+    *,
+    base: Path = Path(),
+    of: Selector | None = None,
+    target: Selector | None = None,
+    **args: Any,
+) -> Callable[[Any, Any], torch.Tensor]:
     """Return the metric called `name` as a function of (outputs, targets), one value or row of values per example.
+
+    Args:
+        name: of the metric, or what a registry holds.
+        base: where a file of the user's own is looked for.
+        of: which part of the outputs it looks at: a key, an attribute, an index, a path of them, or a function.
+        target: which part of the targets, likewise.
+        args: of the metric.
 
     Raises:
         UsageError: an unknown name, or an unknown or impossible argument.
     """
-    return bound_component(registry, name, base, args)
+    return selected(bound_component(registry, name, base, args), of, target)
 
 
 def own_goal(metric: str, mode: Mode | None = None) -> Goal:

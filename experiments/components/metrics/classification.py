@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from ...errors import UsageError
 from ...registry.arguments import Count
 from . import register_metric
+from .counted import hits_answers_members
 
 
 @register_metric(
@@ -55,8 +55,9 @@ class MacroF1:
     either are left out. Scores that are not numbers are no answer.
 
     Args:
-        outputs: scores, shape (examples, classes).
-        targets: class numbers, shape (examples,).
+        outputs: scores, shape (examples, classes), or (examples, classes, …).
+        targets: class numbers, shape (examples,), or (examples, …).
+        ignore_index: the class number that does not count; by default the data's own, or -100.
 
     Source: van Rijsbergen, "Information retrieval", 1979, chapter 7; averaged as in Yang and Liu, 1999.
 
@@ -69,15 +70,54 @@ class MacroF1:
         0.6667
     """
 
+    def __init__(self, ignore_index: int | None = None):
+        self.ignore_index = ignore_index
+
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return each example's hits, answers and members by class, shape (examples, 3, classes)."""
-        best, predicted = outputs.max(dim=1)
-        num_classes = outputs.shape[1]
-        answers = functional.one_hot(predicted, num_classes) * ~best.isnan()[:, None]
-        members = functional.one_hot(targets, num_classes)
-        return torch.stack([answers * members, answers, members], dim=1).float()
+        return hits_answers_members(outputs, targets, self.ignore_index)
 
     def finish(self, means: torch.Tensor) -> torch.Tensor:
         hits, answers, members = means
         present = answers + members > 0
         return (2 * hits[present] / (answers + members)[present]).mean()
+
+
+@register_metric(
+    "miou", source="Everingham et al., 2010, doi:10.1007/s11263-009-0275-4", mode="max", margin=0.005, task="classes"
+)
+class MeanIoU:
+    """The intersection of answers and members over their union, of each class, averaged over the classes.
+
+        value = mean over classes of  hits / (answers + members - hits)
+
+    Counted over all targets of a split, such as the pixels of its pictures. Classes without answers and members are
+    left out. Scores that are not numbers are no answer.
+
+    Args:
+        outputs: scores, shape (examples, classes, …), such as (examples, classes, height, width).
+        targets: class numbers, shape (examples, …).
+        ignore_index: the class number that does not count; by default the data's own, or -100.
+
+    Source: Everingham et al., "The PASCAL visual object classes (VOC) challenge", 2010, section 4; Jaccard, 1912.
+
+    Example:
+        >>> import torch
+        >>> from optrun.experiments.components.metrics import make_metric, metric_value
+        >>> metric = make_metric("miou")
+        >>> outputs = torch.tensor([[[2.0, 2.0, 1.0]], [[1.0, 1.0, 2.0]]]).permute(1, 0, 2)  # answers 0, 0, 1
+        >>> round(metric_value(metric, metric(outputs, torch.tensor([[0, 1, 1]])).mean(dim=0)), 4)  # 1 / 2 for both
+        0.5
+    """
+
+    def __init__(self, ignore_index: int | None = None):
+        self.ignore_index = ignore_index
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each example's hits, answers and members by class, shape (examples, 3, classes)."""
+        return hits_answers_members(outputs, targets, self.ignore_index)
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        hits, answers, members = means
+        present = answers + members > 0
+        return (hits[present] / (answers + members - hits)[present]).mean()

@@ -8,12 +8,21 @@ import torch
 from torch.nn import functional
 
 from . import register_metric
+from .counted import share, shares
+
+_NONE = -(1 << 31)  # no target is: torch refuses one of -100 then, instead of counting it as right
 
 
-def _token_losses(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean of -log softmax(outputs)_target over each sequence, shape (examples,)."""
-    losses = functional.cross_entropy(outputs.float().flatten(0, 1), targets.flatten(), reduction="none")
-    return losses.view(targets.shape).double().mean(dim=1)
+def _token_losses(outputs: torch.Tensor, targets: torch.Tensor, ignore_index: int | None = None) -> torch.Tensor:
+    """Return the mean of -log softmax(outputs)_target over each sequence, shape (examples,).
+
+    Where some targets are ignored it is the sum over the others, and how many these are, shape (examples, 2).
+    """
+    ignored = _NONE if ignore_index is None else ignore_index
+    scores = outputs.float().flatten(0, 1)
+    losses = functional.cross_entropy(scores, targets.flatten(), reduction="none", ignore_index=ignored)
+    losses = losses.view(targets.shape).double()
+    return losses.mean(dim=1) if ignore_index is None else shares(losses, targets, ignore_index)
 
 
 @register_metric(
@@ -23,7 +32,7 @@ def _token_losses(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     margin=0.01,
     task="tokens",
 )
-def bits_per_byte(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+class BitsPerByte:
     """The number of bits that a byte of the text takes, coded by the model's predictions; tokens must be bytes.
 
         value = mean over positions of  -log2 softmax(outputs)_target
@@ -33,6 +42,7 @@ def bits_per_byte(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Args:
         outputs: scores, shape (examples, length, vocabulary).
         targets: the token that follows each, shape (examples, length).
+        ignore_index: what stands where nothing is to be predicted; by default the data's own.
 
     Source: Shannon, "Prediction and entropy of printed English", 1951.
 
@@ -43,7 +53,17 @@ def bits_per_byte(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         >>> round(values.item(), 4)  # log2 256
         8.0
     """
-    return _token_losses(outputs, targets) / math.log(2)
+
+    def __init__(self, ignore_index: int | None = None):
+        self.ignore_index = ignore_index
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean bits of each sequence, shape (examples,); with some ignored, as `shares` says."""
+        rows = _token_losses(outputs, targets, self.ignore_index)
+        return rows / math.log(2) if self.ignore_index is None else rows / rows.new_tensor([math.log(2), 1.0])
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        return share(means)
 
 
 @register_metric(
@@ -57,6 +77,7 @@ class Perplexity:
     Args:
         outputs: scores, shape (examples, length, vocabulary).
         targets: the token that follows each, shape (examples, length).
+        ignore_index: what stands where nothing is to be predicted; by default the data's own.
 
     Source: Jelinek, Mercer, Bahl and Baker, "Perplexity – a measure of the difficulty of speech recognition tasks",
     1977.
@@ -70,16 +91,19 @@ class Perplexity:
         4.0
     """
 
+    def __init__(self, ignore_index: int | None = None):
+        self.ignore_index = ignore_index
+
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of each sequence, shape (examples,)."""
-        return _token_losses(outputs, targets)
+        """Return the mean loss of each sequence, shape (examples,); with some ignored, as `shares` says."""
+        return _token_losses(outputs, targets, self.ignore_index)
 
     def finish(self, means: torch.Tensor) -> torch.Tensor:
-        return means.exp()
+        return share(means).exp()
 
 
 @register_metric("token_accuracy", source="the share of right answers", mode="max", margin=0.005, task="tokens")
-def token_accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+class TokenAccuracy:
     """The share of positions at which the token with the highest score is the one that follows.
 
     Scores that are not numbers are wrong answers.
@@ -87,6 +111,7 @@ def token_accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     Args:
         outputs: scores, shape (examples, length, vocabulary).
         targets: the token that follows each, shape (examples, length).
+        ignore_index: what stands where nothing is to be predicted; by default the data's own.
 
     Source: the share of right answers.
 
@@ -96,5 +121,15 @@ def token_accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
         >>> make_metric("token_accuracy")(torch.tensor([[[2.0, 1.0], [0.0, 3.0]]]), torch.tensor([[0, 0]]))
         tensor([0.5000])
     """
-    best, predicted = outputs.max(dim=2)
-    return ((predicted == targets) & ~best.isnan()).float().mean(dim=1)
+
+    def __init__(self, ignore_index: int | None = None):
+        self.ignore_index = ignore_index
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the share of each sequence, shape (examples,); with some ignored, as `shares` says."""
+        best, predicted = outputs.max(dim=2)
+        right = ((predicted == targets) & ~best.isnan()).float()
+        return right.mean(dim=1) if self.ignore_index is None else shares(right, targets, self.ignore_index)
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        return share(means)
