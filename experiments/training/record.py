@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..components.data import Dataset, make_data
+from ..components.data import Dataset
 from ..config import ComponentConfig, Config
-from ..config.located import located
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
 from ..errors import UsageError
 from ..registry import Component
@@ -150,13 +149,14 @@ class RunRecord:
             return []
         return [RecordChange("init", "what `init` reads has changed")]
 
-    def example_changes(self, config: Config, dataset: Dataset | None = None) -> list[RecordChange]:
-        """Do the same for the examples that the user's own code makes, wherever it has them from."""
-        if self.examples is None:
-            return []
-        with located(config, "data"):
-            now = examples_sha256(config, dataset or make_data(config.data.component, **config.data.args))
-        if now in (None, self.examples):
+    def example_changes(self, config: Config, dataset: Dataset) -> list[RecordChange]:
+        """Do the same for the examples that the user's own code makes, wherever it has them from.
+
+        Args:
+            config: of the run.
+            dataset: that it makes now, standardised by what was fitted to the run's rows, as the record has it.
+        """
+        if self.examples is None or examples_sha256(config, dataset) in (None, self.examples):
             return []
         return [RecordChange("data", f"the examples that {config.data.name} makes are others")]
 
@@ -296,7 +296,12 @@ def data_files(config: Config) -> dict[str, str | None]:
 
 
 def examples_sha256(config: Config, dataset: Dataset) -> str | None:
-    """Return a hash of the examples where the user's own code makes them; None where it does not, or on disk."""
+    """Return a hash of the examples where the user's own code makes them; None where it does not, or on disk.
+
+    Args:
+        config: of the run.
+        dataset: as the run learns from it: encoded and standardised, where that is asked for.
+    """
     is_own = any(part.component.roots() for part in config.data.nested())
     return dataset.sha256() if is_own and not dataset.mapped else None
 

@@ -22,7 +22,7 @@ from ..system.places import absolute, held_places, shown
 from ..system.raised import refusing_exits
 from ..system.trusted_code import trust
 from .attempt import OnStart, attempt, watched
-from .build import build
+from .build import build, make_splits
 from .continuation import changes_batches_alone, what_differs
 from .divergence import choose_start
 from .load import Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
@@ -161,8 +161,8 @@ def _go_on(
         record = RunRecord(run_dir)
         changes = changes_since(record.placed(read_plain(run_dir.config_path), config), config, REGISTRIES)
         found = record.changes(config)
-        if not any(change.key.startswith("data.") for change in changes):
-            found += record.example_changes(config)
+        if record.examples is not None and not any(change.key.startswith("data.") for change in changes):
+            found += record.example_changes(config, make_splits(config, stored_fitted(run_dir)).dataset)
         if is_local:
             found += record.init_changes(config)
         code_may_change = allow_code or (is_local and allow_change)  # the user's own command names the code
