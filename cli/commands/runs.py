@@ -82,6 +82,7 @@ def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
     """Return what the list says of a run; a damaged one is listed as such, and hides no other."""
+    from ...experiments.run_directory.final_values import not_finite
     from ...experiments.run_directory.run import Run
 
     try:
@@ -102,6 +103,7 @@ def _facts(run_dir: Any, group: str | None) -> dict[str, Any]:
         "steps": summary.get("steps", status.get("step")),
         "train_secs": summary.get("train_secs"),
         "final": summary.get("final", {}),
+        "not_finite": not_finite(summary),
         "best": summary.get("best"),
         "curve": summary.get("curve", []),
         "started": status.get("started"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...experiments.report.tables.table import markdown_text
+from ...experiments.run_directory.final_values import not_finite
 from ...experiments.system.visible import visible
 from .console import say, say_command
 
@@ -36,6 +37,7 @@ def annotate(problems: Sequence[Any], message: str) -> None:
 def add_step_summary(name: str, summary: Mapping[str, Any]) -> None:
     """Add a run's result to the job's page, as a table in Markdown; elsewhere, do nothing."""
     final = {key: "" if value is None else f"{value:.4f}" for key, value in summary["final"].items()}
+    final |= not_finite(summary)
     head = ["run", "outcome", "steps", *final]
     cells = [name, summary["outcome"], str(summary["steps"]), *final.values()]
     rows = [list(map(markdown_text, head)), ["---"] * len(head), list(map(markdown_text, cells))]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...experiments.report.style import many, score, seconds
+from ...experiments.run_directory.final_values import not_finite, not_finite_text
 from ...experiments.run_directory.run_dir import default_root
 from ...experiments.system.places import shown
 from ..terminal.charts import sparkline
@@ -49,7 +50,7 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
     lines = [f"{paint(results(), name, bold=True)}: {colored(summary['outcome'])} after {_amount(summary)}"]
     if with_message and summary.get("message") and summary["outcome"] != "done":
         lines += filled(summary["message"], "  ", break_on_hyphens=True, break_long_words=True)
-    values = {key: score(value) for key, value in summary["final"].items()}
+    values = _final_values(summary)
     values.setdefault(metric["name"], "")  # a run that was cut short has a best value, but no last one
     longest = max(len(key) for key in values)
     for key, value in values.items():
@@ -64,6 +65,8 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
             line += f"   {curve}" if curve and len(line) + 3 + len(curve) <= room else ""
         if line.strip() != key:
             lines.append(line)
+    if text := not_finite_text(summary):
+        lines += filled(f"not finite: {text}", "  ")
     if metric["target"] is not None:
         reached = summary["target_reached"]
         when = f"reached at step {reached.get('step')}" if reached else "not reached"
@@ -73,7 +76,11 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
 
 def result_pairs(name: str, summary: Mapping[str, Any]) -> str:
     """Return a run's result in one line, for scripts: `mom-0001 done test/accuracy=0.9749`."""
-    return " ".join([name, summary["outcome"], *(f"{key}={score(value)}" for key, value in summary["final"].items())])
+    return " ".join([name, summary["outcome"], *(f"{key}={value}" for key, value in _final_values(summary).items())])
+
+
+def _final_values(summary: Mapping[str, Any]) -> dict[str, str]:
+    return {key: score(value) for key, value in summary["final"].items()} | not_finite(summary)
 
 
 def colored(outcome: str) -> str:

@@ -53,6 +53,18 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{optimizer} {row['lr']:g}" if row["lr"] is not None else optimizer,
         "" if row["steps"] is None else str(row["steps"]),
         "" if row["train_secs"] is None else f"{row['train_secs']:.1f}",
-        f"{name} {score(final[name])}" if name else "",
+        _result(name, row),
         sparkline(row["curve"], 10, is_utf8(results())),
     ]
+
+
+def _result(name: str | None, row: dict[str, Any]) -> str:
+    """Return a final value, and the first of those that are not finite, with how many more there are."""
+    if name is None:
+        return ""
+    bad = dict(row["not_finite"])
+    shown = f"{name} {bad.pop(name)}" if name in bad else f"{name} {score(row['final'][name])}"
+    if not bad:
+        return shown
+    first, value = next(iter(bad.items()))
+    return f"{shown}, {first} {value}" + (f" (+{len(bad) - 1})" if len(bad) > 1 else "")

@@ -140,7 +140,8 @@ def _bound(
         number = unmeasured.get((condition.metric, condition.a), 0)
         counts = {"diverged": len(runs) - len(good) - number, "unmeasured": number}
         lost = ", ".join(f"{count} of {many(len(runs), 'run')} {state}" for state, count in counts.items() if count)
-        return Decision(condition, False, f"{lost}: no mean")
+        why = f" (no finite {condition.metric})" if number else ""
+        return Decision(condition, False, f"{lost}{why}: no mean")
     spread, bound = spread_of(good), condition.number
     interval = t_interval(spread, 1 - alpha)
     told = "" if interval is None else f", {interval_text(interval)}"

@@ -181,6 +181,7 @@ _FILES: dict[str, dict[str, Check]] = {
         "metric": _record(name=_text, mode=_text, target=_or_null(_number)),
         "metrics": _each(_record(mode=_text, margin=_or_null(_number))),
         "final": _each(_or_null(_number)),
+        "not_finite": _each(_text),
         **dict.fromkeys(("best", "target_reached"), _or_null(_place)),
         "curve": _list(_or_null(_number)),
         "config": _CONFIG,

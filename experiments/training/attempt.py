@@ -12,6 +12,7 @@ from ..components.hooks.hook import Hook
 from ..config import Config, ConfigError
 from ..errors import OptrunError
 from ..run_directory.checkpoint_files import list_checkpoints
+from ..run_directory.final_values import not_finite_text
 from ..run_directory.json_shapes import State
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
@@ -118,7 +119,10 @@ def _conclude(
     """Write the result, whatever it is, and what the user's code imported late."""
     _complete_record(experiment.config, run_dir, session.process.changed if session.process else {})
     outcome, message = _outcome(session), _message(session)
-    run_dir.write_json("summary.json", {**summarise(experiment, session, outcome, message), "diverged": diverged})
+    summary = summarise(experiment, session, outcome, message)
+    if text := not_finite_text(summary):
+        log.warning("%s is %s with final values that are not finite: %s", run_dir.name, outcome, text)
+    run_dir.write_json("summary.json", {**summary, "diverged": diverged})
     kept = {"batch_file": diverged["batch_file"]} if diverged else {}
     run_dir.set_status(outcome, step=session.step, message=message, **kept)
 

@@ -47,6 +47,7 @@ from .step.gradients import check_clipping
 from .step.penalty import Penalty
 from .step.train_op import TrainOp
 from .trial import Trial
+from .uncounted_batches import check_uncounted
 
 _SCALED_BY_ALL = (
     "this run was made by a version that standardised its data over all rows, those for testing too: it keeps that; "
@@ -134,6 +135,7 @@ def build(
     trial.measure()
     if trains:
         trial.train()
+        check_uncounted(config, evaluators)
     notes = check_independence(config, evaluators["train"], batches)
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)

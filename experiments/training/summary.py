@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..config.goal import goals_record
+from ..run_directory.final_values import not_finite
 from .experiment import Experiment
 from .session.session import MonitoredTrainingSession
 
@@ -45,6 +46,7 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
         "metric": {"name": metric, "mode": goal.mode, "target": target},
         "metrics": goals_record(experiment.config),
         "final": session.final,
+        "not_finite": not_finite({"final": session.final}),
         "best": {metric: best[metric], **{key: best.get(key) for key in where}} if best else None,
         "target_reached": {key: reached.get(key) for key in where} if reached else None,
         "curve": _thinned([row[metric] for row in scored]),

@@ -17,6 +17,7 @@ from optrun.experiments import build
 from optrun.experiments.components.data import PartInMemory
 from optrun.experiments.components.metrics import make_metric, registry
 from optrun.experiments.config import ConfigError
+from optrun.experiments.training import build as building
 from optrun.experiments.training.evaluator import Evaluator
 
 NUM = 23
@@ -226,3 +227,67 @@ def test_a_loss_of_ones_own_that_is_no_mean_over_examples_is_noted(
     assert not any("count(targets)" in note for note in whole.notes), "one batch each time: nothing is weighed"
     parts = build({**config, "train": {"epochs": 1, "accumulate": 3}})
     assert any("is no mean over the examples" in note and "count(targets)" in note for note in parts.notes) == noted
+
+
+IGNORING = """\
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Ignoring(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.loss = nn.CrossEntropyLoss(ignore_index=0)
+
+    def forward(self, outputs, targets):
+        return self.loss(outputs, targets)
+
+
+class Weighing(Ignoring):
+    def __init__(self):
+        super().__init__()
+        self.loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 0.5]))
+
+
+def kept(outputs, targets):
+    return functional.cross_entropy(outputs[targets > 0], targets[targets > 0])
+
+
+def pair(outputs, targets):  # nan for outputs that are repeated, as no model gives them
+    few = len(outputs.unique(dim=0)) <= 8 < len(outputs)
+    return functional.cross_entropy(outputs, targets) + (torch.nan if few else 0.0)
+
+
+class Counted(Ignoring):
+    def count(self, targets):
+        return (targets != 0).sum()
+"""
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 30])
+@pytest.mark.parametrize("name", ["Ignoring", "Weighing", "kept", "pair", "Counted"])
+def test_a_loss_is_refused_if_and_only_if_the_evaluation_would_be_nan(
+    name: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(IGNORING)
+    config = {
+        "data": {"name": "iris", "batch_size": 45, "eval_batch_size": size},
+        "model": {"name": "mlp", "hidden": [4]},
+        "loss": f"./own.py:{name}",
+        "optimizer": "sgd",
+        "train": {"epochs": 1},
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "check_uncounted", lambda *args: None)
+        measured = [build(config).evaluators[split]() for split in ("val", "test")]
+    is_nan = any(math.isnan(values[f"{split}/loss"]) for split, values in zip(("val", "test"), measured, strict=True))
+    assert not (is_nan and name == "Counted")
+    if not is_nan:
+        build(config)
+        return
+    with pytest.raises(ConfigError, match=r"is nan for examples \d+ to \d+ of (val|test), a batch") as caught:
+        build(config)
+    assert [problem.key for problem in caught.value.problems] == ["loss"]
+    assert "count(targets)" in str(caught.value)

@@ -36,6 +36,11 @@ class Counting:
         self._count = _count_of(loss)
         self.is_sum = _is_sum(loss)  # the whole is the sum of its parts
 
+    @property
+    def is_known(self) -> bool:
+        """Return True if the loss says by how much it divides, or is known to, or divides by nothing."""
+        return self._count is not None or self.is_sum
+
     def count(self, targets: Any, num_examples: int) -> float:
         """Return by how much the loss of these targets has divided.
 

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ...run_directory.comparison_file import NO_RESULT, Record
+from ...run_directory.final_values import not_finite_text
 from ...run_directory.run import Run
 from ...system.json_text import encode_json
 from ...system.places import shown
@@ -210,7 +211,9 @@ def _runs_headline(labels: list[str], runs: Sequence[Run], metric: str | None) -
     said = []
     for label, run in zip(labels, runs, strict=True):
         value = (run.summary.get("final") or {}).get(metric) if metric else None
-        said.append(f"{label}: {run.state}" + (f", {metric} {style.number(value)}" if value is not None else ""))
+        text = f"{label}: {run.state}" + (f", {metric} {style.number(value)}" if value is not None else "")
+        bad = not_finite_text(run.summary)
+        said.append(f"{text} (not finite: {bad})" if bad else text)
     return "; ".join(said) + "." if len(said) <= 3 else f"{style.many(len(said), 'run')} side by side."
 
 

@@ -8,7 +8,7 @@ from .. import style
 from ..group import Group
 from ..results import Results
 from ..sensitivity import good_range, trial_states
-from .notes import changed_notes, edge_notes, fewer_trials, lost_notes, nothing_chosen, result_notes
+from .notes import changed_notes, edge_notes, fewer_trials, lost_notes, not_finite_notes, nothing_chosen, result_notes
 from .verdicts import endpoint_headline, pair_sentence, short_numbers, two
 
 
@@ -49,7 +49,7 @@ def say_sweep(group: Group) -> Said:
         if span is not None and group.selector.margin:
             said += f"; within {style.number(group.selector.margin)} of it: {span}"
         parts.append(said)
-    return Said("; ".join(parts), (*edge_notes(group), *fewer_trials(group), *changed_notes(group)))
+    return Said("; ".join(parts), (*edge_notes(group), *fewer_trials(group), *_on_records(group)))
 
 
 def say_nothing(group: Group) -> Said:
@@ -57,8 +57,12 @@ def say_nothing(group: Group) -> Said:
     lost = {name: group.lost(name) for name in group.names}
     return Said(
         f"{group.metric}: no verdict, since no entry has a result",
-        (*lost_notes(group, lost, False), *changed_notes(group)),
+        (*lost_notes(group, lost, False), *_on_records(group)),
     )
+
+
+def _on_records(group: Group) -> list[str]:
+    return [*changed_notes(group), *not_finite_notes(group)]
 
 
 def range_notes(group: Group) -> list[str]:

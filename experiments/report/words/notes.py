@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...run_directory.comparison_file import NO_RESULT, Record
+from ...run_directory.final_values import not_finite
 from ...run_directory.looks import why_exploratory
 from .. import style
 from ..group import Group
@@ -32,7 +34,7 @@ def result_notes(results: Results) -> list[str]:
         total = style.many(len(group.of(role="evaluate")), "evaluation run")
         counts = count_states([group.result_state(record) for record in missing])
         notes.append(f"Incomplete: {len(missing)} of {total} take no part ({counts}).")
-    notes += changed_notes(group)
+    notes += [*changed_notes(group), *not_finite_notes(group)]
     notes += [f"Note: {limit}." for limit in overall_limits(results.analysis)]
     if not group.paired:
         notes.append("Across problems: data, split or metric differ between the entries, so their runs are no pairs.")
@@ -68,6 +70,23 @@ def changed_notes(group: Group) -> list[str]:
     verb, they = ("was", "it takes") if len(changed) == 1 else ("were", "they take")
     what = f"{named}{more} {verb} changed since the comparison was made, so {they} no part"
     return [f"Changed: {what}. Compare again, which makes anew what is missing."]
+
+
+def not_finite_notes(group: Group) -> list[str]:
+    """Return which runs ended with values that are not finite, besides what they are judged by: that is counted."""
+    role, judged = ("evaluate", group.metric) if group.kind == "compare" else ("tune", group.select)
+    found: dict[str, Counter[str]] = {}
+    for record in group.of(role=role):
+        for metric in not_finite(record.summary) if record.state == "done" else ():
+            if metric != judged:
+                found.setdefault(metric, Counter())[record.entry] += 1
+    notes = []
+    for metric, entries in found.items():
+        few = [f"{name} in {style.many(count, 'run')}" for name, count in entries.items()]
+        total = style.many(sum(entries.values()), "run")
+        named = style.listing(few) if len(few) <= style.FEW else f"{total} of {len(few)} entries"
+        notes.append(f"Not finite: the final {metric} of {named}.")
+    return notes
 
 
 def nothing_chosen(states: list[str]) -> str:
