@@ -151,8 +151,8 @@ def test_a_comparison_is_tuned_paired_repeated_at_once_and_extended_with_a_note(
     found = compare(["sgd", "mom"], seeds=4, tune=3, target=0.2, on_event=events.append)
     data = found.data
     assert data["complete"]
-    assert [event["kind"] for event in events][:2] == ["plan", "phase"]
-    assert events[0]["plan"]["runs"] == 2 * (3 * 2 + 4)
+    assert [event["kind"] for event in events][:3] == ["question", "plan", "phase"]
+    assert events[1]["plan"]["runs"] == 2 * (3 * 2 + 4)
     # Equal budgets: as many trials for one as for the other, extensions included.
     spent = {entry["name"]: entry["tuning"]["spent"] for entry in data["entries"]}
     assert len(set(spent.values())) == 1

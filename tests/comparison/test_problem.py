@@ -159,7 +159,7 @@ def planned(**options):
     plans = []
     with pytest.raises(NothingMatchedError):
         compare(**{"targets": "own.yaml", "train": False, "on_event": plans.append, **options})
-    return plans[0]["plan"]
+    return next(event["plan"] for event in plans if event["kind"] == "plan")
 
 
 def test_optimizers_run_on_the_users_problem_at_their_centres(folder):

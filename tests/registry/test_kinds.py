@@ -30,7 +30,7 @@ HARMFUL = [
     "pip.__main__:main", "pip:main", "pytest.__main__:main", "_pytest.pytester:Pytester", "matplotlib:use",
     "rich:print",
     "optrun.experiments.system.storage:remove", "optrun.experiments.system.storage:System", "optrun.cli.app:run",
-    "optrun.cli.__main__:main", "optrun.experiments.run_directory.run_dir:trash",
+    "optrun.cli.__main__:main", "optrun.experiments.run_directory.group_dir:trash",
 ]  # fmt: skip
 
 #: What a file of the user's has from elsewhere.
@@ -86,7 +86,8 @@ def site(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield folder
     for name in set(sys.modules) - before:
-        del sys.modules[name]
+        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
     for registry in KINDS.values():  # what was found in the folder
         registry.__dict__.pop("_entry_points", None)
 
