@@ -10,6 +10,7 @@ from ..registry.arguments import Argument
 from ..registry.handed import Reference
 from .limits import MAX_PROBLEMS
 from .nodes import Node, join
+from .other_names import other_name
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten, suggestion
 from .values import check, expected_text
 
@@ -138,7 +139,8 @@ class Filler:
 
     def _refuse(self, name: str, node: Node, owner: Owner) -> None:
         known = [argument.name for argument in owner.arguments]
-        hint = self.suggestion(name, known, f"known: {shorten(', '.join(known), 200) or 'none'}")
+        otherwise = f"known: {shorten(', '.join(known), 200) or 'none'}"
+        hint = other_name(name) or self.suggestion(name, known, otherwise)
         message = f"{owner.label} has no {owner.noun} '{shorten(name)}'"
         self.note(node.key or node.origin, join(owner.path, shorten(name)), f"unknown-{owner.noun}", message, hint)
 

@@ -17,6 +17,7 @@ from .configuration import Config, TargetInfo
 from .cross_checks import CrossChecks
 from .extends import Tree
 from .nodes import Node, Part, Source
+from .other_names import other_name
 from .overrides import apply
 from .paths import project_of, with_places
 from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten
@@ -170,8 +171,8 @@ class _Assembly:
         for key, node in self.nodes.items():
             if key in _KEYS:
                 continue
-            guess = self._guess(key, parts)
-            hint = f"did you mean '{guess}'?" if guess else f"known: {', '.join(_KEYS)}"
+            guess = None if (elsewhere := other_name(key)) else self._guess(key, parts)
+            hint = elsewhere or (f"did you mean '{guess}'?" if guess else f"known: {', '.join(_KEYS)}")
             message = f"unknown key '{shorten(key)}'"
             if key == "entries":
                 message, hint = "a file with `entries` is a comparison, not one run", "use `optrun compare`"

@@ -205,3 +205,26 @@ def test_hugging_face_trains_a_model_that_computes_its_loss(capsys):
     names = names_of("hugging_face")
     assert names["train_op"].global_step == 8
     assert capsys.readouterr().out.startswith("64 examples, loss 0.")
+
+
+# ---- gan.py ----------------------------------------------------------------------------------------------------------
+
+
+def test_gan_trains_each_player_by_its_own_loss():
+    """The gradients of the sum are those of two losses taken apart, as two optimizers in turn would have them."""
+    names = names_of("gan")
+    model, real = names["Gan"](), torch.randn(50, 1)
+    torch.manual_seed(1)
+    model(real).mean().backward()
+    torch.manual_seed(1)
+    softplus, generated = nn.functional.softplus, model.generator(torch.randn(50, 2))
+    of_critic = (softplus(-model.critic(real)) + softplus(model.critic(generated))).mean()
+    of_generator = softplus(-model.critic(generated)).mean()
+    for player, loss in ((model.critic, of_critic), (model.generator, of_generator)):
+        expected = torch.autograd.grad(loss, list(player.parameters()), retain_graph=True)
+        torch.testing.assert_close([parameter.grad for parameter in player.parameters()], list(expected))
+
+
+def test_gan_moves_towards_the_data():
+    fakes = names_of("gan")["train"](num_passes=3).generator(torch.randn(1000, 2))
+    assert abs(float(fakes.detach().mean()) - 3) < 1

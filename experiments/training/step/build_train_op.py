@@ -77,6 +77,7 @@ def build_train_op(
     options = StepOptions(*bounds, precision, compile, seed, rank, call, inputs_from, targets_from)
     made = [make_update(update, model) for update in updates]
     trained = Trained(model, loss)
+    _check_that_it_is_one(optimizer)
     check_clipping(trained, clip_value)
     _check_that_all_is_trained(trained, loss, optimizer)
     _check_that_updates_save(trained, made)
@@ -86,6 +87,19 @@ def build_train_op(
     if gate is not None and op.device.type == "cuda" and not op.updates and not op.needs_closure:
         gate.defer(optimizer)
     return op
+
+
+def _check_that_it_is_one(optimizer: Any) -> None:
+    """Refuse what is no optimizer, such as a list of several.
+
+    Raises:
+        SessionError: it has no parameter groups.
+    """
+    if not hasattr(optimizer, "param_groups"):
+        raise SessionError(
+            f"optimizer is a {type(optimizer).__name__}: a train op has one torch.optim.Optimizer. Settings for a part "
+            'of the model are a group of it: make_optimizer(model, "adam", groups=[{"match": "head.*", "lr": …}])'
+        )
 
 
 def _check_that_all_is_trained(trained: Trained, loss: Any, optimizer: torch.optim.Optimizer) -> None:

@@ -393,3 +393,12 @@ def test_optimizer_state_follows_names_not_positions():
     for name, parameter in theirs.model.named_parameters():
         expected = ours.optimizer.state[ours.model.get_parameter(name)]["momentum_buffer"]
         assert torch.equal(theirs.optimizer.state[parameter]["momentum_buffer"], expected), name
+
+
+@pytest.mark.parametrize("several", [list, tuple, lambda made: {"generator": made[0], "critic": made[1]}])
+def test_several_optimizers_are_refused_with_the_way_out(several):
+    model = torch.nn.Linear(2, 1)
+    made = [torch.optim.SGD([parameter], lr=0.1) for parameter in model.parameters()]
+    batches = [(torch.ones(4, 2), torch.ones(4, 1))]
+    with pytest.raises(SessionError, match=r"^optimizer is a (list|tuple|dict): .* groups="):
+        build_train_op(model, torch.nn.functional.mse_loss, several(made), data=batches)
