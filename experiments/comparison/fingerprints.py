@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..components.data import Splits
+from ..components.data import LoadedPart, PartInMemory, Splits
+from ..components.data.tree import tensors
 from ..errors import ExitCode, OptrunError
 from ..training.evaluator import evaluation_mode
 from ..training.experiment import Experiment
@@ -27,6 +28,7 @@ _DEPENDS_ON = {
     "order": ("data",),
 }
 _FIRST_ROWS = 256
+_FIRST_LOADED = 8
 
 
 class PairingError(OptrunError):
@@ -68,11 +70,17 @@ def _data(splits: Splits) -> str:
     """Return a hash of all parts as they are trained and measured on: of rows on disk or stored as bytes the first."""
     found = hashlib.sha256()
     for part in (splits.train, splits.val, splits.test):
-        if part is not None:
+        if isinstance(part, PartInMemory):
             inputs = part.inputs if isinstance(part.inputs, torch.Tensor) else part.inputs[:_FIRST_ROWS]
-            for tensor in (part.positions, inputs, part.targets):
-                found.update(tensor.cpu().contiguous().numpy().tobytes())
+            _add(found, part.positions, inputs, part.targets)
+        elif isinstance(part, LoadedPart):  # examples are made when they are asked for: the first stand for all
+            _add(found, part.positions, *tensors(part.examples(0, _FIRST_LOADED)))
     return found.hexdigest()
+
+
+def _add(found: Any, *added: torch.Tensor) -> None:
+    for tensor in added:
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
 
 
 def expected_equal(configs: Sequence[Mapping[str, Any]]) -> list[str]:

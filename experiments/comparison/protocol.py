@@ -136,7 +136,7 @@ def compare_protocol(
         alpha=alpha,
         target=_target(entries, select.metric),
         baseline=baseline,
-        jobs=num_jobs(jobs),
+        jobs=num_jobs(jobs, entries),
         gates=gate if isinstance(gate, str) else list(gate),
         problem=problem_words([entry.config.to_dict() for entry in entries]),
         paired=paired,
@@ -190,7 +190,7 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
         endpoint=goal,
         select=goal,
         margin_source="registered with the metric" if goal.margin is not None else "none registered",
-        jobs=num_jobs(jobs),
+        jobs=num_jobs(jobs, [entry]),
         spec=spec,
     )
 
@@ -229,10 +229,11 @@ def tuning_seeds(number: int) -> list[int]:
     return [FIRST_TUNING_SEED + index for index in range(number)]
 
 
-def num_jobs(jobs: int | None) -> int:
-    """Return how many runs are done at a time: by default one for each core."""
+def num_jobs(jobs: int | None, entries: Sequence[Entry]) -> int:
+    """Return how many runs are done at a time: by default as many as there are cores for them and their workers."""
     if jobs is None:
-        return os.cpu_count() or 1
+        workers = max(entry.config.data.workers for entry in entries)
+        return max(1, (os.cpu_count() or 1) // (1 + workers))
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
     return jobs

@@ -15,7 +15,6 @@ from .problems import DEFAULT, SHOWN, ConfigError, Origin, Problem, shorten, sug
 from .values import check, expected_text
 
 _HINTS = {
-    "data.workers": "the data stays in memory, where workers would only cost time",
     "log.every": "rows are written by steps, so that a resumed run writes the same ones; `log.lines` may be a time",
     "eval.every": "evaluations are counted in steps or epochs, so that a resumed run makes the same ones",
 }

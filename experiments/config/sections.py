@@ -97,7 +97,9 @@ class DataConfig(ComponentConfig):
     subset: Count | None = None
     drop_last: bool = False
     augment: tuple[Annotated[Any, Nested("augmentation")], ...] = ()
-    workers: Literal[0] = 0
+    workers: Natural = 0
+    collate: Annotated[Any, Nested("function")] | None = None
+    sampling: Literal["shuffled", "sequential", "balanced"] | None = None
     call: Literal["auto", "inputs", "unpack", "keywords"] = "auto"
     inputs_from: Place | None = None
     targets_from: Place | None = None

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ..system.raised import type_and_text
 from ..system.user_files import is_installed, is_standard_library, is_users
 
-_NOTE = "__optrun_call__"
+_NOTE, _PLACE = "__optrun_call__", "__optrun_place__"
 _LIBRARIES = ("torch", "numpy")  # they do what they are told, by whoever called them
 
 
@@ -119,11 +119,18 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "nothing"
 
 
+def note_place(error: BaseException, file: Path, line: int) -> None:
+    """Note on an exception where in the user's own code it was raised, in another process."""
+    BaseException.__setattr__(error, _PLACE, (file, line))
+
+
 def users_place(error: BaseException) -> tuple[Path, int] | None:
     """Return file and line of the innermost frame of an exception in code of the user's own; None where there is none.
 
     That of the exception which it was raised from counts as well.
     """
+    if (noted := vars(error).get(_PLACE)) is not None:
+        return noted
     for file, line in reversed(_frames(error)):
         if is_users(file):
             return file, line
@@ -139,6 +146,8 @@ def is_raised_by_user(error: BaseException) -> bool:
 
 def comes_from_outside(error: BaseException) -> bool:
     """Return True if code that is neither optrun's, nor Python's, torch's or numpy's was at work."""
+    if _PLACE in vars(error):
+        return True
     return any(is_users(file) or _is_plugin(file) for file, _ in _frames(error))
 
 

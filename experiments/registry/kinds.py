@@ -33,7 +33,8 @@ class Kind:
 
     Args:
         name: `optimizer`, `schedule`, …
-        base: `module:Class` of which classes of installed packages must be subclasses; empty where there is none.
+        base: `module:Class`, or several between spaces, of one of which classes of installed packages must be
+            subclasses; empty where there is none.
         is_registered: returns True for an object that is registered as a component of the kind.
     """
 
@@ -41,9 +42,9 @@ class Kind:
     base: str = ""
     is_registered: Callable[[object], bool] = lambda value: False
 
-    def base_class(self) -> type | None:
-        module, _, name = self.base.partition(":")
-        return getattr(importlib.import_module(module), name) if self.base else None
+    def base_classes(self) -> tuple[type, ...]:
+        named = (base.partition(":") for base in self.base.split())
+        return tuple(getattr(importlib.import_module(module), name) for module, _, name in named)
 
 
 def check_installed(reference: str, module: str, attribute: str, kind: Kind) -> None:
@@ -89,12 +90,13 @@ def check_object(reference: str, value: object, attribute: str, path: Path, sour
         raise UsageError(f"{reference} is a {type(value).__name__}, not a function or class")
     if is_users(path) and (_is_own(value) or _is_defined(attribute, source)):
         return
-    base = kind.base_class()
-    if base is not None and (isinstance(value, base) or (inspect.isclass(value) and issubclass(value, base))):
+    bases = kind.base_classes()
+    if isinstance(value, bases) or (inspect.isclass(value) and issubclass(value, bases)):
         return
     if kind.is_registered(value):
         return
-    wanted = f"no subclass of {base.__module__.partition('.')[0]}'s {base.__qualname__}" if base else "no component"
+    names = [f"{base.__module__.partition('.')[0]}'s {base.__qualname__}" for base in bases]
+    wanted = f"no subclass of {' or '.join(names)}" if names else "no component"
     home = getattr(value, "__module__", None) or type(value).__module__
     raise UsageError(f"{reference} is {wanted}, and comes from '{home}', no file of your own: {_way_out(kind)}")
 

@@ -39,7 +39,8 @@ class Registry:
         package: the package whose modules register themselves on import; scanned at the first look-up.
         given: how many leading parameters of each component optrun supplies.
         flavor: what a component's own flavor is called where a second one is registered under its name.
-        base: `module:Class` that a class of an installed package must be a subclass of to be named by `pkg.mod:Class`.
+        base: `module:Class` that a class of an installed package must be a subclass of to be named by `pkg.mod:Class`;
+            of one of several, between spaces.
     """
 
     def __init__(self, kind: str, package: str, given: int = 0, flavor: str = "", base: str = ""):

@@ -194,9 +194,10 @@ _FILES: dict[str, dict[str, Check]] = {
     },
     "data.json": {
         "schema": _text,
-        "input_shape": _list(_count),
-        **dict.fromkeys(("input_type", "stored_type", "task"), _text),
-        "num_outputs": _count,
+        "input_shape": _or_null(_list(_count)),
+        **dict.fromkeys(("input_type", "stored_type"), _text),
+        "task": _or_null(_text),
+        "num_outputs": _or_null(_count),
         **dict.fromkeys(("class_names", "columns", "target_columns"), _list(_text)),
         "decode": _object(),
     },

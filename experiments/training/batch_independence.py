@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..components.data import Batches
+from ..components.data import DrawnBatches
 from ..components.data.tree import batch_size, mapped, rows
 from ..components.losses.counting import Counting
 from ..components.metrics import metric_value, rows_of
@@ -22,7 +22,7 @@ from .evaluator import Evaluator, evaluation_mode
 _NUM_EXAMPLES = 33  # that are measured, whole and in two unequal parts
 
 
-def check_independence(config: Config, evaluator: Evaluator, batches: Batches) -> list[str]:
+def check_independence(config: Config, evaluator: Evaluator, batches: DrawnBatches) -> list[str]:
     """Refuse metrics whose result would depend on the evaluation's batches; return notes on a loss that does.
 
     Only what is the user's own is asked, copies of it, on a few examples and with the weights as they are at first.

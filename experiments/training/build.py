@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ..components import data, optimizers, updates
 from ..components.averaging import averages_of
-from ..components.data import Batches, DataFacts, Dataset, Fitted, Splits
+from ..components.data import AnyData, DataFacts, Fitted, Splits
 from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
 from ..components.selected import selected
 from ..components.trained import Trained
 from ..components.updates import Update
-from ..config import ComponentConfig, Config, ScheduleConfig
+from ..config import Config, ScheduleConfig
 from ..config.goal import with_modes
 from ..config.lengths import Length, RunLength
 from ..config.located import located
@@ -33,6 +33,7 @@ from ..system.places import held_places
 from ..system.raised import refusing_exits
 from . import compatibility
 from .batch_independence import check_independence
+from .configured_data import batch_size, known_targets, loading_notes, make_batches, make_splits
 from .configured_hooks import configured_hooks
 from .constant_target import check_targets
 from .evaluator import Evaluator
@@ -76,7 +77,8 @@ def build(
     compatibility.seed_everything(config.seed)
     with located(config, "train.device"):
         device, note = choose_device(config.train.device, config.train.soft_placement)
-    splits, batches = _make_data(config, device, fitted)
+    splits = make_splits(config, fitted)
+    batches = make_batches(config, splits, device)
     dataset = splits.dataset
     target_notes = check_targets(config, splits) if fitted is None else []  # older runs go on with what they have
     length = compatibility.run_length(config, batches)
@@ -84,7 +86,7 @@ def build(
     with located(config, "model", "data"):
         call = ModelCall(config.data.call, hands_targets(config.loss.component.build, config.data.targets_from))
         model = make_model(config, dataset)
-        work = compatibility.try_forward(model, call, splits.train.examples(0, 2), _batch_size(config, splits))
+        work = compatibility.try_forward(model, call, splits.train.examples(0, 2), batch_size(config, splits))
         model.to(device)
         compatibility.check_storable(model)
     threads = choose_threads(config.train.threads, work)
@@ -92,7 +94,7 @@ def build(
     if config.train.deterministic and device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
 
-    loss = compatibility.bind_fitting(config, config.loss, dataset, device, splits.train.targets)
+    loss = compatibility.bind_fitting(config, config.loss, dataset, device, known_targets(splits))
     loss = selected(loss, config.loss.of, config.loss.target)
     undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
     bound = {each.label: compatibility.bind_fitting(config, each, dataset, device) for each in config.metrics}
@@ -142,7 +144,13 @@ def build(
     _check_fetches(experiment)
     with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples
         check_metrics(arrange_hooks(experiment.hooks, [], [], is_chief=True), evaluators)
-    experiment.notes += [*([note] if note else []), *splits.notes, *target_notes, *notes]
+    experiment.notes += [
+        *([note] if note else []),
+        *splits.notes,
+        *target_notes,
+        *loading_notes(config, splits),
+        *notes,
+    ]
     if splits.fitted.rows == "all" and splits.fitted.scales:
         experiment.notes.append(_SCALED_BY_ALL)
     return experiment
@@ -172,7 +180,7 @@ def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     """
     length = RunLength(config.train.steps)
     if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
-        length = compatibility.run_length(config, _make_data(config, torch.device("cpu"))[1])
+        length = compatibility.run_length(config, make_batches(config, make_splits(config), torch.device("cpu")))
     with located(config, "schedule", *compatibility.RUN_LENGTH):
         return configured_schedule(
             with_modes(config, config.schedule), length, config.seed, config.schedule.warmup
@@ -185,56 +193,7 @@ def _lengths(schedule: ScheduleConfig) -> list[Length]:
     return [item for item in items if isinstance(item, Length)]
 
 
-def _make_data(config: Config, device: torch.device, fitted: Fitted | None = None) -> tuple[Splits, Batches]:
-    splits = make_splits(config, fitted)
-    with located(config, "data"):
-        batches = Batches(
-            splits.train.inputs,
-            splits.train.targets,
-            batch_size=_batch_size(config, splits),
-            seed=config.seed,
-            drop_last=config.data.drop_last,
-            augment=[_bound(config, augmentation) for augmentation in config.data.augment],
-            device=device,
-            num_classes=splits.dataset.num_outputs if splits.dataset.task == "classes" else None,
-        )
-    return splits, batches
-
-
-def _bound(config: Config, part: ComponentConfig) -> Callable[..., Any]:
-    with located(config, part.path):
-        return compatibility.bound(part)
-
-
-def _batch_size(config: Config, splits: Splits) -> int:
-    size = config.data.batch_size
-    return len(splits.train.inputs) if size == "full" else size
-
-
-def make_splits(config: Config, fitted: Fitted | None = None) -> Splits:
-    """Read the data of a configuration, and split it.
-
-    Args:
-        config: of the run.
-        fitted: see `build`.
-
-    Raises:
-        ConfigError: located at `data`.
-        DataError: data is missing or damaged.
-    """
-    with located(config, "data"):
-        dataset = data.make_data(config.data.component, fitted=fitted, **config.data.args)
-        return data.split(
-            dataset,
-            val=config.data.val,
-            test=config.data.test,
-            split_seed=config.data.split_seed,
-            subset=config.data.subset,
-            fitted=fitted,
-        )
-
-
-def make_model(config: Config, known: Dataset | DataFacts) -> nn.Module:
+def make_model(config: Config, known: AnyData | DataFacts) -> nn.Module:
     """Make the model of a configuration, as training from step 0 begins with it; lazy modules have no shapes yet.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy as is_lazy_tensor
 
-from ..components.data import Batch, Batches, DataFacts, Dataset
+from ..components.data import AnyData, Batch, DataFacts, DrawnBatches
 from ..components.data.tree import batch_size
 from ..components.losses.class_weights import balanced_weights
 from ..components.registries import REGISTRIES
@@ -53,7 +53,7 @@ def check_storable(model: nn.Module) -> None:
             raise UsageError(f"the model has {name} of type {kind}, which no checkpoint can hold{hint}")
 
 
-def run_length(config: Config, batches: Batches) -> RunLength:
+def run_length(config: Config, batches: DrawnBatches) -> RunLength:
     """Return how long the run is, in steps."""
     per_epoch = batches.steps_per_epoch
     if config.train.epochs is None:
@@ -61,14 +61,14 @@ def run_length(config: Config, batches: Batches) -> RunLength:
     return RunLength(Length(config.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)
 
 
-def filled(model: ComponentConfig, dataset: Dataset | DataFacts) -> dict[str, Any]:
+def filled(model: ComponentConfig, dataset: AnyData | DataFacts) -> dict[str, Any]:
     """Add what the data knows to a model's arguments, unless they were given.
 
     Raises:
         UsageError: the model is for other data, or what it is given does not fit together.
     """
     task = model.component.facts.get("task")
-    if task is not None and task != dataset.task:
+    if None not in (task, dataset.task) and task != dataset.task:
         raise UsageError(f"model '{model.name}' is for {task}, but the targets of the data are {dataset.task}")
     known = {
         **({} if dataset.num_tokens is None else {"num_tokens": dataset.num_tokens}),
@@ -78,6 +78,13 @@ def filled(model: ComponentConfig, dataset: Dataset | DataFacts) -> dict[str, An
     }
     wanted: Sequence[Argument] = model.component.signature.arguments
     fill = {a.name: known[a.name] for a in wanted if a.name in known and a.name not in model.given}
+    if unknown := [a.name for a in wanted if a.required and a.name in fill and fill[a.name] is None]:
+        raise ArgumentsError(
+            f"model '{model.name}' needs {' and '.join(unknown)}, which the data does not say: give "
+            f"{' and '.join(f'model.{name}' for name in unknown)}, or let the data set have it as an attribute",
+            *unknown,
+        )
+    fill = {name: value for name, value in fill.items() if value is not None}
     args = {**model.args, **fill}
     for name, message in model.component.facts.get("check", lambda args: [])(args):
         raise ArgumentsError(f"model '{model.name}': {name}: {message}, got {args[name]!r}", name)
@@ -123,7 +130,7 @@ def try_forward(model: nn.Module, call: ModelCall, batch: Batch, in_step: int) -
 
 
 def bind_fitting(
-    config: Config, part: ComponentConfig, dataset: Dataset, device: torch.device, train_targets: Any = None
+    config: Config, part: ComponentConfig, dataset: AnyData, device: torch.device, train_targets: Any = None
 ) -> Callable[..., Tensor]:
     """Bind a loss or metric, a module of which goes to the device, after a look at whether it fits such targets.
 
@@ -138,15 +145,16 @@ def bind_fitting(
         ConfigError: located at the part.
     """
     task = part.component.facts.get("task")
-    if task is not None and task != dataset.task and not part.component.facts.get("takes_any"):
+    takes_any = part.component.facts.get("takes_any")
+    if None not in (task, dataset.task) and task != dataset.task and not takes_any:
         raise config.problem(
             part.path,
             f"{part.component.kind} '{part.name}' is for {task}, but the targets of data '{config.data.name}' are "
             f"{dataset.task}",
-            hint=_others(part.component.kind, dataset.task),
+            hint=_others(part.component.kind, str(dataset.task)),
             also=["data"],
         )
-    if "target_range" in part.component.facts:
+    if "target_range" in part.component.facts and dataset.targets is not None:
         _check_range(config, part, dataset.targets)
     with located(config, part.path):
         made = part.component.bind(**_known_of_targets(part, dataset, train_targets))
@@ -155,16 +163,22 @@ def bind_fitting(
         return made
 
 
-def _known_of_targets(part: ComponentConfig, dataset: Dataset, train_targets: Any) -> dict[str, Any]:
+def _known_of_targets(part: ComponentConfig, dataset: AnyData, train_targets: Any) -> dict[str, Any]:
     """Return a loss's or metric's arguments with what the targets say: what is ignored, the classes' weights."""
     args, names = dict(part.args), part.component.signature.names()
     if part.component.roots():  # of the user's own, whose arguments of such names are theirs
         return args
     if "ignore_index" in names and dataset.ignore_index is not None and "ignore_index" not in part.given:
         args["ignore_index"] = dataset.ignore_index
+    if args.get("class_weights") == "balanced" and (train_targets is None or dataset.num_outputs is None):
+        raise ArgumentsError(
+            "class_weights: balanced needs the class of each training example, which the data makes one by one: let "
+            "the data set have them as `targets`, or give the weights as a list",
+            "class_weights",
+        )
     if args.get("class_weights") == "balanced" and isinstance(train_targets, Tensor):
         ignored = args.get("ignore_index", IGNORED)
-        args["class_weights"] = balanced_weights(train_targets, dataset.num_outputs, ignored)
+        args["class_weights"] = balanced_weights(train_targets, dataset.num_outputs or 0, ignored)
     return args
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..components.data import Splits
+from ..components.data import Dataset, PartInMemory, Splits
 from ..components.data.scale import is_constant
 from ..config import ComponentConfig, Config
 
@@ -23,6 +23,8 @@ def check_targets(config: Config, splits: Splits) -> list[str]:
         ConfigError: a model of optrun's data and losses would learn one answer for all; located at the target, or at
             what splits the rows where others differ.
     """
+    if not isinstance(splits.train, PartInMemory) or not isinstance(splits.dataset, Dataset):
+        return []  # examples are made one by one: nobody has seen them all
     dataset, targets = splits.dataset, splits.train.targets
     if dataset.task == "none" or config.loss.component.facts.get("task") == "none":
         return []
@@ -39,7 +41,7 @@ def check_targets(config: Config, splits: Splits) -> list[str]:
         )
         return [f"{few} constant over the {len(targets):,} training rows: there is nothing to learn there"]
     rows = f"{len(dataset):,} rows" if is_whole else f"{len(targets):,} training rows"
-    found = f"all {rows} have the same target, {_shown(splits)}"
+    found = f"all {rows} have the same target, {_shown(splits, targets)}"
     useless = f"{found}: a model learns nothing from them but that answer, which every metric calls perfect"
     parts = [config.data, config.loss, *([config.model] if dataset.task == "values" else [])]
     if own := [part for part in parts if part.component.roots()]:
@@ -64,8 +66,8 @@ def _constant_columns(splits: Splits, targets: torch.Tensor) -> Any:
     return (rows == rows.flat[0]).all(keepdims=True)[0]
 
 
-def _shown(splits: Splits) -> str:
-    dataset, first = splits.dataset, splits.train.targets[:1]
+def _shown(splits: Splits, targets: torch.Tensor) -> str:
+    dataset, first = splits.dataset, targets[:1]
     if dataset.task == "values":
         values = (first if dataset.target_scale is None else dataset.target_scale.undone(first))[0].tolist()
         listed = ", ".join(f"{value:g}" for value in values[:4]) + (", …" if len(values) > 4 else "")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..components.data import Dataset, Splits
+from ..components.data import AnyData, Splits
 from ..components.hooks.hook import Hook
 from ..components.initializers.matching import InitialWeights
 from ..components.trained import Trained
@@ -50,7 +50,7 @@ class Experiment:
     """
 
     config: Config
-    data: Dataset
+    data: AnyData
     splits: Splits
     train_op: TrainOp
     schedule: Callable[[int], float]

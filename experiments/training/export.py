@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.data import make_data
+from ..components.data import Dataset, make_data
 from ..components.data.tree import tensors
 from ..config import ConfigError
 from ..config.located import located
@@ -23,6 +23,7 @@ from ..system import storage
 from ..system.places import absolute, held_places, shown
 from ..system.raised import message_of, refusing_exits
 from ..system.switches import held_switches
+from .configured_data import loading_of
 from .export_formats import FORMATS
 from .pipeline import Pipeline, model_rows, random_rows, raw_rows
 from .trained_model import TrainedModel, load_trained
@@ -99,6 +100,11 @@ def export_model(
     path = writable(output, force)
     trained = load_trained(run, checkpoint, weights, None if weights else True, allow_code, root)
     trained.model.to("cpu")
+    if trained.facts.input_shape is None:
+        raise UsageError(
+            f"{trained.run_dir.name}: a file is checked on inputs that are one tensor, and its data gives none: take "
+            "the weights from `Run(…).load_model().state_dict()`"
+        )
     pipeline = Pipeline(trained) if kind.is_program and preprocessing is not False else None
     examples = _examples(trained, pipeline)
     about = _about(trained, pipeline)
@@ -143,7 +149,7 @@ def _about(trained: TrainedModel, pipeline: Pipeline | None) -> dict[str, Any]:
     metric = (summary.get("metric") or {}).get("name")
     best = summary.get("best") or {}
     facts = trained.facts
-    plain = {"type": facts.input_type, "shape": list(facts.input_shape)}
+    plain = {"type": facts.input_type, "shape": list(facts.input_shape or ())}
     return {
         "run": trained.run_dir.name,
         "step": trained.step,
@@ -165,9 +171,13 @@ def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
     reason = ""
     try:
         with located(config, "data"):
-            dataset = make_data(config.data.component, fitted=fitted, **config.data.args)
+            loading = loading_of(config)
+            dataset = make_data(config.data.component, fitted=fitted, loading=loading, **config.data.args)
             positions = torch.linspace(0, len(dataset) - 1, min(_EXAMPLES, len(dataset))).long()
-            raw, inputs = raw_rows(dataset, fitted, positions), model_rows(trained, dataset, positions)
+            if isinstance(dataset, Dataset):
+                raw, inputs = raw_rows(dataset, fitted, positions), model_rows(trained, dataset, positions)
+            else:
+                raw = inputs = dataset.part(positions).examples(0, len(positions)).inputs
     except (DataError, StorageError, ConfigError) as error:
         reason = " ".join(message_of(error).split())
         made = pipeline or Pipeline(trained)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import config as configuration
-from ..components.data import BEFORE, DataFacts, Fitted, make_data
+from ..components.data import BEFORE, DataFacts, Dataset, Fitted, make_data
 from ..components.registries import REGISTRIES
 from ..config import Config
 from ..config.nodes import Part
@@ -179,4 +179,6 @@ def fitted_before_changes(config: Config, fitted: Fitted) -> Fitted:
     if fitted is not BEFORE:
         return fitted
     dataset = make_data(config.data.component, fitted=fitted, **config.data.args)
+    if not isinstance(dataset, Dataset):
+        return fitted
     return replace(fitted.completed(dataset, torch.arange(len(dataset))), rows="train")

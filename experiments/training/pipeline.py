@@ -58,9 +58,9 @@ class RawInputs:
         """
         if not fitted.encoder and "inputs" not in fitted.scales:
             columns = tuple(RawColumn(name) for name in facts.columns)
-            return cls(facts.stored_type if facts.decode else facts.input_type, facts.input_shape, columns)
+            return cls(facts.stored_type if facts.decode else facts.input_type, facts.input_shape or (), columns)
         columns = tuple(_raw_columns(facts.columns, fitted.encoder))
-        return cls("float64", (len(columns),) if columns else facts.input_shape, columns)
+        return cls("float64", (len(columns),) if columns else facts.input_shape or (), columns)
 
     def as_dict(self) -> dict[str, Any]:
         """Return this as JSON holds it."""
@@ -212,7 +212,7 @@ def random_rows(pipeline: Pipeline, fitted: Fitted, facts: DataFacts, count: int
     """Return made-up rows of the shape and type that a pipeline takes, the same ones each time."""
     raw, generator = pipeline.raw, torch.Generator().manual_seed(0)
     shape, kind = (count, *raw.shape), getattr(torch, raw.type)
-    if facts.task == "tokens":
+    if facts.task == "tokens" and facts.num_outputs is not None:
         return torch.randint(facts.num_outputs, shape, generator=generator)
     if not kind.is_floating_point:
         return torch.randint(0, 128, shape, generator=generator).to(kind)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components.data import Batch, Dataset, Fitted, PartInMemory, in_evaluation
+from ..components.data import AnyData, Batch, Dataset, Fitted, LoadedPart, PartInMemory, in_evaluation
+from ..components.data.tree import batch_size
 from ..components.losses.basic import cross_entropy
 from ..components.losses.binary import bce
 from ..config.located import located
@@ -30,7 +31,7 @@ from ..system.places import absolute, held_places, shown
 from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from ..system.visible import spreadsheet_text
-from .build import make_splits
+from .configured_data import make_splits
 from .export import writable
 from .model_call import ModelCall
 from .record import RunRecord, refuse_changes
@@ -153,14 +154,15 @@ def predict(
     columns: dict[str, np.ndarray] = {"row": part.positions.numpy()}
     if dataset.names:
         columns["file"] = np.array([dataset.names[row] for row in part.positions.tolist()], dtype=np.str_)
-    columns |= _said(trained, _outputs(trained, part))
-    if data is None:
-        columns |= _targets(trained, part.targets)
+    outputs, targets = _outputs(trained, part)
+    columns |= _said(trained, outputs)
+    if data is None and targets is not None:
+        columns |= _targets(trained, targets)
     of = str(data) if data is not None else split or "test"
     return Predictions(trained.run_dir.name, trained.step, trained.weights, of, columns)
 
 
-def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartInMemory, Dataset]:
+def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartInMemory | LoadedPart, AnyData]:
     """Return a split of the run's own data."""
     record, config = RunRecord(trained.run_dir), trained.config
     if not allow_change:
@@ -171,7 +173,7 @@ def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartIn
         refuse_changes(trained.run_dir.name, "--allow-change", record.example_changes(config, splits.dataset))
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     found = parts.get(split)
-    if found is None:
+    if not isinstance(found, PartInMemory | LoadedPart):
         there = ", ".join(name for name, part in parts.items() if part is not None)
         raise UsageError(f"{trained.run_dir.name} has no split '{split}': {there}")
     return found, splits.dataset
@@ -210,17 +212,22 @@ def _applied(fitted: Fitted, dataset: Dataset) -> Dataset:
     return fitted.applied(replace(dataset, standardised=inputs))
 
 
-def _outputs(trained: TrainedModel, part: PartInMemory) -> Tensor:
-    """Return the outputs for all rows, on the CPU."""
+def _outputs(trained: TrainedModel, part: PartInMemory | LoadedPart) -> tuple[Tensor, Tensor | None]:
+    """Return the outputs for all rows, on the CPU, and their targets, where they are one tensor."""
     config, model, call = trained.config, trained.model, ModelCall(trained.config.data.call)
     pick = getattr(trained.loss, "outputs_of", lambda outputs: outputs)
     device = trained.device
     examples = part.to(device).after(*in_evaluation(config.data.augment))
-    found = []
+    found: list[Tensor] = []
+    targets: list[Any] = []
     with located(config), torch.set_grad_enabled(config.eval.gradients), _autocast(trained):
         for batch in examples.batches(config.data.eval_batch_size):
             found.append(_of_batch(model, call, batch, pick))
-    return torch.cat(found)
+            targets.append(batch.targets)
+    if isinstance(part, PartInMemory):
+        return torch.cat(found), part.targets
+    are_tensors = all(isinstance(each, Tensor) for each in targets)
+    return torch.cat(found), torch.cat(targets).cpu() if are_tensors else None
 
 
 def _of_batch(model: nn.Module, call: ModelCall, batch: Batch, pick: Any) -> Tensor:
@@ -229,7 +236,7 @@ def _of_batch(model: nn.Module, call: ModelCall, batch: Batch, pick: Any) -> Ten
         outputs = call(model, batch.inputs)
     with Calling("loss", "the choice among outputs"):
         outputs = pick(outputs)
-    if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(batch.targets):
+    if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != batch_size(batch.inputs, batch.targets):
         raise UsageError(
             f"the model gives {described(outputs)}: to predict, one tensor with a row for each example is needed; "
             "`loss: {name: …, of: KEY}` says which of several it is"
@@ -250,7 +257,7 @@ def _said(trained: TrainedModel, outputs: Tensor) -> dict[str, np.ndarray]:
     if facts.task == "tokens":
         return {"prediction": outputs.argmax(-1).numpy()}
     if facts.task == "classes":
-        if outputs.dim() < 2 or outputs.shape[1] < facts.num_outputs:
+        if outputs.dim() < 2 or outputs.shape[1] < (facts.num_outputs or 1):
             raise UsageError(f"outputs of shape {tuple(outputs.shape)} are no scores of {facts.num_outputs} classes")
         is_probable = loss is cross_entropy or loss is nn.CrossEntropyLoss
         scores = outputs.double().softmax(1) if is_probable else outputs.double()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..components.data import Dataset
+from ..components.data import AnyData
 from ..config import ComponentConfig, Config
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
 from ..errors import UsageError
@@ -149,7 +149,7 @@ class RunRecord:
             return []
         return [RecordChange("init", "what `init` reads has changed")]
 
-    def example_changes(self, config: Config, dataset: Dataset) -> list[RecordChange]:
+    def example_changes(self, config: Config, dataset: AnyData) -> list[RecordChange]:
         """Do the same for the examples that the user's own code makes, wherever it has them from.
 
         Args:
@@ -239,7 +239,7 @@ def make_record(config: Config, run_dir: RunDir, *, at_end: bool = False) -> dic
     }
 
 
-def data_record(config: Config, dataset: Dataset) -> dict[str, Any]:
+def data_record(config: Config, dataset: AnyData) -> dict[str, Any]:
     """Return what `env.json` keeps of what the data comes from."""
     files = data_files(config).items()
     return {
@@ -295,7 +295,7 @@ def data_files(config: Config) -> dict[str, str | None]:
     return {path: _digest(part, path) for part in parts for path in files_read(part)}
 
 
-def examples_sha256(config: Config, dataset: Dataset) -> str | None:
+def examples_sha256(config: Config, dataset: AnyData) -> str | None:
     """Return a hash of the examples where the user's own code makes them; None where it does not, or on disk.
 
     Args:

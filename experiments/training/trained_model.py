@@ -24,7 +24,8 @@ from ..system.places import held_places
 from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from . import compatibility
-from .build import make_model, make_optimizer, make_splits, make_updates
+from .build import make_model, make_optimizer, make_updates
+from .configured_data import make_splits
 from .copies import generators_kept
 from .load import run_dir_of, stored_config, stored_facts, stored_fitted
 from .model_call import ModelCall
@@ -159,6 +160,11 @@ def _model(config: Config, facts: DataFacts) -> nn.Module:
     with located(config, "model", "data"):
         model = make_model(config, facts)
         if compatibility.has_lazy(model):
+            if facts.input_shape is None:
+                raise UsageError(
+                    "the model gets its shapes from the first batch, and inputs are no tensor whose shape could be "
+                    "kept: build the experiment with its data, `build(run.config)`, and restore into that"
+                )
             inputs = torch.zeros(2, *facts.input_shape, dtype=facts.dtype)
             compatibility.try_forward(model, ModelCall(config.data.call), Batch(inputs, None), 2)
         return model

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.data import Dataset
+from ..components.data import AnyData
 from ..components.data.tree import batch_size, entries, rows, split
 from ..components.metrics import metric_value
 from ..components.selected import Selected
@@ -72,7 +72,7 @@ class Trial:
     def __init__(
         self,
         config: Config,
-        dataset: Dataset,
+        dataset: AnyData,
         train_op: TrainOp,
         evaluators: Mapping[str, Evaluator],
         length: RunLength,
@@ -256,8 +256,11 @@ class Trial:
             return
         with Calling("loss", "evaluation"):
             outputs = loss.outputs_of(outputs) if isinstance(loss, Selected) else outputs
-        place, noun = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}.get(dataset.task, (0, ""))
-        if isinstance(outputs, Tensor) and place and outputs.shape[place : place + 1] < (dataset.num_outputs,):
+        places = {"classes": (1, "classes"), "tokens": (2, "tokens to choose from")}
+        place, noun = places.get(dataset.task or "", (0, ""))
+        if not isinstance(outputs, Tensor) or not place or dataset.num_outputs is None:
+            return
+        if outputs.shape[place : place + 1] < (dataset.num_outputs,):
             raise config.problem(
                 "model",
                 f"{config.model.label} gives outputs of shape {tuple(outputs.shape)}, but data '{config.data.name}' "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch.nn import functional
@@ -13,6 +13,7 @@ from ...errors import ArgumentsError, UsageError
 from ...registry.calls import Calling
 from ...system import rng
 from .part import Batch
+from .sampling import SHUFFLED, Sampling
 from .stored import Examples
 
 
@@ -35,22 +36,22 @@ class Mixed(NamedTuple):
 Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor | Mixed]
 
 
-class Batches:
-    """Training data, drawn in a new random order each epoch.
+class DrawnBatches:
+    """Training batches, drawn in a new random order each epoch.
 
     Batch `position` (0, 1, 2, … over the whole run) is a pure function of the seed and the position, so that a
     resumed run sees what the uninterrupted one would have seen, without any state to save.
 
     Args:
-        inputs: shape (examples, …): a tensor, or `Stored`, which stays as it is stored.
-        targets: one per input.
+        num_examples: that are drawn from.
         batch_size: examples per batch; the last batch of an epoch may be smaller.
+        device: where batches are augmented.
         seed: of the order and of the augmentations.
         drop_last: leave out that smaller last batch.
         augment: functions (inputs, generator) -> inputs or Mixed, applied in turn.
         num_epochs: how many there are; None for no end.
-        device: where inputs, targets and batches live; None leaves them where they are.
         num_classes: how many classes there are, for augmentations that mix class targets.
+        sampling: which examples an epoch draws, in which order.
 
     Raises:
         UsageError: sizes that make no batch.
@@ -58,40 +59,43 @@ class Batches:
 
     def __init__(
         self,
-        inputs: Examples,
-        targets: torch.Tensor,
-        *,
+        num_examples: int,
         batch_size: int,
+        device: torch.device,
+        *,
         seed: int = 0,
         drop_last: bool = False,
         augment: Sequence[Augmentation] = (),
         num_epochs: int | None = None,
-        device: torch.device | str | None = None,
         num_classes: int | None = None,
+        sampling: Sampling = SHUFFLED,
     ):
-        if len(inputs) != len(targets) or not len(inputs):
-            raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
-        if batch_size < 1 or (drop_last and batch_size > len(inputs)):
-            limit = f" to {len(inputs)}, the number of examples, with drop_last" if drop_last else " or more"
+        drawn = sampling.num_drawn(num_examples)
+        if batch_size < 1 or (drop_last and batch_size > drawn):
+            limit = f" to {drawn}, the number of examples, with drop_last" if drop_last else " or more"
             raise ArgumentsError(f"batch_size must be 1{limit}, got {batch_size}", "batch_size", "drop_last", "subset")
-        self.inputs = inputs.to(device)
-        self.targets = targets.to(device)
-        self.batch_size = batch_size
-        self.seed = seed
+        self.num_examples, self.batch_size, self.device, self.seed = num_examples, batch_size, device, seed
         self.augment = tuple(augment)
         self._calling = [Calling(f"data.augment.{place}", "the augmentation") for place in range(len(self.augment))]
         self.num_classes = num_classes
-        self.num_examples = len(inputs)
-        self.steps_per_epoch = self.num_examples // batch_size if drop_last else -(-self.num_examples // batch_size)
+        self.sampling = sampling
+        self.steps_per_epoch = drawn // batch_size if drop_last else -(-drawn // batch_size)
         self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
         self._epoch = -1
         self._indices: tuple[torch.Tensor, ...] = ()
-        self.device = self.inputs.device
-        self._generator = torch.Generator(self.device)
+        self._generator = torch.Generator(device)
+
+    def gathered(self, position: int) -> Batch:
+        """Return batch number `position` without augmentation."""
+        raise NotImplementedError
+
+    def examples(self, start: int, stop: int) -> Batch:
+        """Return examples by their number in the data, without augmentation."""
+        raise NotImplementedError
 
     def order(self, epoch: int) -> torch.Tensor:
         """Return the order in which an epoch draws the examples, int64, on the CPU."""
-        return rng.permutation(self.seed, epoch, self.num_examples)
+        return self.sampling.order(self.seed, epoch, self.num_examples)
 
     def batch(self, position: int) -> Batch:
         """Return batch number `position` of the run.
@@ -101,9 +105,7 @@ class Batches:
         """
         if position < 0 or (self.num_batches is not None and position >= self.num_batches):
             raise IndexError(f"no batch {position}: there are {self.num_batches or 'endlessly many'}, from 0")
-        indices = self.indices(position)
-        inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
-        batch = Batch(inputs, self.targets.index_select(0, indices))
+        batch = self.gathered(position)
         if self.augment:
             self._generator.manual_seed(rng.key(self.seed, "augment", position))
             for augmentation, calling in zip(self.augment, self._calling, strict=True):
@@ -120,11 +122,7 @@ class Batches:
             self._epoch = epoch
         return self._indices[number]
 
-    def examples(self, start: int, stop: int) -> Batch:
-        """Return examples by their number in the data, without augmentation."""
-        return Batch(self.inputs[start:stop], self.targets[start:stop])
-
-    def alike(self, augment: Sequence[Augmentation], batch_size: int | None = None) -> Batches:
+    def alike(self, augment: Sequence[Augmentation], batch_size: int | None = None) -> Self:
         """Return the same data, to be drawn from apart: what is drawn there is not missed here.
 
         Args:
@@ -145,3 +143,41 @@ class Batches:
             targets = functional.one_hot(targets, self.num_classes).to(result.weights.dtype)
         weights = result.weights.reshape(-1, *(1,) * (targets.dim() - 1))
         return Batch(result.inputs, targets.index_select(0, result.partners).lerp_(targets, weights))
+
+
+class Batches(DrawnBatches):
+    """Training batches of examples in memory, drawn in a new random order each epoch; see `DrawnBatches`.
+
+    Args:
+        inputs: shape (examples, …): a tensor, or `Stored`, which stays as it is stored.
+        targets: one per input.
+        batch_size: examples per batch; the last batch of an epoch may be smaller.
+        device: where inputs, targets and batches live; None leaves them where they are.
+        options: seed, drop_last, augment, num_epochs, num_classes, sampling of `DrawnBatches`.
+
+    Raises:
+        UsageError: sizes that make no batch.
+    """
+
+    def __init__(
+        self,
+        inputs: Examples,
+        targets: torch.Tensor,
+        *,
+        batch_size: int,
+        device: torch.device | str | None = None,
+        **options: Any,
+    ):
+        if len(inputs) != len(targets) or not len(inputs):
+            raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
+        self.inputs = inputs.to(device)
+        self.targets = targets.to(device)
+        super().__init__(len(inputs), batch_size, self.inputs.device, **options)
+
+    def gathered(self, position: int) -> Batch:
+        indices = self.indices(position)
+        inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
+        return Batch(inputs, self.targets.index_select(0, indices))
+
+    def examples(self, start: int, stop: int) -> Batch:
+        return Batch(self.inputs[start:stop], self.targets[start:stop])

@@ -12,6 +12,7 @@ import torch
 
 from ...errors import ArgumentsError, DataError
 from .encoding import Encoding
+from .part import PartInMemory
 from .scale import Scale, is_constant
 from .stored import Examples, Step, Stored
 
@@ -98,6 +99,10 @@ class Dataset:
         if self.decode is None and not self.mapped:
             return self.inputs[positions]
         return Stored(self.inputs, positions, (self.decode,) if self.decode else (), mapped=self.mapped)
+
+    def part(self, positions: torch.Tensor) -> PartInMemory:
+        """Return some of the examples, by their numbers."""
+        return PartInMemory(self.rows(positions), self.targets[positions], positions)
 
     def sha256(self) -> str:
         """Return a hash of all inputs and targets, read piece by piece, and of what is standardised among them."""

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import torch
 
 from ...errors import DataError
-from .dataset import Dataset, Task
+from .dataset import Task
+from .loaded import AnyData, LoadedData
 from .stored import Pixels, Step, as_floats
 
 SCHEMA = "optrun/data-facts@1"
@@ -23,11 +24,11 @@ class DataFacts:
     """What is known of a data set, apart from its examples; what was fitted to them is in `Fitted`.
 
     Args:
-        input_shape: of one example.
-        input_type: of the numbers that a model is given: `float32`, `int64`, ….
+        input_shape: of one example; None where inputs are no tensor.
+        input_type: of the numbers that a model is given: `float32`, `int64`, …; empty where inputs are no tensor.
         stored_type: of the numbers as they are stored; `uint8` for pixels that become numbers batch by batch.
-        task: of the targets, see `Dataset`.
-        num_outputs: see `Dataset`.
+        task: of the targets, see `Dataset`; None where nobody knows.
+        num_outputs: see `Dataset`; None where nobody knows.
         class_names: one per class, or nothing.
         columns: names of the inputs, where they are columns with names, as a model is given them.
         target_columns: names of the targets, likewise.
@@ -36,11 +37,11 @@ class DataFacts:
         num_tokens: see `Dataset`.
     """
 
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...] | None
     input_type: str
     stored_type: str
-    task: Task
-    num_outputs: int
+    task: Task | None
+    num_outputs: int | None
     class_names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     target_columns: tuple[str, ...] = ()
@@ -48,8 +49,13 @@ class DataFacts:
     num_tokens: int | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> DataFacts:
+    def of(cls, dataset: AnyData) -> DataFacts:
         """Return the facts of a data set, encoded and standardised as a model is given it."""
+        if isinstance(dataset, LoadedData):
+            inputs = dataset.first.inputs
+            kind = _name(inputs) if isinstance(inputs, torch.Tensor) else ""
+            names = tuple(dataset.class_names)
+            return cls(dataset.input_shape, kind, kind, dataset.task, dataset.num_outputs, names)
         first = dataset.inputs[:1]
         return cls(
             dataset.input_shape,
@@ -107,7 +113,7 @@ class DataFacts:
                 raise ValueError(f"schema {stored['schema']!r}")
             given = {name: stored[name] for name in cls.__dataclass_fields__ if name != "num_tokens"}
             given["num_tokens"] = None if stored.get("num_tokens") is None else _count(stored["num_tokens"])
-            decode = dict(given["decode"])
+            decode, shape, outputs = dict(given["decode"]), given["input_shape"], given["num_outputs"]
             if "pixels" in decode:
                 pixels = decode["pixels"]
                 decode["pixels"] = {
@@ -116,15 +122,16 @@ class DataFacts:
             found = cls(
                 **{
                     **given,
-                    "input_shape": tuple(_count(each) for each in given["input_shape"]),
-                    "num_outputs": _count(given["num_outputs"]),
+                    "input_shape": shape if shape is None else tuple(_count(each) for each in shape),
+                    "num_outputs": outputs if outputs is None else _count(outputs),
                     **{name: _texts(given[name]) for name in ("class_names", "columns", "target_columns")},
                     "decode": decode,
                 }
             )
-            if found.task not in get_args(Task) or not {found.input_type, found.stored_type} <= _TYPES.keys():
+            types = {*_TYPES, *([""] if shape is None else [])}
+            if found.task not in (*get_args(Task), None) or not {found.input_type, found.stored_type} <= types:
                 raise ValueError(f"task {found.task!r}, numbers of type {found.input_type!r}")
-            if found.class_names and len(found.class_names) != found.num_outputs:
+            if found.class_names and outputs is not None and len(found.class_names) != found.num_outputs:
                 raise ValueError(f"{len(found.class_names)} names of {found.num_outputs} classes")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"the record of what the data is like is damaged: {error!r}") from error

@@ -10,7 +10,8 @@ from ...errors import ArgumentsError, DataError
 from ...system import rng
 from .dataset import Dataset
 from .fitted import Fitted
-from .part import PartInMemory
+from .loaded import AnyData
+from .part import Part
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,10 +27,10 @@ class Splits:
         notes: what is odd about the training rows.
     """
 
-    train: PartInMemory
-    val: PartInMemory | None = None
-    test: PartInMemory | None = None
-    dataset: Dataset
+    train: Part
+    val: Part | None = None
+    test: Part | None = None
+    dataset: AnyData
     fitted: Fitted = field(default_factory=Fitted)
     notes: tuple[str, ...] = ()
 
@@ -43,7 +44,7 @@ class Splits:
 
 
 def split(
-    dataset: Dataset,
+    dataset: AnyData,
     *,
     val: float = 0.2,
     test: float = 0.2,
@@ -72,15 +73,18 @@ def split(
     """
     positions = _positions(dataset, val, test, split_seed, subset)
     fitted = Fitted() if fitted is None else fitted
+    if not isinstance(dataset, Dataset):  # nothing is fitted to examples that are made when they are asked for
+        parts = {name: dataset.part(chosen) for name, chosen in positions.items()}
+        return Splits(**parts, dataset=dataset, fitted=fitted, notes=())
     notes = tuple(fitted.flattened(dataset, positions["train"]))
     fitted = fitted.completed(dataset, positions["train"])
     dataset = fitted.applied(dataset)
-    parts = {name: _part(dataset, chosen) for name, chosen in positions.items()}
+    parts = {name: dataset.part(chosen) for name, chosen in positions.items()}
     return Splits(**parts, dataset=dataset, fitted=fitted, notes=notes)
 
 
 def _positions(
-    dataset: Dataset, val: float, test: float, split_seed: int, subset: int | None
+    dataset: AnyData, val: float, test: float, split_seed: int, subset: int | None
 ) -> dict[str, torch.Tensor]:
     """Return where the examples of each part are in the data set, in its order."""
     own = dict(dataset.splits)
@@ -94,8 +98,9 @@ def _positions(
     if dataset.in_order:
         rest = rest.flip(0)  # what is taken first comes last
     else:
-        has_class = dataset.task == "classes" and dataset.targets.dim() == 1
-        rest = rest[stratified_order(dataset.targets[rest], has_class, split_seed)]
+        targets = rest if dataset.targets is None else dataset.targets[rest]
+        has_class = dataset.task == "classes" and dataset.targets is not None and targets.dim() == 1
+        rest = rest[stratified_order(targets, has_class, split_seed)]
     total, parts = len(rest), {}
     for name, fraction in (("test", test), ("val", val)):
         if name in own:
@@ -122,10 +127,6 @@ def _size(name: str, fraction: float, total: int) -> int:
     if not size:
         raise ArgumentsError(f"{name} {fraction} of {total} examples is not one example", name)
     return size
-
-
-def _part(dataset: Dataset, positions: torch.Tensor) -> PartInMemory:
-    return PartInMemory(dataset.rows(positions), dataset.targets[positions], positions)
 
 
 def stratified_order(targets: torch.Tensor, is_classes: bool, seed: int) -> torch.Tensor:

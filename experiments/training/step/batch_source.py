@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch
+from torch.utils.data import DataLoader
+
+from ...components.data import LoadedBatches, LoadedData, Loading
+from ...components.data.adopt import as_data
+from ...components.data.batch_parts import BatchParts
 from ...errors import SessionError, StorageError
 from ...system.shared_memory import explain_shared_memory
 
@@ -37,19 +43,33 @@ class ListOfBatches(NamedTuple):
         return self.batches[position]
 
 
-def as_source(data: Any) -> BatchSource:
+def as_source(data: Any, seed: int = 0, parts: BatchParts | None = None) -> BatchSource:
     """Return data as a source of batches.
+
+    Args:
+        data: see `build_train_op`.
+        seed: of the order in which a DataLoader's examples are drawn, and of what they draw.
+        parts: tells inputs from targets in its batches.
 
     Raises:
         SessionError: it cannot be asked for the batch at a position.
+        UsageError: a DataLoader cannot.
     """
+    if isinstance(data, DataLoader):
+        loaded = as_data(data, "the data", Loading(parts=parts or BatchParts()))
+        assert isinstance(loaded, LoadedData)
+        part = loaded.part(torch.arange(len(loaded)))
+        loading = loaded.loading
+        assert loading.batch_size is not None
+        return LoadedBatches(part, batch_size=loading.batch_size, drop_last=loading.drop_last, seed=seed)
     if hasattr(data, "batch"):
         return data
     if isinstance(data, Sequence):
         return ListOfBatches(data)
     raise SessionError(
         f"data is a {type(data).__name__}: give an object with `batch(position)`, such as Batches(inputs, targets, "
-        "batch_size=…), or a list of batches, such as pairs (inputs, targets); an iterator cannot be resumed"
+        "batch_size=…), a DataLoader, or a list of batches, such as pairs (inputs, targets); an iterator cannot be "
+        "resumed"
     )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ...components.data.batch_parts import Place
+from ...components.data.batch_parts import BatchParts, Place
 from ...components.trained import Trained, listed, parameters_within
 from ...components.updates import Update, make_update
 from ...config.sections import Policy
 from ...errors import SessionError
-from ..model_call import Call, ModelCall
+from ..model_call import Call, ModelCall, hands_targets
 from .batch_source import BatchSource, as_source
 from .finite_gate import Gate
 from .gradients import check_clipping
@@ -26,7 +27,7 @@ def build_train_op(
     model: nn.Module,
     loss: Callable[[Any, Any], Tensor],
     optimizer: torch.optim.Optimizer,
-    data: BatchSource | Sequence[Any],
+    data: BatchSource | Sequence[Any] | DataLoader[Any],
     updates: Sequence[Update | str | Callable[..., Any]] = (),
     *,
     accumulate: int = 1,
@@ -50,8 +51,9 @@ def build_train_op(
         loss: (outputs, targets) -> scalar, the mean over the examples. Where it is a module, its tensors are saved and
             restored with the model's, below `loss.`.
         optimizer: over the trainable parameters of the model, and of the loss where it has some.
-        data: an object with `batch(position)`, or a finite sequence of batches. A batch is a pair (inputs, targets), or
-            a tuple, mapping or data class that consists of both (`components.data.batch_parts`).
+        data: an object with `batch(position)`, or a finite sequence of batches; or a DataLoader, which is read without
+            end, in an order that is a function of `seed` and the epoch where it shuffles. A batch is a pair (inputs,
+            targets), or a tuple, mapping or data class that consists of both (`components.data.batch_parts`).
         updates: extra updates, made or by name: `["tf_batch_norm", "ema"]`.
         accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.
         clip_norm: largest global L2 norm of the gradients, or None.
@@ -81,8 +83,9 @@ def build_train_op(
     check_clipping(trained, clip_value)
     _check_that_all_is_trained(trained, loss, optimizer)
     _check_that_updates_save(trained, made)
+    parts = BatchParts(targets_from, inputs_from, needs_targets=not hands_targets(loss, targets_from))
     gate = Gate(trained, on_nan, loss_above) if on_nan is not None else None
-    op = TrainOp(model, loss, optimizer, as_source(data), made, gate, options)
+    op = TrainOp(model, loss, optimizer, as_source(data, seed, parts), made, gate, options)
     # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.
     if gate is not None and op.device.type == "cuda" and not op.updates and not op.needs_closure:
         gate.defer(optimizer)

@@ -1,0 +1,187 @@
+"""What a data component has made, as data that optrun can split and draw from: a Dataset, or one of torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+)
+
+from ...errors import DataError, UsageError
+from ...registry.calls import described
+from .dataset import Dataset
+from .loaded import AnyData, LoadedData, Loading
+from .sampling import Sampling
+
+_PARTS = ("train", "val", "test")
+_KINDS = "a Dataset of optrun's, a map-style data set or a DataLoader of torch's, or a mapping of train, val and test"
+
+
+def as_data(made: Any, label: str, loading: Loading) -> AnyData:
+    """Return what a component has made as data.
+
+    Args:
+        made: by the component.
+        label: of it, in messages.
+        loading: how its examples become batches, where they are made one by one.
+
+    Raises:
+        UsageError: it is no data.
+        DataError: it has no examples, or what it says of itself does not fit together.
+    """
+    if isinstance(made, Dataset | LoadedData):
+        return made
+    if isinstance(made, DataLoader):
+        return _of_loader(made, label, loading)
+    if isinstance(made, Mapping) and made and set(made) <= set(_PARTS):
+        return _of_parts(made, label, loading)
+    return _of_examples(made, label, loading)
+
+
+def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
+    collate = getattr(source, "collate_fn", None)
+    if loading.collate is default_collate and callable(collate):
+        loading = replace(loading, collate=collate)
+    if isinstance(source, IterableDataset) or not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        raise UsageError(f"{label} made {described(source)}: expected {_KINDS}")
+    try:
+        size = len(source)
+    except TypeError as error:
+        raise UsageError(f"{label} made {described(source)}, which has no length: {error}") from error
+    if not size:
+        raise DataError(f"{label} has no examples")
+    targets = _targets(source, size)
+    names = _class_names(source)
+    num_outputs = _number(source, "num_outputs", "num_classes")
+    if num_outputs is None and names:
+        num_outputs = len(names)
+    task = getattr(source, "task", None)
+    if task is None and targets is not None:
+        task = "classes"
+        num_outputs = int(targets.max()) + 1 if num_outputs is None else num_outputs
+    return LoadedData(
+        source,
+        loading,
+        task=task,
+        num_outputs=num_outputs,
+        class_names=names,
+        description=str(getattr(source, "description", "") or f"{size:,} examples of {label}"),
+        splits={name: torch.as_tensor(rows) for name, rows in dict(getattr(source, "splits", {})).items()},
+        targets=targets,
+    )
+
+
+def _of_parts(parts: Mapping[str, Any], label: str, loading: Loading) -> LoadedData:
+    """Return data sets of their own for training, validation and test as one, with its splits."""
+    if "train" not in parts:
+        raise UsageError(f"{label} made parts without 'train': {', '.join(parts)}")
+    made = {name: as_data(parts[name], f"{label}, part '{name}'", loading) for name in _PARTS if name in parts}
+    for name, part in made.items():
+        if not isinstance(part, LoadedData):
+            raise UsageError(f"{label} made a Dataset as '{name}': give one Dataset with `splits` instead")
+    loaded: dict[str, Any] = dict(made)
+    train, starts = loaded["train"], np.cumsum([0, *(len(part) for part in loaded.values())]).tolist()
+    known = [part.targets for part in loaded.values()]
+    return LoadedData(
+        ConcatDataset([part.source for part in loaded.values()]),
+        train.loading,
+        task=train.task,
+        num_outputs=train.num_outputs,
+        class_names=train.class_names,
+        description=train.description,
+        splits={name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(loaded)},
+        targets=torch.cat(known) if all(each is not None for each in known) else None,
+    )
+
+
+def _of_loader(loader: DataLoader[Any], label: str, loading: Loading) -> LoadedData:
+    """Return the data set of a DataLoader, read as it says; its order is that of the run's seed.
+
+    Raises:
+        UsageError: it has an order of its own, which cannot be had from any batch on.
+    """
+    names = ("pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor")
+    return _of_examples(
+        loader.dataset,
+        label,
+        Loading(
+            loading.workers or loader.num_workers,
+            loader.collate_fn,
+            loading.parts,
+            {name: getattr(loader, name) for name in names},
+            sampling_of(loader, label),
+            loader.batch_size,
+            loader.drop_last,
+        ),
+    )
+
+
+def sampling_of(loader: DataLoader[Any], label: str) -> Sampling:
+    """Return how a DataLoader draws examples, as a function of seed and epoch.
+
+    Raises:
+        UsageError: it has an order of its own, which cannot be had from any batch on.
+    """
+    sampler: Any = loader.sampler
+    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+        raise UsageError(
+            f"{label} is a DataLoader with a batch_sampler of its own, which cannot be asked for the batch at a "
+            "position: give it batch_size, and leave the batch_sampler out"
+        )
+    if type(sampler) is WeightedRandomSampler:
+        size = len(loader.dataset)  # type: ignore[arg-type] (with a sampler, it is a map-style data set)
+        if len(sampler.weights) != size:
+            raise UsageError(f"{label}: its sampler has {len(sampler.weights)} weights for {size} examples")
+        return Sampling(True, sampler.weights, sampler.num_samples / size, sampler.replacement)
+    is_whole = type(sampler) is RandomSampler and not sampler.replacement and len(sampler) == len(sampler.data_source)
+    if is_whole or type(sampler) is SequentialSampler:
+        return Sampling(is_shuffled=is_whole)
+    raise UsageError(
+        f"{label} is a DataLoader with a {type(sampler).__name__}, which cannot be asked for the batch at a position: "
+        "leave the sampler out (shuffle=True draws by the run's seed), or give a WeightedRandomSampler"
+    )
+
+
+def _targets(source: Any, size: int) -> torch.Tensor | None:
+    """Return the class of each example, where a data set says it: by `targets` or `labels`, or as the last tensor."""
+    if isinstance(source, torch.utils.data.Subset):
+        inner = _targets(source.dataset, len(source.dataset))  # type: ignore[arg-type] (it has a length)
+        return None if inner is None else inner[torch.as_tensor(source.indices)]
+    said = next((getattr(source, name) for name in ("targets", "labels") if hasattr(source, name)), None)
+    if isinstance(source, TensorDataset):
+        said = source.tensors[-1]
+    if said is None or isinstance(said, str):
+        return None
+    try:
+        found = torch.as_tensor(said)
+    except (TypeError, ValueError, RuntimeError):  # no numbers: names, boxes
+        return None
+    is_class = found.dim() == 1 and not found.is_floating_point() and not found.is_complex() and len(found) == size
+    return found.to(torch.int64) if is_class and found.dtype != torch.bool else None
+
+
+def _class_names(source: Any) -> tuple[str, ...]:
+    while isinstance(source, torch.utils.data.Subset):
+        source = source.dataset
+    said = next((getattr(source, name) for name in ("class_names", "classes") if hasattr(source, name)), ())
+    return tuple(map(str, said)) if isinstance(said, list | tuple) else ()
+
+
+def _number(source: Any, *names: str) -> int | None:
+    while isinstance(source, torch.utils.data.Subset):
+        source = source.dataset
+    said = next((getattr(source, name) for name in names if hasattr(source, name)), None)
+    return said if isinstance(said, int) and not isinstance(said, bool) else None

@@ -1,0 +1,154 @@
+"""The worker processes that make batches ahead: how they begin, end, and what is told when one dies."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ...errors import DataError, StorageError
+from ...system.processes import how, why
+from ...system.shared_memory import explain_shared_memory
+from .making import Maker, NotMade
+
+log = logging.getLogger("optrun")
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, Linux
+_GRACE_SECS = 5.0  # until a worker that has cut off what it was sending is known to have died
+_MOST_RESTARTS = 3  # of workers that were told to end, in one reading
+
+
+class Reading:
+    """Batches of a maker in the order that is wanted, made ahead by worker processes, or in this one without them.
+
+    Args:
+        maker: of batches.
+        wanted: returns what to make from a place in this reading on, each by epoch and numbers.
+        num_workers: how many processes.
+        options: more of torch's DataLoader.
+
+    Raises:
+        DataError: a worker died.
+        StorageError: processes cannot share memory.
+    """
+
+    def __init__(
+        self, maker: Maker, wanted: Callable[[int], Iterable[Any]], num_workers: int, options: Mapping[str, Any]
+    ):
+        self._maker, self._wanted, self._num_workers, self._options = maker, wanted, num_workers, options
+        self._read = self._restarts = 0
+        self._stream: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            try:
+                if self._stream is None:
+                    self._stream = _begun(self._maker, self._wanted(self._read), self._num_workers, self._options)
+                batch = next(self._stream)
+                break
+            except (OSError, RuntimeError, EOFError) as error:
+                self._refuse(error)
+        self._read += 1
+        if isinstance(batch, NotMade):
+            batch.raise_again()
+        return batch
+
+    def close(self) -> None:
+        """End the workers."""
+        stream, self._stream = self._stream, None
+        if (end := getattr(stream, "_shutdown_workers", None)) is not None:  # what torch does when it is forgotten
+            end()
+
+    def _refuse(self, error: Exception) -> None:
+        """Say why no batch came, or return after all, where workers were only told to end, as a whole job may be."""
+        workers = getattr(self._stream, "_workers", ())
+        if workers:
+            wait([each.sentinel for each in workers], _GRACE_SECS)
+        dead = [each.exitcode for each in workers if each.exitcode is not None]
+        if reason := explain_shared_memory(error):
+            raise StorageError(f"the workers of the data have no batch: {error}; {reason}") from error
+        if not dead or self._num_workers == 0:
+            raise error
+        self.close()
+        if all(code == -signal.SIGTERM for code in dead) and self._restarts < _MOST_RESTARTS:
+            self._restarts += 1
+            log.warning("a worker of the data was ended by SIGTERM: the workers were started again")
+            return
+        raise DataError(
+            f"a worker process of the data died, {how(dead[0])}{why(dead[0])} (with data.workers: 0 the process that "
+            "trains makes the examples, which shows where; fewer workers need less memory)"
+        ) from error
+
+
+def _begun(maker: Maker, wanted: Iterable[Any], num_workers: int, options: Mapping[str, Any]) -> Iterator[Any]:
+    """Return the iterator of torch's DataLoader over the batches that are wanted."""
+    options = dict(options)
+    own_init = options.pop("worker_init_fn", None)
+    if num_workers == 0:
+        options = {name: options[name] for name in ("pin_memory",) if name in options}
+    else:
+        # Code of the user's own is in no module that another interpreter could import by its name.
+        if options.get("multiprocessing_context") is None and "fork" in multiprocessing.get_all_start_methods():
+            options["multiprocessing_context"] = "fork" if sys.platform == "linux" else None
+        is_main = threading.current_thread() is threading.main_thread()
+        options["worker_init_fn"] = functools.partial(
+            _begin_worker, os.getpid(), is_main, torch.get_default_dtype(), own_init
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # a note of the run says so, once
+        loader = DataLoader(
+            maker,  # type: ignore[arg-type] (it is asked for whole batches)
+            sampler=wanted,
+            batch_size=None,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else it draws from the run's
+            **options,
+        )
+        return _keeping_handler(loader) if num_workers else iter(loader)
+
+
+def _keeping_handler(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start workers without torch's handler of SIGCHLD, which raises wherever the program happens to be."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
+def _begin_worker(
+    parent: int, dies_with_parent: bool, dtype: torch.dtype, own: Callable[[int], Any] | None, number: int
+) -> None:
+    """Prepare a worker: a signal that is meant for the run is not its own, and it does not outlive the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_default_dtype(dtype)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C and `kill -TERM -GROUP` are for the process that trains, which saves and ends them
+    if sys.platform == "linux" and dies_with_parent:  # by the thread that started it
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+    if own is not None:
+        own(number)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,167 @@
+"""The data of a configuration: read, split, and drawn from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..components import data
+from ..components.data import (
+    Batches,
+    DrawnBatches,
+    Fitted,
+    LoadedBatches,
+    LoadedData,
+    LoadedPart,
+    Loading,
+    PartInMemory,
+    Splits,
+)
+from ..components.data.batch_parts import BatchParts
+from ..components.data.sampling import by_rule
+from ..config import ComponentConfig, Config
+from ..config.located import located
+from ..config.sections import DataConfig
+from . import compatibility
+from .model_call import hands_targets
+
+
+def make_splits(config: Config, fitted: Fitted | None = None) -> Splits:
+    """Read the data of a configuration, and split it.
+
+    Args:
+        config: of the run.
+        fitted: see `build`.
+
+    Raises:
+        ConfigError: located at `data`.
+        DataError: data is missing or damaged.
+    """
+    loading = loading_of(config)
+    with located(config, "data"):
+        dataset = data.make_data(config.data.component, fitted=fitted, loading=loading, **config.data.args)
+        return data.split(
+            dataset,
+            val=config.data.val,
+            test=config.data.test,
+            split_seed=config.data.split_seed,
+            subset=config.data.subset,
+            fitted=fitted,
+        )
+
+
+def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnBatches:
+    """Return the batches that a configuration trains on.
+
+    Args:
+        config: of the run.
+        splits: of its data.
+        device: that batches are on.
+
+    Raises:
+        ConfigError: located at `data`.
+    """
+    dataset = splits.dataset
+    options: dict[str, Any] = {
+        "batch_size": batch_size(config, splits),
+        "seed": config.seed,
+        "drop_last": config.data.drop_last or (isinstance(dataset, LoadedData) and dataset.loading.drop_last),
+        "augment": [_bound(config, augmentation) for augmentation in config.data.augment],
+        "device": device,
+        "num_classes": dataset.num_outputs if dataset.task == "classes" else None,
+    }
+    part = splits.train
+    assert isinstance(part, PartInMemory | LoadedPart)
+    if isinstance(part, PartInMemory):
+        _refuse_loading(config)
+    with located(config, "data"):
+        if config.data.sampling is not None:
+            options["sampling"] = by_rule(config.data.sampling, known_targets(splits))
+        if isinstance(part, LoadedPart):
+            return LoadedBatches(part, **options)
+        return Batches(part.inputs, part.targets, **options)
+
+
+def batch_size(config: Config, splits: Splits) -> int:
+    """Return how many examples a training batch has: as a DataLoader says, or else the configuration.
+
+    Raises:
+        ConfigError: they say different things.
+    """
+    size, own = config.data.batch_size, _own_batch_size(splits)
+    if own is None:
+        return len(splits.train) if size == "full" else size
+    if size not in (DataConfig.batch_size, own):
+        message = f"data '{config.data.name}' is a DataLoader with a batch_size of {own}, not {size}"
+        hint = "say it there, or let the data be the data set itself: the run draws its batches"
+        raise config.problem("data.batch_size", message, hint)
+    return own
+
+
+def _own_batch_size(splits: Splits) -> int | None:
+    return splits.dataset.loading.batch_size if isinstance(splits.dataset, LoadedData) else None
+
+
+def known_targets(splits: Splits) -> torch.Tensor | None:
+    """Return the targets of the training examples; None where they are only known when examples are made."""
+    part = splits.train
+    if isinstance(part, PartInMemory):
+        return part.targets
+    known = splits.dataset.targets
+    return None if known is None or not isinstance(part, LoadedPart) else known[part.positions]
+
+
+def loading_notes(config: Config, splits: Splits) -> list[str]:
+    """Return what is odd about examples that are made one by one."""
+    dataset, cores = splits.dataset, os.cpu_count() or 1
+    if not isinstance(dataset, LoadedData):
+        return []
+    notes, own = [], dataset.loading.batch_size
+    if own is not None and own != config.data.batch_size:
+        notes.append(f"batches have {own} examples, as the DataLoader says, and not data.batch_size")
+    if dataset.loading.workers > cores:
+        notes.append(f"data.workers is {dataset.loading.workers}: more than the {cores} cores that there are")
+    if not dataset.is_repeatable():
+        notes.append(
+            f"data '{config.data.name}' makes example 0 anew each time: it draws from a generator that is neither "
+            "Python's, numpy's or torch's own, nor kept by the data set, so that no run can be repeated or resumed "
+            "bit for bit. Let it draw from one of these (docs/data.md, My DataLoader)"
+        )
+    return notes
+
+
+def loading_of(config: Config) -> Loading:
+    """Return how examples that are made one by one become batches.
+
+    Raises:
+        ConfigError: located at `data.collate`.
+    """
+    collate, targets_from = config.data.collate, config.data.targets_from
+    handed = hands_targets(config.loss.component.build, targets_from)
+    loading = Loading(config.data.workers, parts=BatchParts(targets_from, config.data.inputs_from, not handed))
+    if collate is None:
+        return loading
+    with located(config, "data.collate"):
+        return replace(loading, collate=compatibility.bound(collate))
+
+
+def _refuse_loading(config: Config) -> None:
+    """Refuse what has no say where data is in memory.
+
+    Raises:
+        ConfigError: workers or a collate function are asked for.
+    """
+    in_memory = f"data '{config.data.name}' is in memory, where batches are gathered as they are"
+    if config.data.workers:
+        raise config.problem("data.workers", f"{in_memory}: workers would only cost time", "leave it out")
+    if config.data.collate is not None:
+        raise config.problem("data.collate", f"{in_memory}: nothing is collated", "leave it out")
+
+
+def _bound(config: Config, part: ComponentConfig) -> Callable[..., Any]:
+    with located(config, part.path):
+        return compatibility.bound(part)
