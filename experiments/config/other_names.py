@@ -17,6 +17,8 @@ _BY_KEY = {
     "data.batch_size": "train_batch_size per_device_train_batch_size",
     "data.eval_batch_size": "val_batch_size per_device_eval_batch_size",
     "data.workers": "num_workers dataloader_num_workers",
+    "data.collate": "collate_fn",
+    "data.sampling": "shuffle sampler",
     "data.augment": "augmentations augmentation transform transforms",
     "data.subset": "overfit_batches limit_train_batches max_train_samples",
     "data.val": "validation_split val_split val_size",
