@@ -16,13 +16,15 @@ from ..config import Config, ConfigError
 from .evaluator import Evaluator, evaluation_mode
 
 _FEW = 8  # examples whose outputs stand for those of all
+_MANY = 512  # among which some count
 
 
 def check_uncounted(config: Config, evaluators: Mapping[str, Evaluator]) -> None:
     """Refuse a loss that says no count and is NaN for some batch of an evaluation: so would be the whole.
 
     Each batch's targets in memory are asked for, with the outputs of a few examples repeated. Where that is NaN, the
-    outputs of the batch itself decide, so that it is the targets and not a pair of them and some outputs.
+    outputs of the batch itself decide, so that it is the targets and not a pair of them and some outputs. A loss that
+    is not finite for training examples either is left to the run, which diverges.
 
     Args:
         config: of the run.
@@ -39,6 +41,8 @@ def check_uncounted(config: Config, evaluators: Mapping[str, Evaluator]) -> None
         found = None
         with contextlib.suppress(Exception):  # what fails here fails in the evaluation too, which says where
             found = _first_uncounted(evaluator)
+            if found is not None and not _is_number(evaluators["train"]):
+                return  # nan of whatever targets: the first step of training says so
         if found is not None:
             raise _refusal(config, evaluator, *found)
 
@@ -72,6 +76,13 @@ def _first_uncounted(evaluator: Evaluator) -> tuple[int, int] | None:
             if _is_finite(own) and bool(loss(own, batch.targets).isnan()):
                 return start + 1, start + len(some)
     return None
+
+
+def _is_number(evaluator: Evaluator) -> bool:
+    """Return True if the loss of many of these examples is finite."""
+    with _measuring(evaluator) as loss:
+        batch = evaluator.part.examples(0, max(evaluator.batch_size, _MANY))
+        return bool(loss(evaluator.call(evaluator.model, *batch), batch.targets).isfinite())
 
 
 @contextlib.contextmanager

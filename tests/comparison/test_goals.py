@@ -43,11 +43,14 @@ TRUTH = {
     "mae": ("min", 0.01),
     "r2": ("max", 0.01),
     "token_accuracy": ("max", 0.005),
+    "binary_accuracy": ("max", 0.005),
+    "multilabel_f1": ("max", 0.005),
+    "miou": ("max", 0.005),
     "perplexity": ("min", 0.05),
     "bits_per_byte": ("min", 0.01),
 }
 #: Metrics that came with 0.3: no older run can be judged by them.
-SINCE_0_3 = {"rmse"}
+SINCE_0_3 = {"rmse", "binary_accuracy", "multilabel_f1", "miou"}
 RATES = [0.01, 0.0316, 0.1, 0.316]
 PROBLEMS = {
     "classes": ({"name": "iris"}, "cross_entropy", ["accuracy", {"name": "top_k", "k": 2}, "macro_f1"]),

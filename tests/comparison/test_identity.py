@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib.metadata
+import inspect
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,13 @@ def with_new_argument(monkeypatch):
     """A loss that has got an argument since."""
     component = REGISTRIES["loss"].get("cross_entropy")
 
-    def cross_entropy(outputs, targets, label_smoothing: float = 0.0, temperature: float = 1.0):
-        return component.build(outputs / temperature, targets, label_smoothing)
+    def cross_entropy(outputs, targets, *, temperature: float = 1.0, **args):
+        return component.build(outputs / temperature, targets, **args)
 
+    before = inspect.signature(component.build, eval_str=True)
+    new = inspect.signature(cross_entropy, eval_str=True).parameters["temperature"]
+    added = [*before.parameters.values(), new]
+    cross_entropy.__signature__ = before.replace(parameters=sorted(added, key=lambda each: each.kind))
     cross_entropy.__module__ = component.build.__module__
     changed = dataclasses.replace(component, build=cross_entropy)
     monkeypatch.setitem(REGISTRIES["loss"]._components, "cross_entropy", changed)

@@ -164,7 +164,7 @@ import torch
 calls = []
 
 def loss(outputs, targets, at: float = 0.0):
-    calls.append(at)
+    calls.extend([at] * outputs.requires_grad)  # an evaluation that is tried has none
     if at == 2 and outputs.requires_grad and len(calls) > 5:  # beyond what is tried before a run
         raise RuntimeError("only once it runs")
     return torch.nn.functional.cross_entropy(outputs, targets) * (float("nan") if at == 3 else 1)

@@ -20,7 +20,7 @@ from ...components.hooks.session_view import Refused
 from ...components.losses.counting import Counting
 from ...components.trained import Trained
 from ...components.updates import Update
-from ...errors import SessionError
+from ...errors import ArgumentsError, SessionError, UsageError
 from ...registry.calls import call_of, note_call
 from ...system import rng
 from ..model_call import ModelCall, hands_targets
@@ -180,8 +180,14 @@ class TrainOp:
             self.reseed()  # for data that draws
             with self.calling.data:
                 batch = draw_batch(self.data, self.batch)
-        with self.calling.data if "batch" not in feed else self.calling.feed:
-            inputs, targets = self.parts(batch)
+            with self.calling.data:
+                inputs, targets = self.parts(batch)
+        else:
+            with self.calling.feed:
+                try:
+                    inputs, targets = self.parts(batch)
+                except ArgumentsError as error:  # of arguments of the data, which the hook has not
+                    raise UsageError(str(error)) from error
         return on_device(inputs, self.device), on_device(targets, self.device)
 
     def _prepare_gate(self, hooks_see_gradients: bool) -> None:

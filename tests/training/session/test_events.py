@@ -125,6 +125,7 @@ def test_stock_hooks_that_draw_nothing_say_so_and_their_subclasses_do_not():
         "norms",
         "profiler",
         "step_counter",
+        "unfreeze",
     } == silent
 
     class Mine(NormsHook):

@@ -25,7 +25,7 @@ SAID = {
     "text": "what is fed for momentum is the text 'much': expected a finite number",
     "raises": "ZeroDivisionError: division by zero",
     "lacks": "KeyError: 'x'",
-    "batch": "TypeError: cannot unpack non-iterable int object",
+    "batch": "a batch is 3 (int), in which nothing says what the target is",
     "rate": "both feed 'lr'",
 }
 
