@@ -57,6 +57,17 @@ def selected(function: Callable[..., Any], of: Selector | None, target: Selector
     return function if of is None and target is None else Selected(function, of, target)
 
 
+def chosen(value: Any, of: Selector | None) -> Any:
+    """Return the part of the outputs that `of` names; all of them for None.
+
+    Raises:
+        ArgumentsError: there is no such part.
+    """
+    for step in _steps(of, "of"):
+        value = step(value)
+    return value
+
+
 def part_of(value: Any, step: str | int, key: str) -> Any:
     """Return an entry, an attribute or an item of a value.
 

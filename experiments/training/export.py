@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..components.data import Dataset, make_data
-from ..components.data.tree import tensors
+from ..components.data.tree import num_examples, rows, tensors
 from ..config import ConfigError
 from ..config.located import located
 from ..errors import DataError, StorageError, UsageError
@@ -44,11 +44,16 @@ class _Examples:
         reason: why they are not.
     """
 
-    given: Tensor
+    given: Any
     expected: Any
     scale: Tensor
     real: bool
     reason: str = ""
+
+    @property
+    def count(self) -> int:
+        """Return how many there are."""
+        return num_examples(self.given)
 
 
 @held_places()
@@ -99,6 +104,11 @@ def export_model(
         raise UsageError(f"{to} holds weights alone: preprocessing is for {_programs()}")
     path = writable(output, force)
     trained = load_trained(run, checkpoint, weights, None if weights else True, allow_code, root)
+    if kind.is_program and trained.facts.input_shape is None:
+        raise UsageError(
+            "inputs of this run are no tensor but consist of several, and a program takes one: choose --to torch or "
+            "safetensors, or export the model that run.load_model() gives by torch.export itself"
+        )
     trained.model.to("cpu")
     if trained.facts.input_shape is None:
         raise UsageError(
@@ -118,7 +128,7 @@ def export_model(
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    checked = {"examples": len(examples.given), "of": "data" if examples.real else "random", "reason": examples.reason}
+    checked = {"examples": examples.count, "of": "data" if examples.real else "random", "reason": examples.reason}
     return {
         **about, "to": to, "file": shown(path), "bytes": len(content),
         "checked": {**checked, "largest_difference": difference, "tolerance": tolerance},
@@ -167,7 +177,7 @@ def _about(trained: TrainedModel, pipeline: Pipeline | None) -> dict[str, Any]:
 
 def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
     """Return some examples of the run's data, with what its own model makes of them; or made-up ones."""
-    config, fitted = trained.config, trained.fitted
+    config, fitted, inference = trained.config, trained.fitted, trained.inference()
     reason = ""
     try:
         with located(config, "data"):
@@ -179,12 +189,16 @@ def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
             else:
                 raw = inputs = dataset.part(positions).examples(0, len(positions)).inputs
     except (DataError, StorageError, ConfigError) as error:
+        if trained.facts.input_shape is None:
+            raise
         reason = " ".join(message_of(error).split())
         made = pipeline or Pipeline(trained)
         raw = random_rows(made, fitted, trained.facts, _EXAMPLES)
         inputs = made.numbers(raw)
     with Calling("model", "the forward pass of the model"), located(config), torch.no_grad():
-        outputs = trained.model(inputs)
+        outputs = inference.outputs(trained.model, inputs)
+        if pipeline is not None:
+            outputs = inference.predictions(outputs)
     scale = torch.stack([leaf.abs().max().double() for leaf in tensors(outputs)]).max()
     if pipeline is None:
         return _Examples(inputs, outputs, scale, not reason, reason)
@@ -194,15 +208,15 @@ def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
     return _Examples(raw, targets.undone(outputs), scale * torch.tensor(targets.std), not reason, reason)
 
 
-def _largest_difference(call: Callable[[Tensor], Any], examples: _Examples, tolerance: float, to: str) -> float:
+def _largest_difference(call: Callable[[Any], Any], examples: _Examples, tolerance: float, to: str) -> float:
     """Return by how much what was read back differs from the model at most, on all examples at once and on one.
 
     Raises:
         DataError: that is too much, or it cannot be run.
     """
     largest = 0.0
-    for count in {1, len(examples.given)}:
-        given = examples.given[:count]
+    for count in {1, examples.count}:
+        given = rows(examples.given, 0, count, examples.count)
         try:
             with torch.no_grad():
                 found = list(tensors(call(given)))

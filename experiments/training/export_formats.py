@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
@@ -75,7 +76,7 @@ class _Weights(Format):
     def read(self, path: Path, trained: TrainedModel) -> Call:
         fresh = trained.untrained()
         fresh.load_state_dict(self.weights(path))
-        return fresh.eval()
+        return functools.partial(trained.inference().outputs, fresh.eval())
 
     @abstractmethod
     def weights(self, path: Path) -> Mapping[str, Any]:

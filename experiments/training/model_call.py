@@ -61,6 +61,8 @@ class ModelCall:
         Raises:
             SessionError: see `settle`.
         """
+        if self._way == "inputs" and not self._targets_go:  # at each step of most runs
+            return model(inputs)
         if self._way == "auto":
             self.settle(getattr(model, "_orig_mod", model), inputs, targets)  # type: ignore[arg-type]
         more = {name: _target(targets, name) for name in self._targets_go} if self._targets_go else {}

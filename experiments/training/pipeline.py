@@ -145,13 +145,14 @@ class _Single(nn.Module):
 
 
 class Pipeline(nn.Module):
-    """A model that takes raw rows, as the run's data set reads them, and gives values in original units.
+    """A model that takes raw rows, as the run's data set reads them, and gives predictions in original units.
 
     Args:
         trained: of a run.
 
     Raises:
         DataError: the data had code of its own make numbers of what is stored.
+        UsageError: the model cannot be called without targets.
     """
 
     def __init__(self, trained: TrainedModel):
@@ -166,12 +167,13 @@ class Pipeline(nn.Module):
         self.before = nn.Sequential(*before)
         decoder = facts.decoder()
         self.steps = [*([] if decoder is None else [decoder]), *in_evaluation(trained.config.data.augment)]
-        self.model = trained.model
+        self.model, self.inference = trained.model, trained.inference()
         self.after = _Undo(fitted.scales["targets"]) if "targets" in fitted.scales else nn.Identity()
         self.eval()
 
     def forward(self, inputs: Tensor) -> Any:
-        return self.after(self.model(self.numbers(inputs)))
+        outputs = self.inference.outputs(self.model, self.numbers(inputs))
+        return self.after(self.inference.predictions(outputs))
 
     def numbers(self, inputs: Tensor) -> Tensor:
         """Return raw rows as the model takes them."""

@@ -33,7 +33,7 @@ from ..system.switches import held_switches
 from ..system.visible import spreadsheet_text
 from .configured_data import make_splits
 from .export import writable
-from .model_call import ModelCall
+from .inference import Inference
 from .record import RunRecord, refuse_changes
 from .trained_model import TrainedModel, load_trained
 
@@ -214,15 +214,14 @@ def _applied(fitted: Fitted, dataset: Dataset) -> Dataset:
 
 def _outputs(trained: TrainedModel, part: PartInMemory | LoadedPart) -> tuple[Tensor, Tensor | None]:
     """Return the outputs for all rows, on the CPU, and their targets, where they are one tensor."""
-    config, model, call = trained.config, trained.model, ModelCall(trained.config.data.call)
-    pick = getattr(trained.loss, "outputs_of", lambda outputs: outputs)
+    config, inference = trained.config, trained.inference()
     device = trained.device
     examples = part.to(device).after(*in_evaluation(config.data.augment))
     found: list[Tensor] = []
     targets: list[Any] = []
     with located(config), torch.set_grad_enabled(config.eval.gradients), _autocast(trained):
         for batch in examples.batches(config.data.eval_batch_size):
-            found.append(_of_batch(model, call, batch, pick))
+            found.append(_of_batch(trained.model, inference, batch))
             targets.append(batch.targets)
     if isinstance(part, PartInMemory):
         return torch.cat(found), part.targets
@@ -230,16 +229,15 @@ def _outputs(trained: TrainedModel, part: PartInMemory | LoadedPart) -> tuple[Te
     return torch.cat(found), torch.cat(targets).cpu() if are_tensors else None
 
 
-def _of_batch(model: nn.Module, call: ModelCall, batch: Batch, pick: Any) -> Tensor:
+def _of_batch(model: nn.Module, inference: Inference, batch: Batch) -> Tensor:
     with Calling("model", "the forward pass of the model"):
-        call.settle(model, batch.inputs)
-        outputs = call(model, batch.inputs)
+        outputs = inference.outputs(model, batch.inputs)
     with Calling("loss", "the choice among outputs"):
-        outputs = pick(outputs)
+        outputs = inference.predictions(outputs)
     if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != batch_size(batch.inputs, batch.targets):
         raise UsageError(
             f"the model gives {described(outputs)}: to predict, one tensor with a row for each example is needed; "
-            "`loss: {name: …, of: KEY}` says which of several it is"
+            f"{inference.way_out}"
         )
     return outputs.detach().cpu().float() if outputs.dtype == torch.bfloat16 else outputs.detach().cpu()
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,8 +26,8 @@ from . import compatibility
 from .build import make_model, make_optimizer, make_updates
 from .configured_data import make_splits
 from .copies import generators_kept
+from .inference import Inference
 from .load import run_dir_of, stored_config, stored_facts, stored_fitted
-from .model_call import ModelCall
 from .record import RunRecord, refuse_changes
 from .session.saved_state import load_state
 from .step.build_train_op import build_train_op
@@ -49,7 +48,6 @@ class TrainedModel:
         step: of the checkpoint.
         weights: the name of the weights, see `eval.weights`.
         model: in evaluation mode.
-        loss: that it was trained by.
         facts: what its data is like.
         fitted: what was taken from the training rows.
     """
@@ -59,7 +57,6 @@ class TrainedModel:
     step: int
     weights: str
     model: nn.Module
-    loss: Any
     facts: DataFacts
     fitted: Fitted
 
@@ -68,6 +65,15 @@ class TrainedModel:
         """Return where the model is."""
         tensors = (*self.model.parameters(), *self.model.buffers())
         return tensors[0].device if tensors else torch.device("cpu")
+
+    def inference(self) -> Inference:
+        """Return what calls the model, or one that stands for it, on inputs alone.
+
+        Raises:
+            ConfigError: it cannot be called without targets.
+        """
+        with located(self.config, "model", "loss"):
+            return Inference(self.config, self.model)
 
     def untrained(self) -> nn.Module:
         """Return the model of the same configuration with other weights: those that training began with."""
@@ -141,7 +147,7 @@ def load_trained(
     known = averages_of(train_op.optimizer, train_op.updates)
     name = _chosen(run_dir.name, known, config.eval.weights, weights, averages)
     _take_over(known[name])
-    return TrainedModel(run_dir, config, state.step, name, train_op.model.eval(), train_op.loss, facts, fitted)
+    return TrainedModel(run_dir, config, state.step, name, train_op.model.eval(), facts, fitted)
 
 
 def _from_data(run_dir: RunDir, config: Config, fitted: Fitted) -> tuple[DataFacts, Fitted]:
@@ -166,7 +172,7 @@ def _model(config: Config, facts: DataFacts) -> nn.Module:
                     "kept: build the experiment with its data, `build(run.config)`, and restore into that"
                 )
             inputs = torch.zeros(2, *facts.input_shape, dtype=facts.dtype)
-            compatibility.try_forward(model, ModelCall(config.data.call), Batch(inputs, None), 2)
+            compatibility.try_forward(model, Inference(config, model).call, Batch(inputs, None), 2)
         return model
 
 

@@ -46,7 +46,9 @@ class BatchParts:
         Raises:
             ArgumentsError: it does not say which they are, or has no such entry; it names `targets_from`.
         """
-        if type(batch) is Batch or (self._is_plain and isinstance(batch, tuple | list) and len(batch) == 2):
+        if type(batch) is Batch:
+            return batch
+        if self._is_plain and isinstance(batch, tuple | list) and len(batch) == 2:
             return Batch(*batch)
         chosen = self._target(batch) if self.targets_from is None else self.targets_from
         inputs = _without(batch, chosen) if self.inputs_from is None else _taken(batch, self.inputs_from, "inputs_from")

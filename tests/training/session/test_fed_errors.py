@@ -17,6 +17,7 @@ def text(step): return {"momentum": "much"}
 def raises(step): return {"momentum": lambda own: 1 / 0}
 def lacks(step): return {"momentum": lambda own: {}["x"]}
 def batch(step): return {"batch": 3}
+def entries(step): return {"batch": {"x": 3}}
 def rate(step): return {"lr": 0.1}
 """
 SAID = {
@@ -26,6 +27,7 @@ SAID = {
     "raises": "ZeroDivisionError: division by zero",
     "lacks": "KeyError: 'x'",
     "batch": "a batch is 3 (int), in which nothing says what the target is",
+    "entries": "a batch is a dict with 'x', in which nothing says what the target is",
     "rate": "both feed 'lr'",
 }
 
