@@ -110,11 +110,6 @@ def export_model(
             "safetensors, or export the model that run.load_model() gives by torch.export itself"
         )
     trained.model.to("cpu")
-    if trained.facts.input_shape is None:
-        raise UsageError(
-            f"{trained.run_dir.name}: a file is checked on inputs that are one tensor, and its data gives none: take "
-            "the weights from `Run(…).load_model().state_dict()`"
-        )
     pipeline = Pipeline(trained) if kind.is_program and preprocessing is not False else None
     examples = _examples(trained, pipeline)
     about = _about(trained, pipeline)
