@@ -13,7 +13,7 @@ from ...experiments.report.figures.terminal import curves_text
 from ...experiments.report.group import Group, endpoint_of
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
-from ...experiments.report.sensitivity import good_range, trials_of
+from ...experiments.report.sensitivity import chosen_settings, is_as_good, keys_of, label_of, settings_of, trials_of
 from ...experiments.report.style import duration, many
 from ...experiments.report.tables import comparison_tables
 from ...experiments.report.tables.table import text_table
@@ -45,8 +45,11 @@ def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "differ in", ", ".join(difference["key"] for difference in plan["differences"])
     if spec := protocol.get("spec"):
         trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
-        how = f" ({protocol['method']})" if ":" in spec.partition("=")[2] else ""  # values that are listed are no grid
-        yield "sweep", f"{spec}: {many(trials, 'value')}{how}, each on {many(seeds, 'seed')}"
+        if isinstance(spec, list):
+            yield "sweep", f"{' with '.join(spec)}: {many(trials, 'setting')}, each on {many(seeds, 'seed')}"
+        else:
+            how = f" ({protocol['method']})" if ":" in spec.partition("=")[2] else ""  # listed values are no grid
+            yield "sweep", f"{spec}: {many(trials, 'value')}{how}, each on {many(seeds, 'seed')}"
     elif protocol["tuned"]:
         trials, seeds = protocol["tune_trials"], len(protocol["tune_seeds"])
         yield "tuning", f"{many(trials, 'rate')} for each entry, each on {many(seeds, 'seed')}; more at an edge"
@@ -129,33 +132,32 @@ def _curves(group: Group, room: int) -> list[str]:
 
 def sensitivity_lines(entry: Mapping[str, Any], group: Group, room: int) -> list[str]:
     """Draw the mean score of every value as a bar from the worst to the best; `+` marks those as good as the best."""
-    tuning = entry.get("tuning") or {}
-    trials = trials_of(dict(entry))
+    trials = trials_of(entry)
     scored = [trial["mean"] for trial in trials if trial["mean"] is not None]
     if not scored:
         return []
     low, high = min(scored), max(scored)
     if group.selector.mode == "min":
         low, high = high, low
-    labels = [style.cell(trial["value"]) for trial in trials]
+    settings = [settings_of(entry, trial) for trial in trials]
+    labels = [label_of(each) if len(each) > 1 else style.cell(*each.values()) for each in settings]
     margin = max(map(len, labels))
-    span = good_range(dict(entry), group.selector) if group.selector.margin else None
     room = max(10, room - margin - 26)
-    lines = [f"{group.select} by {tuning.get('key')}, mean over seeds"]
+    lines = [f"{group.select} by {style.listing(keys_of(entry))}, mean over seeds"]
     for label, trial in zip(labels, trials, strict=True):
         text = lost_text(trial.get("states") or [])
         if trial["mean"] is not None:
             share = (trial["mean"] - low) / (high - low) if high != low else 1.0
             text = f"{_block(share, room)} {style.number(trial['mean'])}"
-        mark = _mark(trial, tuning, span)
+        mark = _mark(entry, trial, group)
         lines.append(f"  {label:>{margin}}  {text}{f'  {mark}' if mark else ''}")
     return lines
 
 
-def _mark(trial: Mapping[str, Any], tuning: Mapping[str, Any], span: Any) -> str:
-    if trial["value"] == tuning.get("chosen"):
+def _mark(entry: Mapping[str, Any], trial: Mapping[str, Any], group: Group) -> str:
+    if settings_of(entry, trial) == chosen_settings(entry):
         return "best"
-    return "as good" if span is not None and span.low <= trial["value"] <= span.high else ""
+    return "as good" if is_as_good(entry, trial, group.selector) else ""
 
 
 def _block(share: float, room: int) -> str:

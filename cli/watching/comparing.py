@@ -174,13 +174,13 @@ class CompareWatch:
             say(f"next: {self._next_command(group, has_failed)}")
 
     def _next_command(self, group: Group, has_failed: bool) -> str:
+        from ...experiments.report.sensitivity import chosen_settings
         from ..texts.comparison_text import group_reference
 
         if has_failed:
             return same_command()
-        tuning = (group.entries[0].get("tuning") or {}) if group.kind == "sweep" else {}
-        if tuning.get("chosen") is not None:
-            return shlex.join([*self._train, f"{tuning['key']}={tuning['chosen']}"])
+        if group.kind == "sweep" and (chosen := chosen_settings(group.entries[0])):
+            return shlex.join([*self._train, *(f"{key}={value}" for key, value in chosen.items())])
         return f"optrun report {group_reference(group.path)} --open"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Protocol:
         gates: conditions on the result that the comparison's file has.
         problem: what all entries have to learn, in words.
         paired: whether runs of one seed are compared with each other; they cannot be across different problems.
-        spec: what a sweep tries, as written.
+        spec: what a sweep tries, as written; a list of several keys.
     """
 
     seeds: list[int] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Protocol:
     gates: str | list[str] = field(default_factory=list)
     problem: str = ""
     paired: bool = True
-    spec: str | None = None
+    spec: str | list[str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what comparison.json keeps."""
@@ -172,7 +172,9 @@ def _target(entries: Sequence[Entry], select: str) -> dict[str, Any] | None:
     return {"metric": select, "value": value}
 
 
-def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, method: str, jobs: int | None) -> Protocol:
+def sweep_protocol(
+    entry: Entry, specs: Sequence[str], num_values: int, *, seeds: int, method: str, jobs: int | None
+) -> Protocol:
     """Fix the protocol of a sweep; the arguments are those of `sweep`.
 
     Raises:
@@ -191,7 +193,7 @@ def sweep_protocol(entry: Entry, spec: str, num_values: int, *, seeds: int, meth
         select=goal,
         margin_source="registered with the metric" if goal.margin is not None else "none registered",
         jobs=num_jobs(jobs, [entry]),
-        spec=spec,
+        spec=specs[0] if len(specs) == 1 else list(specs),
     )
 
 
@@ -210,12 +212,19 @@ def compare_name(entries: Sequence[Entry], protocol: Protocol, root: Path | None
     return _given_before(name, root)
 
 
-def sweep_name(entry: Entry, key: str, values: Sequence[Any], num_seeds: int, root: Path | None = None) -> str:
-    """Return a name that the same sweep always gets; see `compare_name`."""
-    stem = f"sweep-{entry.name[:24]}-{key.rpartition('.')[2]}"
-    return _given_before(
-        lambda counted: f"{stem}-{group_digest([counted(entry.config), key, list(values), num_seeds])}", root
-    )
+def sweep_name(entry: Entry, values: Mapping[str, Sequence[Any]], num_seeds: int, root: Path | None = None) -> str:
+    """Return a name that the same sweep always gets; see `compare_name`.
+
+    Args:
+        entry: that is swept.
+        values: by key.
+        num_seeds: with each setting.
+        root: the folder of runs.
+    """
+    stem = f"sweep-{entry.name[:24]}-{'-'.join(key.rpartition('.')[2] for key in values)[:40].strip('-.')}"
+    (key, tried), *others = values.items()
+    decided = [list(values), list(map(list, values.values()))] if others else [key, list(tried)]
+    return _given_before(lambda counted: f"{stem}-{group_digest([counted(entry.config), *decided, num_seeds])}", root)
 
 
 def _given_before(name: Callable[[Counted], str], root: Path | None) -> str:

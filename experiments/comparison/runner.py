@@ -147,7 +147,7 @@ class Runner:
         return [self._trial(entry, value, seed) for seed in self._protocol.tune_seeds for value in values]
 
     def _trial(self, entry: Entry, value: Any, seed: int) -> Task:
-        return self._maker.make(entry, "tune", seed, {self._tunings[entry.name].key: value})
+        return self._maker.make(entry, "tune", seed, self._tunings[entry.name].settings(value))
 
     def _evaluations(self, entry: Entry, settings: dict[str, Any]) -> list[Task]:
         if entry.runs:
@@ -169,7 +169,7 @@ class Runner:
         for name, tuning in self._tunings.items():
             tuning.scores, tuning.states = {}, {}
             for task in self._ledger.of("tune", name):
-                value, metric = task.settings[tuning.key], self._protocol.select.metric
+                value, metric = tuning.value_of(task.settings), self._protocol.select.metric
                 tuning.scores.setdefault(value, []).append(task.value(metric))
                 tuning.states.setdefault(value, []).append(task.result_state(metric))
 
@@ -178,7 +178,7 @@ class Runner:
         tuning, kept = self._tunings[entry.name], self._ledger.entry(entry.name)
         kept["tuning"] = tuning.as_dict(self._ledger.of("tune", entry.name), self._protocol.tune_trials)
         if self._protocol.seeds and tuning.best() is not None:
-            kept["settings"] = {tuning.key: tuning.best()}
+            kept["settings"] = tuning.settings(tuning.best())
         return kept["settings"]
 
     def _phase(self, pool: Pool, name: str, tasks: list[Task]) -> None:

@@ -1,7 +1,9 @@
-"""`sweep`: one target, several values of one key, each on several seeds."""
+"""`sweep`: one target, several values of one key or of several, each on several seeds."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from .events import OnEvent, watched
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
 from .runner import Runner
-from .sweep_values import checked_entry, parse_spec, spec_of
-from .tuning import Tuning
+from .sweep_settings import MOST_RUNS, Spec, check_number, checked_entry, specs_by_key, tuning_of
+from .sweep_values import parse_spec
 
 
 @held_places()
@@ -26,29 +28,32 @@ from .tuning import Tuning
 @refusing_exits()
 def sweep(
     target: str | Path | Mapping[str, Any],
-    key: str,
-    spec: str | Sequence[Any],
+    key: str | Mapping[str, Spec],
+    spec: Spec | None = None,
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     trials: int | None = None,
     seeds: int = 2,
     method: str = "grid",
+    most_runs: int = MOST_RUNS,
     jobs: int | None = None,
     fresh: bool = False,
     root: Path | None = None,
     on_event: OnEvent | None = None,
     progress: bool = False,
 ) -> Comparison:
-    """Try several values of one key, and see how much depends on it: a comparison that ends with its trials.
+    """Try values of one key, or of several, and see how much depends on them: a comparison that ends with its trials.
 
     Args:
         target: a preset, a file, an optimizer's name, or the configuration itself.
-        key: what to sweep: `optimizer.lr`.
-        spec: `log:1e-3:1`, `lin:0:1`, `int:2:8`, or the values: `a,b,c`, or a list of them.
+        key: what to sweep: `optimizer.lr`; or several keys, each with its `spec`, of which all combinations are tried:
+            `{"optimizer.lr": [0.1, 0.3], "optimizer.momentum": [0.8, 0.9]}`.
+        spec: of a single key: `log:1e-3:1`, `lin:0:1`, `int:2:8`, or the values: `a,b,c`, or a list of them.
         overrides: `key=value`, or values by key.
         trials: how many values of a range; 9 by default.
-        seeds: for each value.
-        method: `grid` or `random`.
+        seeds: for each setting.
+        method: `grid` or `random`, which is for a single key.
+        most_runs: of several keys: more are refused.
         jobs: runs at a time; by default one for each core.
         fresh: repeat runs that are there already.
         root: the folder of runs.
@@ -56,7 +61,7 @@ def sweep(
         progress: show how far it is, as `train` does.
 
     Raises:
-        UsageError: the target or the range means nothing.
+        UsageError: the target or the range means nothing, or a key has no effect.
         ConfigError: one of the values is refused, located at it.
     """
     ranks.refuse_several("sweep")
@@ -65,13 +70,17 @@ def sweep(
         raise UsageError(f"no method '{method}': use grid or random")
     target = target if isinstance(target, Mapping) else str(target)
     overrides = listed_overrides(overrides)
-    spec = spec if isinstance(spec, str) else spec_of(key, spec)
-    if any(override.partition("=")[0] == "seed" for override in overrides) or key == "seed":
-        raise UsageError("seed: each value runs with the same seeds, those of tuning; --seeds says with how many")
+    specs = specs_by_key(key, spec, overrides)
+    if len(specs) > 1 and method == "random":
+        raise UsageError("random draws the values of one key; of several keys all combinations are tried: use grid")
     root = default_root() if root is None else absolute(root)
-    values = parse_spec(key, spec, trials, method, FIRST_TUNING_SEED)
-    entry = checked_entry(target, key, spec, values, overrides, root)
-    ascending = sorted(values) if all(isinstance(value, int | float) for value in values) else values
-    protocol = sweep_protocol(entry, f"{key}={spec}", len(values), seeds=seeds, method=method, jobs=jobs)
-    name, tunings = sweep_name(entry, key, values, seeds, root), {entry.name: Tuning(key, ascending, protocol.select)}
-    return Runner("sweep", root / name, [entry], protocol, tunings, fresh=fresh, on_event=on_event).run()
+    values = {name: parse_spec(name, each, trials, method, FIRST_TUNING_SEED) for name, each in specs.items()}
+    if len(values) > 1:
+        check_number(math.prod(map(len, values.values())), seeds, most_runs)
+    settings = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
+    entry = checked_entry(target, specs, settings, overrides, root)
+    written = [f"{name}={each}" for name, each in specs.items()]
+    protocol = sweep_protocol(entry, written, len(settings), seeds=seeds, method=method, jobs=jobs)
+    tunings = {entry.name: tuning_of(values, protocol.select)}
+    path = root / sweep_name(entry, values, seeds, root)
+    return Runner("sweep", path, [entry], protocol, tunings, fresh=fresh, on_event=on_event).run()

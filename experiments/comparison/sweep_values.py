@@ -1,29 +1,19 @@
-"""The values that a sweep tries: written out, or taken from a range, all checked before the first run."""
+"""The values of one key that a sweep tries: written out, or taken from a range."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError
 from ..config.scalars import resolve
 from ..errors import UsageError
-from ..training.build import build
-from .entries import Target, make_entries
-from .entry import Entry
-from .placing import LEARNING_RATE, with_rates_of
-from .problem import differing
 
 RANGES = ("log", "lin", "int")
 _NUM_VALUES = 9  # of a range, where nothing else is said
 _LARGEST_INT = 1 << 53
-_OF_TRAINING = "data.subset"  # of the training part alone: all values are judged on the same examples
 _FORMS = "a range (log:1e-3:1, lin:0:1, int:2:8) or at least two values (a,b,c)"
 
 
@@ -71,35 +61,6 @@ def spec_of(key: str, values: Sequence[Any]) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float | str) or set(str(value)) & {",", ":"}:
             raise UsageError(f"{key}: {value!r} is no value of a sweep: give numbers or names, or a range as text")
     return ",".join(map(str, values))
-
-
-def checked_entry(
-    target: Target, key: str, spec: str, values: Sequence[Any], overrides: Sequence[str], root: Path
-) -> Entry:
-    """Return the one entry of a sweep, after everything has been built with each of its values.
-
-    Raises:
-        ConfigError: a value is refused, located at it.
-        UsageError: the range is of other numbers than the setting takes, or each value would be judged otherwise.
-    """
-    entries = [_entry(target, key, spec, value, overrides, root) for value in values]
-    for entry in entries:
-        build(entry.config)
-    _check_judged_alike(key, spec, entries)
-    first = replace(entries[0], overrides=tuple(overrides))  # the first value is none that was given for all
-    if key != LEARNING_RATE or not any("lr" in group.args for group in first.config.optimizer.groups):
-        return first
-    (own,) = make_entries([target], overrides, root)
-    return replace(first, config=with_rates_of(first.config, own.config))
-
-
-def _check_judged_alike(key: str, spec: str, entries: Sequence[Entry]) -> None:
-    for difference in differing(entries, [entries[0].config.eval.metric]):
-        if not difference.pairable and difference.key != _OF_TRAINING:
-            raise UsageError(
-                f"{key}={spec}: with {difference.key}, what judges the values would differ from one to the next, and "
-                "their scores would not compare: sweep what training does, and leave data, split and metric alone"
-            )
 
 
 def _listed(key: str, spec: str) -> list[Any]:
@@ -159,23 +120,3 @@ def _whole(low: int, high: int, number: int, method: str, seed: int) -> list[int
         return sorted(random.Random(seed).sample(range(low, high + 1), number))
     steps = number - 1
     return [low + ((high - low) * step * 2 + steps) // (2 * steps) for step in range(number)]
-
-
-def _entry(target: Target, key: str, spec: str, value: Any, overrides: Sequence[str], root: Path) -> Entry:
-    """Make the entry with one value; where it is refused for being no whole number, name the range that is meant."""
-
-    def made(text: str) -> Entry:
-        return make_entries([target], [*overrides, f"{key}={text}"], root)[0]
-
-    kind, _, rest = spec.partition(":")
-    try:
-        return made(value if isinstance(value, str) else json.dumps(value))
-    except ConfigError as error:
-        if kind not in ("log", "lin"):
-            raise
-        try:
-            made(str(round(float(value))))
-        except ConfigError:
-            raise error from None
-        ends = ":".join(str(round(float(end))) for end in rest.split(":"))
-        raise UsageError(f"{key}={spec}: {key} takes whole numbers: give int:{ends}") from None

@@ -233,11 +233,11 @@ def with_settings(config: Config, seed: int, settings: Mapping[str, Any]) -> dic
     plain = copy.deepcopy(config.to_dict())
     plain["seed"] = seed
     plain["checkpoint"] = {**plain["checkpoint"], "best": False}
+    if LEARNING_RATE in settings:  # first, since it moves those of groups along
+        set_rate(plain, settings[LEARNING_RATE])
     for key, value in settings.items():
-        if key == LEARNING_RATE:
-            set_rate(plain, value)
-            continue
-        place_at(plain, key, value)
+        if key != LEARNING_RATE:
+            place_at(plain, key, value)
     return plain
 
 

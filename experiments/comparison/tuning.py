@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.goal import Goal
 from ..errors import UsageError
+from ..report.style import is_number
 from ..run_directory.comparison_file import Record, ResultState
 
 FACTOR = math.sqrt(10.0)
@@ -23,8 +24,9 @@ class Tuning:
     """The search of one entry.
 
     Args:
-        key: what is tuned.
-        values: that were or will be tried, from the smallest to the largest; those of a sweep as they were given.
+        key: what is tuned; of a sweep over several keys, all of them.
+        values: that were or will be tried, from the smallest to the largest; names as they were given. Of several keys
+            each is a tuple with a value for each of them.
         goal: the metric that scores are values of.
         centre: the value that a grid is centred on; None in a sweep, which has no centre and is not extended.
         source: where the centre comes from.
@@ -33,13 +35,25 @@ class Tuning:
             or measured nothing says nothing of it.
     """
 
-    key: str
+    key: str | tuple[str, ...]
     values: list[Any]
     goal: Goal
     centre: float | None = None
     source: str = "swept"
     scores: Scores = field(default_factory=dict)
     states: dict[Any, list[ResultState]] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    def settings(self, value: Any) -> dict[str, Any]:
+        """Return what a run with a value has on top of its entry's configuration, by key."""
+        return {self.key: value} if isinstance(self.key, str) else dict(zip(self.key, value, strict=True))
+
+    def value_of(self, settings: Mapping[str, Any]) -> Any:
+        """Return the value that a run had, by its settings."""
+        return settings[self.key] if isinstance(self.key, str) else tuple(settings[key] for key in self.key)
 
     def mean(self, value: Any) -> float | None:
         """Return the mean score of a value; None when one of its runs has no score."""
@@ -63,10 +77,26 @@ class Tuning:
             return -1 if known else 0  # where runs diverged at every rate, the good ones are below
         return -1 if best == known[0] else 1 if best == known[-1] else 0
 
+    def edges(self) -> list[str]:
+        """Return the keys whose best value is the first or last of what is known of them, the others at their best.
+
+        Names have no order, and therefore no edge.
+        """
+        best = self.best()
+        if best is None:
+            return []
+        at, found = self.settings(best), []
+        for key in self.keys:
+            known = [self.settings(value) for value in self.known()]
+            line = [each[key] for each in known if all(each[other] == at[other] for other in at if other != key)]
+            if all(map(is_number, line)) and at[key] in (min(line), max(line)):
+                found.append(key)
+        return found
+
     @property
     def bracketed(self) -> bool:
         """Return True if there is a best value, with a worse one on either side."""
-        return self.best() is not None and self.at_edge() == 0
+        return self.best() is not None and not self.edges()
 
     def extend(self) -> float | None:
         """Add one more value and return it; None where nothing is known, or the grid is as fine as three figures go."""
@@ -103,22 +133,28 @@ class Tuning:
             trials: the runs, extensions included.
             num_planned: values that were to be tried at first.
         """
+        best, is_one = self.best(), isinstance(self.key, str)
+
+        def written(value: Any) -> Any:
+            return value if is_one or value is None else self.settings(value)
+
         return {
-            "key": self.key,
+            **({"key": self.key} if is_one else {"keys": list(self.keys)}),
             "centre": self.centre,
             "centre_source": self.source,
             "trials": [
                 {
-                    "value": value,
+                    "value" if is_one else "settings": written(value),
                     "scores": self.scores.get(value, []),
                     "states": self.states.get(value, []),
                     "mean": self.mean(value),
-                    "runs": [trial.path for trial in trials if trial.settings[self.key] == value],
+                    "runs": [trial.path for trial in trials if self.value_of(trial.settings) == value],
                 }
                 for value in self.values
             ],
-            "chosen": self.best(),
+            "chosen": written(best),
             "bracketed": self.bracketed,
+            **({} if is_one else {"edges": self.edges()}),
             "extended": len(self.values) - num_planned,
             "spent": len(trials),
         }

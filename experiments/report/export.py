@@ -14,7 +14,7 @@ from .page.html import group_page
 from .records import analysis_record
 from .report import Report
 from .results import Results
-from .sensitivity import good_range, num_known, trial_states
+from .sensitivity import good_range, good_ranges, keys_of, num_known, trial_states
 from .tables.comparison_tables import cost_table, result_table, sensitivity_table
 from .tables.table import csv_text, markdown_table, markdown_text
 from .words.headline import verdict_sentences
@@ -145,9 +145,14 @@ def _times(results: Results) -> dict[str, Any]:
 def _sweep_rows(report: Report) -> list[dict[str, Any]]:
     group, rows = report.group, []
     for entry in group.entries:
-        tuning, span = entry.get("tuning") or {}, good_range(entry, group.selector)
-        row = {"entry": entry["name"], **{key: tuning.get(key) for key in ("key", "chosen", "bracketed", "spent")}}
+        tuning, is_one = entry.get("tuning") or {}, len(keys_of(entry)) == 1
+        kept = ("key", "chosen", "bracketed", "spent") if is_one else ("keys", "chosen", "bracketed", "edges", "spent")
+        row = {"entry": entry["name"], **{key: tuning.get(key) for key in kept}}
         row["known"] = num_known(trial_states(entry))
-        row |= {"good_low": span.low if span else None, "good_high": span.high if span else None}
+        if is_one:
+            span = good_range(entry, group.selector)
+            row |= {"good_low": span.low if span else None, "good_high": span.high if span else None}
+        else:
+            row["good"] = {key: [span.low, span.high] for key, span in good_ranges(entry, group.selector).items()}
         rows.append(row)
     return rows

@@ -14,6 +14,7 @@ from ..errors import NothingMatchedError, unknown_name
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run import Curve, Run
 from .group import Group, metric_names, unique_labels
+from .sensitivity import chosen_trial
 
 AXES = {
     "step": "step",
@@ -153,9 +154,7 @@ def group_runs(group: Group, trials: str = "all") -> dict[str, list[Run]]:
     role = "evaluate" if group.kind == "compare" else "tune"
     runs: dict[str, list[Run]] = {}
     for entry in group.names:
-        tuning = group.entry(entry).get("tuning") or {}
-        chosen = [t for t in tuning.get("trials") or [] if t["value"] == tuning.get("chosen")]
-        best = {path for trial in chosen for path in trial.get("runs") or []}
+        best = (chosen_trial(group.entry(entry)) or {}).get("runs") or []
         if role == "tune" and trials == "each":
             for record in group.of(entry, role):
                 if record.run is not None and record.state in FINISHED:

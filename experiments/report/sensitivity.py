@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..config.goal import Goal
 from ..run_directory.comparison_file import NO_RESULT
+from . import style
 from .group import Group, Row
 
 
@@ -37,31 +39,130 @@ class GoodRange:
         return f"{ends[0]} to {ends[1]}"
 
 
-def trials_of(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an entry's trials by increasing value; none when it was not tuned."""
-    return sorted((entry.get("tuning") or {}).get("trials") or [], key=lambda trial: trial["value"])
+@dataclass(frozen=True)
+class Line:
+    """The trials that differ in the value of one key alone, as a figure joins them.
+
+    Args:
+        label: of the entry; where several keys were swept, the values of the others.
+        chosen: the value of that key in the best setting, where it is among these.
+        points: the values of that key with their trials.
+    """
+
+    label: str
+    chosen: float | None
+    points: list[tuple[float, Mapping[str, Any]]]
+
+
+def keys_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values were tried: one while tuning, and one or several in a sweep."""
+    tuning = entry.get("tuning") or {}
+    return tuning.get("keys") or [tuning.get("key", "optimizer.lr")]
+
+
+def settings_of(entry: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value that a trial had of each key."""
+    return trial["settings"] if "settings" in trial else {keys_of(entry)[0]: trial["value"]}
+
+
+def chosen_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the best value of each key; none where nothing was chosen."""
+    chosen = (entry.get("tuning") or {}).get("chosen")
+    if chosen is None:
+        return {}
+    return chosen if isinstance(chosen, dict) else {keys_of(entry)[0]: chosen}
+
+
+def chosen_trial(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the trial with the best setting; None where nothing was chosen."""
+    chosen = chosen_settings(entry)
+    trials = (entry.get("tuning") or {}).get("trials") or []
+    return next((trial for trial in trials if chosen and settings_of(entry, trial) == chosen), None)
+
+
+def edges_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose best value lies at the edge of what was tried."""
+    tuning = entry.get("tuning") or {}
+    if tuning.get("chosen") is None or tuning.get("bracketed") is not False:
+        return []
+    return tuning.get("edges") or keys_of(entry)
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each key; the whole of those that end alike."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
+
+
+def label_of(settings: Mapping[str, Any]) -> str:
+    """Write the values of several keys: `lr=0.1, momentum=0.8`."""
+    short = short_keys(list(settings))
+    return ", ".join(f"{short[key]}={style.cell(value)}" for key, value in settings.items())
+
+
+def trials_of(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return an entry's trials by increasing value, the last key the fastest; none when it was not tuned."""
+    trials = (entry.get("tuning") or {}).get("trials") or []
+    places = {}
+    for key in keys_of(entry):
+        values = list(dict.fromkeys(settings_of(entry, trial)[key] for trial in trials))
+        ordered = sorted(values) if all(map(style.is_number, values)) else values
+        places[key] = {value: place for place, value in enumerate(ordered)}
+    return sorted(trials, key=lambda trial: [places[key][v] for key, v in settings_of(entry, trial).items()])
+
+
+def lines_of(entry: Mapping[str, Any]) -> list[Line]:
+    """Return the lines of a figure: over the first key that has numbers, one for each combination of the others."""
+    across = key_across(entry)
+    if across is None:
+        return []
+    chosen = chosen_settings(entry)
+    lines: dict[str, Line] = {}
+    for trial in trials_of(entry):
+        settings = settings_of(entry, trial)
+        others = {key: value for key, value in settings.items() if key != across}
+        best = chosen.get(across) if others == {key: v for key, v in chosen.items() if key != across} else None
+        label = label_of(others) if others else str(entry["name"])
+        lines.setdefault(label, Line(label, best, [])).points.append((settings[across], trial))
+    return list(lines.values())
+
+
+def group_lines(group: Group) -> list[tuple[int, Line]]:
+    """Return all lines of a figure, each with the number of its colour: that of its entry, if it is its only one."""
+    lines = [(index, line) for index, entry in enumerate(group.entries) for line in lines_of(entry)]
+    return list(enumerate(line for _, line in lines)) if len(group.entries) == 1 else lines
+
+
+def key_across(entry: Mapping[str, Any]) -> str | None:
+    """Return the key that the lines of a figure run along; None without trials, and where every key has names."""
+    every = [settings_of(entry, trial) for trial in trials_of(entry)]
+    return next((key for key in keys_of(entry) if every and all(style.is_number(each[key]) for each in every)), None)
 
 
 def sensitivity_rows(group: Group) -> list[Row]:
-    """Return one row for each value: its scores, what came of its runs, and whether it was chosen."""
+    """Return one row for each setting: its scores, what came of its runs, and whether it was chosen.
+
+    The value of a single key is `value`, and `key` names it; those of several have the names of the keys.
+    """
     rows = []
     for entry in group.entries:
         tuning = entry.get("tuning") or {}
         for trial in trials_of(entry):
             scores = trial.get("scores") or []
             good, states = [score for score in scores if score is not None], trial.get("states") or []
+            settings = settings_of(entry, trial)
+            one = {"key": next(iter(settings)), "value": next(iter(settings.values()))}
             rows.append(
                 {
                     "entry": entry["name"],
-                    "key": tuning.get("key", "optimizer.lr"),
-                    "value": trial["value"],
+                    **(one if len(settings) == 1 else settings),
                     "metric": group.select,
                     "mean": trial.get("mean"),
                     "lowest": min(good, default=None),
                     "highest": max(good, default=None),
                     "n": len(scores),
                     **{state: states.count(state) for state in ("diverged", *NO_RESULT)},
-                    "chosen": trial["value"] == tuning.get("chosen"),
+                    "chosen": settings == chosen_settings(entry),
                     "bracketed": tuning.get("bracketed"),
                     **{f"score_{index + 1}": score for index, score in enumerate(scores)},
                 }
@@ -69,7 +170,7 @@ def sensitivity_rows(group: Group) -> list[Row]:
     return rows
 
 
-def trial_states(entry: dict[str, Any]) -> list[str]:
+def trial_states(entry: Mapping[str, Any]) -> list[str]:
     """Return what came of each trial run of an entry."""
     return [state for trial in trials_of(entry) for state in trial.get("states") or []]
 
@@ -79,32 +180,72 @@ def num_known(states: list[str]) -> int:
     return sum(state not in NO_RESULT for state in states)
 
 
-def good_range(entry: dict[str, Any], goal: Goal) -> GoodRange | None:
-    """Return the range of values that are as good as the best one, to within the margin; None without trials or margin.
+def good_ranges(entry: Mapping[str, Any], goal: Goal) -> dict[str, GoodRange]:
+    """Return the `good_range` of each key for which there is one, the others at their best."""
+    found = {key: good_range(entry, goal, key) for key in keys_of(entry)}
+    return {key: span for key, span in found.items() if span is not None}
+
+
+def is_as_good(entry: Mapping[str, Any], trial: Mapping[str, Any], goal: Goal) -> bool:
+    """Return True if a setting is as good as the best, to within the margin: of a single key, one in the good range."""
+    if not goal.margin or (best := chosen_trial(entry)) is None:
+        return False
+    settings = settings_of(entry, trial)
+    if len(settings) > 1:
+        return _is_good(trial, goal.sign * best["mean"] - goal.margin, goal.sign)
+    span, (value,) = good_range(entry, goal), settings.values()
+    return span is not None and span.low <= value <= span.high
+
+
+def unmoved_keys(entry: Mapping[str, Any]) -> list[str]:
+    """Return the keys that changed no score: each of their values gave the very same as any other, run by run."""
+    trials = trials_of(entry)
+    found = []
+    for key in keys_of(entry):
+        scores: dict[str, list[Any]] = {}
+        for trial in trials:
+            others = {name: value for name, value in settings_of(entry, trial).items() if name != key}
+            scores.setdefault(label_of(others), []).append(trial.get("scores"))
+        if all(None not in each[0] and each.count(each[0]) == len(each) > 1 for each in scores.values() if each[0]):
+            found.append(key)
+    return found if any(trial.get("scores") for trial in trials) else []
+
+
+def good_range(entry: Mapping[str, Any], goal: Goal, key: str | None = None) -> GoodRange | None:
+    """Return the range of values that are as good as the best one, to within the margin.
+
+    It is None without trials or margin, and of names, which have no range.
 
     Args:
         entry: of `comparison.json`.
         goal: the metric that the scores are values of, with the largest difference that does not matter.
+        key: whose values; needed only where several were swept, and then the others are as in the best setting.
     """
-    trials, sign, margin = trials_of(entry), goal.sign, goal.margin
+    key, best = keys_of(entry)[0] if key is None else key, chosen_settings(entry)
+    along = [(settings_of(entry, trial), trial) for trial in trials_of(entry)]
+    others = [name for name in keys_of(entry) if name != key]
+    trials = [trial for settings, trial in along if all(settings[name] == best.get(name) for name in others)]
+    values = [settings_of(entry, trial)[key] for trial in trials]
+    sign, margin = goal.sign, goal.margin
+    if not all(map(style.is_number, values)):
+        return None
     scored = [(sign * trial["mean"], index) for index, trial in enumerate(trials) if trial.get("mean") is not None]
     if not scored or margin is None:
         return None
-    top, place = max(scored)
+    top, place = max(scored, key=lambda pair: pair[0])  # the first of equal ones, as it was chosen
     first = last = place
     while first > 0 and _is_good(trials[first - 1], top - margin, sign):
         first -= 1
     while last + 1 < len(trials) and _is_good(trials[last + 1], top - margin, sign):
         last += 1
     below, above = trials[:first][-1:], trials[last + 1 :][:1]
-    ends = trials[first]["value"], trials[last]["value"]
-    return GoodRange(*ends, any(map(_is_known, below)), any(map(_is_known, above)))
+    return GoodRange(values[first], values[last], any(map(_is_known, below)), any(map(_is_known, above)))
 
 
-def _is_known(trial: dict[str, Any]) -> bool:
+def _is_known(trial: Mapping[str, Any]) -> bool:
     """Return True if a value that is not good was found to be worse, and did not merely fail."""
     return trial.get("mean") is not None or "diverged" in (trial.get("states") or ())
 
 
-def _is_good(trial: dict[str, Any], bound: float, sign: int) -> bool:
+def _is_good(trial: Mapping[str, Any], bound: float, sign: int) -> bool:
     return trial.get("mean") is not None and sign * trial["mean"] >= bound

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..sensitivity import trials_of
+from ..sensitivity import lines_of
 from .figure_file import PAGE, save
 from .panels import draw_group_curves, draw_paired, draw_ranks, draw_sensitivity, height_of_names
 
@@ -28,7 +28,7 @@ def overview_figure(report: Report, path: str | Path) -> Path:
     panels: list[Callable[[Axes], None]] = [lambda axes: draw_group_curves(axes, group)]
     if results is not None and results.others:
         panels.append(lambda axes: draw_paired(axes, results))
-    if any(trials_of(entry) for entry in group.entries):
+    if any(lines_of(entry) for entry in group.entries):
         panels.append(lambda axes: draw_sensitivity(axes, group))
     if results is not None and results.others:
         panels.append(lambda axes: draw_ranks(axes, results))

@@ -13,7 +13,7 @@ from .. import style
 from ..group import Group, metric_names
 from ..learning_curves import AXES, Band, aggregate, group_runs, smoothed, starts_log
 from ..results import Results
-from ..sensitivity import trials_of
+from ..sensitivity import group_lines, key_across
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,17 +189,18 @@ def draw_ranks(axes: Axes, results: Results) -> None:
 def draw_sensitivity(axes: Axes, group: Group) -> None:
     """Draw scores by the value that was tried: means, single runs, what was chosen; a cross where runs diverged.
 
-    A square stands where runs have no result: they failed, measured nothing, or did not come to an end.
+    Of several keys the first is drawn along, and each combination of the others has a line of its own. A square stands
+    where runs have no result: they failed, measured nothing, or did not come to an end.
     """
     ends = []
-    tuned = [(index, entry) for index, entry in enumerate(group.entries) if trials_of(entry)]
-    for index, entry in tuned:
-        color, trials = _color(index), trials_of(entry)
-        means = np.array([np.nan if t.get("mean") is None else t["mean"] for t in trials], dtype=float)
-        values = np.array([t["value"] for t in trials], dtype=float)
+    tuned = group_lines(group)
+    for index, line in tuned:
+        color = _color(index)
+        means = np.array([np.nan if t.get("mean") is None else t["mean"] for _, t in line.points], dtype=float)
+        values = np.array([value for value, _ in line.points], dtype=float)
         axes.plot(values, means, color=color, linestyle=_dash(index), marker="o", markersize=2.6)
-        for trial in trials:
-            value, mean = trial["value"], trial.get("mean")
+        for value, trial in line.points:
+            mean = trial.get("mean")
             scores = [score for score in trial.get("scores") or [] if score is not None]
             _dots(axes, [value] * len(scores), scores, color, 1.8, 0.45)
             states = trial.get("states") or []
@@ -208,16 +209,16 @@ def draw_sensitivity(axes: Axes, group: Group) -> None:
                 axes.plot([value], [0.02], "x", markersize=4, **at)
             if any(state in NO_RESULT for state in states):
                 axes.plot([value], [0.06 if "diverged" in states else 0.02], "s", markersize=3.5, **at)
-            if value == entry["tuning"].get("chosen") and mean is not None:
+            if value == line.chosen and mean is not None:
                 ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.INK, "markeredgewidth": 0.8}
                 axes.plot([value], [mean], "o", markersize=6.5, **ring)
         known = np.isfinite(means)
         if known.any():
-            ends.append((float(values[known][-1]), float(means[known][-1]), str(entry["name"]), index))
-    if all(trial["value"] > 0 for _, entry in tuned for trial in trials_of(entry)):
+            ends.append((float(values[known][-1]), float(means[known][-1]), line.label, index))
+    if all(value > 0 for _, line in tuned for value, _ in line.points):
         axes.set_xscale("log")
         _plain_log(axes.xaxis)
-    axes.set_xlabel(str(tuned[0][1]["tuning"].get("key", "optimizer.lr")))
+    axes.set_xlabel(next(key for entry in group.entries if (key := key_across(entry))))
     axes.set_ylabel(group.select)
     _label_ends(axes, ends)
 

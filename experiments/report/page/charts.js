@@ -56,7 +56,7 @@ function sensitivity(holder) {
   const log = Math.min(...rates) > 0;
   const narrow = holder.clientWidth < NARROW;
   const longest = Math.max(...lines.map((line) => line.label.length));
-  const f = frame(holder, { height: narrow ? 280 : 340, right: Math.min(26 + 7.2 * longest, holder.clientWidth * 0.28), bottom: 46, words: `${metric} by ${key}: ${lines.map((line) => `${line.label}, chosen ${say(line.chosen)}`).join("; ")}` });
+  const f = frame(holder, { height: narrow ? 280 : 340, right: Math.min(26 + 7.2 * longest, holder.clientWidth * 0.28), bottom: 46, words: `${metric} by ${key}: ${lines.map((line) => line.label + (finite(line.chosen) ? `, chosen ${say(line.chosen)}` : "")).join("; ")}` });
   const [low, high] = scores.length ? [Math.min(...scores), Math.max(...scores)] : [0, 1];
   const pad = (high - low) * 0.05 || 0.05;
   const y = scale(low - pad, high + pad, f.bottom - 14, f.top);

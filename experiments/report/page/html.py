@@ -19,7 +19,7 @@ from .. import style
 from ..group import Group, unique_labels
 from ..results import Results
 from ..rows import run_rows
-from ..sensitivity import trial_states
+from ..sensitivity import keys_of, trial_states
 from ..tables.comparison_tables import run_columns, runs_table, sensitivity_table
 from ..tables.table import Table
 from ..words.headline import verdict_sentences
@@ -53,12 +53,11 @@ def group_page(report: Report) -> str:
     """
     group, results, said = report.group, report.results, report.said
     lead = [] if results is None else verdict_sentences(results)
-    sensitivity = page_data.sensitivity_data(group)
     data = page_data.page_data(
         title=group.name,
         entries=group.names,
         curves=page_data.group_curves(group),
-        sensitivity=sensitivity,
+        sensitivity=page_data.sensitivity_data(group),
         paired=None if results is None else page_data.paired_data(results),
         ranks=None if results is None else page_data.ranks_data(results),
     )
@@ -73,7 +72,8 @@ def group_page(report: Report) -> str:
         more_tables=[] if results is None else [page_cost_table(report)],
         result_note="" if results is None else _result_note(results),
         captions=_captions(group, results),
-        sensitivity=page_table(sensitivity_table(report), group.names) if sensitivity else None,
+        sensitivity=page_table(sensitivity_table(report), group.names) if report.trials else None,
+        swept=style.listing(next((keys_of(entry) for entry in group.entries if entry.get("tuning")), [])),
         runs=page_table(runs_table(report), group.names),
         pairing=pairing_tables(group),
         protocol=report.protocol,
@@ -139,7 +139,7 @@ def _page(data: dict[str, Any], **facts: Any) -> str:
     from markupsafe import Markup
 
     defaults = {"lead": [], "notes": [], "captions": {}, "result": None, "more_tables": [], "sensitivity": None}
-    defaults |= {"pairing": None, "protocol": [], "environment": []}
+    defaults |= {"swept": "", "pairing": None, "protocol": [], "environment": []}
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

@@ -13,7 +13,7 @@ from .. import style
 from ..group import Group, metric_names
 from ..learning_curves import AXES, Band, aggregate, group_runs, starts_log, thinned
 from ..results import Results
-from ..sensitivity import sensitivity_rows, trials_of
+from ..sensitivity import group_lines, key_across
 from ..words.states import lost_text
 
 SCHEMA = "optrun/report-page@1"
@@ -95,23 +95,22 @@ def ranks_data(results: Results) -> dict[str, Any] | None:
 
 
 def sensitivity_data(group: Group) -> dict[str, Any] | None:
-    """Return the trials of every entry that was tuned; None when none was."""
+    """Return the trials of every entry that was tuned, as lines along one key; None when none was, or over names."""
     lines = []
-    for index, entry in enumerate(group.entries):
+    for index, line in group_lines(group):
         points = [
             {
-                **{key: trial.get(key) for key in ("value", "mean", "scores", "states")},
+                "value": value,
+                **{key: trial.get(key) for key in ("mean", "scores", "states")},
                 "lost": lost_text(trial.get("states") or []),
             }
-            for trial in trials_of(entry)
+            for value, trial in line.points
         ]
-        if points:
-            chosen = entry["tuning"].get("chosen")
-            lines.append({"entry": index, "label": entry["name"], "chosen": chosen, "points": points})
+        lines.append({"entry": index, "label": line.label, "chosen": line.chosen, "points": points})
     if not lines:
         return None
-    first = sensitivity_rows(group)[0]
-    return {"metric": first["metric"], "key": first["key"], "lines": lines}
+    across = next(key for entry in group.entries if (key := key_across(entry)))
+    return {"metric": group.select, "key": across, "lines": lines}
 
 
 def _line(index: int, band: Band) -> dict[str, Any]:

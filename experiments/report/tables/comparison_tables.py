@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...run_directory.comparison_file import NO_RESULT
 from .. import style
 from ..group import Row
+from ..sensitivity import keys_of, short_keys
 from ..statistics import verdicts as kinds
 from .table import Column, Table
 
@@ -60,12 +61,15 @@ def cost_table(report: Report) -> Table:
 
 
 def sensitivity_table(report: Report) -> Table:
-    """Return every trial: the value tried, mean and single scores, what came of its runs, and which was chosen."""
+    """Return every trial: the values tried, mean and single scores, what came of its runs, and which was chosen."""
     rows, metric = report.trials, report.group.select
-    key = str(rows[0]["key"]) if rows else "setting"
+    keys = next((keys_of(entry) for entry in report.group.entries if entry.get("tuning")), ["setting"])
+    values = {key: Column(title, _value_writer(key), key, right=True) for key, title in short_keys(keys).items()}
+    if len(keys) == 1:
+        values = {keys[0]: Column(keys[0], _value_writer("value"), "value", right=True)}
     columns = [
         Column("entry", lambda row: row["entry"], "entry", shrinks=True, is_header=True),
-        Column(key, lambda row: style.number(row["value"]), "value", right=True),
+        *values.values(),
         Column(metric, lambda row: style.number(row["mean"], missing="-"), "mean", right=True),
         Column("lowest", lambda row: style.number(row["lowest"], missing="-"), "lowest", right=True),
         Column("highest", lambda row: style.number(row["highest"], missing="-"), "highest", right=True),
@@ -74,7 +78,7 @@ def sensitivity_table(report: Report) -> Table:
         *(_count(state) for state in NO_RESULT if any(row[state] for row in rows)),
         Column("", _trial_mark, "chosen"),
     ]
-    return Table("sensitivity", f"Sensitivity of {metric} to {key}", columns, rows)
+    return Table("sensitivity", f"Sensitivity of {metric} to {style.listing(keys)}", columns, rows)
 
 
 def runs_table(report: Report) -> Table:
@@ -208,6 +212,10 @@ def epochs_text(row: Row) -> str:
 def tuned_key(rows: list[Row]) -> str:
     """Return the key of the setting that was tuned, or that would have been."""
     return next((row["tuned_key"] for row in rows if row["tuned_key"]), "optimizer.lr")
+
+
+def _value_writer(key: str) -> Callable[[Row], str]:
+    return lambda row: style.cell(row[key])
 
 
 def _trial_mark(row: Row) -> str:

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import good_range, trial_states
-from .notes import changed_notes, edge_notes, fewer_trials, lost_notes, not_finite_notes, nothing_chosen, result_notes
+from ..sensitivity import chosen_settings, chosen_trial, good_ranges, keys_of, trial_states
+from .notes import (
+    changed_notes,
+    edge_notes,
+    fewer_trials,
+    lost_notes,
+    not_finite_notes,
+    nothing_chosen,
+    result_notes,
+    selection_notes,
+    unmoved_notes,
+)
 from .verdicts import endpoint_headline, pair_sentence, short_numbers, two
 
 
@@ -38,18 +48,20 @@ def say_sweep(group: Group) -> Said:
     """Return which setting a sweep chose for each entry, and how wide the good range is."""
     parts = []
     for entry in group.entries:
-        tuning = entry.get("tuning") or {}
-        if tuning.get("chosen") is None:
+        best = chosen_trial(entry)
+        if best is None:
             parts.append(f"{entry['name']}: {nothing_chosen(trial_states(entry))}")
             continue
-        best = next(trial for trial in tuning["trials"] if trial["value"] == tuning["chosen"])
-        said = f"{entry['name']}: {group.select} was best at {tuning['key']} = {style.number(tuning['chosen'])}"
+        at = style.listing([f"{key} = {style.cell(value)}" for key, value in chosen_settings(entry).items()])
+        said = f"{entry['name']}: {group.select} was best at {at}"
         said += f" ({style.number(best.get('mean'))}, mean of {style.many(len(best.get('scores') or []), 'run')})"
-        span = good_range(entry, group.selector)
-        if span is not None and group.selector.margin:
-            said += f"; within {style.number(group.selector.margin)} of it: {span}"
+        spans = good_ranges(entry, group.selector)
+        if spans and group.selector.margin:
+            named = [f"{key} {span}" if len(keys_of(entry)) > 1 else str(span) for key, span in spans.items()]
+            said += f"; within {style.number(group.selector.margin)} of it: {', '.join(named)}"
         parts.append(said)
-    return Said("; ".join(parts), (*edge_notes(group), *fewer_trials(group), *_on_records(group)))
+    notes = (*edge_notes(group), *selection_notes(group), *unmoved_notes(group))
+    return Said("; ".join(parts), (*notes, *fewer_trials(group), *_on_records(group)))
 
 
 def say_nothing(group: Group) -> Said:
@@ -68,16 +80,15 @@ def _on_records(group: Group) -> list[str]:
 def range_notes(group: Group) -> list[str]:
     """Return how wide the good range of each entry of a sweep is."""
     notes = []
-    for entry in group.entries:
-        span = good_range(entry, group.selector)
-        if span is None or not group.selector.margin:
-            continue
-        key = entry["tuning"]["key"]
-        if isinstance(span.low, int | float) and span.low > 0 and span.high > span.low:
-            least = "" if span.closed_low and span.closed_high else "at least "
-            notes.append(f"The good range of {key} is {least}a factor of {style.number(span.factor, 3)} wide.")
-        elif span.low == span.high:
-            notes.append(f"No other value of {key} that was tried is as good.")
+    for entry in group.entries if group.selector.margin else ():
+        rest = ", the rest as in the best setting" if len(keys_of(entry)) > 1 else ""
+        for key, span in good_ranges(entry, group.selector).items():
+            if span.low > 0 and span.high > span.low:
+                least = "" if span.closed_low and span.closed_high else "at least "
+                wide = f"{least}a factor of {style.number(span.factor, 3)} wide"
+                notes.append(f"The good range of {key} is {wide}{rest}.")
+            elif span.low == span.high:
+                notes.append(f"No other value of {key} that was tried is as good{rest}.")
     return notes
 
 

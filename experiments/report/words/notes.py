@@ -12,7 +12,7 @@ from ...run_directory.looks import why_exploratory
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import num_known, trial_states
+from ..sensitivity import chosen_trial, edges_of, keys_of, num_known, trial_states, trials_of, unmoved_keys
 from ..statistics import verdicts
 from .limits import overall_limits
 from .states import count_states, every_one
@@ -125,10 +125,29 @@ def _given(entry: Mapping[str, Any], key: str) -> Any:
 
 def edge_notes(group: Group) -> list[str]:
     """Return which entries have their best value at the edge of what was tried."""
-    tunings = {entry["name"]: entry.get("tuning") or {} for entry in group.entries}
-    edge = [name for name, each in tunings.items() if each.get("bracketed") is False and each.get("chosen") is not None]
+    edge = {entry["name"]: edges for entry in group.entries if (edges := edges_of(entry))}
     if not edge:
         return []
-    key = next(e["tuning"]["key"] for e in group.entries if e["name"] == edge[0])
-    whose = f"the {key} of {style.entries(edge)} lies at the edge of what was tried"
-    return [f"Not bracketed: {whose}, and a better one may lie beyond."]
+    keys = next(iter(edge.values()))  # one while tuning, and a sweep has one entry
+    lies, better = ("lies", "a better one") if len(keys) == 1 else ("lie", "better ones")
+    whose = f"the {style.listing(keys)} of {style.entries(list(edge))} {lies} at the edge of what was tried"
+    return [f"Not bracketed: {whose}, and {better} may lie beyond."]
+
+
+def selection_notes(group: Group) -> list[str]:
+    """Return that the score of the best of many combinations flatters it, since the same runs chose it."""
+    notes = []
+    for entry in group.entries:
+        number = len(trials_of(entry))
+        if chosen_trial(entry) is not None and len(keys_of(entry)) > 1:
+            notes.append(
+                f"Selected: the best of {number} settings, chosen by the very score that is given, so expect less of "
+                "it on other seeds; optrun compare measures on fresh ones."
+            )
+    return notes
+
+
+def unmoved_notes(group: Group) -> list[str]:
+    """Return which of several keys made no difference to any score."""
+    keys = [key for entry in group.entries if len(keys_of(entry)) > 1 for key in unmoved_keys(entry)]
+    return [f"No difference: every value of {key} that was tried gave the same scores." for key in keys]

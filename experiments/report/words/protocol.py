@@ -9,7 +9,7 @@ from ...run_directory.looks import seeds_of
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import num_known, trial_states
+from ..sensitivity import chosen_settings, keys_of, label_of, num_known, settings_of, trial_states, trials_of
 from .states import count_states
 
 _NOT_PAIRED = (
@@ -51,8 +51,8 @@ def pairing_sentences(pairing: dict[str, Any], paired: bool = True) -> str:
 def _entries(group: Group) -> str:
     items = []
     for entry in group.entries:
-        swept = (entry.get("tuning") or {}).get("key") if group.kind == "sweep" else None  # given by the range alone
-        given = {key: value for key, value in (entry.get("overrides") or {}).items() if key != swept}
+        swept = keys_of(entry) if group.kind == "sweep" else []  # given by the range alone
+        given = {key: value for key, value in (entry.get("overrides") or {}).items() if key not in swept}
         overrides = ", ".join(f"{key}={_plain(value)}" for key, value in given.items())
         items.append(f"{entry['name']} ({entry.get('target', '')}{f', {overrides}' if overrides else ''})")
     problem = f" on {group.problem}" if group.problem else ""
@@ -65,10 +65,10 @@ def _sweep(group: Group) -> str:
     lines = []
     for entry in group.entries:
         tuning = entry.get("tuning") or {}
-        values = [trial.get("value") for trial in tuning.get("trials") or []]
-        if not values:
+        if not tuning.get("trials"):
             continue
-        spec = str(protocol.get("spec") or "").partition("=")[2]
+        values = list(dict.fromkeys(settings_of(entry, t)[keys_of(entry)[0]] for t in tuning["trials"]))
+        spec = "" if isinstance(protocol.get("spec"), list) else str(protocol.get("spec") or "").partition("=")[2]
         kind, colon, ends = spec.partition(":")
         low, _, high = ends.partition(":")
         drawn = "drawn at random" if protocol.get("method") == "random" else "in even steps"
@@ -76,13 +76,28 @@ def _sweep(group: Group) -> str:
         how = f", {drawn}{scale} from {low} to {high}" if colon else f": {style.listing([_plain(v) for v in values])}"
         seeds = [str(seed) for seed in protocol.get("tune_seeds") or []]
         each = f"each run with the {style.many(len(seeds), 'seed')} {style.listing(seeds)}"
-        best = f"the best mean {protocol.get('select')} was that of {_plain(tuning.get('chosen'))}"
+        chosen = chosen_settings(entry)
+        of_it = label_of(chosen) if len(chosen) > 1 else _plain(tuning.get("chosen"))
+        best = f"the best mean {protocol.get('select')} was that of {of_it}"
         if tuning.get("chosen") is None:
             best = f"none of them has a mean {protocol.get('select')}"
         edge = "" if tuning.get("bracketed") or tuning.get("chosen") is None else ", at the edge of what was tried"
-        what = f"{style.many(len(values), 'value')} of {tuning.get('key')}{how}; {each}; {best}{edge}."
+        tried = f"{style.many(len(values), 'value')} of {keys_of(entry)[0]}{how}"
+        if len(keys_of(entry)) > 1:
+            tried = _combinations(entry)
+        what = f"{tried}; {each}; {best}{edge}."
         lines.append(what if len(group.entries) == 1 else f"{entry['name']}: {what}")
     return " ".join(lines)
+
+
+def _combinations(entry: dict[str, Any]) -> str:
+    """Write `4 settings, all combinations of optimizer.lr 0.1 and 0.3 with optimizer.momentum 0.8 and 0.9`."""
+    settings = [settings_of(entry, trial) for trial in trials_of(entry)]
+    listed = [
+        f"{key} {style.listing([_plain(value) for value in dict.fromkeys(each[key] for each in settings)])}"
+        for key in keys_of(entry)
+    ]
+    return f"{style.many(len(settings), 'setting')}, all combinations of {' with '.join(listed)}"
 
 
 def _tuning(group: Group) -> str:
