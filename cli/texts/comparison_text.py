@@ -13,10 +13,11 @@ from ...experiments.report.figures.terminal import curves_text
 from ...experiments.report.group import Group, endpoint_of
 from ...experiments.report.learning_curves import group_bands, starts_log
 from ...experiments.report.report import Report
-from ...experiments.report.sensitivity import chosen_settings, is_as_good, keys_of, label_of, settings_of, trials_of
+from ...experiments.report.sensitivity import is_as_good
 from ...experiments.report.style import duration, many
 from ...experiments.report.tables import comparison_tables
 from ...experiments.report.tables.table import text_table
+from ...experiments.report.trials import chosen_settings, keys_of, label_of, settings_of, trials_of
 from ...experiments.report.words.headline import Said, range_notes
 from ...experiments.report.words.states import lost_text
 from ...experiments.run_directory.run_dir import default_root

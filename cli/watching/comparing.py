@@ -174,7 +174,7 @@ class CompareWatch:
             say(f"next: {self._next_command(group, has_failed)}")
 
     def _next_command(self, group: Group, has_failed: bool) -> str:
-        from ...experiments.report.sensitivity import chosen_settings
+        from ...experiments.report.trials import chosen_settings
         from ..texts.comparison_text import group_reference
 
         if has_failed:

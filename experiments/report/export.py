@@ -14,9 +14,10 @@ from .page.html import group_page
 from .records import analysis_record
 from .report import Report
 from .results import Results
-from .sensitivity import good_range, good_ranges, keys_of, num_known, trial_states
+from .sensitivity import good_range, good_ranges
 from .tables.comparison_tables import cost_table, result_table, sensitivity_table
 from .tables.table import csv_text, markdown_table, markdown_text
+from .trials import keys_of, num_known, trial_states
 from .words.headline import verdict_sentences
 
 SCHEMA = "optrun/comparison-result@1"

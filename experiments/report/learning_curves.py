@@ -14,7 +14,7 @@ from ..errors import NothingMatchedError, unknown_name
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run import Curve, Run
 from .group import Group, metric_names, unique_labels
-from .sensitivity import chosen_trial
+from .trials import chosen_trial
 
 AXES = {
     "step": "step",

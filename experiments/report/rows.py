@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..run_directory.comparison_file import NO_RESULT, Record
 from .group import Group, Row
 from .results import Against, Results
-from .sensitivity import num_known, trial_states
 from .statistics.student import Interval
+from .trials import num_known, trial_states
 from .words.verdicts import verdict_phrase
 
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "level", "better_share", "better_low", "better_high")

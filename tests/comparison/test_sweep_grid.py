@@ -18,14 +18,8 @@ from optrun.experiments.config.goal import Goal
 from optrun.experiments.errors import UsageError
 from optrun.experiments.report.export import export
 from optrun.experiments.report.page.page_data import sensitivity_data
-from optrun.experiments.report.sensitivity import (
-    chosen_settings,
-    edges_of,
-    good_ranges,
-    is_as_good,
-    trials_of,
-    unmoved_keys,
-)
+from optrun.experiments.report.sensitivity import good_ranges, is_as_good, unmoved_keys
+from optrun.experiments.report.trials import chosen_settings, edges_of, trials_of
 from optrun.experiments.report.words.protocol import protocol_sentences
 
 LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"

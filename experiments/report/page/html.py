@@ -19,9 +19,9 @@ from .. import style
 from ..group import Group, unique_labels
 from ..results import Results
 from ..rows import run_rows
-from ..sensitivity import keys_of, trial_states
 from ..tables.comparison_tables import run_columns, runs_table, sensitivity_table
 from ..tables.table import Table
+from ..trials import keys_of, trial_states
 from ..words.headline import verdict_sentences
 from . import page_data
 from .page_tables import page_cost_table, page_result_table, page_table, pairing_tables

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ...run_directory.comparison_file import NO_RESULT
 from .. import style
 from ..group import Row
-from ..sensitivity import keys_of, short_keys
 from ..statistics import verdicts as kinds
+from ..trials import keys_of, short_keys
 from .table import Column, Table
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import chosen_settings, chosen_trial, good_ranges, keys_of, trial_states
+from ..sensitivity import good_ranges
+from ..trials import chosen_settings, chosen_trial, keys_of, trial_states
 from .notes import (
     changed_notes,
     edge_notes,

@@ -12,8 +12,9 @@ from ...run_directory.looks import why_exploratory
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import chosen_trial, edges_of, keys_of, num_known, trial_states, trials_of, unmoved_keys
+from ..sensitivity import unmoved_keys
 from ..statistics import verdicts
+from ..trials import chosen_trial, edges_of, keys_of, num_known, trial_states, trials_of
 from .limits import overall_limits
 from .states import count_states, every_one
 

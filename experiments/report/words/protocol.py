@@ -9,7 +9,7 @@ from ...run_directory.looks import seeds_of
 from .. import style
 from ..group import Group
 from ..results import Results
-from ..sensitivity import chosen_settings, keys_of, label_of, num_known, settings_of, trial_states, trials_of
+from ..trials import chosen_settings, keys_of, label_of, num_known, settings_of, trial_states, trials_of
 from .states import count_states
 
 _NOT_PAIRED = (
