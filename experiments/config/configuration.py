@@ -21,6 +21,7 @@ from .sections import (
     GroupConfig,
     LogConfig,
     MeasureConfig,
+    MetricConfig,
     OptimizerConfig,
     ScheduleConfig,
     StopConfig,
@@ -64,7 +65,7 @@ class Config:
     model: ComponentConfig
     init: ComponentConfig | None
     loss: MeasureConfig
-    metrics: tuple[MeasureConfig, ...]
+    metrics: tuple[MetricConfig, ...]
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     updates: tuple[ComponentConfig, ...]

@@ -11,10 +11,20 @@ from .goal import Goal, Mode, label_of, own_mode, watched
 from .lengths import Length
 from .nodes import join
 from .places import deciding, elsewhere, place
-from .problems import DEFAULT, Origin, Problem, suggestion
-from .sections import ComponentConfig, DataConfig, EvalConfig, OptimizerConfig, ScheduleConfig, StopConfig, TrainConfig
+from .problems import DEFAULT, Origin, Problem, shorten, suggestion
+from .sections import (
+    ComponentConfig,
+    DataConfig,
+    EvalConfig,
+    MetricConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StopConfig,
+    TrainConfig,
+)
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+_COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]*")
 
 
 class CrossChecks:
@@ -117,12 +127,14 @@ class CrossChecks:
                 keys = [f"optimizer.groups.{index}.lr", key]
                 self.note(deciding(self.origins, keys, self.root), message, hint)
 
-    def _metrics(self, metrics: tuple[ComponentConfig, ...], evaluation: EvalConfig | None) -> None:
+    def _metrics(self, metrics: tuple[MetricConfig, ...], evaluation: EvalConfig | None) -> None:
         seen: dict[str, str] = {}
         for metric in metrics:
             if metric.label in seen:
                 message = f"'{metric.label}' is listed twice ({seen[metric.label]}): rows have one column for each name"
-                self.note(metric.path, message)
+                self.note(metric.path, message, "give one of them a column of its own: `recorded_as: NAME`")
+            if metric.recorded_as is not None:
+                self._column(f"{metric.path}.recorded_as", metric.recorded_as)
             seen.setdefault(metric.label, metric.path)
         if evaluation is None or self.parts["metrics_wrong"]:
             return
@@ -130,6 +142,13 @@ class CrossChecks:
         if evaluation.metric not in computed:
             split = next((name for name in computed if name.endswith(f"/{evaluation.metric}")), None)
             self._not_computed("eval.metric", evaluation.metric, computed, split)
+
+    def _column(self, path: str, name: str) -> None:
+        if name == "loss":
+            self.note(path, "'loss' is the column of the loss: choose another name")
+        elif not _COLUMN.fullmatch(name):
+            message = f"'{shorten(name)}' is no name of a column: expected letters, digits, _ . @ or -, a letter first"
+            self.note(path, message, code="invalid-value")
 
     def _judged(self, metrics: tuple[ComponentConfig, ...], evaluation: EvalConfig | None) -> None:
         """Check that the direction of what a run is judged by is known, and is its own."""

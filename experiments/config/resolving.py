@@ -18,7 +18,7 @@ from .limits import MAX_COMPONENTS
 from .nodes import Node, join
 from .paths import input_files, place_of_defaults, placed
 from .problems import DEFAULT, Problem, shorten
-from .sections import ComponentConfig, GroupConfig, LogConfig, MeasureConfig, arguments_of, left_to_build
+from .sections import ComponentConfig, GroupConfig, LogConfig, MetricConfig, arguments_of, left_to_build
 from .values import value_text
 
 #: Functions of the user's own, for hooks that call one; optrun has none to name.
@@ -115,7 +115,7 @@ class Resolver(Filler):
             message = f"at most {MAX_COMPONENTS} {kind}s, got {len(node.value)}"
             self.note(node.origin, path, "limit", message)
             return ()
-        cls = MeasureConfig if kind == "metric" else ComponentConfig
+        cls = MetricConfig if kind == "metric" else ComponentConfig
         found = [self.component(item, kind, join(path, position), cls) for position, item in enumerate(node.value)]
         return tuple(component for component in found if component is not None)
 

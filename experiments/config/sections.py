@@ -114,6 +114,18 @@ class MeasureConfig(ComponentConfig):
 
 
 @dataclass(frozen=True)
+class MetricConfig(MeasureConfig):
+    """A metric, and the column of the rows that it is recorded in; None is that of its own name."""
+
+    recorded_as: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Return the name as rows have it."""
+        return super().label if self.recorded_as is None else self.recorded_as
+
+
+@dataclass(frozen=True)
 class GroupConfig:
     """Hyperparameters for the parameters whose names match one of the patterns."""
 
