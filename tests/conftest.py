@@ -74,11 +74,11 @@ def _workers_are_forked():
     """Fork the workers of comparisons: new interpreters take seconds, and what they are like the command line tests."""
     import torch
 
-    from optrun.experiments.comparison.pool import Pool
+    from optrun.experiments.comparison.workers import Workers
 
     # No GPU outlives a fork, and Python 3.12 and later warn of forks beside threads.
     if not torch.cuda.is_available() and sys.version_info < (3, 12):
-        Pool.start_method = "fork"
+        Workers.start_method = "fork"
 
 
 @pytest.fixture(scope="session")

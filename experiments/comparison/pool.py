@@ -2,84 +2,50 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, ClassVar
 
-from ..errors import DataError, Interrupted, SessionError
+from ..errors import DataError, Interrupted
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.run_dir import RunDir
 from ..system import signals
 from ..system.locks import Lock
 from ..system.processes import how, why
-from ..system.switches import at_start
 from . import events, worker
-from .shipping import Shipment, main_left_out
 from .tasks import Task, TaskMaker
+from .workers import POLL_SECS, Worker, WorkerDiedError, Workers
 
-_POLL_SECS = 0.1
 _LOOK_AGAIN_SECS = 1.0  # at a run that another process makes
-_MAX_STILLBORN = 3  # worker processes in a row that end before they begin
-
-
-@dataclass(eq=False)
-class _Worker:
-    """A worker process, the pipe to it, and what it works on."""
-
-    process: Any
-    pipe: Any
-    task: Task | None = None
-    has_begun: bool = False
-    code: frozenset[str] | None = None  # whose import has turned switches of the process
-
-    def send(self, what: Any) -> None:
-        with contextlib.suppress(OSError):  # it has died, which is seen when it is listened to
-            self.pipe.send(what)
 
 
 class Pool:
-    """Worker processes that are started when first needed, and kept for all phases of a comparison.
+    """Worker processes that make the runs of all phases of a comparison.
 
-    Each has a pipe of its own and shares nothing with the others, so that one that is killed harms none of them: it is
-    replaced, and its run tried once more. A run that another process makes is waited for as long as that one lives; of
-    comparisons that share a run, one makes it, and the others take it.
+    One that is killed is replaced, and its run tried once more. A run that another process makes is waited for as long
+    as that one lives; of comparisons that share a run, one makes it, and the others take it.
 
     Args:
         root: the folder of runs.
         jobs: how many runs at a time.
         maker: of the tasks, which claims runs.
-        shipment: what the processes need of this one.
+        workers: the processes.
         on_event: is told of progress.
         on_finished: is told of each task that ended, before the next event.
-
-    Attributes:
-        start_method: of the processes, a name of `multiprocessing`; torch's own threads do not survive a fork.
     """
-
-    start_method: ClassVar[str] = "spawn"
 
     def __init__(
         self,
         root: Path,
         jobs: int,
         maker: TaskMaker,
-        shipment: Shipment,
+        workers: Workers,
         on_event: events.OnEvent,
         on_finished: Callable[[Task], None],
     ):
-        self._root, self._jobs, self._maker, self._shipment = root, jobs, maker, shipment
+        self._root, self._jobs, self._maker, self._workers = root, jobs, maker, workers
         self._on_event, self._on_finished = on_event, on_finished
-        self._context: Any = multiprocessing.get_context(self.start_method)
-        self._workers: list[_Worker] = []
-        self._stillborn = 0
         self._deaths: dict[Task, int] = {}
         self._claims: dict[Task, Lock] = {}
         self._look_again: dict[Task, float] = {}  # when, at runs that other processes make
@@ -88,12 +54,7 @@ class Pool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for each in self._workers:
-            each.send(worker.STOP)
-            each.send(None)
-        for each in self._workers:
-            each.process.join()
-            each.pipe.close()
+        self._workers.close()
         for task in list(self._claims):
             self._let_go(task)
 
@@ -111,7 +72,7 @@ class Pool:
             while True:
                 if stop.signum is None:
                     self._assign(waiting)
-                busy = [each for each in self._workers if each.task is not None]
+                busy = self._workers.busy()
                 if stop.signum is not None and not has_told:
                     has_told = True
                     for each in busy:
@@ -121,9 +82,9 @@ class Pool:
                 if not busy and not waiting:
                     return
                 if not busy:  # all are being made elsewhere
-                    time.sleep(_POLL_SECS)
+                    time.sleep(POLL_SECS)
                     continue
-                ready = connection.wait([each.pipe for each in busy], timeout=_POLL_SECS)
+                ready = connection.wait([each.pipe for each in busy], timeout=POLL_SECS)
                 for each in busy:
                     if each.pipe in ready:
                         self._hear(each, waiting, stop)
@@ -134,30 +95,15 @@ class Pool:
         Raises:
             Interrupted: a signal came.
         """
-        each = next((each for each in self._workers if each.task is None), None) or self._start()
-        each.send((worker.TIME, task.config))
-        with signals.graceful() as stop:
-            try:
-                while True:
-                    while not each.pipe.poll(_POLL_SECS):
-                        if stop.signum is not None:
-                            each.process.kill()  # it has nothing to save
-                            raise Interrupted(stop.signum)
-                    heard = each.pipe.recv()
-                    if heard[0] == "timed":
-                        return heard[1]
-                    each.has_begun, self._stillborn = True, 0
-            except (EOFError, OSError):  # it has died
-                self._workers.remove(each)
-                each.process.join()
-                each.pipe.close()
-                return None
+        try:
+            return self._workers.ask((worker.TIME, task.config), task.code)
+        except WorkerDiedError:
+            return None
 
     def _assign(self, waiting: list[Task]) -> None:
         """Give tasks to idle workers, which are started as they are needed."""
         while True:
-            idle = next((each for each in self._workers if each.task is None), None)
-            if idle is None and len(self._workers) >= self._jobs:
+            if self._workers.idle() is None and len(self._workers) >= self._jobs:
                 return
             task = next((task for task in waiting if self._is_free(task)), None)
             if task is None:
@@ -168,10 +114,7 @@ class Pool:
                 self._on_finished(task)
                 continue
             task.state = "running"
-            if idle is not None and idle.code not in (None, task.code):  # it would start otherwise there
-                self._retire(idle)
-                idle = None
-            idle = idle or self._start()
+            idle = self._workers.fit(task.code)
             idle.task = task
             idle.send((task.number, task.config, str(self._root / task.path)))
 
@@ -195,7 +138,7 @@ class Pool:
         self._look_again[task] = time.monotonic() + _LOOK_AGAIN_SECS
         self._on_event(events.waiting(task, holder))
 
-    def _hear(self, each: _Worker, waiting: list[Task], stop: signals.Stop) -> None:
+    def _hear(self, each: Worker, waiting: list[Task], stop: signals.Stop) -> None:
         """Take in what a worker says, or that it has died."""
         task = each.task
         assert task is not None
@@ -205,24 +148,14 @@ class Pool:
             self._bury(each, task, waiting, stop)
             return
         if heard[0] == "begun":
-            each.has_begun, self._stillborn = True, 0
+            self._workers.note_begun(each)
         elif heard[0] == "progress":
             self._on_event(events.progress(task, *heard[1:]))
         else:
             each.task = None
-            _, state, message, turned = heard
-            if turned == worker.BY_IMPORTS:
-                each.code = task.code
-            elif turned:
-                self._retire(each)
+            _, (state, message), turned = heard
+            self._workers.note_turned(each, turned, task.code)
             self._end(task, state, message, waiting)
-
-    def _retire(self, each: _Worker) -> None:
-        """End a worker process that is not as a new one: the next run gets a new one."""
-        self._workers.remove(each)
-        each.send(None)
-        each.process.join()
-        each.pipe.close()
 
     def _end(self, task: Task, state: str, message: str, waiting: list[Task]) -> None:
         if state in ("interrupted", "in use"):
@@ -236,22 +169,13 @@ class Pool:
         self._on_finished(task)
         self._let_go(task)
 
-    def _bury(self, each: _Worker, task: Task, waiting: list[Task], stop: signals.Stop) -> None:
+    def _bury(self, each: Worker, task: Task, waiting: list[Task], stop: signals.Stop) -> None:
         """Try the run of a worker that died once more, in another one; the second time it has failed."""
-        self._workers.remove(each)
-        each.process.join()
-        each.pipe.close()
-        exitcode = each.process.exitcode
-        self._stillborn += not each.has_begun
+        exitcode = self._workers.bury(each, stop)
         task.state = "planned"
         self._let_go(task)
         if stop.signum is not None:
             return
-        if self._stillborn >= _MAX_STILLBORN:
-            raise SessionError(
-                f"{self._stillborn} worker processes in a row ended before they could begin ({how(exitcode)}): look "
-                "above for why; fewer at a time (-j 1) need less memory"
-            )
         self._deaths[task] = self._deaths.get(task, 0) + 1
         if self._deaths[task] == 1:
             waiting.insert(0, task)
@@ -263,17 +187,6 @@ class Pool:
             )
             self._on_finished(task)
 
-    def _start(self) -> _Worker:
-        mine, its_own = self._context.Pipe()
-        process = self._context.Process(target=worker.serve, args=(its_own, os.getpid(), self._shipment, at_start()))
-        # The number of threads is each run's own affair; what numpy and others start at import is not needed.
-        threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        with threads, _ignoring_interrupts(), main_left_out():
-            process.start()
-        its_own.close()  # so that its end is heard when the process dies
-        self._workers.append(_Worker(process, mine))
-        return self._workers[-1]
-
 
 def _holder(path: Path) -> str | None:
     """Return who makes a run at the moment: `process 123 on host`; None if nobody does."""
@@ -282,30 +195,3 @@ def _holder(path: Path) -> str | None:
     except DataError:  # whoever runs it will say what is wrong
         return None
     return f"process {status.get('pid')} on {status.get('host')}" if status.get("state") == "running" else None
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts():
-    """Let processes that are started meanwhile ignore Ctrl-C from their first instruction on: it is the parent's."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _environment(**values: str):
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -13,10 +14,8 @@ from ..config import ConfigError
 from ..errors import NothingMatchedError
 from ..run_directory.comparison_file import FINISHED
 from ..run_directory.group_dir import trash, working_in
-from ..system.raised import guarded_process_end, type_and_text
+from ..system.raised import type_and_text
 from ..system.switches import at_start, put_back
-from ..training.build import build
-from ..training.record import local_components
 from . import events
 from .entry import Entry, differences
 from .estimate import time_run
@@ -27,7 +26,9 @@ from .protocol import Protocol, describe_entry, measured
 from .result import Comparison
 from .shipping import pack
 from .tasks import Task, TaskMaker
+from .trying import data_sha256, has_own_code, try_building
 from .tuning import MAX_EXTENSIONS, Tuning
+from .workers import WorkerDiedError, Workers
 
 log = logging.getLogger("optrun")
 
@@ -44,6 +45,7 @@ class Runner:
         protocol: what was decided.
         tunings: of the entries that are tuned, by name.
         fresh: repeat runs that are there already.
+        workers: processes that have served already, and go on with the runs; ended with them. None for new ones.
         train: False reads what is there, and refuses if something is missing.
         on_event: is told of the plan and of progress; see `events`.
     """
@@ -56,6 +58,7 @@ class Runner:
         protocol: Protocol,
         tunings: Mapping[str, Tuning],
         *,
+        workers: Workers | None = None,
         fresh: bool = False,
         train: bool = True,
         on_event: events.OnEvent | None = None,
@@ -64,7 +67,9 @@ class Runner:
         self._entries, self._protocol, self._tunings = entries, protocol, tunings
         self._fresh, self._train, self._tell = fresh, train, on_event or (lambda event: None)
         self._root = path.parent
-        self._maker = TaskMaker(self._root, path.name, use_cache=not fresh)
+        self._workers = Workers(pack(entry.config for entry in entries)) if workers is None else workers
+        hash_data = functools.partial(data_sha256, workers=self._workers)
+        self._maker = TaskMaker(self._root, path.name, hash_data, use_cache=not fresh)
         self._expected = expected_equal([entry.config.to_dict() for entry in entries]) if protocol.seeds else []
         self._ledger = Ledger(
             path,
@@ -86,15 +91,29 @@ class Runner:
         started = time.monotonic()
         ledger, seeds = self._ledger, self._protocol.seeds
         self._tell(events.question(ledger, measured(self._entries)))
+        with self._workers:
+            self._do(*self._planned())
+        ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
+        ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
+        if seeds:
+            ledger.look(seeds)
+        ledger.write()
+        return Comparison(ledger.path)
+
+    def _planned(self) -> tuple[list[Entry], list[Task], list[Task]]:
+        """Return the entries that are tuned, their first trials, and the evaluations that need no trials before."""
         tuned = [entry for entry in self._entries if entry.name in self._tunings]
         trials = [task for tasks in zip(*map(self._first_trials, tuned), strict=True) for task in tasks]
         fixed = [entry for entry in self._entries if entry.name not in self._tunings]
         evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
+        return tuned, trials, evaluation
+
+    def _do(self, tuned: list[Entry], trials: list[Task], evaluation: list[Task]) -> None:
+        ledger = self._ledger
         if self._train:
             self._try_entries({task.entry for task in (*trials, *evaluation) if task.state == "planned"})
-        shipment = pack(entry.config for entry in self._entries)
-        with Pool(self._root, self._protocol.jobs, self._maker, shipment, self._tell, self._finished) as pool:
-            self._announce(pool, trials, evaluation, later=len(tuned) * len(seeds))
+        with Pool(self._root, self._protocol.jobs, self._maker, self._workers, self._tell, self._finished) as pool:
+            self._announce(pool, trials, evaluation, later=len(tuned) * len(self._protocol.seeds))
             if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
                 trash(ledger.path, self._maker.kept)
                 ledger.data["looks"] = []
@@ -102,12 +121,6 @@ class Runner:
                 self._maker.tidy()
             with working_in(ledger.path) if self._train else contextlib.nullcontext():
                 self._carry_out(pool, trials, evaluation, tuned)
-        ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
-        ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
-        if seeds:
-            ledger.look(seeds)
-        ledger.write()
-        return Comparison(ledger.path)
 
     def _try_entries(self, names: Collection[str]) -> None:
         """Build each entry that runs are to be made of, so that no other run is made before one is refused.
@@ -119,9 +132,10 @@ class Runner:
             if entry.name not in names:
                 continue
             try:
-                with guarded_process_end():
-                    build(entry.config)
+                try_building(entry, self._workers)
             except ConfigError as error:
+                if isinstance(error.__cause__, WorkerDiedError):
+                    raise
                 if all(problem.key.split(".")[0] != "optimizer" for problem in error.problems):
                     error.add_note(f"in entry '{entry.name}'")
                     raise
@@ -242,7 +256,7 @@ class Runner:
         What goes wrong here is the run's own affair: made by a worker it diverges, or fails, and is told as that. The
         user's own code, which may end its process, is timed by a worker, and only where all entries have some.
         """
-        own = {entry.name for entry in self._entries if entry.config.roots() or local_components(entry.config)}
+        own = {entry.name for entry in self._entries if has_own_code(entry.config)}
         first = [next(task for task in todo if task.entry == name) for name in {task.entry: 0 for task in todo}]
         for task in sorted(first, key=lambda task: task.entry in own):
             secs = pool.time(task) if task.entry in own else time_run(task.config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from .events import OnEvent, watched
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
 from .runner import Runner
-from .sweep_settings import MOST_RUNS, Spec, check_number, checked_entry, specs_by_key, tuning_of
+from .shipping import pack
+from .sweep_settings import MOST_RUNS, Spec, check_number, checked_entry, entries_of_settings, specs_by_key, tuning_of
 from .sweep_values import parse_spec
+from .trying import try_building
+from .workers import Workers
 
 
 @held_places()
@@ -78,9 +82,13 @@ def sweep(
     if len(values) > 1:
         check_number(math.prod(map(len, values.values())), seeds, most_runs)
     settings = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
-    entry = checked_entry(target, specs, settings, overrides, root)
-    written = [f"{name}={each}" for name, each in specs.items()]
-    protocol = sweep_protocol(entry, written, len(settings), seeds=seeds, method=method, jobs=jobs)
-    tunings = {entry.name: tuning_of(values, protocol.select)}
-    path = root / sweep_name(entry, values, seeds, root)
-    return Runner("sweep", path, [entry], protocol, tunings, fresh=fresh, on_event=on_event).run()
+    asked = (target, specs, settings, overrides, root)
+    entries = entries_of_settings(*asked)
+    with Workers(pack(entry.config for entry in entries)) as workers:
+        entry = checked_entry(entries, *asked, partial(try_building, workers=workers))
+        written = [f"{name}={each}" for name, each in specs.items()]
+        protocol = sweep_protocol(entry, written, len(settings), seeds=seeds, method=method, jobs=jobs)
+        tunings = {entry.name: tuning_of(values, protocol.select)}
+        path = root / sweep_name(entry, values, seeds, root)
+        runner = Runner("sweep", path, [entry], protocol, tunings, workers=workers, fresh=fresh, on_event=on_event)
+        return runner.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from ..config import ConfigError
 from ..config.goal import Goal
 from ..errors import UsageError
 from ..report.style import is_number
-from ..training.build import build
 from .entries import Target, make_entries
 from .entry import Entry
 from .identity import IRRELEVANT, counted
@@ -84,30 +83,48 @@ def check_number(num_settings: int, num_seeds: int, most: int) -> None:
         )
 
 
-def checked_entry(
+def entries_of_settings(
     target: Target,
     specs: Mapping[str, str],
     settings: Sequence[Mapping[str, Any]],
     overrides: Sequence[str],
     root: Path,
+) -> list[Entry]:
+    """Return an entry for each of a sweep's settings; the arguments are those of `checked_entry`.
+
+    Raises:
+        ConfigError: a value is refused, located at it.
+        UsageError: a range is of other numbers than the key takes.
+    """
+    return [_entry(target, specs, each, overrides, root) for each in settings]
+
+
+def checked_entry(
+    entries: Sequence[Entry],
+    target: Target,
+    specs: Mapping[str, str],
+    settings: Sequence[Mapping[str, Any]],
+    overrides: Sequence[str],
+    root: Path,
+    try_it: Callable[[Entry], None],
 ) -> Entry:
     """Return the one entry of a sweep, after everything has been built with each of its settings.
 
     Args:
+        entries: one for each of the settings.
         target: what is swept.
         specs: what is tried of each key, as written.
         settings: the combinations, each with a value for each key.
         overrides: for all of them.
         root: the folder of runs.
+        try_it: builds an entry.
 
     Raises:
         ConfigError: a value is refused, located at it.
-        UsageError: a range is of other numbers than the key takes, each setting would be judged otherwise, or a key has
-            no effect.
+        UsageError: each setting would be judged otherwise, or a key has no effect.
     """
-    entries = [_entry(target, specs, each, overrides, root) for each in settings]
     for entry in entries:
-        build(entry.config)
+        try_it(entry)
     _check_judged_alike(specs, entries)
     _check_effects(settings, entries)
     first = replace(entries[0], overrides=tuple(overrides))  # the first values are none that were given for all

@@ -9,12 +9,11 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..components.data import make_data
 from ..config import Config
 from ..config.changes import place_at
 from ..errors import OptrunError, UserExitError
@@ -67,21 +66,22 @@ class TaskMaker:
     Args:
         root: the folder of runs.
         group: the comparison's folder in it.
+        hash_data: gives the SHA-256 of an entry's examples.
         use_cache: whether a run that is there may stand for a new one.
 
     Attributes:
         kept: names of runs in that folder that other comparisons use: they stay when all is made anew.
     """
 
-    def __init__(self, root: Path, group: str, use_cache: bool = True):
-        self._root, self._group, self._use_cache = root, group, use_cache
+    def __init__(self, root: Path, group: str, hash_data: Callable[[Entry], str], use_cache: bool = True):
+        self._root, self._group, self._hash_data, self._use_cache = root, group, hash_data, use_cache
         self._finished = FinishedRuns(root)
         self.kept = frozenset() if use_cache else _used_by_others(root, root / group)
-        self._data: dict[str, str] = {}  # SHA-256 of data sets by name and arguments
+        self._data: dict[str, str | Exception] = {}  # SHA-256 of data sets by name and arguments, or what they raised
         self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
         self._claimed: set[str] = set()  # keys of runs that were begun here
-        self._planned: dict[str, tuple[Config, dict[str, str | None]]] = {}  # what the runs are planned with, by key
+        self._planned: dict[str, tuple[Entry, dict[str, str | None]]] = {}  # what the runs are planned with, by key
 
     def make(self, entry: Entry, role: Role, seed: int, settings: Mapping[str, Any]) -> Task:
         """Make the task of one run, done already if its run is found."""
@@ -109,7 +109,7 @@ class TaskMaker:
             code=frozenset(entry.config.reached.files),
         )
         may_be_found = self._use_cache and not problem and entry.name not in self._unkeyed
-        found = self._found(key, entry.config, config) if may_be_found else None
+        found = self._found(key, entry, config) if may_be_found else None
         if found is not None:
             task.stand_for(found, self._root)
         else:
@@ -117,7 +117,7 @@ class TaskMaker:
         if problem:
             task.state, task.message = "failed", problem
         else:
-            self._planned[key] = entry.config, self._files[_described(entry.config)]
+            self._planned[key] = entry, self._files[_described(entry.config)]
         return task
 
     def made_before(self, entry: Entry) -> list[Task]:
@@ -171,7 +171,8 @@ class TaskMaker:
         A run that read other files than were planned with, since they were changed meanwhile, is a failed one.
         """
         task.run = Run(self._root / task.path)
-        if others := RunRecord(task.run.dir).differs_from(*self._planned[task.key]):
+        entry, files = self._planned[task.key]
+        if others := RunRecord(task.run.dir).differs_from(entry.config, files):
             task.state, task.message = "failed", f"{others[0]} was changed while the runs were made: repeat the command"
             return
         task.sha256 = result_sha256(task.run.path)
@@ -181,20 +182,27 @@ class TaskMaker:
     def _key(self, entry: Entry, config: dict[str, Any]) -> str:
         """Return the key of a run; where there is none, one that no other run will have."""
         try:
-            return run_key(entry.config, config, self._data_sha256(entry.config))
+            return run_key(entry.config, config, self._data_sha256(entry))
         except UnhashableError as error:
             if entry.name not in self._unkeyed:
                 log.warning("%s: its runs are made anew each time: %s", entry.name, error)
                 self._unkeyed.add(entry.name)
             return secrets.token_hex(32)
 
-    def _data_sha256(self, config: Config) -> str:
-        """Return the hash of the examples themselves: a file of the user's may change under the same name."""
-        described = _described(config)
+    def _data_sha256(self, entry: Entry) -> str:
+        """Return the hash of an entry's examples; what cannot be made is not tried again for each of its runs."""
+        described = _described(entry.config)
         if described not in self._data:
-            self._files[described] = data_files(config)
-            self._data[described] = make_data(config.data.component, **config.data.args).sha256()
-        return self._data[described]
+            self._files[described] = data_files(entry.config)
+            try:
+                self._data[described] = self._hash_data(entry)
+            except Exception as error:
+                self._data[described] = error
+                raise
+        found = self._data[described]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _free(self, stem: str, key: str, config: Config, plain: Mapping[str, Any]) -> str:
         """Return a folder for a run.
@@ -208,13 +216,13 @@ class TaskMaker:
             path = f"{stem}-{key[:8]}"
         return path
 
-    def _found(self, key: str, config: Config, plain: Mapping[str, Any]) -> Run | None:
+    def _found(self, key: str, entry: Entry, plain: Mapping[str, Any]) -> Run | None:
         """Return the finished run of a key, or of the one that it had in earlier versions."""
-        found = self._finished.find(key, config, plain)
+        found = self._finished.find(key, entry.config, plain)
         if found is not None:
             return found
-        before = key_before_0_3(config, plain, self._data_sha256(config))
-        return self._finished.find(before, config, plain) if before is not None else None
+        before = key_before_0_3(entry.config, plain, self._data_sha256(entry))
+        return self._finished.find(before, entry.config, plain) if before is not None else None
 
 
 def _used_by_others(root: Path, group: Path) -> frozenset[str]:

@@ -7,18 +7,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..components.data import make_data
 from ..components.hooks.hook import Every, Hook, RunArgs
 from ..components.hooks.session_view import StepView
 from ..config import ConfigError
 from ..errors import DivergedError, ExitCode, Interrupted, OptrunError, RunInUseError
+from ..registry.calls import told_calls, told_key
 from ..system import forks, places
 from ..system.raised import guarded_process_end, message_of, refusing_exits, type_and_text
 from ..system.switches import Snapshot, turned, work_for
+from ..training.build import build
 from ..training.train import train
+from .asking import Answer, Asked
 from .estimate import time_run
 from .fingerprints import fingerprint
 from .shipping import Shipment
@@ -26,6 +31,9 @@ from .shipping import Shipment
 BY_IMPORTS, BY_RUNS = "imports", "runs"  # what has turned switches of this process
 STOP = "stop"  # what the parent says when runs are to end
 TIME = "time"  # and before a configuration of which it wants to know how long it takes
+TRY = "try"  # before one that is to be built
+HASH = "hash"  # and before one whose data it wants to know
+CALLING = "calling"  # what this process says before it calls something, since it may not live to say it afterwards
 _pipe: Any = None  # to the parent
 _parent: int | None = None
 _shipment: Shipment | None = None  # what is not registered here yet
@@ -63,8 +71,8 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
     Signals from the keyboard are the parent's business.
 
     Args:
-        pipe: gives tasks, the arguments of `run`, or TIME and a configuration to be timed, or None for the end; takes
-            what becomes of them.
+        pipe: gives tasks, the arguments of `run`, or TIME and a configuration to be timed, or TRY or HASH and an
+            `Asked`, or None for the end; takes what becomes of them.
         parent: its process number.
         shipment: what is not registered here yet.
         switches: those of that process.
@@ -77,11 +85,12 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
     while (task := pipe.recv()) is not None:
         if task == STOP:  # which comes too late for a run that has ended
             continue
-        answer = ("timed", _time(task[1])) if task[0] == TIME else ("ended", *run(*task), _what_has_turned())
+        order = _ORDERS.get(task[0])
+        answer = order(task[1]) if order is not None else run(*task)
         if os.getpid() != own:  # the user's code has forked it, and let it come here: the pipe is not its own
             sys.stderr.write(f"error: {message_of(forks.error())}\n")
             forks.end(ExitCode.USAGE)
-        pipe.send(answer)
+        pipe.send(("ended", answer, _what_has_turned()))
 
 
 def start(pipe: Any, parent: int, shipment: Shipment) -> None:
@@ -144,6 +153,38 @@ def _time(config: Mapping[str, Any]) -> float | None:
             return time_run(config)
     except Exception:  # noqa: BLE001 (what cannot be unpacked is each run's own failure)
         return None
+
+
+def _try(asked: Asked) -> Answer:
+    """Build a configuration and throw it away: what it is refused for is the answer."""
+
+    def call() -> None:
+        _unpack()
+        with told_calls(_say_calling):
+            build(asked.config())
+
+    return Answer.of(call)
+
+
+def _hash(asked: Asked) -> Answer:
+    """Answer with the SHA-256 of a configuration's examples."""
+
+    def call() -> str:
+        _unpack()
+        with told_calls(_say_calling), told_key("data"):
+            data = asked.config().data
+            return make_data(data.component, **data.args).sha256()
+
+    return Answer.of(call)
+
+
+_ORDERS: dict[Any, Callable[[Any], Any]] = {TIME: _time, TRY: _try, HASH: _hash}
+
+
+def _say_calling(key: str, what: str) -> None:
+    if not forks.is_fork():  # the pipe is not that of a process which the user's code has forked
+        with suppress(OSError):  # the parent was killed
+            _pipe.send((CALLING, key, what))
 
 
 def _what_has_turned() -> str:

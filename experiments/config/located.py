@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ArgumentsError, OptrunError, UsageError, UserExitError
-from ..registry.calls import Call, call_of, comes_from_outside, error_text, users_place
+from ..registry.calls import Call, call_of, comes_from_outside, error_text, told_key, users_place
 from ..system.raised import message_of, refusing_exits
 from .configuration import Config
 from .problems import ConfigError, display
@@ -41,7 +41,7 @@ def located(config: Config, path: str = "", *also: str) -> Iterator[None]:
         ConfigError: located.
     """
     try:
-        with refusing_exits():
+        with refusing_exits(), told_key(path):
             yield
     except ConfigError:
         raise

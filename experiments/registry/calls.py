@@ -8,8 +8,10 @@ The innermost note stays. Whoever knows the configuration turns it into an error
 
 from __future__ import annotations
 
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,13 +58,72 @@ class Calling:
         self._key, self._what, self._op = key, what, op
 
     def __enter__(self) -> None:
-        pass  # entered at every step: all there is to do is done where something is raised
+        if _watch is not None:  # else, at every step, all there is to do is done where something is raised
+            _watch.begin(self._key, self._what)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if _watch is not None:
+            _watch.end()
         if error is not None:
             note_call(error, Call(self._key, self._what, getattr(self._op, "global_step", None)))
+
+
+class _Watch:
+    """What is being called at the moment, told whenever that changes.
+
+    Calls in other threads are left out.
+
+    Args:
+        tell: takes the key and the call in words; both empty where nothing is called.
+    """
+
+    def __init__(self, tell: Callable[[str, str], None]):
+        self._tell, self._calls, self._thread = tell, [("", "")], threading.get_ident()
+
+    def begin(self, key: str, what: str) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        self._calls.append((key, what) if key else self._calls[-1])
+        self._tell(*self._calls[-1])
+
+    def end(self) -> None:
+        if threading.get_ident() != self._thread or len(self._calls) == 1:
+            return
+        self._calls.pop()
+        self._tell(*self._calls[-1])
+
+
+_watch: _Watch | None = None
+
+
+@contextmanager
+def told_calls(tell: Callable[[str, str], None]) -> Iterator[None]:
+    """Let somebody hear of each call within the block before it is made, in case that it ends the process.
+
+    Args:
+        tell: takes the key of what is called from now on, and the call in words.
+    """
+    global _watch
+    before, _watch = _watch, _Watch(tell)
+    try:
+        yield
+    finally:
+        _watch = before
+
+
+@contextmanager
+def told_key(key: str, what: str = "") -> Iterator[None]:
+    """Let whoever hears of calls know that what is called within the block belongs to a key."""
+    watch = _watch
+    if watch is not None:
+        watch.begin(key, what)
+    try:
+        yield
+    finally:
+        if watch is not None:
+            watch.end()
 
 
 def note_call(error: BaseException, call: Call) -> None:

@@ -13,7 +13,7 @@ from optrun.experiments.comparison.entries import make_entries
 from optrun.experiments.comparison.entries_file import read_entries_file
 from optrun.experiments.comparison.optimizers import command_for_optimizers
 from optrun.experiments.comparison.protocol import compare_protocol
-from optrun.experiments.comparison.sweep_values import checked_entry
+from optrun.experiments.comparison.sweep_settings import checked_entry, entries_of_settings
 from optrun.experiments.comparison.tasks import with_settings
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import NothingMatchedError, UsageError
@@ -246,7 +246,9 @@ def test_rates_beside_an_optimizer_are_its_own(folder):
 def test_a_swept_rate_takes_those_of_groups_along(folder):
     groups = "groups: [{match: ['*.bias'], lr: 0.05}, {match: ['*.weight'], weight_decay: 0}]"
     (folder / "own.yaml").write_text(OWN.replace("lr: 0.5}", f"lr: 0.5, {groups}}}"))
-    entry = checked_entry("own.yaml", "optimizer.lr", "0.1,0.5,1", [0.1, 0.5, 1.0], [], Path("runs"))
+    settings = [{"optimizer.lr": rate} for rate in (0.1, 0.5, 1.0)]
+    asked = ("own.yaml", {"optimizer.lr": "0.1,0.5,1"}, settings, [], Path("runs"))
+    entry = checked_entry(entries_of_settings(*asked), *asked, lambda entry: None)
     for rate in (0.1, 0.5, 1.0):
         optimizer = with_settings(entry.config, 0, {"optimizer.lr": rate})["optimizer"]
         assert optimizer["lr"] == rate

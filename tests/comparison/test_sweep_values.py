@@ -11,7 +11,7 @@ import pytest
 
 from optrun.cli.texts.comparison_text import sensitivity_lines
 from optrun.experiments.comparison.sweep import sweep
-from optrun.experiments.comparison.sweep_settings import checked_entry
+from optrun.experiments.comparison.sweep_settings import entries_of_settings
 from optrun.experiments.comparison.sweep_values import parse_spec
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config.changes import look_up, place_at
@@ -146,7 +146,7 @@ def test_a_value_that_is_refused_is_refused_before_any_run(base, key: str, spec:
 
 def test_the_place_of_a_refused_value_is_the_value(base) -> None:
     with pytest.raises(ConfigError) as caught:
-        checked_entry(
+        entries_of_settings(
             "mom",
             {"optimizer.momentum": "0.5,1"},
             [{"optimizer.momentum": 0.5}, {"optimizer.momentum": 1.0}],

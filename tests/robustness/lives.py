@@ -19,9 +19,10 @@ import numpy as np
 
 from optrun.cli import app, main
 from optrun.experiments import evaluate, train
-from optrun.experiments.comparison import pool
+from optrun.experiments.comparison import worker
 from optrun.experiments.comparison.compare import compare
 from optrun.experiments.comparison.result import Comparison
+from optrun.experiments.comparison.workers import Workers
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.system import signals, storage
@@ -41,7 +42,7 @@ optimizer: adam
 updates: [ema]
 train: {steps: 2}
 """
-_run_task = pool.worker.run
+_run_task = worker.run
 
 
 def train_life(
@@ -102,7 +103,7 @@ def code_life(code: str, arguments: list[str]) -> None:
 
 def _fork_workers() -> None:
     """Let comparisons fork their workers: a new interpreter takes seconds."""
-    pool.Pool.start_method = "fork"
+    Workers.start_method = "fork"
 
 
 def together(num: int, arguments: Sequence[str]) -> None:
@@ -162,7 +163,7 @@ def compare_life(
     """
     _fork_workers()
     system = _prepare(None, None)
-    real_start = pool.worker.start
+    real_start = worker.start
 
     def start(*args: Any) -> None:
         # The first worker alone: the one in its place does what was left.
@@ -171,7 +172,7 @@ def compare_life(
         storage.system = FaultySystem(**fault) if fault and whose == "worker" and is_first else FaultySystem()
         real_start(*args)
 
-    pool.worker.start, pool.worker.run = start, counting_run
+    worker.start, worker.run = start, counting_run
     if fault and whose == "parent":
         storage.system = system = FaultySystem(**fault)
 

@@ -284,6 +284,6 @@ def test_a_comparison_deletes_what_a_killed_one_left_but_no_file_that_may_be_in_
         for name in (".tmp-4194305-old", ".tmp-4194305-new", "kept"):  # no process has so high a number
             (folder / name).touch()
         os.utime(folder / ".tmp-4194305-old", (time.time() - 3600,) * 2)
-    TaskMaker(tmp_path, "group").tidy()
+    TaskMaker(tmp_path, "group", lambda entry: "").tidy()
     for folder in (tmp_path / ".cache", tmp_path / "group"):
         assert sorted(os.listdir(folder)) == [".tmp-4194305-new", "kept"]

@@ -16,7 +16,7 @@ from torch import nn
 
 from optrun.experiments import Hook, Run, resume, sweep, train
 from optrun.experiments.comparison import worker
-from optrun.experiments.comparison.pool import Pool
+from optrun.experiments.comparison.workers import Workers
 from optrun.experiments.errors import SessionError
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.system import places, switches
@@ -285,17 +285,20 @@ def test_a_checkpoint_sets_nothing_that_it_may_not(caplog):
 
 @pytest.mark.parametrize(
     ("place", "num_workers"),
-    [pytest.param("import", 1, marks=pytest.mark.slow), ("constructor", 4), ("hook", 4), ("never", 1)],
+    [pytest.param("import", 1, marks=pytest.mark.slow), ("constructor", 7), ("hook", 4), ("never", 1)],
 )
 def test_a_run_of_a_sweep_is_what_it_is_alone(tmp_path, place, num_workers, monkeypatch):
-    """One worker at a time; it goes on only where it is as a new one, or where all that differs is the same import."""
+    """One worker at a time; it goes on only where it is as a new one, or where all that differs is the same import.
+
+    What is tried before the runs, each value and the entry itself, is built in a worker too.
+    """
     target = _config(tmp_path, "default dtype", place)
     monkeypatch.chdir(tmp_path)
     if place == "import":  # which a forked worker would find done
-        monkeypatch.setattr(Pool, "start_method", "spawn")
+        monkeypatch.setattr(Workers, "start_method", "spawn")
     started = []
-    start = Pool._start
-    monkeypatch.setattr(Pool, "_start", lambda self: started.append(1) or start(self))
+    start = Workers._start
+    monkeypatch.setattr(Workers, "_start", lambda self: started.append(1) or start(self))
     found = sweep(target, "optimizer.lr", "0.1,0.2", seeds=2, jobs=1, root=tmp_path / "runs")
     assert [record.state for record in found.group.records] == ["done"] * 4
     assert len(started) == num_workers
