@@ -18,6 +18,7 @@ from ..components.metrics import metric_value, rows_of
 from ..config import ComponentConfig, Config
 from ..config.located import located
 from .evaluator import Evaluator, evaluation_mode
+from .model_call import hands_targets
 
 _NUM_EXAMPLES = 33  # that are measured, whole and in two unequal parts
 
@@ -33,7 +34,8 @@ def check_independence(config: Config, evaluator: Evaluator, batches: DrawnBatch
     model, loss, metrics = evaluator.model, evaluator.loss, evaluator.metrics
     own = [(name, part) for name, part in zip(metrics, config.metrics, strict=True) if _is_users(part)]
     is_cut = config.train.accumulate > 1 or batches.num_examples > config.data.eval_batch_size
-    asks_loss = _is_users(config.loss) and is_cut
+    is_of_model = bool(hands_targets(loss))
+    asks_loss = (_is_users(config.loss) or is_of_model) and is_cut
     if not own and not asks_loss:
         return []
     inputs, targets = batches.examples(0, _NUM_EXAMPLES)
@@ -50,7 +52,13 @@ def check_independence(config: Config, evaluator: Evaluator, batches: DrawnBatch
                 _check_memory(metrics[name], outputs, targets, (cut, size), name)
         if asks_loss:
             with contextlib.suppress(Exception):  # training meets it too, and says where
-                notes += _note_on_loss(copy.deepcopy(loss), outputs, targets, (cut, size), config)
+                halves = (_first(outputs, cut), _from(outputs, cut))
+                if is_of_model:  # its outputs are the loss of all that it was given
+                    cuts = ((0, cut), (cut, size))
+                    halves = tuple(
+                        evaluator.call(model, rows(inputs, *ends, size), rows(targets, *ends, size)) for ends in cuts
+                    )
+                notes += _note_on_loss(copy.deepcopy(loss), (outputs, halves), targets, (cut, size), config)
     return notes
 
 
@@ -105,22 +113,24 @@ def _check_memory(metric: Callable[..., Tensor], outputs: Any, targets: Any, siz
 
 
 def _note_on_loss(
-    loss: Callable[..., Tensor], outputs: Any, targets: Any, sizes: tuple[int, int], config: Config
+    loss: Callable[..., Tensor], made: tuple[Any, tuple[Any, ...]], targets: Any, sizes: tuple[int, int], config: Config
 ) -> list[str]:
-    cut, size = sizes
+    (cut, size), (outputs, halves) = sizes, made
     counting, parts = Counting(loss), (rows(targets, 0, cut, size), rows(targets, cut, size, size))
     weights = counting.weights(parts, [cut, size - cut])
     whole = loss(outputs, targets).double()
-    halves = (_first(outputs, cut), _from(outputs, cut))
     summed = sum(
         weight * loss(half, part).double() for weight, half, part in zip(weights, halves, parts, strict=True) if weight
     )
     if torch.allclose(whole, torch.as_tensor(summed).double(), rtol=1e-3, atol=1e-6, equal_nan=True):
         return []
+    way = "`count(targets)` (docs/python.md)"
+    if hands_targets(loss):
+        way = "`mean_over: targets`, or `next_targets`, those that are not -100 (docs/models.md)"
     note = (
         f"{config.loss.label} is no mean over the examples: {whole.item():.4g} of {size} examples at once, "
         f"{float(summed):.4g} of two parts of them. In micro-batches and in evaluation it is weighted by examples; "
-        "if its mean is over something else, say so: `count(targets)` (docs/python.md)"
+        f"if its mean is over something else, say so: {way}"
     )
     return [note]
 

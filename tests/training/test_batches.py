@@ -164,3 +164,23 @@ def test_a_model_that_computes_its_loss_is_given_the_targets(accumulate: int, av
     for one, other in pairs:
         assert torch.equal(one, other) if average else torch.allclose(one, other, rtol=1e-5, atol=1e-7)
     assert by_model.evaluators["val"]()["val/loss"] == pytest.approx(by_loss.evaluators["val"]()["val/loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("mean_over", "is_noted"), [("examples", True), ("targets", False)])
+def test_a_models_loss_that_ignores_targets_is_noted_unless_it_says_so(mean_over: str, is_noted: bool) -> None:
+    experiment = build(config(
+        data={"name": f"{HERE}:ignored_texts"}, model=f"{HERE}:ComputesItself",
+        loss={"name": "output", "of": 1, "mean_over": mean_over}, metrics=[],
+        train={"steps": 1, "threads": 1, "accumulate": 2},
+    ))  # fmt: skip
+    notes = [note for note in experiment.notes if "is no mean over the examples" in note]
+    assert bool(notes) == is_noted
+    assert all("`mean_over: targets`" in note for note in notes)
+
+
+def ignored_texts() -> Dataset:
+    """Return texts whose first half has no class."""
+    texts = tiny_texts()
+    targets = texts.targets.clone()
+    targets[:15] = -100
+    return Dataset(texts.inputs, targets, "classes", 3, num_tokens=7, ignore_index=-100)
