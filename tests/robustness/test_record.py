@@ -401,6 +401,18 @@ def write_csv(folder: Path, shift: float) -> None:
     (folder / "t.csv").write_text(f"a,b,y\n{rows}")
 
 
+def write_parquet(folder: Path, shift: float) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    columns = {
+        "a": [(number - 20 * shift) ** 2 for number in range(40)],
+        "b": [number % 7 for number in range(40)],
+        "y": ["pn"[number % 2] for number in range(40)],
+    }
+    pa.parquet.write_table(pa.table(columns), folder / "t.parquet")
+
+
 def write_npz(folder: Path, shift: float) -> None:
     inputs = np.arange(80, dtype=np.float32).reshape(40, 2) + shift
     np.savez(folder / "d.npz", inputs=inputs, targets=np.arange(40) % 2)
@@ -451,6 +463,7 @@ def own_data(argument: str, source: str) -> Callable[[Path, float], None]:
 
 READERS: dict[str, tuple[str, Callable[[Path, float], None], str]] = {
     "csv": ("{name: csv, path: t.csv, target: y, task: classes}", write_csv, "t.csv"),
+    "parquet": ("{name: parquet, path: t.parquet, target: y, task: classes}", write_parquet, "t.parquet"),
     "npz": ("{name: arrays, path: d.npz}", write_npz, "d.npz"),
     "a folder of npy": ("{name: arrays, path: big}", write_npy, "big"),
     "image_folder": ("{name: image_folder, path: pictures, size: 4}", write_pictures, "pictures"),
@@ -536,4 +549,10 @@ def test_the_list_of_readers_has_every_one_that_takes_a_path():
     from optrun.experiments.config.paths import input_files
 
     reads: dict[str, Any] = {name: input_files(registry.get(name)) for name in registry.names()}
-    assert {name for name, arguments in reads.items() if arguments} == {"arrays", "csv", "image_folder", "text"}
+    assert {name for name, arguments in reads.items() if arguments} == {
+        "arrays",
+        "csv",
+        "image_folder",
+        "parquet",
+        "text",
+    }

@@ -55,7 +55,8 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
     collate = getattr(source, "collate_fn", None)
     if loading.collate is default_collate and callable(collate):
         loading = replace(loading, collate=collate)
-    if isinstance(source, IterableDataset) or not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+    _refuse_iterable(source, label)
+    if not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise UsageError(f"{label} made {described(source)}: expected {_KINDS}")
     try:
         size = len(source)
@@ -82,6 +83,14 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
         splits={name: torch.as_tensor(rows) for name, rows in dict(getattr(source, "splits", {})).items()},
         targets=targets,
     )
+
+
+def _refuse_iterable(source: Any, label: str) -> None:
+    if isinstance(source, IterableDataset):
+        raise UsageError(
+            f"{label} reads {type(source).__name__}, an IterableDataset, which cannot be asked for the example at a "
+            "position, as a resumed run has to: give it __getitem__ and __len__ in place of __iter__"
+        )
 
 
 def _of_parts(parts: Mapping[str, Any], label: str, loading: Loading) -> LoadedData:
@@ -113,6 +122,7 @@ def _of_loader(loader: DataLoader[Any], label: str, loading: Loading) -> LoadedD
     Raises:
         UsageError: it has an order of its own, which cannot be had from any batch on.
     """
+    _refuse_iterable(loader.dataset, label)
     names = ("pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor")
     return _of_examples(
         loader.dataset,

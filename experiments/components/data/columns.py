@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import DataError, nearest
 from .precision import LARGEST
-from .table_file import DecimalMark, TableFile, compute, shown
+from .table_file import DecimalMark, TableFile, compute
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +26,8 @@ _ALMOST = (
     r"[+-]?(?i:inf(inity)?))$"
 )
 _NONE = ("", "nan", "na", "n/a", "null", "none")  # in columns of numbers; in others only the empty cell lacks a value
+_OF_CLASSES = "(names of classes need `task: classes`)"
+_OF_CATEGORIES = "(`inputs` names the columns to use, `categorical` those of categories)"
 _SWAPPED = str.maketrans(",.", ".,")
 _WHOLE = 2.0**53  # above it double precision leaves out whole numbers
 
@@ -84,22 +86,7 @@ def number_column(table: TableFile, name: str, missing: Missing | None = None) -
     Raises:
         DataError: at the line of the first cell that is no number, or none that single precision has.
     """
-    import pyarrow as pa
-
-    cells = _with_points(table, name)
-    try:
-        values = _doubles(cells)
-    except pa.ArrowInvalid:
-        absent = _lower_in(cells, _NONE)
-        if table.delimiter != "," and (_matches(_swapped_marks(cells), _NUMBER) | absent).all():
-            odd = """(`decimal: ","`, if the comma""" if table.decimal == "." else """(`decimal: "."`, if the point"""
-            odd += " is the decimal mark)"
-        elif missing is None:
-            odd = "(names of classes need `task: classes`)"
-        else:
-            odd = "(`inputs` names the columns to use, `categorical` those of categories)"
-        _refuse_first(table, name, ~(_matches(cells, _NUMBER) | absent), "needs numbers, got {}", odd)
-        values = _doubles(compute().if_else(pa.array(absent), "nan", cells))
+    values = _typed_doubles(table, name, missing) if table.has_types else _read_doubles(table, name, missing)
     absent = np.isnan(values)
     if absent.all():
         raise DataError(f"{table.path}: column '{name}' has no number: leave it out by `inputs`")
@@ -111,7 +98,8 @@ def number_column(table: TableFile, name: str, missing: Missing | None = None) -
         _refuse_first(table, name, absent, "needs numbers, got {}", way_out)
     is_infinite = np.isinf(values)
     if is_infinite.any():  # 1e400 is too large; inf is no number
-        _refuse_first(table, name, is_infinite & ~_matches(cells, _NUMBER), "needs numbers, got {}")
+        is_written = np.zeros_like(is_infinite) if table.has_types else _matches(_with_points(table, name), _NUMBER)
+        _refuse_first(table, name, is_infinite & ~is_written, "needs numbers, got {}")
     too_large = np.abs(values) > LARGEST
     _refuse_first(
         table, name, too_large, "has {}, too large for single precision", "(divide it, or leave the column out)"
@@ -121,13 +109,44 @@ def number_column(table: TableFile, name: str, missing: Missing | None = None) -
     return Column(name, values)
 
 
+def _typed_doubles(table: TableFile, name: str, missing: Missing | None) -> np.ndarray:
+    """Return the numbers of a column of a file that says which columns hold numbers, NaN where there is none."""
+    import pyarrow as pa
+
+    cells = table.column(name)
+    if pa.types.is_string(cells.type):
+        odd = _OF_CLASSES if missing is None else _OF_CATEGORIES
+        _refuse_first(table, name, np.ones(len(cells), bool), "holds text and needs numbers, got {}", odd)
+    return compute().cast(cells, pa.float64(), safe=False).to_numpy()
+
+
+def _read_doubles(table: TableFile, name: str, missing: Missing | None) -> np.ndarray:
+    """Return the numbers of a column of text, NaN where there is none."""
+    import pyarrow as pa
+
+    cells = _with_points(table, name)
+    try:
+        return _doubles(cells)
+    except pa.ArrowInvalid:
+        absent = _lower_in(cells, _NONE)
+        if table.delimiter != "," and (_matches(_swapped_marks(cells), _NUMBER) | absent).all():
+            odd = """(`decimal: ","`, if the comma""" if table.decimal == "." else """(`decimal: "."`, if the point"""
+            odd += " is the decimal mark)"
+        elif missing is None:
+            odd = _OF_CLASSES
+        else:
+            odd = _OF_CATEGORIES
+        _refuse_first(table, name, ~(_matches(cells, _NUMBER) | absent), "needs numbers, got {}", odd)
+        return _doubles(compute().if_else(pa.array(absent), "nan", cells))
+
+
 def category_column(table: TableFile, name: str, missing: Missing | None) -> Column:
     """Return a column of categories, which are in order: numbers by value, anything else as text.
 
     Raises:
         DataError: at the line of the first empty cell, unless it is a category of its own.
     """
-    cells = table.column(name)
+    cells = table.texts(name)
     if missing != "category":
         way_out = f"(`missing: {{{name}: category}}` makes it one of the categories)"
         problem = "holds categories, and has {}" + (", which have no mean" if missing == "mean" else "")
@@ -157,9 +176,14 @@ def _check_names(table: TableFile, option: str, given: Collection[str], known: C
 
 
 def _holds_names(table: TableFile, name: str) -> bool:
-    """Return True for a column in which no cell is a number, nor was meant to be one, and some are text."""
+    """Return True for a column of text, and none of numbers.
+
+    Where the file has no types: in which no cell is a number, nor was meant to be one, and some are text.
+    """
     import pyarrow as pa
 
+    if table.has_types:
+        return pa.types.is_string(table.column(name).type)
     cells = _with_points(table, name)
     try:
         _doubles(cells)
@@ -174,14 +198,13 @@ def _refuse_first(table: TableFile, name: str, wrong: np.ndarray, problem: str, 
     """Refuse a column at its first cell that is wrong; `{}` in the problem stands for that cell."""
     if wrong.any():
         row = int(wrong.argmax())
-        cell = table.cells[name][row].as_py()
-        said = problem.format(shown(cell) if cell else "nothing")
+        said = problem.format(table.cell(name, row))
         raise DataError(" ".join([f"{table.place(row)}: column '{name}' {said}", *([way_out] if way_out else [])]))
 
 
 def _refuse_lost_digits(table: TableFile, name: str, values: np.ndarray) -> None:
     """Refuse numbers so long that more than half of them become equal: nanoseconds since 1970, keys of a database."""
-    if 2 * len(np.unique(values)) < compute().count_distinct(table.cells[name]).as_py():
+    if 2 * len(np.unique(values)) < compute().count_distinct(table.column(name)).as_py():
         problem = f"column '{name}' has numbers with more digits than double precision keeps apart"
         raise DataError(f"{table.path}: {problem}: subtract an offset, or leave the column out")
 

@@ -1,17 +1,13 @@
-"""A CSV file as columns of text, and the line that each of its rows stands on."""
+"""A table of a file as columns of cells, and where its rows stand; each kind of file has a reader of its own."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ...errors import ArgumentsError, DataError, StorageError, nearest
+from ...errors import DataError, StorageError, nearest
 from ...system import storage
 
 if TYPE_CHECKING:
@@ -19,53 +15,58 @@ if TYPE_CHECKING:
 
 DecimalMark = Literal[".", ","]
 
-_BLOCK = 1 << 26  # bytes that are parsed at a time; a row must fit in
 _LONGEST = 40  # characters of a cell that a message shows
-
-_DELIMITERS = ",;\t|"  # what stands between cells in tables that people have
 
 
 @dataclass(frozen=True, eq=False)
 class TableFile:
-    """The cells of a CSV file.
+    """The cells of a table.
 
     Args:
         path: as messages have it.
-        delimiter: one character between cells.
-        cells: by the name of the column, text without spaces around it, in the order of the rows.
-        decimal: the mark before the decimals of its numbers.
+        cells: by the name of the column, in the order of the rows.
+        decimal: the mark before the decimals of numbers that are text.
+        delimiter: one character between cells; empty where none stands there.
+        index: columns that number or name the rows; inputs only where they are asked for.
     """
 
     path: str
-    delimiter: str
     cells: Mapping[str, pa.ChunkedArray]
     decimal: DecimalMark = "."
+    delimiter: str = ""
+    index: tuple[str, ...] = ()
+
+    has_types: ClassVar[bool] = False  # whether the file says what is a number and what is text
+    named_by: ClassVar[str] = "Its first line names"
 
     @property
     def num_rows(self) -> int:
         return len(next(iter(self.cells.values())))
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Return the cells of a column.
+        """Return the cells of a column; a text that is missing is empty.
 
         Raises:
-            DataError: there is none of this name.
+            DataError: there is none of this name, or its cells are of a type that is neither number nor text.
         """
         if name not in self.cells:
             guess = nearest(name, self.cells)
             hint = f" Did you mean '{guess}'?" if guess else ""
-            raise DataError(f"{self.path} has no column '{name}'.{hint} Its first line names: {', '.join(self.cells)}")
+            raise DataError(f"{self.path} has no column '{name}'.{hint} {self.named_by}: {', '.join(self.cells)}")
         return self.cells[name]
 
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """Return the cells of a column as text, the names of classes or categories; empty where one is missing."""
+        return self.column(name)
+
     def place(self, row: int) -> str:
-        """Return where a row stands: `table.csv:3`, the line at which it ends; rows are counted from 0."""
-        records = _records(storage.read_bytes(Path(self.path).expanduser()), self.delimiter)
-        line = next((line for number, (line, _) in enumerate(records, -1) if number == row), None)
-        return f"{self.path}, row {row + 1}" if line is None else f"{self.path}:{line}"
+        """Return where a row stands: `table.parquet, row 3`; rows are counted from 0, and said from 1."""
+        return f"{self.path}, row {row + 1}"
 
     def cell(self, name: str, row: int) -> str:
         """Return a cell as a message shows it."""
-        return shown(self.cells[name][row].as_py())
+        value = self.column(name)[row].as_py()
+        return "nothing" if value in (None, "") else shown(str(value))
 
 
 def shown(cell: str) -> str:
@@ -80,40 +81,12 @@ def compute() -> Any:
     return pyarrow.compute
 
 
-def read_table(path: str, delimiter: str, decimal: DecimalMark = ".") -> TableFile:
-    """Read a CSV file whose first line names the columns; blank lines are passed over.
+def content_of(path: str) -> bytes:
+    """Return the bytes of a file.
 
     Raises:
-        ArgumentsError: one mark stands for both the ends of cells and decimals.
-        DataError: the file is missing, no CSV in UTF-8, empty, or has rows of another length than its first line.
+        DataError: there is none, or it cannot be read.
     """
-    import pyarrow as pa
-
-    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
-        expected = "one character" if len(delimiter) != 1 else "an ASCII character, no quote and no end of a line"
-        raise DataError(f"delimiter must be {expected}, got {delimiter!r}")
-    if decimal == delimiter:
-        raise ArgumentsError(
-            f"{decimal!r} cannot stand between cells and before decimals: say which `delimiter` the file has",
-            "decimal",
-            "delimiter",
-        )
-    content = _content(path)
-    names = _names(path, content, delimiter)
-    if b'"' in content:
-        _check(path, content, delimiter, len(names))  # pyarrow takes "a"b for ab
-    try:
-        table = _parsed(content, delimiter, len(names))
-    except pa.ArrowInvalid as error:
-        _check(path, content, delimiter, len(names))
-        raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
-    if table.num_rows < 2:
-        raise DataError(f"{path}: expected a line of names, then rows; the file has no rows")
-    columns = [compute().utf8_trim_whitespace(column.slice(1)) for column in table.columns]
-    return TableFile(path, delimiter, dict(zip(names, columns, strict=True)), decimal)
-
-
-def _content(path: str) -> bytes:
     file = Path(path).expanduser()
     if not file.is_file():  # a pipe would be waited for without end
         raise DataError(f"{path} is a folder or a device, no file" if file.exists() else f"no file {path}")
@@ -121,70 +94,3 @@ def _content(path: str) -> bytes:
         return storage.read_bytes(file)
     except StorageError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-
-
-def _names(path: str, content: bytes, delimiter: str) -> list[str]:
-    """Return the cells of the first line."""
-    if (first := _first(path, content, delimiter)) is None:
-        raise DataError(f"{path}: expected a line of names, then rows; the file has no rows")
-    line, names = first[0], [name.strip() for name in first[1]]
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{path}:{line}: several columns are called {', '.join(sorted(repeated))}")
-    between = next((mark for mark in _DELIMITERS if mark != delimiter and mark in names[0]), None)
-    if len(names) == 1 and between is not None:
-        way_out = f"(`delimiter: {json.dumps(between)}`, if that stands between cells)"
-        raise DataError(f"{path}:{line}: the first line names one column, {shown(names[0])} {way_out}")
-    return names
-
-
-def _first(path: str, content: bytes, delimiter: str) -> tuple[int, list[str]] | None:
-    try:
-        return next(_records(content, delimiter), None)
-    except (UnicodeDecodeError, csv.Error):
-        _check(path, content, delimiter, 0)
-        raise
-
-
-def _parsed(content: bytes, delimiter: str, num_columns: int) -> pa.Table:
-    """Return all cells as text, the first line among them."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    names = [str(number) for number in range(num_columns)]
-    return arrow_csv.read_csv(
-        pa.BufferReader(content),
-        read_options=arrow_csv.ReadOptions(
-            use_threads=False, block_size=min(len(content) + 1, _BLOCK), column_names=names
-        ),
-        parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in content),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
-    )
-
-
-def _records(content: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line and the cells of each row that is not blank, as Python's reader has them, which knows lines."""
-    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    yield from ((reader.line_num, row) for row in reader if row)
-
-
-def _check(path: str, content: bytes, delimiter: str, num_columns: int) -> None:
-    """Find the line of what is wrong with a file.
-
-    Raises:
-        DataError: with the line.
-    """
-    line = 0
-    try:
-        content.decode()
-        for line, row in _records(content, delimiter):
-            if len(row) != num_columns:
-                problem = f"expected {num_columns} cells as in the first line, got {len(row)}"
-                raise DataError(f"{path}:{line}: {problem}")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: cannot be read as CSV in UTF-8: {error}") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV in UTF-8, after line {line}: {error}") from error

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from optrun.experiments import load_config
 from optrun.experiments.components.data import make_data, split
 from optrun.experiments.components.data.columns import number_column
+from optrun.experiments.components.data.csv_file import csv_rows
+from optrun.experiments.components.data.csv_table import read_csv
 from optrun.experiments.components.data.precision import LARGEST
-from optrun.experiments.components.data.table_file import read_table
 from optrun.experiments.errors import ArgumentsError, DataError
 
 TABLE = 'size,"number, of legs",kind,price\n1,4,cat,10.5\n2,4,dog,20\n\n4.5,2,bird,1e1\n3,4,cat,-3\n'
@@ -264,9 +265,9 @@ def test_cells_are_those_of_pythons_reader(tmp_path_factory: pytest.TempPathFact
     expected = [[cell.strip() for cell in row] for row in expected if row]
     if not expected or any(len(row) != width for row in expected):  # Python writes a lone \r without quotes
         with pytest.raises(DataError, match=r"expected \d+ cells as in the first line|the file has no rows"):
-            read_table(str(path), delimiter)
+            read_csv(str(path), delimiter)
         return
-    table = read_table(str(path), delimiter)
+    table = read_csv(str(path), delimiter)
     assert [list(row) for row in zip(*(column.to_pylist() for column in table.cells.values()), strict=True)] == expected
 
 
@@ -276,7 +277,7 @@ def test_numbers_are_those_of_python(tmp_path_factory: pytest.TempPathFactory, n
     cells = [how.format(number) for number in numbers]
     expected = [float(cell.strip(' "')) for cell in cells]
     path = saved(tmp_path_factory.mktemp("csv"), "a,b\n" + "".join(f"{cell},1\n" for cell in cells))
-    table = read_table(path, ",")
+    table = read_csv(path, ",")
     if max(map(abs, expected)) > LARGEST:
         with pytest.raises(DataError, match="too large for single precision"):
             number_column(table, "a")
@@ -293,7 +294,7 @@ def test_numbers_with_decimal_commas_are_those_of_python(tmp_path: Path, how: st
     numbers = generator.normal(size=150) * 10.0 ** generator.integers(-12, 12, 150)
     cells = [how.format(float(number)) for number in numbers]
     text = "a;b\n" + "".join(f"{cell.replace('.', ',')};1\n" for cell in cells)
-    values = number_column(read_table(saved(tmp_path, text), ";", ","), "a").values
+    values = number_column(read_csv(saved(tmp_path, text), ";", ","), "a").values
     assert values.tolist() == [float(cell.strip(' "')) for cell in cells]
 
 
@@ -341,6 +342,12 @@ def test_a_column_of_text_with_points_holds_categories_whatever_the_decimal_mark
     dataset = make_data("csv", path=path, target="y", task="values", delimiter=";", decimal=",")
     assert dataset.encoding.categories == {"a": ("Old, new", "St. Ives")}
     assert dataset.targets.tolist() == [[1.5], [2.0]]
+
+
+def test_rows_to_predict_are_read_with_the_same_decimal_mark(tmp_path: Path) -> None:
+    path = saved(tmp_path, "a;y\n1,5;1\n-2,25;2\n")
+    rows = csv_rows(path, "y", delimiter=";", decimal=",", scaling="none")
+    assert rows.inputs.tolist() == [[1.5], [-2.25]]
 
 
 @pytest.mark.parametrize("mark", [",", "."])

@@ -301,6 +301,14 @@ class Endless(IterableDataset):
         yield 1
 
 
+def test_an_iterable_data_set_is_refused_by_its_name():
+    for made in (Endless(), DataLoader(Endless(), batch_size=2), DataLoader(Endless(), batch_size=None)):
+        with pytest.raises(UsageError, match=r"Endless, an IterableDataset, .* give it __getitem__ and __len__"):
+            as_data(made, "data 'x'", Loading())
+        with pytest.raises(UsageError, match="Endless, an IterableDataset"):
+            as_data({"train": made}, "data 'x'", Loading())
+
+
 @pytest.mark.parametrize(
     ("made", "error"), [(Endless(), UsageError), (7, UsageError), ({"train": 3}, UsageError), ([], DataError)]
 )
