@@ -22,6 +22,7 @@ from .terminal.streams import apart
 if TYPE_CHECKING:
     from ..experiments.registry.permissions import Consent
 
+_SETTINGS = "[KEY=VALUE]..."  # how the arguments of a command end that takes settings
 SECTIONS = ("Run", "Read", "Configure")
 
 Function = Callable[..., Any]
@@ -40,6 +41,16 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.section = section
         self.examples = textwrap.dedent(examples).strip()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not any(param.human_readable_name.endswith(_SETTINGS) for param in self.params):
+                raise
+            near = [each for each in error.possibilities or () if each != "--help"]  # which `--lr` does not mean
+            message = error.message + _as_setting(error.option_name, bool(near))
+            raise click.NoSuchOption(error.option_name, message, near, error.ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -64,6 +75,17 @@ class Finite(click.types.FloatParamType):
 
 class FiniteRange(click.FloatRange, Finite):
     """A finite number in a range."""
+
+
+def _as_setting(option: str, is_near: bool) -> str:
+    """Return the sentence that says how to give an option of another tool's, or a key, as a setting."""
+    from ..experiments.config.other_names import other_key
+
+    name = option.lstrip("-").replace("-", "_")
+    here = other_key(name)
+    if here is not None:
+        return f" Here it is `{here}`." if here.startswith("optrun ") else f" Here it is a setting: `{here}=VALUE`."
+    return "" if is_near else f" Settings have no dashes: `{name}=VALUE`."
 
 
 def write_examples(formatter: click.HelpFormatter, examples: str) -> None:

@@ -53,6 +53,7 @@ class Filler:
     def __init__(self, problems: list[Problem]):
         self.problems = problems
         self.origins: dict[str, Origin] = {}
+        self.key_paths: dict[str, None] = {}  # the key paths of all arguments there are, given or not, in order
 
     def nested(self, node: Node, kind: str, many: bool, path: str) -> Any:
         """Return the component, or components, that an argument names."""
@@ -76,6 +77,7 @@ class Filler:
         """Return all arguments, those that are wrong left out; null stands for the default."""
         known = {argument.name: argument for argument in owner.arguments}
         values: dict[str, Any] = {}
+        self.key_paths |= dict.fromkeys(join(owner.path, name) for name in known)
         for name, argument in known.items():
             node = nodes.get(name)
             if node is not None and node.value is not None:

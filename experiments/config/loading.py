@@ -110,7 +110,7 @@ class _Assembly:
                 parts["metrics_wrong"] = wrong
         for name, cls in _SECTIONS.items():
             parts[name] = self._section(name, cls)
-        self._unknown_keys(parts)
+        self._unknown_keys()
         self._default_metric(parts)
         CrossChecks(parts, self.resolver.origins, self.place, self.problems, self.is_stored).run()
         if self.problems:
@@ -167,11 +167,11 @@ class _Assembly:
             self.resolver.origins.setdefault(f"{name}.{field.name}", DEFAULT)
         return section
 
-    def _unknown_keys(self, parts: Mapping[str, Any]) -> None:
+    def _unknown_keys(self) -> None:
         for key, node in self.nodes.items():
             if key in _KEYS:
                 continue
-            guess = None if (elsewhere := other_name(key)) else self._guess(key, parts)
+            guess = None if (elsewhere := other_name(key)) else self._guess(key)
             hint = elsewhere or (f"did you mean '{guess}'?" if guess else f"known: {', '.join(_KEYS)}")
             message = f"unknown key '{shorten(key)}'"
             if key == "entries":
@@ -183,12 +183,13 @@ class _Assembly:
                 hint = f"in a file, write `{section}: {{{rest}: …}}`"
             self.resolver.note(node.key or node.origin, shorten(key), "unknown-key", message, hint)
 
-    def _guess(self, key: str, parts: Mapping[str, Any]) -> str | None:
+    def _guess(self, key: str) -> str | None:
         """Return the key that was probably meant: one of that name in a section, or one that looks like it."""
         if len(self.problems) >= SHOWN:
             return None
-        paths = [path for path in self.resolver.origins if "." in path and not path.rpartition(".")[2].isdecimal()]
-        leaves = {path.rpartition(".")[2]: path for path in reversed([*paths, *_leaf_paths(parts)])}
+        known = self.resolver.key_paths
+        paths = [*(path for path in self.resolver.origins if path in known), *known]  # those that are given first
+        leaves = {path.rpartition(".")[2]: path for path in reversed(paths)}
         if key in leaves:
             return leaves[key]
         leaf = nearest(key, leaves)
@@ -206,15 +207,6 @@ def _as_warm_start(node: Node) -> Node:
     if isinstance(node.value, dict) and "from" in node.value and "name" not in node.value:
         return dataclasses.replace(node, value={"name": Node("warm_start", node.origin), **node.value})
     return node
-
-
-def _leaf_paths(parts: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{part.path}.{argument}"
-        for part in parts.values()
-        if isinstance(part, ComponentConfig)
-        for argument in part.component.signature.names()
-    ]
 
 
 def _without_lr(optimizer: OptimizerConfig, schedule: ScheduleConfig) -> OptimizerConfig:

@@ -48,7 +48,12 @@ _BY_KEY = {
 _HERE = dict(itertools.chain.from_iterable(((name, key) for name in names.split()) for key, names in _BY_KEY.items()))
 
 
+def other_key(name: str) -> str | None:
+    """Return what a key of Lightning, Keras, Hugging Face or Hydra is called here; None for other names."""
+    return _HERE.get(name.rpartition(".")[2].replace("-", "_").lower())
+
+
 def other_name(name: str) -> str | None:
     """Return the hint at what a key of Lightning, Keras, Hugging Face or Hydra is called here; None for other names."""
-    here = _HERE.get(name.rpartition(".")[2].replace("-", "_").lower())
+    here = other_key(name)
     return f"here it is `{here}`" if here else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import types
 import typing
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from ..registry.adapters import SEQUENCES, adapter_of
@@ -15,6 +17,7 @@ from .limits import MAX_PROBLEMS
 from .problems import shorten, suggestion
 
 _ARTICLES = {"number": "a", "int": "an", "list": "a", "mapping": "a", "length": "a", "interval": "an"}
+_PER_CENT = re.compile(r"(\d{1,9}(?:\.\d{0,9})?) ?%", re.ASCII)
 _BOOLEAN_WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false"}
 
 
@@ -130,6 +133,8 @@ def _hint(annotation: Any, value: Any) -> str | None:
         return "write true or false, without quotes"
     if "," in value and typing.get_origin(_bare(annotation)) in (list, tuple):
         return f"write [{shorten(value)}]"
+    if (share := _PER_CENT.fullmatch(value)) and not check(annotation, fraction := float(Decimal(share[1]) / 100))[1]:
+        return f"write {fraction:.12g}"
     try:
         float(value)
     except ValueError:

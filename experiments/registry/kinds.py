@@ -27,6 +27,14 @@ _DEPTH = 12  # of names that are handed on from module to module
 _BUILDS_ON_TORCH = re.compile(r"(?:torch|optrun)(?![\w.-])", re.IGNORECASE)
 
 
+#: Of an object, or of a name: what to name in its place, in words, where it is another tool's; None for any other.
+Instead = Callable[[object], str | None]
+
+
+def of_nothing(meant: object) -> str | None:
+    """Return None: nothing is another tool's."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of component, as far as an object can be told to be one.
@@ -36,11 +44,13 @@ class Kind:
         base: `module:Class`, or several between spaces, of one of which classes of installed packages must be
             subclasses; empty where there is none.
         is_registered: returns True for an object that is registered as a component of the kind.
+        instead: returns what to name in place of an object, or a name, of another tool's; see `Instead`.
     """
 
     name: str
     base: str = ""
     is_registered: Callable[[object], bool] = lambda value: False
+    instead: Instead = of_nothing
 
     def base_classes(self) -> tuple[type, ...]:
         named = (base.partition(":") for base in self.base.split())
@@ -88,6 +98,8 @@ def check_object(reference: str, value: object, attribute: str, path: Path, sour
     """
     if not callable(value):
         raise UsageError(f"{reference} is a {type(value).__name__}, not a function or class")
+    if (said := kind.instead(value)) is not None:
+        raise UsageError(f"{reference}: {said}")
     if is_users(path) and (_is_own(value) or _is_defined(attribute, source)):
         return
     bases = kind.base_classes()

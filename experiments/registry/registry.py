@@ -23,7 +23,7 @@ from ..system.raised import is_failure, type_and_text
 from . import handed
 from .code_files import PACKAGE, is_outside
 from .component import Component
-from .kinds import Kind
+from .kinds import Instead, Kind, of_nothing
 from .permissions import Permission
 from .recorded_imports import record_imports
 from .user_code import is_code_reference, load_object
@@ -50,6 +50,7 @@ class Registry:
         self.flavor = flavor
         self.base = base
         self.extras: dict[str, str] = {}  # by the beginning of a name: where such components come from
+        self.instead: Instead = of_nothing
         self._components: dict[str, Component] = {}
         self._flavors: dict[str, dict[str, Component]] = {}
         self._scanned = False
@@ -114,7 +115,7 @@ class Registry:
         if is_code_reference(name) and (found := handed.find(name)) is not None:
             return self._handed(name, found)
         if is_code_reference(name):
-            build, code = load_object(name, base, trusted, Kind(self.kind, self.base, self._has))
+            build, code = load_object(name, base, trusted, Kind(self.kind, self.base, self._has, self.instead))
             return Component(self.kind, name, build, self.given, source=code.path, code=code)
         self._scan()
         if name in self._entry_points:
@@ -131,6 +132,8 @@ class Registry:
             known = next((each for each in self._components.values() if each.build is found.build), None)
             if known is not None:
                 return self._with_variants(known) if known.name in self._flavors else known
+        if (said := self.instead(found.build)) is not None:
+            raise UsageError(said)
         source = "" if found.code is None else found.code.path
         return Component(
             self.kind, str(name), found.build, self.given, source=source, code=found.code, modules=found.modules
@@ -166,11 +169,14 @@ class Registry:
         return any(point.value == place for points in self._entry_points.values() for point in points)
 
     def missing(self, name: str) -> str | None:
-        """Return a hint for a name that begins as those of an extra do, none of which is here; None for any other."""
+        """Return a hint for a name that is another tool's, or begins as those of an extra do, none of which is here.
+
+        For any other it is None.
+        """
         for prefix, origin in self.extras.items():
             if name.startswith(prefix) and not any(known.startswith(prefix) for known in self.names()):
                 return f"{self.kind} '{name}' comes with {origin}"
-        return None
+        return self.instead(name)
 
     def _with_variants(self, own: Component) -> Component:
         """Return a component that knows the other rules of its name."""

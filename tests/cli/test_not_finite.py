@@ -57,6 +57,18 @@ def test_a_run_names_it_at_its_end_and_wherever_it_is_listed(
     assert f"({said})" in (folder / "one.html").read_text()
 
 
+def test_a_difference_shows_it(value: str, optrun: Optrun) -> None:
+    optrun("train", "bad.yaml", "--name", "one")
+    optrun("train", "bad.yaml", "metrics=[accuracy]", "--name", "two")
+    line = next(line for line in optrun("diff", "one", "two").out.splitlines() if " val/bad " in line)
+    assert line.split() == ["result", "val/bad", value, "-"]
+    optrun("train", "bad.yaml", "metrics.1.value='1'", "--name", "three")
+    rows = {row["key"]: row for row in optrun("diff", "one", "three", "--json").json["differences"]}
+    assert rows["val/bad"] == {"section": "result", "key": "val/bad", "a": value, "b": 1.0, "difference": None}
+    optrun("train", "bad.yaml", "--name", "four")
+    assert "val/bad" not in optrun("diff", "one", "four").out
+
+
 def test_a_comparison_names_it_and_no_gate_on_it_passes(value: str, optrun: Optrun) -> None:
     compare = ["compare", "bad.yaml", "--optimizers", "sgd,adam", "--seeds", "2", "-j", "1"]
     gates = [f"sgd.val/bad {operator} 0" for operator in (">=", "<=", ">", "<")]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from optrun.experiments.config.other_names import _HERE
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -212,3 +214,22 @@ def test_a_hook_that_fails_exits_2_at_its_key(optrun, folder):
 def test_verbose_says_what_is_logged(optrun):
     done = optrun("train", "tiny.yaml", "-v", "log.lines=5 steps")
     assert "step 5: loss" in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "said"),
+    [
+        *(("train", f"--{name}", f"Here it is a setting: `{_HERE[name]}=VALUE`.") for name in ("max_epochs", "fp16")),
+        ("compare", "--max-epochs=3", "Here it is a setting: `train.epochs=VALUE`."),
+        ("resume", "--gradient_clip_val", "Here it is a setting: `train.clip_norm=VALUE`."),
+        ("train", "--fast_dev_run", "Here it is `optrun train --dry-run`."),
+        ("train", "--lr", "Settings have no dashes: `lr=VALUE`."),
+        ("train", "--sede", "Did you mean '--seed'?"),
+        ("show", "--max_epochs", "No such option '--max_epochs'."),
+    ],
+)
+def test_a_setting_given_as_an_option_is_refused_with_how_to_give_it(optrun, command, option, said):
+    done = optrun(command, option, "3")
+    assert done.code == 2
+    assert done.err.splitlines()[0].endswith(said)
+    assert ("VALUE" in done.err.splitlines()[0]) == ("VALUE" in said)

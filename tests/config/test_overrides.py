@@ -162,3 +162,19 @@ def test_mistakes_in_a_mapping(folder, registries):
 def test_all_mistakes_at_once_in_the_order_given(load):
     found = problems_of(load, "seed=-1", "lr=2", "model.hidden=[0, 0]", "optimizer")
     assert [p.key for p in found] == ["seed", "lr", "model.hidden.0", "model.hidden.1", ""]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key", "hint"),
+    [
+        ("data.num_workers=2", "num_worker=3", "did you mean 'data.workers'?"),
+        ("optimizer.momentun=1", "momentun=2", "did you mean 'optimizer.momentum'?"),
+        ("optimizer.zzz=1", "zzz=2", "known: "),
+        ("optimizer.zzz.eps_ilon=1", "eps_ilon=2", "known: "),
+        ("foo.frobnicate=1", "frobnicate=2", "known: "),
+        ("train.frobnicate=1", "frobnicat=2", "known: "),
+    ],
+)
+def test_a_wrong_key_is_not_what_another_one_meant(load, wrong, key, hint):
+    found = {problem.key: problem.hint for problem in problems_of(load, wrong, key)}
+    assert found[key.partition("=")[0]].startswith(hint)

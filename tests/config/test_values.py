@@ -142,3 +142,21 @@ def test_huge_numbers_are_refused_as_floats():
     _, mistakes = check(float, 10**400)
     assert mistakes
     assert len(mistakes[0].message) < 100
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "hint"),
+    [
+        (Decay, "30%", "write 0.3"),
+        (Decay, "12.5 %", "write 0.125"),
+        (Annotated[float, Ge(0), Lt(1)] | None, "7%", "write 0.07"),
+        (float | str, "5%", None),  # it is a text
+        (Decay, "100%", None),  # 1 is refused as well
+        (int, "30%", None),
+        (Decay, "-3%", None),
+        (Decay, "%", None),
+    ],
+)
+def test_a_fraction_given_as_a_per_cent(annotation, value, hint):
+    _, mistakes = check(annotation, value)
+    assert [mistake.hint for mistake in mistakes] == ([] if annotation == float | str else [hint])

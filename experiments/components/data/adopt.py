@@ -15,6 +15,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    StackDataset,
     TensorDataset,
     WeightedRandomSampler,
     default_collate,
@@ -173,6 +174,8 @@ def _targets(source: Any, size: int) -> torch.Tensor | None:
     said = next((getattr(source, name) for name in ("targets", "labels") if hasattr(source, name)), None)
     if isinstance(source, TensorDataset):
         said = source.tensors[-1]
+    elif isinstance(source, StackDataset) and isinstance(source.datasets, tuple):
+        said = source.datasets[-1]
     if said is None or isinstance(said, str):
         return None
     try:

@@ -19,6 +19,10 @@ from .stored import Examples, Step, Stored
 Task = Literal["classes", "values", "tokens", "none"]
 Scaled = Literal["inputs", "targets"]  # parts of a data set that can be standardised
 _PIECE = 1 << 24  # bytes
+_SEVERAL = (
+    "where an example has several tensors, return a map-style data set of torch's, which may be in memory too: "
+    "`StackDataset(StackDataset(ids=ids, mask=mask), labels)`"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +149,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         inputs, targets = self.inputs, self.targets
+        for name, tensor in (("inputs", inputs), ("targets", targets)):
+            if not isinstance(tensor, torch.Tensor):
+                raise DataError(f"{name} must be one tensor, got {_kind(tensor)}: {_SEVERAL}")
         if self.task == "tokens":
             _check_tokens("inputs", inputs, self.num_outputs)
         elif self.num_tokens is not None:
@@ -190,6 +197,11 @@ def _check_tokens(name: str, tokens: torch.Tensor, size: int, ignore_index: int 
     tokens = tokens if ignore_index is None else tokens[tokens != ignore_index]
     if tokens.numel() and not (int(tokens.min()) >= 0 and int(tokens.max()) < size):
         raise DataError(f"{name} must be tokens from 0 to {size - 1}, got {int(tokens.min())} to {int(tokens.max())}")
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"a {name} of {', '.join(map(repr, value))}" if isinstance(value, Mapping) and value else f"a {name}"
 
 
 def _shape(tensor: torch.Tensor) -> str:

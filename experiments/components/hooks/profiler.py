@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from .output import check_replaceable, output_path
 from .session_view import BoundSession, SessionView, StepView
 
 log = logging.getLogger("optrun")
+
+_NOTES = "KINETO_LOG_LEVEL"  # of the library behind torch's profiler
 
 
 @register_hook("profiler", source="tf.train.ProfilerHook (TensorFlow 1); torch.profiler")
@@ -96,8 +100,9 @@ class ProfilerHook(Hook):
         activities = [profiler.ProfilerActivity.CPU]
         if device.type == "cuda":
             activities.append(profiler.ProfilerActivity.CUDA)
-        self._profiler = profiler.profile(activities=activities, profile_memory=self.show_memory)
-        self._profiler.start()
+        with contextlib.nullcontext() if device.type == "cuda" else _without_notes():
+            self._profiler = profiler.profile(activities=activities, profile_memory=self.show_memory)
+            self._profiler.start()
 
     def _finish(self, device: Any) -> None:
         if device.type == "cuda":
@@ -120,3 +125,19 @@ class ProfilerHook(Hook):
 
 def _is_trace(head: bytes) -> bool:
     return head.lstrip().startswith(b"{") and (b'"schemaVersion"' in head or b'"traceEvents"' in head)
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """Start the profiler without what it writes to stderr of itself, unless the user has said how much that is to be.
+
+    It reads the variable when it is first started, and keeps to it. Its errors, which go the same way, are of devices.
+    """
+    if _NOTES in os.environ:
+        yield
+        return
+    os.environ[_NOTES] = "99"
+    try:
+        yield
+    finally:
+        del os.environ[_NOTES]

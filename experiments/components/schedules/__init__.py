@@ -18,8 +18,10 @@ worked out from these each time. The argument that names the metric is annotated
 """
 
 from ...registry import Registry
+from .torch_names import instead_of
 
 registry = Registry("schedule", __name__, given=1)
+registry.instead = instead_of
 register_schedule = registry.register
 
 from .resolve import Schedule, Scheduled, Span, Steps, make_schedule, watching  # noqa: E402  (it needs the registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...config.changes import changed_keys
+from ...run_directory.final_values import not_finite
 from ...run_directory.run import Run
 from ...system.places import shown
 from .. import style
@@ -19,7 +20,8 @@ _RESULTS += ("num_parameters",)
 def diff_rows(a: Run, b: Run) -> list[Row]:
     """Return one row for each key that differs: section, key, both values, and their difference where it is a number.
 
-    Sections are `config`, `result` (final values among them) and `environment`. What is missing on one side is None.
+    Sections are `config`, `result` (final values among them) and `environment`. What is missing on one side is None; a
+    final value that is not finite is `nan`, `inf` or `-inf`.
     """
     rows = [_row("config", change.key, change.before, change.after) for change in changed_keys(a.config, b.config)]
     first, second = _results(a), _results(b)
@@ -52,7 +54,7 @@ def _row(section: str, key: str, a: Any, b: Any) -> Row:
 def _results(run: Run) -> Row:
     summary = run.summary
     found = {key: summary[key] for key in _RESULTS if summary.get(key) is not None}
-    return {**found, **(summary.get("final") or {})}
+    return {**found, **(summary.get("final") or {}), **not_finite(summary)}
 
 
 def _union(a: Row, b: Row) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    StackDataset,
     Subset,
     TensorDataset,
     WeightedRandomSampler,
@@ -19,6 +21,7 @@ from torch.utils.data import (
 
 from optrun.experiments import Batches, make_data
 from optrun.experiments.components.data import DataFacts, LoadedBatches, LoadedData, Loading, split
+from optrun.experiments.components.data import Dataset as DataInMemory
 from optrun.experiments.components.data.adopt import as_data
 from optrun.experiments.components.data.making import Maker, own_generators
 from optrun.experiments.errors import DataError, UsageError
@@ -315,3 +318,19 @@ def test_an_iterable_data_set_is_refused_by_its_name():
 def test_what_is_no_data_is_refused(made, error):
     with pytest.raises(error):
         as_data(made, "data 'x'", Loading())
+
+
+@pytest.mark.parametrize("part", ["inputs", "targets"])
+@pytest.mark.parametrize("kind", [dict, tuple, list, MappingProxyType])
+def test_trees_in_memory_are_no_dataset_and_are_data_all_the_same(part, kind):
+    ids, mask, labels = torch.rand(30, 4), torch.ones(30, 4), torch.arange(30) % 3
+    tree = kind({"ids": ids, "mask": mask}) if kind in (dict, MappingProxyType) else kind([ids, mask])
+    given = {"inputs": ids, "targets": labels, part: tree}
+    with pytest.raises(DataError, match=rf"{part} must be one tensor, got a {kind.__name__}.*StackDataset"):
+        DataInMemory(given["inputs"], given["targets"], "classes", 3)
+    data = as_data(StackDataset(StackDataset(ids=ids, mask=mask), labels), "mine", Loading())
+    assert (data.task, data.num_outputs, data.input_shape) == ("classes", 3, None)
+    batch = data.part(torch.tensor([2, 7])).examples(0, 2)
+    assert torch.equal(batch.inputs["mask"], mask[[2, 7]])
+    assert torch.equal(batch.inputs["ids"], ids[[2, 7]])
+    assert batch.targets.tolist() == [2, 1]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +104,24 @@ def test_traces_that_overlap_and_nowhere_to_write_are_refused():
         ProfilerHook(Every(steps=4), num_steps=5)
     with pytest.raises(UsageError, match="ProfilerHook needs output_dir"):
         run_steps(small_train_op(), 1, ProfilerHook())
+
+
+@pytest.mark.parametrize("wanted", [None, "0"])
+def test_torch_writes_nothing_of_it_to_the_terminal_unless_the_user_wants_it(wanted):
+    """The library behind it reads the variable once, so that this takes a process of its own."""
+    program = (
+        "import tempfile\n"
+        "from optrun.experiments import Every\n"
+        "from optrun.experiments.components.hooks.profiler import ProfilerHook\n"
+        "from tests.helpers import run_steps, small_train_op\n"
+        "run_steps(small_train_op(), 4, ProfilerHook(Every(steps=2)), checkpoint_dir=tempfile.mkdtemp())\n"
+        "import os; print(os.environ.get('KINETO_LOG_LEVEL'))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "KINETO_LOG_LEVEL"}
+    environment |= {} if wanted is None else {"KINETO_LOG_LEVEL": wanted}
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root, env=environment
+    )
+    assert ("profiler_start" in done.stderr) == (wanted is not None)
+    assert done.stdout.splitlines()[-1] == str(wanted)
