@@ -101,7 +101,7 @@ BAD = [
     (with_line(2, "data: {name: digits, val: 0.6, test: 0.5}"), 2, 38, "data.test", "nothing to train on"),
     (with_line(2, "data: {name: digits, val: 0.8}"), 2, 27, "data.val", "nothing to train on"),
     (with_line(2, "data: {name: digits, val: 1}"), 2, 27, "data.val", "< 1"),
-    (with_line(2, "data: {name: digits, workers: 4}"), 2, 31, "data.workers", "stays in memory"),
+    (with_line(2, "data: {name: digits, workers: -1}"), 2, 31, "data.workers", "int >= 0"),
     (with_line(2, "data: {name: digits, augment: flip}"), 2, 31, "data.augment", "write [flip]"),
     (with_line(2, "data: {name: digits, augment: [flop]}"), 2, 32, "data.augment.0.name", "'flip'"),
     (with_line(2, "data: {name: digits, augment: [{name: flip, share: 2}]}"), 2, 52, "data.augment.0.share", "got 2"),
