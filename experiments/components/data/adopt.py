@@ -90,7 +90,8 @@ def _refuse_iterable(source: Any, label: str) -> None:
     if isinstance(source, IterableDataset):
         raise UsageError(
             f"{label} reads {type(source).__name__}, an IterableDataset, which cannot be asked for the example at a "
-            "position, as a resumed run has to: give it __getitem__ and __len__ in place of __iter__"
+            "position, as the parts of a configuration's data have to: give it __getitem__ and __len__ in place of "
+            "__iter__, or train it in a session of Python (docs/data.md, Streams)"
         )
 
 

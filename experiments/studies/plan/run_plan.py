@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...components.data import Batches
+from ...components.data import DrawnBatches
 from ...components.hooks.hook import defines
 from ...components.initializers.matching import InitialWeights
 from ...components.schedules import watching
@@ -203,9 +203,9 @@ def _rates(experiment: Experiment) -> list[RateAt]:
     return rates
 
 
-def _batches(experiment: Experiment) -> Batches:
+def _batches(experiment: Experiment) -> DrawnBatches:
     data = experiment.train_op.data
-    assert isinstance(data, Batches)
+    assert isinstance(data, DrawnBatches)
     return data
 
 

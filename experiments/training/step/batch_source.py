@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,8 +12,11 @@ from torch.utils.data import DataLoader
 from ...components.data import LoadedBatches, LoadedData, Loading
 from ...components.data.adopt import as_data
 from ...components.data.batch_parts import BatchParts
+from ...components.data.stream import StreamBatches, is_stream
 from ...errors import SessionError, StorageError
 from ...system.shared_memory import explain_shared_memory
+
+log = logging.getLogger("optrun")
 
 
 class EndOfData(Exception):
@@ -22,7 +26,8 @@ class EndOfData(Exception):
 class BatchSource(Protocol):
     """Where batches come from: a batch is a function of its position, so that a run can start anywhere.
 
-    Finite data also says `num_batches`.
+    Finite data also says `num_batches`. One that has a place of its own, such as a stream, has `state_dict()` and
+    `load_state_dict(state)` for it: they are saved with every checkpoint and restored from it.
     """
 
     def batch(self, position: int) -> Any:
@@ -55,6 +60,15 @@ def as_source(data: Any, seed: int = 0, parts: BatchParts | None = None) -> Batc
         SessionError: it cannot be asked for the batch at a position.
         UsageError: a DataLoader cannot.
     """
+    if not hasattr(data, "batch") and is_stream(data):
+        stream = StreamBatches(data, seed=seed)
+        if not stream.is_exact:
+            log.warning(
+                "%s has no state that tells its place: a resumed run reads the batches before that place again, and is "
+                "exact only if each reading gives the same ones (docs/data.md, Streams)",
+                stream.name,
+            )
+        return stream
     if isinstance(data, DataLoader):
         loaded = as_data(data, "the data", Loading(parts=parts or BatchParts()))
         assert isinstance(loaded, LoadedData)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from ...components.data.batch_parts import BatchParts, Place
 from ...components.trained import Trained, listed, parameters_within
@@ -27,7 +27,7 @@ def build_train_op(
     model: nn.Module,
     loss: Callable[[Any, Any], Tensor],
     optimizer: torch.optim.Optimizer,
-    data: BatchSource | Sequence[Any] | DataLoader[Any],
+    data: BatchSource | Sequence[Any] | DataLoader[Any] | IterableDataset[Any],
     updates: Sequence[Update | str | Callable[..., Any]] = (),
     *,
     accumulate: int = 1,
@@ -52,7 +52,8 @@ def build_train_op(
             restored with the model's, below `loss.`.
         optimizer: over the trainable parameters of the model, and of the loss where it has some.
         data: an object with `batch(position)`, or a finite sequence of batches; or a DataLoader, which is read without
-            end, in an order that is a function of `seed` and the epoch where it shuffles. A batch is a pair (inputs,
+            end, in an order that is a function of `seed` and the epoch where it shuffles, or over an IterableDataset
+            in its own order (docs/data.md, Streams). A batch is a pair (inputs,
             targets), or a tuple, mapping or data class that consists of both (`components.data.batch_parts`).
         updates: extra updates, made or by name: `["tf_batch_norm", "ema"]`.
         accumulate: micro-batches per batch; gradients are weighted by their numbers of examples.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -24,7 +24,7 @@ _SAVED_AS = {"skipped_in_row": "_skipped_in_row"}  # else under their own names
 
 
 def state_dict(op: TrainOp) -> dict[str, Any]:
-    """Return weights, buffers, optimizer, updates, modes that were changed, and counters."""
+    """Return weights, buffers, optimizer, updates, modes that were changed, counters, and the place in the data."""
     op.set_hyperparameters({})
     with op.calling.model_state:
         model = dict(op.model.state_dict())
@@ -44,6 +44,7 @@ def state_dict(op: TrainOp) -> dict[str, Any]:
         "optimizer": optimizer,
         "updates": updates,
         **mode_state(op),
+        **_data_state(op),
         "counters": {_SAVED_AS.get(name, name): getattr(op, name) for name in COUNTERS},
     }
 
@@ -84,6 +85,27 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
     load_mode_state(op, state)
     for name in COUNTERS:
         setattr(op, name, state["counters"][_SAVED_AS.get(name, name)])
+    if _has_place(op.data):
+        if "data" in state:
+            with op.calling.data:
+                op.data.load_state_dict(state["data"])
+        elif op.batch:
+            log.warning("the checkpoint has no place in the data: it is read from its start to batch %d", op.batch)
+    elif "data" in state:
+        log.warning("the checkpoint has a place in other data, which is left alone: this data has none")
+
+
+def _data_state(op: TrainOp) -> dict[str, Any]:
+    """Return the place in data that has one; the state of other data is the number of the batch."""
+    data: Any = op.data
+    if not _has_place(data):
+        return {}
+    with op.calling.data:
+        return {"data": data.state_dict()}
+
+
+def _has_place(data: Any) -> TypeGuard[Any]:
+    return callable(getattr(data, "state_dict", None)) and callable(getattr(data, "load_state_dict", None))
 
 
 def _load_loss(op: TrainOp, state: Mapping[str, Any]) -> None:
