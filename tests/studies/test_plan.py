@@ -478,3 +478,13 @@ def test_early_ends_are_noted():
         tiny(stop__patience=3, stop__at_target=True, eval__metric="val/accuracy", eval__target=0.9), measure=False
     )
     assert [note.partition(":")[0] for note in made.notes] == ["may end earlier"] * 2
+
+
+def test_data_that_is_loaded_has_a_plan_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "import torch\n\ndef rows():\n    return [(torch.ones(3) * i, i % 2) for i in range(40)]\n"
+    (tmp_path / "mine.py").write_text(rows)
+    data = {"name": "./mine.py:rows", "batch_size": 10}  # 24 to train on: batches of 10, 10 and 4
+    settings = {**TINY, "data": data, "model": {"name": "mlp", "num_outputs": 2}, "train": {"steps": 7}}
+    made = plan(load_config(settings), measure=False)
+    assert (made.steps_per_epoch, made.num_examples) == (3, 2 * 24 + 10)
