@@ -328,7 +328,7 @@ def test_a_sweep_shows_every_value_the_best_and_the_good_range(shell, optrun):
         (["tiny.yaml"], "sweep what?"),
         (["optimizer.lr=1,2"], "which one?"),
         (["tiny.yaml", "optimizer.lr=1"], "sweep what?"),
-        (["tiny.yaml", "optimizer.lr=1,2", "train.epochs=1,2"], "one setting at a time"),
+        (["tiny.yaml", "optimizer.lr=1,2", "optimizer.lr=3,4"], "twice"),
         (["tiny.yaml", "optimizer.lr=1,2", "--trials", "3"], "--trials is for ranges"),
         (["tiny.yaml", "optimizer.lr=log:1"], "expected log:LOW:HIGH"),
         (["tiny.yaml", "optimizer.lr=log:0:1"], "above 0"),

@@ -73,7 +73,7 @@ def test_groups_have_the_names_that_version_0_1_gave_them(entries):
     (swept,) = make_entries(["sgd"], ["optimizer.lr=0.01"], Path("runs"))
     assert compare_name(too_fast, compare_protocol(too_fast, seeds=2, tune=None)) == "compare-sgd-mom-748566"
     assert compare_name(timed, compare_protocol(timed, seeds=3, tune=3)) == "compare-sgd-mom-95c129"
-    assert sweep_name(swept, "optimizer.lr", [0.01, 0.1, 1.0], 2) == "sweep-sgd-lr-ee17e9"
+    assert sweep_name(swept, {"optimizer.lr": [0.01, 0.1, 1.0]}, 2) == "sweep-sgd-lr-ee17e9"
 
 
 @pytest.mark.parametrize(
@@ -205,12 +205,12 @@ def test_what_an_earlier_version_began_keeps_its_name_where_it_lies(tmp_path, mo
     )
     monkeypatch.chdir(tmp_path)
     entry = make_entries(["sgd"], ["data=iris", "model=./net.py:net"], tmp_path)[0]
-    name = sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1, tmp_path)
-    assert name == sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1)
+    name = sweep_name(entry, {"optimizer.lr": [0.1, 1.0]}, 1, tmp_path)
+    assert name == sweep_name(entry, {"optimizer.lr": [0.1, 1.0]}, 1)
     whole = [identity.counted_before_0_3(entry.config), "optimizer.lr", [0.1, 1.0], 1]
     before = f"sweep-sgd-lr-{identity.group_digest(whole)}"
     assert before != name
     (tmp_path / before).mkdir()
-    assert sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1, tmp_path) == before
+    assert sweep_name(entry, {"optimizer.lr": [0.1, 1.0]}, 1, tmp_path) == before
     (tmp_path / name).mkdir()
-    assert sweep_name(entry, "optimizer.lr", [0.1, 1.0], 1, tmp_path) == name
+    assert sweep_name(entry, {"optimizer.lr": [0.1, 1.0]}, 1, tmp_path) == name
