@@ -72,9 +72,8 @@ def check_state(root, saved, steps):
     reports = []
     try:
         status = run.status()
-        if status and not (
-            run.config_path.read_bytes() and run.read_json("env.json") and run.read_json("origins.json")
-        ):
+        has_config = run.config_path.is_file() and run.config_path.read_bytes()
+        if status and not (has_config and run.read_json("env.json") and run.read_json("origins.json")):
             found.append("a run with a status has no configuration")
         state = load_latest_state(folder, reports.append) if folder.is_dir() else None
     except OptrunError as error:
