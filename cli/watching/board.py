@@ -201,7 +201,8 @@ class Board(Progress):
 
     def handle(self, event: Mapping[str, Any]) -> None:
         super().handle(event)
-        if event["kind"] == "phase" or (self.phase and self._display.is_due()):
+        is_last = event["kind"] == "finished" and self.done >= self.total  # a notebook keeps that drawing
+        if event["kind"] == "phase" or (self.phase and (is_last or self._display.is_due())):
             self._display.draw(self.table(width(sys.stderr) - 1))
 
     def close(self) -> None:

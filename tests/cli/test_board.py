@@ -106,6 +106,16 @@ def test_what_is_done_is_done(shown):
     assert drawn(shown)[0].endswith("done")
 
 
+def test_the_last_run_is_drawn_though_the_drawing_before_is_new(shown, monkeypatch):
+    tables: list[Any] = []
+    monkeypatch.setattr(shown._display, "draw", tables.append)  # and never is a drawing due
+    shown.total = 2
+    shown.handle(finished(0, "sgd"))
+    assert not tables
+    shown.handle(finished(1, "adam"))
+    assert len(tables) == 1
+
+
 def test_a_run_without_a_known_length_has_no_share(shown):
     shown.handle(progress(1, "sgd", 50, None, None))
     assert shown.entries["sgd"].work == 0.0

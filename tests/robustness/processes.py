@@ -442,6 +442,7 @@ class ForkServer:
                 call.send(bytes([child.wait()]))
 
     def close(self) -> None:
-        self._warm.close()
-        self._fresh.close()
+        for orders in (self._warm, self._fresh):
+            orders.shutdown(socket.SHUT_RDWR)  # that is the end, though a process that was forked here holds it too
+            orders.close()
         self._process.wait(timeout=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -375,13 +376,13 @@ def test_the_end_of_a_process_is_told_by_its_signal(exitcode, said):
     assert processes.how(exitcode) + processes.why(exitcode) == said
 
 
-def test_a_signal_to_a_process_alone_is_told_by_its_name():
+def test_a_signal_to_a_process_alone_is_told_by_its_name(tmp_path, monkeypatch):
+    code = "from optrun.experiments.errors import Interrupted\ndef end(signum): raise Interrupted(signum)\n"
+    (tmp_path / "ended_alone.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    end = importlib.import_module("ended_alone").end
     with pytest.raises(SessionError, match="the training process was ended by SIGTERM, which it was sent"):
-        Processes(Stop()).call(_raise_interrupted)
-
-
-def _raise_interrupted():
-    raise Interrupted(signal.SIGTERM)
+        Processes(Stop()).call(end, signal.SIGTERM)
 
 
 def test_a_call_has_a_process_of_its_own_which_a_signal_ends():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from optrun.experiments import Batches, StopAtStepHook, load_config, train, trained_model
+from optrun.experiments.components.data import workers
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import DataError, UsageError
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
@@ -162,6 +167,26 @@ def test_an_example_that_fails_is_told_at_the_data_with_the_users_own_line(own, 
 def test_a_worker_that_ends_is_an_error_of_the_data(own):
     with pytest.raises(DataError, match="a worker process of the data died, with exit code 3"):
         train(config("Flowers", dies_at=41, workers=1, val=0, test=0) | {"metrics": []})
+
+
+def test_a_worker_of_which_only_the_pipes_have_ended_yet_is_waited_for(monkeypatch):
+    worker = multiprocessing.get_context("fork").Process(target=_end_slowly)
+    worker.start()
+
+    def cut_off():
+        raise ConnectionResetError("what a batch that the worker was sending ends with")
+
+    stream = SimpleNamespace(_workers=[worker], _shutdown_workers=lambda: None)
+    monkeypatch.setattr(workers, "_begun", lambda *_: stream)
+    monkeypatch.setattr(workers, "next", lambda _: cut_off(), raising=False)
+    with pytest.raises(DataError, match="a worker process of the data died, with exit code 3"):
+        next(workers.Reading(None, lambda place: (), 1, {}))
+
+
+def _end_slowly():
+    os.closerange(3, 256)
+    time.sleep(0.3)
+    os._exit(3)
 
 
 @pytest.mark.parametrize(

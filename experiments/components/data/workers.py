@@ -77,8 +77,10 @@ class Reading:
     def _refuse(self, error: Exception) -> None:
         """Say why no batch came, or return after all, where workers were only told to end, as a whole job may be."""
         workers = getattr(self._stream, "_workers", ())
-        if workers:
-            wait([each.sentinel for each in workers], _GRACE_SECS)
+        ended = wait([each.sentinel for each in workers], _GRACE_SECS) if workers else ()
+        for each in workers:
+            if each.sentinel in ended:  # which is closed a moment before the exit code can be read
+                each.join(_GRACE_SECS)
         dead = [each.exitcode for each in workers if each.exitcode is not None]
         if reason := explain_shared_memory(error):
             raise StorageError(f"the workers of the data have no batch: {error}; {reason}") from error
