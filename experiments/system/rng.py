@@ -6,8 +6,10 @@ generator carries state from one batch to the next.
 
 from __future__ import annotations
 
+import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
@@ -85,3 +87,18 @@ def default_seeder(device: torch.device) -> Callable[[int], object]:
         torch.cuda.init()
         return torch.cuda.default_generators[device.index or 0].manual_seed
     return torch.mps.manual_seed if device.type == "mps" else torch.default_generator.manual_seed
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put the generators of Python, numpy and torch, those of the CPU, back after a `with` block."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..system import rng
+
 _CONTAINERS = (dict, list, set, collections.deque)
 
 
@@ -44,14 +46,11 @@ def lent(*parts: Any) -> Iterator[Sequence[Any]]:
 def generators_kept() -> Iterator[None]:
     """Put the generators of Python, numpy and torch back, on the CPU and on each GPU that is in use."""
     has_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     on_gpus = torch.cuda.get_rng_state_all() if has_gpu else []
     try:
-        yield
+        with rng.generators_kept():
+            yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
         if on_gpus:
             torch.cuda.set_rng_state_all(on_gpus)
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +206,6 @@ def _rows(trained: TrainedModel, path: str) -> tuple[PartInMemory, Dataset]:
 
 def _applied(fitted: Fitted, dataset: Dataset) -> Dataset:
     """Return a data set prepared by what was fitted, its inputs alone."""
-    from dataclasses import replace
-
     inputs = tuple(part for part in dataset.standardised if part == "inputs")
     return fitted.applied(replace(dataset, standardised=inputs))
 

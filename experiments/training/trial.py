@@ -17,7 +17,7 @@ from torch import Tensor
 from ..components.data import AnyData
 from ..components.data.tree import batch_size, entries, rows, split
 from ..components.metrics import metric_value
-from ..components.selected import Selected
+from ..components.selected import Selected, chosen
 from ..components.trained import Trained
 from ..config import Config, ConfigError, MeasureConfig
 from ..config.lengths import RunLength
@@ -239,7 +239,7 @@ class Trial:
             raise
         except Exception as error:
             is_own = bool(part.component.roots()) or bool(part.component.facts.get("takes_any"))
-            outputs = _part(part, outputs)
+            outputs = chosen(outputs, part.of)
             if is_own or (isinstance(outputs, Tensor) and outputs.is_floating_point()):
                 raise
             label = f"{part.component.kind} '{part.name}' takes one tensor of floating-point numbers"
@@ -292,11 +292,6 @@ def _check_metric(name: str, values: Any, count: int) -> None:
     if not isinstance(values, Tensor) or values.shape[:1] != (count,) or values.is_complex():
         what = f"{tuple(values.shape)}" if isinstance(values, Tensor) and not values.is_complex() else described(values)
         raise ValueError(f"a metric must return one value per example; {name} gave {what}")
-
-
-def _part(part: MeasureConfig, outputs: Any) -> Any:
-    """Return the part of the outputs that a loss or metric looks at."""
-    return outputs if part.of is None else Selected(part.component.build, part.of).outputs_of(outputs)
 
 
 def _way_out(outputs: Any, part: MeasureConfig) -> str:

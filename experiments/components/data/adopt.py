@@ -172,7 +172,7 @@ def _targets(source: Any, size: int) -> torch.Tensor | None:
     if isinstance(source, torch.utils.data.Subset):
         inner = _targets(source.dataset, len(source.dataset))  # type: ignore[arg-type] (it has a length)
         return None if inner is None else inner[torch.as_tensor(source.indices)]
-    said = next((getattr(source, name) for name in ("targets", "labels") if hasattr(source, name)), None)
+    said = _said(source, "targets", "labels")
     if isinstance(source, TensorDataset):
         said = source.tensors[-1]
     elif isinstance(source, StackDataset) and isinstance(source.datasets, tuple):
@@ -188,14 +188,17 @@ def _targets(source: Any, size: int) -> torch.Tensor | None:
 
 
 def _class_names(source: Any) -> tuple[str, ...]:
-    while isinstance(source, torch.utils.data.Subset):
-        source = source.dataset
-    said = next((getattr(source, name) for name in ("class_names", "classes") if hasattr(source, name)), ())
+    said = _said(source, "class_names", "classes")
     return tuple(map(str, said)) if isinstance(said, list | tuple) else ()
 
 
 def _number(source: Any, *names: str) -> int | None:
+    said = _said(source, *names)
+    return said if isinstance(said, int) and not isinstance(said, bool) else None
+
+
+def _said(source: Any, *names: str) -> Any:
+    """Return the first of some attributes that a data set has, or the one that a Subset is of; None for none."""
     while isinstance(source, torch.utils.data.Subset):
         source = source.dataset
-    said = next((getattr(source, name) for name in names if hasattr(source, name)), None)
-    return said if isinstance(said, int) and not isinstance(said, bool) else None
+    return next((getattr(source, name) for name in names if hasattr(source, name)), None)

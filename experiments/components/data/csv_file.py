@@ -27,33 +27,14 @@ def _as_before(args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def csv_rows(
-    path: str,
-    target: str | tuple[str, ...],
-    inputs: tuple[str, ...] | None = None,
-    scaling: Scaling = "standard",
-    delimiter: str = ",",
-    categories: Method = "one_hot",
-    categorical: tuple[str, ...] | None = None,
-    unseen: Unseen = "refuse",
-    missing: Missing | dict[str, Missing] = "refuse",
-    decimal: DecimalMark = ".",
-    **_: Any,
+    path: str, target: str | tuple[str, ...], delimiter: str = ",", decimal: DecimalMark = ".", **args: Any
 ) -> Dataset:
     """Return the inputs of another table, which need have no target; the arguments are those of `csv`.
 
     Raises:
         DataError: a column lacks; or a cell is not what it should be.
     """
-    return rows_of(
-        read_csv(path, delimiter, decimal),
-        target,
-        inputs,
-        scaling,
-        categories=categories,
-        categorical=categorical,
-        unseen=unseen,
-        missing=missing,
-    )
+    return rows_of(read_csv(path, delimiter, decimal), target, **args)
 
 
 @register_data(

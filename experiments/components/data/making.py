@@ -71,7 +71,7 @@ class Maker:
     def __getitem__(self, wanted: tuple[int, list[int]]) -> Any:
         """Return the batch of some examples; in a worker process NotMade where it cannot be made."""
         if get_worker_info() is None:
-            with _one_thread(), generators_kept():
+            with _one_thread(), rng.generators_kept():  # those of the training process are not theirs
                 return self._batch(*wanted)
         try:
             with refusing_exits():
@@ -273,15 +273,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def generators_kept() -> Iterator[None]:
-    """Put the generators that examples may draw from back: those of the training process are not theirs."""
-    states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

@@ -14,32 +14,13 @@ from .table_data import Unseen, data_of, rows_of
 from .tables import Scaling
 
 
-def parquet_rows(
-    path: str,
-    target: str | tuple[str, ...],
-    inputs: tuple[str, ...] | None = None,
-    scaling: Scaling = "standard",
-    categories: Method = "one_hot",
-    categorical: tuple[str, ...] | None = None,
-    unseen: Unseen = "refuse",
-    missing: Missing | dict[str, Missing] = "refuse",
-    **_: Any,
-) -> Dataset:
+def parquet_rows(path: str, target: str | tuple[str, ...], **args: Any) -> Dataset:
     """Return the inputs of another table, which need have no target; the arguments are those of `parquet`.
 
     Raises:
         DataError: a column lacks; or a cell is not what it should be.
     """
-    return rows_of(
-        read_parquet(path),
-        target,
-        inputs,
-        scaling,
-        categories=categories,
-        categorical=categorical,
-        unseen=unseen,
-        missing=missing,
-    )
+    return rows_of(read_parquet(path), target, **args)
 
 
 @register_data(

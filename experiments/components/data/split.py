@@ -73,12 +73,11 @@ def split(
     """
     positions = _positions(dataset, val, test, split_seed, subset)
     fitted = Fitted() if fitted is None else fitted
-    if not isinstance(dataset, Dataset):  # nothing is fitted to examples that are made when they are asked for
-        parts = {name: dataset.part(chosen) for name, chosen in positions.items()}
-        return Splits(**parts, dataset=dataset, fitted=fitted, notes=())
-    notes = tuple(fitted.flattened(dataset, positions["train"]))
-    fitted = fitted.completed(dataset, positions["train"])
-    dataset = fitted.applied(dataset)
+    notes: tuple[str, ...] = ()
+    if isinstance(dataset, Dataset):  # nothing is fitted to examples that are made when they are asked for
+        notes = tuple(fitted.flattened(dataset, positions["train"]))
+        fitted = fitted.completed(dataset, positions["train"])
+        dataset = fitted.applied(dataset)
     parts = {name: dataset.part(chosen) for name, chosen in positions.items()}
     return Splits(**parts, dataset=dataset, fitted=fitted, notes=notes)
 

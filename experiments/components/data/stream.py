@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ...errors import CheckpointError, DataError
 from ...system import rng
-from .making import generators_kept
 
 log = logging.getLogger("optrun")
 
@@ -146,24 +146,15 @@ class StreamBatches:
         if callable(set_epoch := getattr(self._dataset, "set_epoch", None)):
             set_epoch(self._epoch)
 
-    def _keyed(self) -> Any:
-        return _Keyed(self._keys.key(self._next))
-
-
-class _Keyed:
-    """A `with` block in which Python's, numpy's and torch's generators are seeded, and put back after it."""
-
-    def __init__(self, key: int):
-        self._key, self._kept = key, generators_kept()
-
-    def __enter__(self) -> None:
-        self._kept.__enter__()
-        torch.default_generator.manual_seed(self._key)
-        random.seed(self._key)
-        np.random.seed(self._key & 0xFFFFFFFF)
-
-    def __exit__(self, *raised: Any) -> None:
-        self._kept.__exit__(*raised)
+    @contextmanager
+    def _keyed(self) -> Iterator[None]:
+        """Seed Python's, numpy's and torch's generators for the next batch in a `with` block, and put them back."""
+        key = self._keys.key(self._next)
+        with rng.generators_kept():
+            torch.default_generator.manual_seed(key)
+            random.seed(key)
+            np.random.seed(key & 0xFFFFFFFF)
+            yield
 
 
 def is_stream(data: Any) -> bool:

@@ -63,11 +63,16 @@ def data_of(
 def rows_of(
     table: TableFile,
     target: str | tuple[str, ...],
-    inputs: tuple[str, ...] | None,
-    scaling: Scaling,
-    **how: Any,
+    *,
+    inputs: tuple[str, ...] | None = None,
+    scaling: Scaling = "standard",
+    categories: Method = "one_hot",
+    categorical: tuple[str, ...] | None = None,
+    unseen: Unseen = "refuse",
+    missing: Missing | dict[str, Missing] = "refuse",
+    **_: Any,
 ) -> Dataset:
-    """Return the inputs of another table, which need have no target; the arguments are those of `data_of`.
+    """Return the inputs of another table, which need have no target; the arguments are those of `csv`.
 
     Raises:
         DataError: a column lacks; or a cell is not what it should be.
@@ -79,7 +84,7 @@ def rows_of(
         raise DataError(f"{table.path} lacks {_quoted(lacking)}, which the model was trained with; {there}")
     if unknown := [name for name in table.cells if name not in {*names, *targets, *table.index}]:
         log.warning("%s: not read, since the model was trained without: %s", table.path, _quoted(unknown))
-    numbers, about = _inputs(table, names, scaling, **how)
+    numbers, about = _inputs(table, names, scaling, categories, categorical, unseen, missing)
     about |= {"standardised": standardised(scaling), "place_of": table.place}
     return Dataset(numbers, torch.zeros(len(numbers)), "none", 1, **about)
 

@@ -7,7 +7,7 @@ import torch
 from ...errors import UsageError
 from ...registry.arguments import Count
 from . import register_metric
-from .counted import hits_answers_members
+from .counted import CountsByClass
 
 
 @register_metric(
@@ -46,7 +46,7 @@ def top_k(outputs: torch.Tensor, targets: torch.Tensor, *, k: Count = 5) -> torc
 @register_metric(
     "macro_f1", source="van Rijsbergen, 1979, Information retrieval, ch. 7", mode="max", margin=0.005, task="classes"
 )
-class MacroF1:
+class MacroF1(CountsByClass):
     """The harmonic mean of precision and recall of each class, averaged over the classes.
 
         value = mean over classes of  2 hits / (answers + members)
@@ -70,13 +70,6 @@ class MacroF1:
         0.6667
     """
 
-    def __init__(self, ignore_index: int | None = None):
-        self.ignore_index = ignore_index
-
-    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return each example's hits, answers and members by class, shape (examples, 3, classes)."""
-        return hits_answers_members(outputs, targets, self.ignore_index)
-
     def finish(self, means: torch.Tensor) -> torch.Tensor:
         hits, answers, members = means
         present = answers + members > 0
@@ -86,7 +79,7 @@ class MacroF1:
 @register_metric(
     "miou", source="Everingham et al., 2010, doi:10.1007/s11263-009-0275-4", mode="max", margin=0.005, task="classes"
 )
-class MeanIoU:
+class MeanIoU(CountsByClass):
     """The intersection of answers and members over their union, of each class, averaged over the classes.
 
         value = mean over classes of  hits / (answers + members - hits)
@@ -109,13 +102,6 @@ class MeanIoU:
         >>> round(metric_value(metric, metric(outputs, torch.tensor([[0, 1, 1]])).mean(dim=0)), 4)  # 1 / 2 for both
         0.5
     """
-
-    def __init__(self, ignore_index: int | None = None):
-        self.ignore_index = ignore_index
-
-    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return each example's hits, answers and members by class, shape (examples, 3, classes)."""
-        return hits_answers_members(outputs, targets, self.ignore_index)
 
     def finish(self, means: torch.Tensor) -> torch.Tensor:
         hits, answers, members = means

@@ -53,3 +53,18 @@ def hits_answers_members(outputs: torch.Tensor, targets: torch.Tensor, ignore_in
     places = torch.stack(chosen, dim=1).flatten(2) if targets.dim() > 1 else torch.stack(chosen, dim=1)[:, :, None]
     found.scatter_add_(2, places, torch.ones((), device=outputs.device).expand(places.shape))
     return found[:, :, :num_classes]
+
+
+class CountsByClass:
+    """A metric that is made of the hits, answers and members of each class.
+
+    Args:
+        ignore_index: the class number that does not count; None for -100.
+    """
+
+    def __init__(self, ignore_index: int | None = None):
+        self.ignore_index = ignore_index
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each example's hits, answers and members by class, shape (examples, 3, classes)."""
+        return hits_answers_members(outputs, targets, self.ignore_index)

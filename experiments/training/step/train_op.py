@@ -179,9 +179,7 @@ class TrainOp:
         if batch is None:
             self.reseed()  # for data that draws
             with self.calling.data:
-                batch = draw_batch(self.data, self.batch)
-            with self.calling.data:
-                inputs, targets = self.parts(batch)
+                inputs, targets = self.parts(draw_batch(self.data, self.batch))
         else:
             with self.calling.feed:
                 try:
