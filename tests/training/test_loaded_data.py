@@ -244,8 +244,8 @@ def test_a_session_takes_a_dataloader():
     plain = small_train_op(data=Batches(inputs, targets, batch_size=10, seed=3), seed=3)
     run_steps(plain, 12)
     data = TensorDataset(inputs, targets)
-    for workers in (0, 1):
-        loaded = small_train_op(data=DataLoader(data, batch_size=10, shuffle=True, num_workers=workers), seed=3)
+    for num_workers in (0, 1):
+        loaded = small_train_op(data=DataLoader(data, batch_size=10, shuffle=True, num_workers=num_workers), seed=3)
         run_steps(loaded, 12)
         assert torch.equal(loaded.model.weight, plain.model.weight)
         assert loaded.data._reading is None  # its workers have ended
