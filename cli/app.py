@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
-from ..experiments.errors import ExitCode, Interrupted, OptrunError, nearest
+from ..experiments.errors import ExitCode, Interrupted, OptrunError, UsageError, nearest
 from ..experiments.system.docstrings import docstring
+from ..experiments.system.imports import KEEP_IMPORTS, Imports
 from ..experiments.system.places import held_places
 from ..experiments.system.raised import message_of, place_of, refusing_exits, type_and_text
 from .command import SECTIONS, Command, write_examples
@@ -140,7 +141,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def _run(args: Sequence[str]) -> int:
-    as_json = "--json" in args
+    as_json, imports = "--json" in args, Imports.now()
     try:
         code = _invoke(args)
         results().flush()
@@ -152,13 +153,24 @@ def _run(args: Sequence[str]) -> int:
     except Interrupted as stop:
         return stop.exit_code
     except OptrunError as error:
+        if lost := _lost_imports(imports):
+            error.add_note(lost)
         return _report(error, as_json) or ExitCode.BUG
     except OSError:
         raise
     except KeyboardInterrupt:  # of Python's own handler, which the user's code has put back
         return ExitCode.SIGINT
     except Exception as error:  # noqa: BLE001 (the last line of defence: what arrives here is our bug)
+        if lost := _lost_imports(imports):
+            return _report(UsageError(f"{type_and_text(error)}: {lost}"), as_json)
         return _report_bug(error, as_json)
+
+
+def _lost_imports(imports: Imports) -> str:
+    """Put back what the user's code has taken from what imports need; return what that was, in a sentence."""
+    taken = imports.taken()
+    imports.put_back()
+    return f"code that was called took {taken}: {KEEP_IMPORTS}" if taken else ""
 
 
 @refusing_exits()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
+from ..system.imports import KEEP_IMPORTS, Imports
 from ..system.raised import is_failure, message_of, type_and_text
 from ..system.trusted_code import trust
 from ..system.user_files import is_standard_library, is_users
@@ -173,18 +174,27 @@ def _import_module(location: str, path: Path, source: bytes, digest: str) -> Any
 
 def _import_pinned(name: str, path: Path, source: bytes) -> Any:
     finder: Any = _Pinned(name, path, source)
+    before = Imports.now()
     sys.meta_path.insert(0, finder)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except CodeNotAllowedError:
         raise
     except BaseException as error:  # the user's code may raise anything; it must be reported as theirs
         if not is_failure(error):
             raise
-        message = f"{_line_of(error, path)} fails when imported: {type_and_text(error)}{_way_out(error, path)}"
+        taken = before.taken()
+        way_out = f"; it took {taken}: {KEEP_IMPORTS}" if taken else _way_out(error, path)
+        message = f"{_line_of(error, path)} fails when imported: {type_and_text(error)}{way_out}"
         raise UsageError(message) from error
     finally:
-        sys.meta_path.remove(finder)
+        taken = before.taken()
+        before.put_back()
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+    if taken:
+        raise UsageError(f"{path} took {taken} when imported: {KEEP_IMPORTS}")
+    return module
 
 
 def _line_of(error: BaseException, path: Path) -> str:
