@@ -76,6 +76,21 @@ class DataError(OptrunError):
     exit_code = ExitCode.DATA
 
 
+class FaultsError(DataError):
+    """Several things are wrong with data, each of which an argument of the data set decides about.
+
+    Args:
+        faults: for each the name of that argument, and what is wrong; a text alone is about the data as a whole.
+    """
+
+    def __init__(self, *faults: tuple[str, str] | str):
+        self.faults = tuple(("", fault) if isinstance(fault, str) else fault for fault in faults)
+        super().__init__("\n".join(message for _, message in self.faults))
+
+    def __reduce__(self) -> tuple[type[FaultsError], tuple[tuple[str, str], ...]]:
+        return type(self), self.faults
+
+
 class CheckpointError(DataError):
     """A checkpoint is damaged, or belongs to another model or optimizer."""
 

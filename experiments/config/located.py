@@ -6,11 +6,11 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ArgumentsError, OptrunError, UsageError, UserExitError
+from ..errors import ArgumentsError, FaultsError, OptrunError, UsageError, UserExitError
 from ..registry.calls import Call, call_of, comes_from_outside, error_text, told_key, users_place
 from ..system.raised import message_of, refusing_exits
 from .configuration import Config
-from .problems import ConfigError, display
+from .problems import ConfigError, ConfiguredDataError, display
 
 _REFUSALS = (
     ValueError,
@@ -45,6 +45,11 @@ def located(config: Config, path: str = "", *also: str) -> Iterator[None]:
             yield
     except ConfigError:
         raise
+    except FaultsError as error:
+        call = call_of(error)
+        if not (key := (call.key if call is not None else "") or path):
+            raise
+        raise _of_data(config, key, error) from error
     except Exception as error:
         call = call_of(error)
         key = (call.key if call is not None else "") or path
@@ -57,6 +62,12 @@ def located(config: Config, path: str = "", *also: str) -> Iterator[None]:
             if note != str(call):  # which the message has
                 problem.add_note(note)
         raise problem from (error.__cause__ if isinstance(error, UserExitError) else error)
+
+
+def _of_data(config: Config, key: str, error: FaultsError) -> ConfiguredDataError:
+    """Return what is wrong with data, each at the key of the argument that decides about it."""
+    found = [config.problem(f"{key}.{name}" if name else key, message) for name, message in error.faults]
+    return ConfiguredDataError(problem for each in found for problem in each.problems)
 
 
 def _belongs(config: Config, key: str, error: Exception, is_call: bool) -> bool:

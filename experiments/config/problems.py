@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, nearest
+from ..errors import DataError, UsageError, nearest
 from ..system.places import from_here
 
 SHOWN = 100  # problems written out in one message; the rest is counted
@@ -157,6 +157,12 @@ class ConfigError(UsageError):
         places = [f"in {_plural(len(files), 'file')}"] if files else []
         places += [words for name, words in _OUTSIDE.items() if name in sources]
         return " ".join(["Found", _plural(len(self.problems), "problem"), " and ".join(places)]).rstrip() + "."
+
+
+class ConfiguredDataError(ConfigError, DataError):
+    """Data that is not what a configuration needs, told at the keys that decide what becomes of it."""
+
+    exit_code = DataError.exit_code
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

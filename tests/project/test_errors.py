@@ -19,6 +19,7 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
         ("CodeNotAllowedError", 2),
         ("DivergedError", 3),
         ("DataError", 4),
+        ("FaultsError", 4),
         ("CheckpointError", 4),
         ("NothingMatchedError", 5),
         ("RunInUseError", 73),
@@ -34,7 +35,7 @@ def test_exit_codes_are_those_that_scripts_rely_on(name, code):
 
 
 def test_the_table_of_exit_codes_is_complete():
-    assert len(ALL) == 14
+    assert len(ALL) == 15
 
 
 @pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])

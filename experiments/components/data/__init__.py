@@ -83,6 +83,8 @@ def make_data(
         args = fitted.arguments_of(component, args)
     check_arguments(component, args)
     dataset = as_data(component.make(**args), f"data '{component.name}'", loading or Loading())
+    if isinstance(dataset, Dataset) and not fitted:
+        dataset.refuse_empty()
     if isinstance(dataset, Dataset) and not (fitted and fitted.scales):  # rows that come later may be few, or one
         dataset.refuse_constant()
     return dataset

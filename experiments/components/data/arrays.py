@@ -205,7 +205,7 @@ def _values(targets: np.ndarray) -> torch.Tensor:
     if targets.dtype.itemsize > 4 or targets.dtype.kind != "f":
         exact = targets.astype(np.float64).reshape(len(targets), -1)
         names = [f"column {number} of the targets" for number in range(exact.shape[1])]
-        refuse_coarse(exact, names, "subtract an offset, or standardise them")
+        refuse_coarse(exact, names, "subtract an offset, or standardise them", "path")
     return torch.from_numpy(numbers)
 
 

@@ -6,18 +6,17 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import DataError, nearest
+from ...errors import nearest
+from .faults import Faults
 from .precision import LARGEST
-from .table_file import DecimalMark, TableFile, compute
+from .table_file import DecimalMark, Missing, TableFile, compute
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Missing = Literal["refuse", "mean", "category"]
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 # What was meant to be a number and is none: thousands marks, 1_0, currencies, per cent, hexadecimal, infinities.
@@ -26,8 +25,9 @@ _ALMOST = (
     r"[+-]?(?i:inf(inity)?))$"
 )
 _NONE = ("", "nan", "na", "n/a", "null", "none")  # in columns of numbers; in others only the empty cell lacks a value
-_OF_CLASSES = "(names of classes need `task: classes`)"
-_OF_CATEGORIES = "(`inputs` names the columns to use, `categorical` those of categories)"
+# What decides about text where a number is needed, and the way out.
+_OF_CLASSES = ("task", "(names of classes need `task: classes`)")
+_OF_CATEGORIES = ("categorical", "(`inputs` names the columns to use, `categorical` those of categories)")
 _SWAPPED = str.maketrans(",.", ".,")
 _WHOLE = 2.0**53  # above it double precision leaves out whole numbers
 
@@ -49,7 +49,7 @@ class Column:
 
 
 def input_columns(
-    table: TableFile,
+    faults: Faults,
     names: Collection[str],
     categorical: Collection[str] | None,
     missing: Missing | Mapping[str, Missing],
@@ -57,103 +57,109 @@ def input_columns(
     """Return the columns to predict from.
 
     Args:
-        table: that has them.
+        faults: of the table, which take in each cell that is not what the others are, or is missing.
         names: of the columns.
         categorical: those that hold categories; None for those without a number.
         missing: what becomes of a cell without a value, in every column, or by name.
-
-    Raises:
-        DataError: at the line and column of the first cell that is not what the others are, or is missing.
     """
-    _check_names(table, "categorical", categorical or (), names)
-    _check_names(table, "missing", missing if isinstance(missing, Mapping) else (), names)
+    _check_names(faults, "categorical", categorical or (), names)
+    _check_names(faults, "missing", missing if isinstance(missing, Mapping) else (), names)
     columns = []
     for name in names:
         policy = missing.get(name, "refuse") if isinstance(missing, Mapping) else missing
-        is_category = _holds_names(table, name) if categorical is None else name in categorical
-        columns.append(category_column(table, name, policy) if is_category else number_column(table, name, policy))
+        is_category = _holds_names(faults.table, name) if categorical is None else name in categorical
+        columns.append(category_column(faults, name, policy) if is_category else number_column(faults, name, policy))
     return columns
 
 
-def number_column(table: TableFile, name: str, missing: Missing | None = None) -> Column:
-    """Return a column of numbers, in double precision, NaN where `missing` is `mean` and there is none.
+def number_column(faults: Faults, name: str, missing: Missing | None = None) -> Column:
+    """Return a column of numbers, in double precision, NaN where there is none.
 
     Args:
-        table: that has it.
+        faults: of the table, which take in each cell that is no number, or none that single precision has.
         name: of the column.
         missing: what becomes of a cell without a value; None for a target, which needs one.
-
-    Raises:
-        DataError: at the line of the first cell that is no number, or none that single precision has.
     """
-    values = _typed_doubles(table, name, missing) if table.has_types else _read_doubles(table, name, missing)
-    absent = np.isnan(values)
-    if absent.all():
-        raise DataError(f"{table.path}: column '{name}' has no number: leave it out by `inputs`")
-    if missing == "category":
-        way_out = f"(`missing: category` is for columns of categories: say `missing: {{{name}: mean}}`)"
-        _refuse_first(table, name, absent, "holds numbers, and has {}", way_out)
-    elif missing != "mean":
-        way_out = "(every row needs a target)" if missing is None else "(`missing: mean` puts the mean there)"
-        _refuse_first(table, name, absent, "needs numbers, got {}", way_out)
+    table = faults.table
+    values, is_odd = _typed_doubles(faults, name, missing) if table.has_types else _read_doubles(faults, name, missing)
+    absent = np.isnan(values) & ~is_odd
+    if absent.all() and missing != "mean" and not faults.is_trained:
+        way_out = ": there is nothing to predict" if missing is None else ": leave it out by `inputs`"
+        faults.whole("no number", name, "has no number", way_out, "target" if missing is None else "inputs")
+    elif missing is None:
+        faults.cells("target gap", name, absent, "needs numbers, got {}", "(every row needs a target)", "target")
+    else:
+        faults.numbers_missing(name, absent, missing)
     is_infinite = np.isinf(values)
     if is_infinite.any():  # 1e400 is too large; inf is no number
         is_written = np.zeros_like(is_infinite) if table.has_types else _matches(_with_points(table, name), _NUMBER)
-        _refuse_first(table, name, is_infinite & ~is_written, "needs numbers, got {}")
-    too_large = np.abs(values) > LARGEST
-    _refuse_first(
-        table, name, too_large, "has {}, too large for single precision", "(divide it, or leave the column out)"
-    )
-    if (np.abs(values) > _WHOLE).any():
-        _refuse_lost_digits(table, name, values)
+        faults.cells("infinite", name, is_infinite & ~is_written, "needs numbers, got {}")
+        is_infinite &= ~is_written
+    too_large = (np.abs(values) > LARGEST) & ~is_infinite
+    way_out = "(divide it, or leave the column out)"
+    faults.cells("too large", name, too_large, "has {}, too large for single precision", way_out)
+    if (np.abs(values) > _WHOLE).any() and not too_large.any():
+        _check_digits(faults, name, values)
     return Column(name, values)
 
 
-def _typed_doubles(table: TableFile, name: str, missing: Missing | None) -> np.ndarray:
-    """Return the numbers of a column of a file that says which columns hold numbers, NaN where there is none."""
+def _typed_doubles(faults: Faults, name: str, missing: Missing | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of a column of a file that says which columns hold numbers, and where there is none.
+
+    Of a column of text no cell is a number, but one may be missing.
+    """
     import pyarrow as pa
 
-    cells = table.column(name)
-    if pa.types.is_string(cells.type):
-        odd = _OF_CLASSES if missing is None else _OF_CATEGORIES
-        _refuse_first(table, name, np.ones(len(cells), bool), "holds text and needs numbers, got {}", odd)
-    return compute().cast(cells, pa.float64(), safe=False).to_numpy()
+    cells = faults.table.column(name)
+    if not pa.types.is_string(cells.type):
+        values = compute().cast(cells, pa.float64(), safe=False).to_numpy()
+        return values, np.zeros(len(values), bool)
+    is_odd = ~_lower_in(cells, ("",))
+    key, way_out = _OF_CLASSES if missing is None else _OF_CATEGORIES
+    faults.cells("text", name, is_odd, "holds text and needs numbers, got {}", *_unless_trained(faults, way_out, key))
+    return np.full(len(cells), np.nan), is_odd
 
 
-def _read_doubles(table: TableFile, name: str, missing: Missing | None) -> np.ndarray:
-    """Return the numbers of a column of text, NaN where there is none."""
+def _read_doubles(faults: Faults, name: str, missing: Missing | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of a column of text, NaN where there is none, and where something else stands."""
     import pyarrow as pa
 
+    table = faults.table
     cells = _with_points(table, name)
     try:
-        return _doubles(cells)
+        values = _doubles(cells)
+        return values, np.zeros(len(values), bool)
     except pa.ArrowInvalid:
         absent = _lower_in(cells, _NONE)
-        if table.delimiter != "," and (_matches(_swapped_marks(cells), _NUMBER) | absent).all():
-            odd = """(`decimal: ","`, if the comma""" if table.decimal == "." else """(`decimal: "."`, if the point"""
-            odd += " is the decimal mark)"
-        elif missing is None:
-            odd = _OF_CLASSES
-        else:
-            odd = _OF_CATEGORIES
-        _refuse_first(table, name, ~(_matches(cells, _NUMBER) | absent), "needs numbers, got {}", odd)
-        return _doubles(compute().if_else(pa.array(absent), "nan", cells))
+    is_number = _matches(cells, _NUMBER)
+    if table.delimiter != "," and (_matches(_swapped_marks(cells), _NUMBER) | absent).all():
+        mark, other = (",", "comma") if table.decimal == "." else (".", "point")
+        key, way_out = "decimal", f'(`decimal: "{mark}"`, if the {other} is the decimal mark)'
+    else:
+        key, way_out = _OF_CLASSES if missing is None else _OF_CATEGORIES
+    is_odd = ~(is_number | absent)
+    faults.cells(f"text {key}", name, is_odd, "needs numbers, got {}", *_unless_trained(faults, way_out, key))
+    return _doubles(compute().if_else(pa.array(is_number), cells, "nan")), is_odd
 
 
-def category_column(table: TableFile, name: str, missing: Missing | None) -> Column:
+def _unless_trained(faults: Faults, way_out: str, key: str) -> tuple[str, str]:
+    """Return what to say of a cell that is no number."""
+    return ("(the model was trained on numbers there)" if faults.is_trained else way_out), key
+
+
+def category_column(faults: Faults, name: str, missing: Missing) -> Column:
     """Return a column of categories, which are in order: numbers by value, anything else as text.
 
-    Raises:
-        DataError: at the line of the first empty cell, unless it is a category of its own.
+    Args:
+        faults: of the table, which take in each empty cell, unless that is a category of its own.
+        name: of the column.
+        missing: what becomes of a cell without a value.
     """
-    cells = table.texts(name)
-    if missing != "category":
-        way_out = f"(`missing: {{{name}: category}}` makes it one of the categories)"
-        problem = "holds categories, and has {}" + (", which have no mean" if missing == "mean" else "")
-        _refuse_first(table, name, _lower_in(cells, ("",)), problem, way_out)
+    cells = faults.table.texts(name)
+    faults.categories_missing(name, _lower_in(cells, ("",)), missing)
     encoded = cells.combine_chunks().dictionary_encode()
     found = encoded.dictionary.to_pylist()
-    names = in_order(found, table.decimal)
+    names = in_order(found, faults.table.decimal)
     position = {each: number for number, each in enumerate(names)}
     places = np.array([position[each] for each in found], np.float64)
     return Column(name, places[encoded.indices.to_numpy()], names)
@@ -167,12 +173,12 @@ def in_order(names: Collection[str], decimal: DecimalMark = ".") -> tuple[str, .
     return tuple(sorted(names))
 
 
-def _check_names(table: TableFile, option: str, given: Collection[str], known: Collection[str]) -> None:
+def _check_names(faults: Faults, option: str, given: Collection[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known:
             guess = nearest(name, known)
             hint = f" Did you mean '{guess}'?" if guess else f" The inputs are: {', '.join(known)}"
-            raise DataError(f"{table.path}: `{option}` names '{name}', which is no input column.{hint}")
+            faults.other(option, f": `{option}` names '{name}', which is no input column.{hint}")
 
 
 def _holds_names(table: TableFile, name: str) -> bool:
@@ -194,19 +200,11 @@ def _holds_names(table: TableFile, name: str) -> bool:
     return False
 
 
-def _refuse_first(table: TableFile, name: str, wrong: np.ndarray, problem: str, way_out: str = "") -> None:
-    """Refuse a column at its first cell that is wrong; `{}` in the problem stands for that cell."""
-    if wrong.any():
-        row = int(wrong.argmax())
-        said = problem.format(table.cell(name, row))
-        raise DataError(" ".join([f"{table.place(row)}: column '{name}' {said}", *([way_out] if way_out else [])]))
-
-
-def _refuse_lost_digits(table: TableFile, name: str, values: np.ndarray) -> None:
-    """Refuse numbers so long that more than half of them become equal: nanoseconds since 1970, keys of a database."""
-    if 2 * len(np.unique(values)) < compute().count_distinct(table.column(name)).as_py():
-        problem = f"column '{name}' has numbers with more digits than double precision keeps apart"
-        raise DataError(f"{table.path}: {problem}: subtract an offset, or leave the column out")
+def _check_digits(faults: Faults, name: str, values: np.ndarray) -> None:
+    """Take in numbers so long that more than half of them become equal: nanoseconds since 1970, keys of a database."""
+    if 2 * len(np.unique(values)) < compute().count_distinct(faults.table.column(name)).as_py():
+        said = "has numbers with more digits than double precision keeps apart"
+        faults.whole("digits", name, said, ": subtract an offset, or leave the column out", "inputs")
 
 
 def _with_points(table: TableFile, name: str) -> pa.ChunkedArray:

@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 from ...registry.arguments import DataPath
 from . import register_data
-from .columns import Missing
 from .csv_table import read_csv
 from .dataset import Dataset
 from .encoding import Method
 from .table_data import Unseen, data_of, rows_of
-from .table_file import DecimalMark
+from .table_file import DecimalMark, Missing
 from .tables import Scaling
 
 
 def _as_before(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with the classes as versions numbered them that kept no record: those below 0 as text."""
+    """Return arguments as versions had them that kept no record: without categories, classes below 0 as text."""
+    args = {**args, "categorical": args.get("categorical") or ()}
     if args.get("task") != "classes" or args.get("classes") is not None or not isinstance(args.get("target"), str):
         return dict(args)
     cells = read_csv(args["path"], args.get("delimiter", ",")).column(args["target"])

@@ -6,20 +6,21 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ArgumentsError, DataError
 from ...system import storage
-from .table_file import DecimalMark, TableFile, compute, content_of, shown
+from .table_file import DecimalMark, TableFile, compute, content_of, listed, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK = 1 << 26  # bytes that are parsed at a time; a row must fit in
 
+_ROWS = 3  # of another length that a message lists
 _DELIMITERS = ",;\t|"  # what stands between cells in tables that people have
 
 
@@ -27,11 +28,15 @@ _DELIMITERS = ",;\t|"  # what stands between cells in tables that people have
 class CsvTable(TableFile):
     """The cells of a CSV file, all of them text, without spaces around it."""
 
-    def place(self, row: int) -> str:
-        """Return where a row stands: `table.csv:3`, the line at which it ends; rows are counted from 0."""
-        records = _records(storage.read_bytes(Path(self.path).expanduser()), self.delimiter)
-        line = next((line for number, (line, _) in enumerate(records, -1) if number == row), None)
-        return super().place(row) if line is None else f"{self.path}:{line}"
+    def stands(self, rows: Sequence[int]) -> tuple[str, list[int]]:
+        """Return the lines at which rows end; see `TableFile`."""
+        wanted = dict.fromkeys(rows, 0)
+        for number, (line, _) in enumerate(
+            _records(storage.read_bytes(Path(self.path).expanduser()), self.delimiter), -1
+        ):
+            if number in wanted:
+                wanted[number] = line
+        return ("line", [wanted[row] for row in rows]) if all(wanted.values()) else super().stands(rows)
 
 
 def read_csv(path: str, delimiter: str, decimal: DecimalMark = ".") -> CsvTable:
@@ -120,15 +125,21 @@ def _check(path: str, content: bytes, delimiter: str, num_columns: int) -> None:
     Raises:
         DataError: with the line.
     """
-    line = 0
+    line, first, count = 0, [], 0
     try:
         content.decode()
         for line, row in _records(content, delimiter):
             if len(row) != num_columns:
-                problem = f"expected {num_columns} cells as in the first line, got {len(row)}"
-                raise DataError(f"{path}:{line}: {problem}")
+                count += 1
+                first += [(line, len(row))] if count <= _ROWS else []
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: cannot be read as CSV in UTF-8: {error}") from error
     except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV in UTF-8, after line {line}: {error}") from error
+        if not first:
+            raise DataError(f"{path}: cannot be read as CSV in UTF-8, after line {line}: {error}") from error
+    if first:
+        lines = [f"{number} ({length} cells)" for number, length in first]
+        in_all = f"; in all {count} rows: lines {listed(lines, total=count)}" if count > 1 else ""
+        problem = f"expected {num_columns} cells as in the first line, got {first[0][1]}"
+        raise DataError(f"{path}:{first[0][0]}: {problem}{in_all}")

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import torch
 
-from ...errors import ArgumentsError, DataError
+from ...errors import ArgumentsError, DataError, FaultsError
 from .encoding import Encoding
 from .part import PartInMemory
 from .scale import Scale, is_constant
 from .stored import Examples, Step, Stored
+from .table_file import listed
 
 Task = Literal["classes", "values", "tokens", "none"]
 Scaled = Literal["inputs", "targets"]  # parts of a data set that can be standardised
@@ -129,23 +130,37 @@ class Dataset:
         """Return what a message calls the row at a position."""
         return f"row {row}" if self.place_of is None else self.place_of(row)
 
+    def refuse_empty(self) -> None:
+        """Refuse columns whose mean stands in where a number is missing, and that have none.
+
+        Raises:
+            FaultsError: there are some.
+        """
+        numbers = zip(self.columns, self.inputs.T, strict=True) if self.encoding.fills else ()
+        if empty := [f"'{name}'" for name, column in numbers if bool(column.isnan().all())]:
+            nor = f", nor have {listed(empty[1:], 'columns')}" if empty[1:] else ""
+            message = f"{self.description}: column {empty[0]} has no number{nor}: leave it out by `inputs`"
+            raise FaultsError(("inputs", message))
+
     def refuse_constant(self) -> None:
         """Refuse columns that are to be standardised and have the same value in every row.
 
         Raises:
-            DataError: the first of them, of the inputs.
-            ArgumentsError: the first of the targets.
+            FaultsError: of the inputs.
+            ArgumentsError: of the targets.
         """
         for part in self.standardised:
             columns = getattr(self, part).numpy()
-            constant = is_constant(columns)
-            if constant.any():
-                number = int(constant.argmax())
-                found = f"{self.description}: column {self.column(part, number)} is constant"
-                if part == "targets":
-                    message = f"{found}, {columns[0, number]:g} in every row: there is nothing to predict"
-                    raise ArgumentsError(message, "target")
-                raise DataError(f"{found}: leave it out by `inputs`, or say `scaling: none`")
+            if not (constant := is_constant(columns).nonzero()[0].tolist()):
+                continue
+            found = f"{self.description}: column {self.column(part, constant[0])} is constant"
+            others = listed([self.column(part, number) for number in constant[1:]], "columns")
+            if part == "targets":
+                found += f", {columns[0, constant[0]]:g} in every row{f', and so is {others}' if others else ''}"
+                raise ArgumentsError(f"{found}: there is nothing to predict", "target")
+            found += f", and so is {others}" if others else ""
+            way_out = "leave it out by `inputs`, or say `scaling: none`"
+            raise FaultsError(("inputs" if self.columns else "", f"{found}: {way_out}"))
 
     def __post_init__(self) -> None:
         inputs, targets = self.inputs, self.targets

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from ...errors import DataError
+from ...errors import FaultsError
+from .table_file import listed
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -58,24 +59,26 @@ class Encoder:
         """Return the encoder of a data set's training rows.
 
         Raises:
-            DataError: a column has no number there.
+            FaultsError: columns have no number there.
         """
         rows = dict(zip(dataset.columns, dataset.inputs[train].numpy().T, strict=True))
         categories = {
             name: tuple(np.array(names, dtype=object)[np.unique(rows[name]).astype(int)])
             for name, names in dataset.encoding.categories.items()
         }
-        for name in dataset.encoding.fills:
-            if np.isnan(rows[name]).all():
-                raise DataError(f"{dataset.description}: column '{name}' has no number in the training rows")
+        if empty := [f"'{name}'" for name in dataset.encoding.fills if np.isnan(rows[name]).all()]:
+            nor = f", nor have {listed(empty[1:], 'columns')}" if empty[1:] else ""
+            message = f"{dataset.description}: column {empty[0]} has no number in the training rows{nor}"
+            raise FaultsError(("inputs", f"{message}: leave it out by `inputs`"))
         return cls(categories, {name: float(np.nanmean(rows[name])) for name in dataset.encoding.fills})
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """Return a data set of numbers alone; the columns that stand for categories are not standardised.
 
         Raises:
-            DataError: a category that is in no training row; a column that was not of this kind there.
+            FaultsError: categories that are in no training row; columns that were not of this kind there.
         """
+        self._refuse_unknown(dataset)
         names: list[str] = []
         columns: list[np.ndarray] = []
         unscaled: list[int] = []
@@ -111,21 +114,35 @@ class Encoder:
             raise ValueError("a mean or category that is none")
         return cls(categories, means)
 
+    def _codes(self, dataset: Dataset, name: str, cells: np.ndarray) -> np.ndarray:
+        """Return the number of each cell's category, from 1; 0 for one that is unknown."""
+        code_of = {category: number for number, category in enumerate(self.categories[name], 1)}
+        return np.array([code_of.get(each, 0) for each in dataset.encoding.categories[name]])[cells.astype(int)]
+
+    def _refuse_unknown(self, dataset: Dataset) -> None:
+        """Refuse columns that held no categories, and categories that are in no training row, all at once."""
+        encoding = dataset.encoding
+        if others := [f"'{name}'" for name in encoding.categories if name not in self.categories]:
+            held = f"column {others[0]} held numbers in the training rows"
+            likewise = f", and so did {listed(others[1:], 'columns')}" if others[1:] else ""
+            raise FaultsError(("categorical", f"{dataset.description}: {held}{likewise}"))
+        if encoding.unseen == "ignore":
+            return
+        said, first = [], None
+        for name, cells in zip(dataset.columns, dataset.inputs.double().numpy().T, strict=True):
+            if name not in encoding.categories or (codes := self._codes(dataset, name, cells)).all():
+                continue
+            unseen = [encoding.categories[name][place] for place in np.unique(cells[codes == 0]).astype(int)]
+            named = [repr(each) if each else "nothing" for each in unseen[:_LISTED]]
+            said.append(f"column '{name}' has {listed(named, total=len(unseen))}, which no training row has")
+            first = int((codes == 0).argmax()) if first is None else first
+        if first is not None:
+            way_out = "(`unseen: ignore` makes it none of the categories)"
+            raise FaultsError(("unseen", f"{dataset.place(first)}: {listed(said, 'columns')} {way_out}"))
+
     def _encoded(self, dataset: Dataset, name: str, cells: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns that stand for one column of categories."""
-        if name not in self.categories:
-            raise DataError(f"{dataset.description}: column '{name}' held numbers in the training rows")
-        known, found = self.categories[name], dataset.encoding.categories[name]
-        code_of = {category: number for number, category in enumerate(known, 1)}
-        codes = np.array([code_of.get(category, 0) for category in found])[cells.astype(int)]
-        if dataset.encoding.unseen == "refuse" and not codes.all():
-            first = int((codes == 0).argmax())
-            unseen = [found[place] for place in np.unique(cells[codes == 0]).astype(int)]
-            listed = ", ".join(map(repr, unseen[:_LISTED])) + (
-                f" and {len(unseen) - _LISTED} more" * (len(unseen) > _LISTED)
-            )
-            problem = f"column '{name}' has {listed}, which no training row has"
-            raise DataError(f"{dataset.place(first)}: {problem} (`unseen: ignore` makes it none of the categories)")
+        known, codes = self.categories[name], self._codes(dataset, name, cells)
         if dataset.encoding.method == "codes":
             return {name: codes.astype(np.float64)}
         return {f"{name}={category}": (codes == number).astype(np.float64) for number, category in enumerate(known, 1)}

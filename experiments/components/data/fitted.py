@@ -15,6 +15,7 @@ from .dataset import Dataset
 from .encoding import Encoder
 from .precision import loses_values
 from .scale import Scale, flattening
+from .table_file import listed
 
 SCHEMA = "optrun/fitted@1"
 _WITH_ENCODER = "optrun/fitted@2"
@@ -87,9 +88,10 @@ class Fitted:
         """Return a sentence for each column that is to be standardised anew, and that one value flattens.
 
         Raises:
-            DataError: it makes the others equal in single precision.
+            DataError: some make the others equal in single precision.
         """
-        found = []
+        notes, equal = [], []
+        way_out = "mend it, leave its row out, or give the logarithm of the column"
         for part in (each for each in dataset.standardised if each not in self.scales):
             for number, values in enumerate(getattr(dataset, part)[train].double().T.contiguous().numpy()):
                 name = dataset.column(part, number)
@@ -100,11 +102,13 @@ class Fitted:
                     continue
                 row = int(train[np.flatnonzero(there)[flat[0]]])
                 said = f"{dataset.place(row)}: column {name} has {values[there][flat[0]]:g}, beside which the others"
-                way_out = "mend it, leave its row out, or give the logarithm of the column"
                 if loses_values((values - values[there].mean()) / values[there].std()):
-                    raise DataError(f"{said} become equal, once they are standardised: {way_out}")
-                found.append(f"{said} are {flat[1]:.1g} of a standard deviation apart: {way_out}")
-        return found
+                    equal.append(f"{said} become equal")
+                else:
+                    notes.append(f"{said} are {flat[1]:.1g} of a standard deviation apart: {way_out}")
+        if equal:
+            raise DataError(f"{listed(equal, 'columns')}, once they are standardised: {way_out}")
+        return notes
 
     def arguments_of(self, component: Component, args: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a data set, those that are left out as they were when this was fitted."""

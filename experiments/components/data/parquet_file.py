@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from ...registry.arguments import DataPath
 from . import register_data
-from .columns import Missing
 from .dataset import Dataset
 from .encoding import Method
 from .parquet_table import read_parquet
 from .table_data import Unseen, data_of, rows_of
+from .table_file import Missing
 from .tables import Scaling
 
 

@@ -27,30 +27,26 @@ class ParquetTable(TableFile):
         import pyarrow as pa
 
         cells = super().column(name)
-        types, found = pa.types, cells.type
-        if types.is_dictionary(found):
-            cells = cells.cast(found.value_type)
-            if not _is_number(cells.type) and not _is_text(cells.type):
-                raise DataError(self._refused(name, found))
-            return _as_text(cells)
-        if _is_text(found):
-            return _as_text(cells)
-        if not _is_number(found):
-            raise DataError(self._refused(name, found))
-        return cells
+        if pa.types.is_dictionary(cells.type):
+            return _as_text(cells.cast(cells.type.value_type))
+        return _as_text(cells) if _is_text(cells.type) else cells
 
     def texts(self, name: str) -> pa.ChunkedArray:
         return _as_text(self.column(name))
 
-    def _refused(self, name: str, found: pa.DataType) -> str:
+    def unusable(self, name: str) -> tuple[str, str] | None:
         import pyarrow as pa
 
+        found = self.cells[name].type
+        held = found.value_type if pa.types.is_dictionary(found) else found
+        if _is_number(held) or _is_text(held):
+            return None
         way_out = "leave it out by `inputs`, or write a column of numbers or text in its place"
         if pa.types.is_temporal(found):
             way_out = (
                 "leave it out by `inputs`, or write what matters of it (the year, the weekday, days since a start)"
             )
-        return f"{self.path}: column '{name}' holds {found}, which is neither number nor category: {way_out}"
+        return f"holds {found}, which is neither number nor category", f": {way_out}"
 
 
 def read_parquet(path: str) -> ParquetTable:

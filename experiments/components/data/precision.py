@@ -6,31 +6,42 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import FaultsError
+from .table_file import listed
 
 LARGEST = float(np.finfo(np.float32).max)
 _COARSE = 1e-3  # of a column's standard deviation: rounding that is larger loses what the column says
 _MANY = 1 << 20  # different values: so many are close neighbours by nature
 
 
-def refuse_coarse(numbers: np.ndarray, names: Sequence[str], way_out: str) -> None:
+def refuse_coarse(numbers: np.ndarray, names: Sequence[str], way_out: str, key: str, where: str = "") -> None:
     """Refuse columns whose rows would become equal in single precision, such as times in seconds since 1970.
 
     Args:
         numbers: shape (rows, columns), in double precision; NaN where one is missing.
         names: what a message calls each column.
         way_out: what to do about it.
+        key: the argument of the data set that decides about it.
+        where: a message begins with this.
 
     Raises:
-        DataError: the first such column.
+        FaultsError: there are some.
     """
-    rounding = np.nanmax(np.abs(numbers - numbers.astype(np.float32)), axis=0)
-    low, high = np.nanmin(numbers, axis=0), np.nanmax(numbers, axis=0)
-    coarse = (rounding > _COARSE * np.nanstd(numbers, axis=0)) & (low != high)
-    for index, name in enumerate(names):
-        if coarse[index] or (rounding[index] and loses_values(numbers[:, index])):
-            said = f"{name} ({low[index]:.12g} to {high[index]:.12g}) loses {rounding[index]:g} by rounding"
-            raise DataError(f"{said} to single precision: {way_out}")
+    said = []
+    for name, column in zip(names, numbers.T, strict=True):
+        there = column[~np.isnan(column)]
+        if not len(there):
+            continue
+        rounding, low, high = np.abs(there - there.astype(np.float32)).max(), there.min(), there.max()
+        is_coarse = rounding > _COARSE * there.std() and low != high
+        if is_coarse or (rounding and loses_values(there)):
+            said.append(f"{name} ({low:.12g} to {high:.12g}) loses {rounding:g} by rounding")
+    if said:
+        raise FaultsError((key, f"{where}{said[0]} to single precision{_likewise(said[1:])}: {way_out}"))
+
+
+def _likewise(others: Sequence[str]) -> str:
+    return f"; likewise {listed(others, 'columns')}" if others else ""
 
 
 def loses_values(column: np.ndarray) -> bool:

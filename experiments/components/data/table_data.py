@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ...errors import DataError
-from .columns import Column, Missing, in_order, input_columns, number_column
+from ...errors import DataError, FaultsError
+from .columns import Column, in_order, input_columns, number_column
 from .dataset import Dataset
 from .encoding import Encoding, Method
+from .faults import Faults, tally
 from .precision import refuse_coarse
-from .table_file import TableFile, shown
+from .table_file import Missing, TableFile, listed, shown
 from .tables import Scaling, columns, standardised
 
 log = logging.getLogger("optrun")
@@ -29,28 +30,37 @@ def data_of(
     scaling: Scaling,
     target_scaling: Scaling,
     classes: tuple[str, ...] | None,
-    **how: Any,
+    *,
+    categories: Method,
+    categorical: tuple[str, ...] | None,
+    unseen: Unseen,
+    missing: Missing | dict[str, Missing],
 ) -> Dataset:
-    """Return a table as data; the arguments are those of `csv`, `how` what becomes of categories and missing cells.
+    """Return a table as data; the arguments are those of `csv`.
 
     Raises:
-        DataError: a column lacks, or a cell is not what it should be; the message has the place.
+        FaultsError: columns lack, or cells are not what they should be; the message has the places.
+        DataError: the arguments do not fit the table.
     """
     targets = [target] if isinstance(target, str) else list(target)
     names = _input_names(table, targets, inputs)
-    for name in (*targets, *names):
-        table.column(name)
+    faults = Faults(table, missing)
+    for key, asked in (("target", targets), ("inputs", names)):
+        _check_columns(faults, key, asked)
+    faults.refuse()
     if both := set(targets) & set(names):
-        raise DataError(f"{table.path}: {', '.join(sorted(both))} cannot be input and target")
+        raise FaultsError(("inputs", f"{table.path}: {', '.join(sorted(both))} cannot be input and target"))
     if not names or (task == "classes" and len(targets) != 1):
         raise DataError(f"{table.path}: expected {'one target for classes' if names else 'at least one input column'}")
-    numbers, about = _inputs(table, names, scaling, **how)
+    found = input_columns(faults, names, categorical, missing)
+    values = [number_column(faults, name) for name in targets] if task == "values" else []
+    faults.refuse()
+    numbers, about = _inputs(table, found, scaling, categories, unseen, missing)
     about |= {"standardised": standardised(scaling, target_scaling), "place_of": table.place}
     learned = {"inputs": tuple(names), "categorical": tuple(about["encoding"].categories)}
     if task == "values":
         if classes is not None:
             raise DataError(f"{table.path}: `classes` is for a target of classes, and the task is values")
-        values = [number_column(table, name) for name in targets]
         about |= {"target_columns": tuple(targets), "original_units": True, "learned": learned}
         return Dataset(numbers, _matrix(table, values, target_scaling, "target_scaling"), task, len(targets), **about)
     if target_scaling != "none":
@@ -79,12 +89,17 @@ def rows_of(
     """
     targets = [target] if isinstance(target, str) else list(target)
     names = _input_names(table, targets, inputs)
+    faults = Faults(table, missing, is_trained=True)
     if lacking := [name for name in names if name not in table.cells]:
         there = f"{table.named_by[0].lower()}{table.named_by[1:]}: {', '.join(table.cells)}"
         raise DataError(f"{table.path} lacks {_quoted(lacking)}, which the model was trained with; {there}")
     if unknown := [name for name in table.cells if name not in {*names, *targets, *table.index}]:
         log.warning("%s: not read, since the model was trained without: %s", table.path, _quoted(unknown))
-    numbers, about = _inputs(table, names, scaling, categories, categorical, unseen, missing)
+    _check_columns(faults, "", names)
+    faults.refuse()
+    found = input_columns(faults, names, categorical, missing)
+    faults.refuse()
+    numbers, about = _inputs(table, found, scaling, categories, unseen, missing)
     about |= {"standardised": standardised(scaling), "place_of": table.place}
     return Dataset(numbers, torch.zeros(len(numbers)), "none", 1, **about)
 
@@ -99,17 +114,26 @@ def _quoted(names: list[str]) -> str:
     return f"the column{'s' * (len(names) != 1)} {', '.join(map(repr, names))}"
 
 
+def _check_columns(faults: Faults, key: str, names: list[str]) -> None:
+    """Take in columns that lack, or hold what is neither number nor text."""
+    table = faults.table
+    if lacking := table.lacking(names):
+        faults.other(key, lacking)
+    for name in names:
+        if name in table.cells and (found := table.unusable(name)) is not None:
+            faults.whole(f"type {key}", name, *found, key)
+
+
 def _inputs(
     table: TableFile,
-    names: list[str],
+    found: list[Column],
     scaling: Scaling,
     categories: Method,
-    categorical: tuple[str, ...] | None,
     unseen: Unseen,
     missing: Missing | dict[str, Missing],
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Return the input columns side by side, and what a data set says of them; the arguments are those of `csv`."""
-    found = input_columns(table, names, categorical, missing)
+    names = [column.name for column in found]
     categories_of = {column.name: column.categories for column in found if column.categories is not None}
     policy = dict.fromkeys(names, "mean") if missing == "mean" else missing if isinstance(missing, dict) else {}
     fills = tuple(name for name in names if policy.get(name) == "mean" and name not in categories_of)
@@ -131,8 +155,9 @@ def _matrix(table: TableFile, found: list[Column], scaling: Scaling, option: str
     numbers = np.column_stack([column.values for column in found])
     plain = [index for index, column in enumerate(found) if column.categories is None]
     if scaling == "none" and plain:
-        names = [f"{table.path}: column '{found[index].name}'" for index in plain]
-        refuse_coarse(numbers[:, plain], names, f"say `{option}: standard`, or subtract an offset")
+        names = [f"column '{found[index].name}'" for index in plain]
+        way_out = f"say `{option}: standard`, or subtract an offset"
+        refuse_coarse(numbers[:, plain], names, way_out, option, f"{table.path}: ")
     return columns(numbers, scaling)
 
 
@@ -141,14 +166,17 @@ def _labels(table: TableFile, target: str, classes: tuple[str, ...] | None) -> t
     encoded = table.texts(target).combine_chunks().dictionary_encode()
     found, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     if "" in found:
-        row = int((codes == found.index("")).argmax())
-        raise DataError(f"{table.place(row)}: no class in column '{target}'")
+        rows = np.flatnonzero(codes == found.index(""))
+        in_all = tally(table, {target: rows}, shows_cells=False)
+        raise FaultsError(("target", f"{table.place(int(rows[0]))}: no class in column '{target}'{in_all}"))
     if classes is None:
         classes = in_order(found, table.decimal)
     elif len(set(classes)) != len(classes):
-        raise DataError(f"{table.path}: `classes` names one twice: {', '.join(classes)}")
+        raise FaultsError(("classes", f"{table.path}: `classes` names one twice: {', '.join(classes)}"))
     numbers = {name: number for number, name in enumerate(classes)}
-    if unknown := next((name for name in found if name not in numbers), None):
-        place = table.place(int((codes == found.index(unknown)).argmax()))
-        raise DataError(f"{place}: {shown(unknown)} in column '{target}' is none of the classes {', '.join(classes)}")
+    if unknown := [name for name in found if name not in numbers]:
+        place = table.place(int((codes == found.index(unknown[0])).argmax()))
+        nor = f", nor {'is' if len(unknown) == 2 else 'are'} {listed([shown(name) for name in unknown[1:]])}"
+        said = f"{shown(unknown[0])} in column '{target}' is none of the classes {', '.join(classes)}"
+        raise FaultsError(("classes", f"{place}: {said}{nor if unknown[1:] else ''}"))
     return torch.from_numpy(np.array([numbers[name] for name in found], np.int64)[codes]), classes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DecimalMark = Literal[".", ","]
+Missing = Literal["refuse", "mean", "category"]
 
+LISTED = 8  # columns that a message lists
 _LONGEST = 40  # characters of a cell that a message shows
 
 
@@ -44,24 +46,40 @@ class TableFile:
         return len(next(iter(self.cells.values())))
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Return the cells of a column; a text that is missing is empty.
-
-        Raises:
-            DataError: there is none of this name, or its cells are of a type that is neither number nor text.
-        """
-        if name not in self.cells:
-            guess = nearest(name, self.cells)
-            hint = f" Did you mean '{guess}'?" if guess else ""
-            raise DataError(f"{self.path} has no column '{name}'.{hint} {self.named_by}: {', '.join(self.cells)}")
+        """Return the cells of a column; a text that is missing is empty."""
         return self.cells[name]
+
+    def lacking(self, names: Collection[str]) -> str | None:
+        """Return what to say of columns that are not there, with guesses; None where all are."""
+        lacks = [name for name in names if name not in self.cells]
+        if not lacks:
+            return None
+        guesses = {name: nearest(name, self.cells) for name in lacks}
+        said = [f"'{guess}'" + (f" for '{name}'" if len(lacks) > 1 else "") for name, guess in guesses.items() if guess]
+        hint = f" Did you mean {', '.join(said)}?" if said else ""
+        named = f"column{'s' * (len(lacks) > 1)} {', '.join(map(repr, lacks))}"
+        return f" has no {named}.{hint} {self.named_by}: {', '.join(self.cells)}"
+
+    def unusable(self, name: str) -> tuple[str, str] | None:
+        """Return what is wrong with the type of a column, and the way out; None where it is number or text."""
+        return None
 
     def texts(self, name: str) -> pa.ChunkedArray:
         """Return the cells of a column as text, the names of classes or categories; empty where one is missing."""
         return self.column(name)
 
+    def stands(self, rows: Sequence[int]) -> tuple[str, list[int]]:
+        """Return where rows stand: `row`, and their numbers from 1, or `line`, and those of lines.
+
+        Args:
+            rows: counted from 0.
+        """
+        return "row", [row + 1 for row in rows]
+
     def place(self, row: int) -> str:
-        """Return where a row stands: `table.parquet, row 3`; rows are counted from 0, and said from 1."""
-        return f"{self.path}, row {row + 1}"
+        """Return where a row stands: `table.parquet, row 3`, or `table.csv:3`; rows are counted from 0."""
+        word, (number,) = self.stands([row])
+        return f"{self.path}:{number}" if word == "line" else f"{self.path}, {word} {number}"
 
     def cell(self, name: str, row: int) -> str:
         """Return a cell as a message shows it."""
@@ -72,6 +90,14 @@ class TableFile:
 def shown(cell: str) -> str:
     """Return a cell in quotes, control characters as Python writes them, as much as a message has room for."""
     return f"'{repr(cell if len(cell) <= _LONGEST else f'{cell[: _LONGEST - 1]}…')[1:-1]}'"
+
+
+def listed(names: Sequence[str], kind: str = "", total: int | None = None) -> str:
+    """Return the first of some names, and how many more there are: `a, b and 3 more columns`."""
+    total = len(names) if total is None else total
+    shown = ", ".join(names[:LISTED])
+    more = total - min(len(names), LISTED)
+    return f"{shown} and {more} more{f' {kind}' if kind else ''}" if more else shown
 
 
 def compute() -> Any:
