@@ -128,6 +128,9 @@ allow_code_option = click.option(
     "--allow-code", is_flag=True, help="Load your own code although it has changed since, or is new on this machine."
 )
 force_option = click.option("--force", is_flag=True, help="Replace the file if it is there.")
+of_option = click.option(
+    "--of", metavar="PART", help="Of several outputs, the one to predict: a name, an index, or a path such as heads.0."
+)
 allow_other_data_option = click.option(
     "--allow-change", is_flag=True, help="Measure on data that has changed since the run was made."
 )

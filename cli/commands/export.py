@@ -34,6 +34,7 @@ from ..terminal.console import result, result_json, say_warning
 @click.option(
     "--weights", metavar="NAME", help="raw, training, average, ema; by default an average, where the run keeps one."
 )
+@shared.of_option
 @click.option(
     "--preprocessing/--no-preprocessing",
     default=None,

@@ -29,6 +29,7 @@ from ..terminal.console import result, result_json
 @click.option(
     "--weights", metavar="NAME", help="raw, training, average, ema; by default an average, where the run keeps one."
 )
+@shared.of_option
 @shared.force_option
 @shared.allow_code_option
 @shared.allow_other_data_option
@@ -47,11 +48,12 @@ def command(run: str, data: str | None, output: str, force: bool, as_json: bool,
     check_output(output, force)
     found = predict(run, data, **options)
     path = found.write(output, force=force)
-    about = {"run": found.run, "step": found.step, "weights": found.weights, "of": found.of}
+    about = {"run": found.run, "step": found.step, "weights": found.weights, "of": found.of, "part": found.part}
     if as_json:
         result_json("optrun/predict@1", **about, rows=len(found), columns=list(found.columns), file=shown(path))
         return
-    what = f"{found.run} at step {found.step}, {found.weights} weights, on {found.of}"
+    part = f", {found.part} of its outputs" if found.part else ""
+    what = f"{found.run} at step {found.step}, {found.weights} weights, on {found.of}{part}"
     result(f"{shown(path)}: {len(found)} rows of {', '.join(_some(list(found.columns)))} ({what})")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..components.data import Dataset, make_data
 from ..components.data.tree import num_examples, rows, tensors
+from ..components.selected import Selector
 from ..config import ConfigError
 from ..config.located import located
 from ..errors import DataError, StorageError, UsageError
@@ -66,6 +67,7 @@ def export_model(
     to: str,
     checkpoint: str | int = "best",
     weights: str | None = None,
+    of: Selector | None = None,
     preprocessing: bool | None = None,
     tolerance: float = TOLERANCE,
     force: bool = False,
@@ -81,6 +83,7 @@ def export_model(
             calculation, which takes any number of examples.
         checkpoint: see `Run.load_model`.
         weights: see `Run.load_model`.
+        of: of a program with preprocessing: see `predict`.
         preprocessing: of a program: whether it takes raw rows, and gives values in original units, by what the run
             fitted; False for the model alone. None is True, where a file has room for it.
         tolerance: the largest difference that is let pass, in parts of the model's largest output.
@@ -102,6 +105,8 @@ def export_model(
     kind.check_installed()
     if preprocessing and not kind.is_program:
         raise UsageError(f"{to} holds weights alone: preprocessing is for {_programs()}")
+    if of is not None and (preprocessing is False or not kind.is_program):
+        raise UsageError("a part of the outputs is chosen by a program with preprocessing; any other has all of them")
     path = writable(output, force)
     trained = load_trained(run, checkpoint, weights, None if weights else True, allow_code, root)
     if kind.is_program and trained.facts.input_shape is None:
@@ -110,7 +115,7 @@ def export_model(
             "safetensors, or export the model that run.load_model() gives by torch.export itself"
         )
     trained.model.to("cpu")
-    pipeline = Pipeline(trained) if kind.is_program and preprocessing is not False else None
+    pipeline = Pipeline(trained, of) if kind.is_program and preprocessing is not False else None
     examples = _examples(trained, pipeline)
     about = _about(trained, pipeline)
     with located(trained.config, "model"):
@@ -172,7 +177,8 @@ def _about(trained: TrainedModel, pipeline: Pipeline | None) -> dict[str, Any]:
 
 def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
     """Return some examples of the run's data, with what its own model makes of them; or made-up ones."""
-    config, fitted, inference = trained.config, trained.fitted, trained.inference()
+    config, fitted = trained.config, trained.fitted
+    inference = trained.inference() if pipeline is None else pipeline.inference
     reason = ""
     try:
         with located(config, "data"):
@@ -192,7 +198,8 @@ def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
         inputs = made.numbers(raw)
     with Calling("model", "the forward pass of the model"), located(config), torch.no_grad():
         outputs = inference.outputs(trained.model, inputs)
-        if pipeline is not None:
+    if pipeline is not None:
+        with located(config):
             outputs = inference.predictions(outputs)
     scale = torch.stack([leaf.abs().max().double() for leaf in tensors(outputs)]).max()
     if pipeline is None:

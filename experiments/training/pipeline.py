@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..components.data import DataFacts, Dataset, Fitted, after, in_evaluation
 from ..components.data.encoding import Encoder
 from ..components.data.scale import Scale
+from ..components.selected import Selector
 from ..errors import UsageError
 from ..registry.calls import described
 from .trained_model import TrainedModel
@@ -149,13 +150,14 @@ class Pipeline(nn.Module):
 
     Args:
         trained: of a run.
+        of: which part of the outputs it gives, see `predict`.
 
     Raises:
         DataError: the data had code of its own make numbers of what is stored.
         UsageError: the model cannot be called without targets.
     """
 
-    def __init__(self, trained: TrainedModel):
+    def __init__(self, trained: TrainedModel, of: Selector | None = None):
         super().__init__()
         facts, fitted = trained.facts, trained.fitted
         self.raw = RawInputs.of(facts, fitted)
@@ -167,7 +169,7 @@ class Pipeline(nn.Module):
         self.before = nn.Sequential(*before)
         decoder = facts.decoder()
         self.steps = [*([] if decoder is None else [decoder]), *in_evaluation(trained.config.data.augment)]
-        self.model, self.inference = trained.model, trained.inference()
+        self.model, self.inference = trained.model, trained.inference(of)
         self.after = _Undo(fitted.scales["targets"]) if "targets" in fitted.scales else nn.Identity()
         self.eval()
 

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..components.data import AnyData, Batch, Dataset, Fitted, LoadedPart, PartInMemory, in_evaluation
 from ..components.data.tree import batch_size
-from ..components.losses.basic import cross_entropy
-from ..components.losses.binary import bce
+from ..components.selected import Selector
 from ..config.located import located
 from ..config.paths import input_files
 from ..errors import DataError, UsageError
 from ..registry.argument_checks import check_arguments
-from ..registry.calls import Calling, described
+from ..registry.calls import Calling
 from ..run_directory.run import Run
 from ..run_directory.run_dir import RunDir
 from ..system import storage
@@ -34,6 +33,7 @@ from ..system.visible import spreadsheet_text
 from .configured_data import make_splits
 from .export import writable
 from .inference import Inference
+from .predicted_columns import PredictedColumns
 from .record import RunRecord, refuse_changes
 from .trained_model import TrainedModel, load_trained
 
@@ -53,6 +53,7 @@ class Predictions:
         weights: their name.
         of: the split, or the file.
         columns: by name, all of one length: `row`, `file` where rows are files, `prediction`, and others.
+        part: which part of the model's outputs was predicted, as `of` names it; empty where it is all of them.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Predictions:
     weights: str
     of: str
     columns: Mapping[str, np.ndarray]
+    part: str = ""
 
     def __len__(self) -> int:
         return len(self.columns["row"])
@@ -120,6 +122,7 @@ def predict(
     split: str | None = None,
     checkpoint: str | int = "best",
     weights: str | None = None,
+    of: Selector | None = None,
     allow_code: bool = False,
     allow_change: bool = False,
     root: Path | None = None,
@@ -136,13 +139,16 @@ def predict(
         split: `train`, `val` or `test` of the run's own data; the default where no data is given is `test`.
         checkpoint: see `Run.load_model`.
         weights: see `Run.load_model`.
+        of: which part of the model's outputs, where it gives several: a key, an index or a path, as `loss.of`; by
+            default the one that the loss or a metric compares with targets, or else the only tensor there is beside
+            the loss, or the one called `logits`.
         allow_code: see `resume`.
         allow_change: predict a split of data files that are not those that the run was made with.
         root: the folder of the run directories.
 
     Raises:
         UsageError: there is no such split, checkpoint or average; the data set reads no file; there is no output to
-            predict with.
+            predict with, or several.
         DataError: the file is missing, lacks columns, or cannot be read.
     """
     if data is not None and split is not None:
@@ -154,12 +160,14 @@ def predict(
     columns: dict[str, np.ndarray] = {"row": part.positions.numpy()}
     if dataset.names:
         columns["file"] = np.array([dataset.names[row] for row in part.positions.tolist()], dtype=np.str_)
-    outputs, targets = _outputs(trained, part)
-    columns |= _said(trained, outputs)
+    inference = trained.inference(of)
+    outputs, targets, name = _outputs(trained, part, inference)
+    said = PredictedColumns(trained, inference.compared, outputs)
+    columns |= said.predictions()
     if data is None and targets is not None:
-        columns |= _targets(trained, targets)
-    of = str(data) if data is not None else split or "test"
-    return Predictions(trained.run_dir.name, trained.step, trained.weights, of, columns)
+        columns |= said.targets(targets)
+    where = str(data) if data is not None else split or "test"
+    return Predictions(trained.run_dir.name, trained.step, trained.weights, where, columns, name)
 
 
 def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartInMemory | LoadedPart, AnyData]:
@@ -210,34 +218,37 @@ def _applied(fitted: Fitted, dataset: Dataset) -> Dataset:
     return fitted.applied(replace(dataset, standardised=inputs))
 
 
-def _outputs(trained: TrainedModel, part: PartInMemory | LoadedPart) -> tuple[Tensor, Tensor | None]:
-    """Return the outputs for all rows, on the CPU, and their targets, where they are one tensor."""
-    config, inference = trained.config, trained.inference()
-    device = trained.device
-    examples = part.to(device).after(*in_evaluation(config.data.augment))
+def _outputs(
+    trained: TrainedModel, part: PartInMemory | LoadedPart, inference: Inference
+) -> tuple[Tensor, Tensor | None, str]:
+    """Return the outputs for all rows, on the CPU, their targets, where they are one tensor, and the part's name."""
+    config = trained.config
+    examples = part.to(trained.device).after(*in_evaluation(config.data.augment))
     found: list[Tensor] = []
     targets: list[Any] = []
+    name = ""
     with located(config), torch.set_grad_enabled(config.eval.gradients), _autocast(trained):
         for batch in examples.batches(config.data.eval_batch_size):
-            found.append(_of_batch(trained.model, inference, batch))
-            targets.append(batch.targets)
-    if isinstance(part, PartInMemory):
-        return torch.cat(found), part.targets
-    are_tensors = all(isinstance(each, Tensor) for each in targets)
-    return torch.cat(found), torch.cat(targets).cpu() if are_tensors else None
+            with Calling("model", "the forward pass of the model"):
+                outputs = inference.outputs(trained.model, batch.inputs)
+            found.append(_predicted(inference, outputs, batch))
+            name = inference.name_of_part(outputs)
+            targets.append(inference.targets(batch.targets))
+    if not all(isinstance(each, Tensor) for each in targets):
+        return torch.cat(found), None, name
+    return torch.cat(found), torch.cat(targets).cpu(), name
 
 
-def _of_batch(model: nn.Module, inference: Inference, batch: Batch) -> Tensor:
-    with Calling("model", "the forward pass of the model"):
-        outputs = inference.outputs(model, batch.inputs)
-    with Calling("loss", "the choice among outputs"):
-        outputs = inference.predictions(outputs)
-    if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != batch_size(batch.inputs, batch.targets):
-        raise UsageError(
-            f"the model gives {described(outputs)}: to predict, one tensor with a row for each example is needed; "
-            f"{inference.way_out}"
-        )
-    return outputs.detach().cpu().float() if outputs.dtype == torch.bfloat16 else outputs.detach().cpu()
+def _predicted(inference: Inference, outputs: Any, batch: Batch) -> Tensor:
+    """Return the part of the outputs that is predicted, on the CPU.
+
+    Raises:
+        UsageError: it is no tensor with a row for each example.
+    """
+    part = inference.predictions(outputs)
+    if not isinstance(part, Tensor) or not part.dim() or len(part) != batch_size(batch.inputs, batch.targets):
+        raise inference.refusal(outputs, part)
+    return part.detach().cpu().float() if part.dtype == torch.bfloat16 else part.detach().cpu()
 
 
 @contextlib.contextmanager
@@ -245,51 +256,6 @@ def _autocast(trained: TrainedModel) -> Iterator[None]:
     is_bf16 = trained.config.train.precision == "bf16"
     with torch.autocast(trained.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext():
         yield
-
-
-def _said(trained: TrainedModel, outputs: Tensor) -> dict[str, np.ndarray]:
-    """Return the columns that outputs become."""
-    facts, loss = trained.facts, trained.config.loss.component.build
-    if facts.task == "tokens":
-        return {"prediction": outputs.argmax(-1).numpy()}
-    if facts.task == "classes":
-        if outputs.dim() < 2 or outputs.shape[1] < (facts.num_outputs or 1):
-            raise UsageError(f"outputs of shape {tuple(outputs.shape)} are no scores of {facts.num_outputs} classes")
-        is_probable = loss is cross_entropy or loss is nn.CrossEntropyLoss
-        scores = outputs.double().softmax(1) if is_probable else outputs.double()
-        found = {"prediction": _named(trained, outputs.argmax(1))}
-        names = facts.class_names or tuple(map(str, range(outputs.shape[1])))
-        return found | {
-            f"{'p' if is_probable else 'score'}_{name}": scores[:, number].numpy() for number, name in enumerate(names)
-        }
-    targets = trained.fitted.scales.get("targets")
-    values = outputs.double() if targets is None else targets.undone(outputs)
-    if loss is bce:
-        values = values.sigmoid()
-    return _by_column("prediction", trained, values)
-
-
-def _targets(trained: TrainedModel, targets: Tensor) -> dict[str, np.ndarray]:
-    """Return the columns of the truth, in the same units."""
-    if trained.facts.task == "classes":
-        return {"target": _named(trained, targets)}
-    scale = trained.fitted.scales.get("targets")
-    return _by_column("target", trained, targets if scale is None else scale.undone(targets))
-
-
-def _named(trained: TrainedModel, classes: Tensor) -> np.ndarray:
-    names = trained.facts.class_names
-    return np.array(names, dtype=np.str_)[classes.numpy()] if names else classes.numpy()
-
-
-def _by_column(kind: str, trained: TrainedModel, values: Tensor) -> dict[str, np.ndarray]:
-    """Return values under the names of their columns, where they have some."""
-    names = trained.facts.target_columns
-    if values.dim() == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.dim() == 2 and values.shape[1] == len(names):
-        return {f"{kind}_{name}": values[:, number].numpy() for number, name in enumerate(names)}
-    return {kind: values.numpy()}
 
 
 def _written(columns: Mapping[str, np.ndarray], suffix: str) -> bytes:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..components.averaging import Averaging, averages_of
 from ..components.data import Batch, DataFacts, Fitted
+from ..components.selected import Selector
 from ..components.trained import module_of
 from ..config import Config
 from ..config.located import located
@@ -32,6 +33,7 @@ from .record import RunRecord, refuse_changes
 from .session.saved_state import load_state
 from .step.build_train_op import build_train_op
 from .step.train_op import TrainOp
+from .task import completed
 
 log = logging.getLogger("optrun")
 
@@ -66,14 +68,17 @@ class TrainedModel:
         tensors = (*self.model.parameters(), *self.model.buffers())
         return tensors[0].device if tensors else torch.device("cpu")
 
-    def inference(self) -> Inference:
+    def inference(self, of: Selector | None = None) -> Inference:
         """Return what calls the model, or one that stands for it, on inputs alone.
+
+        Args:
+            of: see `Inference`.
 
         Raises:
             ConfigError: it cannot be called without targets.
         """
         with located(self.config, "model", "loss"):
-            return Inference(self.config, self.model)
+            return Inference(self.config, self.model, of)
 
     def untrained(self) -> nn.Module:
         """Return the model of the same configuration with other weights: those that training began with."""
@@ -140,6 +145,7 @@ def load_trained(
     facts = stored_facts(run_dir)
     if facts is None:
         facts, fitted = _from_data(run_dir, config, fitted)
+    facts = completed(config, facts)
     with generators_kept():
         train_op = _without_data(config, facts)
     with located(config):

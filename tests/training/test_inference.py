@@ -117,10 +117,69 @@ def test_what_cannot_be_called_without_targets_is_told() -> None:
     assert not Path("file").exists()
 
 
-def test_a_loss_of_the_model_without_a_metric_does_not_say_what_predictions_are() -> None:
-    run = trained("OwnLoss", **OWN, metrics=[])
-    with pytest.raises(UsageError, match=r"gives a tuple .*the loss is the model's own.*a metric of them does"):
+class Several(OwnLoss):
+    """Gives its loss and more than one other tensor."""
+
+    def forward(self, rows: Tensor, targets: Tensor | None = None) -> dict[str, Any]:  # type: ignore[override]
+        logits, loss = super().forward(rows, targets)
+        return {"loss": loss, "hidden": self.hidden(rows), "scores": {"main": logits}}
+
+
+class Usual(Several):
+    """Calls its scores as models of others do."""
+
+    def forward(self, rows: Tensor, targets: Tensor | None = None) -> dict[str, Any]:  # type: ignore[override]
+        given = super().forward(rows, targets)
+        return {"loss": given["loss"], "hidden": given["hidden"], "logits": given["scores"]["main"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "part"),
+    [
+        ("OwnLoss", OWN["loss"], "0"),
+        ("Usual", "output", "logits"),
+        ("Usual", {"name": "output", "of": "loss"}, "logits"),
+    ],
+)
+def test_without_a_metric_the_only_other_tensor_is_predicted_or_the_one_that_is_called_logits(
+    model: str, loss: Any, part: str
+) -> None:
+    run = trained(model, loss=loss, metrics=[])
+    found = predict(run, checkpoint="last")
+    assert found.part == part
+    splits = make_splits_of(run)
+    scores = scores_of(run, splits.test.inputs[:]).double()
+    names = np.array(["setosa", "versicolor", "virginica"])
+    assert found["prediction"].tolist() == names[scores.argmax(1).numpy()].tolist()
+    np.testing.assert_allclose(found["score_virginica"], scores[:, 2].numpy(), rtol=1e-5)
+    export_model(run, "file", to="program", checkpoint="last")
+    kept = splits.fitted.scales["inputs"]
+    raw = splits.test.inputs[:4].double() * torch.tensor(kept.std) + torch.tensor(kept.mean)
+    torch.testing.assert_close(torch.export.load("file").module()(raw), scores[:4].float())
+
+
+def test_one_of_several_parts_is_asked_for() -> None:
+    run = trained("Several", loss="output", metrics=[])
+    with pytest.raises(
+        UsageError, match=r"gives hidden of shape \(30, 5\), scores\.main of shape \(30, 3\), .*--of NAME"
+    ):
         predict(run)
+    with pytest.raises(UsageError, match=r"scores\.main of shape .*--of NAME"):
+        export_model(run, "file", to="program")
+    with pytest.raises(UsageError, match=r"`of: hiden` finds nothing in a dict .*choose one of hidden of shape"):
+        predict(run, of="hiden")
+    with pytest.raises(UsageError, match=r"chosen by a program with preprocessing"):
+        export_model(run, "file", to="torch", of="hidden")
+    rows = make_splits_of(run).test.inputs[:]
+    found = predict(run, of="scores.main", checkpoint="last")
+    assert found.part == "scores.main"
+    expected = scores_of(run, rows).argmax(1).numpy()
+    assert found["prediction"].tolist() == np.array(["setosa", "versicolor", "virginica"])[expected].tolist()
+    hidden = predict(run, of=["hidden"], checkpoint="last")  # no scores of the classes: as it is
+    expected = run.load_model(checkpoint="last").hidden(rows).detach().double().numpy()
+    np.testing.assert_allclose(hidden["prediction"], expected, rtol=1e-6)
+    export_model(run, "file", to="program", checkpoint="last", of="hidden")
+    assert torch.export.load("file").module()(torch.rand(5, 4, dtype=torch.float64)).shape == (5, 5)
 
 
 class Pairs(torch.utils.data.Dataset[Any]):
@@ -154,8 +213,9 @@ def test_inputs_of_several_tensors_are_predicted_and_exported_as_weights() -> No
     found = predict(run, checkpoint="last")
     examples = [Pairs()[int(row)] for row in found["row"]]
     both = torch.stack([torch.cat([each["left"], each["right"]]) for each in examples])
-    expected = run.load_model(checkpoint="last").head(both).detach().double().numpy()
-    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
+    expected = run.load_model(checkpoint="last").head(both).detach().double()
+    assert found["prediction"].tolist() == expected.argmax(1).tolist()  # the loss says that they are scores
+    np.testing.assert_allclose(found["p_1"], expected.softmax(1)[:, 1].numpy(), rtol=1e-5)
     assert export_model(run, "file", to="torch", checkpoint="last")["checked"]["of"] == "data"
     with pytest.raises(UsageError, match=r"consist of several, and a program takes one: choose --to torch"):
         export_model(run, "program", to="program")
