@@ -14,14 +14,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from ..robustness.processes import ForkServer
+from ..robustness.processes import ForkServer, forked
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,21 +47,23 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 _SHOWN = {"COLUMNS": "80", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def optrun(arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def forked_optrun(server: ForkServer, arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command line as a pipe of 80 columns shows it on a machine without GPU, stdout and stderr in one."""
-    shown = {**_SHOWN, **variables}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPTRUN_")}
-    return subprocess.run(
-        ["bash", "-c", f'optrun() {{ "{sys.executable}" -m optrun.cli "$@"; }}; {arguments}'],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        cwd=folder,
-        env=kept | shown,
-        timeout=300,
-    )
+    with contextlib.chdir(folder), tempfile.TemporaryFile() as out:
+        done = server.optrun(*shlex.split(arguments)[1:], variables=_SHOWN, stdout=out.fileno(), stderr=out.fileno())
+        code = done.wait()
+        out.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out.read().decode())
+
+
+def piped_optrun(server: ForkServer, line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Do the same for a line with a pipe."""
+    with tempfile.TemporaryDirectory() as programs, server.program(Path(programs, "optrun"), _SHOWN):
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+        return subprocess.run(
+            ["bash", "-c", line], **streams, check=False, cwd=folder, env={**os.environ, "PATH": path}, timeout=300
+        )
 
 
 # ---- help, in docs/commands.md ---------------------------------------------------------------------------------------
@@ -76,15 +77,15 @@ def commands() -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in Path(commands.__path__[0]).glob("[a-z]*.py"))
 
 
-def help_of(command: str) -> str:
+def help_of(server: ForkServer, command: str) -> str:
     """Return what `--help` prints; lines that only hold spaces, as click writes them, are empty."""
-    done = optrun(f"optrun {command} --help", ROOT)
+    done = forked_optrun(server, f"optrun {command} --help", ROOT)
     assert done.returncode == 0, done.stdout
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
 
 
-def with_help(text: str) -> str:
-    return HELP.sub(lambda found: f"<!-- help: {found[1]} -->\n```text\n{help_of(found[1])}```\n", text)
+def with_help(server: ForkServer, text: str) -> str:
+    return HELP.sub(lambda found: f"<!-- help: {found[1]} -->\n```text\n{help_of(server, found[1])}```\n", text)
 
 
 def test_the_page_of_commands_has_every_command_once():
@@ -93,10 +94,10 @@ def test_the_page_of_commands_has_every_command_once():
 
 
 @pytest.mark.parametrize("command", ["", *commands()])
-def test_the_page_of_commands_shows_the_help(command):
+def test_the_page_of_commands_shows_the_help(server, command):
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     shown = {found[1]: found[2] for found in HELP.finditer(page)}
-    assert shown[command] == help_of(command), "run `python tests/project/test_docs.py`"
+    assert shown[command] == help_of(server, command), "run `python tests/project/test_docs.py`"
     assert "Examples:" in shown[command]
     assert max(len(line) for line in shown[command].split("Examples:")[0].splitlines()) <= 80
 
@@ -122,25 +123,6 @@ def masked(output: str) -> list[str]:
     text = re.sub(r"[▁▂▃▄▅▆▇█]+", "~", text)
     text = re.sub(r"#(, #)+", "#, #", text)
     return [re.sub(r" +", " ", line).rstrip() for line in text.splitlines()]
-
-
-def forked_optrun(server: ForkServer, arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Do the same in a fork, which takes no seconds to import torch."""
-    with contextlib.chdir(folder), tempfile.TemporaryFile() as out:
-        done = server.optrun(*shlex.split(arguments)[1:], variables=_SHOWN, stdout=out.fileno(), stderr=out.fileno())
-        code = done.wait()
-        out.seek(0)
-        return subprocess.CompletedProcess(arguments, code, out.read().decode())
-
-
-def piped_optrun(server: ForkServer, line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Do the same for a line with a pipe."""
-    with tempfile.TemporaryDirectory() as programs, server.program(Path(programs, "optrun"), _SHOWN):
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
-        return subprocess.run(
-            ["bash", "-c", line], **streams, check=False, cwd=folder, env={**os.environ, "PATH": path}, timeout=300
-        )
 
 
 def tour_of(server: ForkServer, text: str, folder: Path) -> str:
@@ -373,18 +355,53 @@ def test_every_kind_of_component_is_in_the_table_of_kinds():
 # ---- the notebook ----------------------------------------------------------------------------------------------------
 
 
-def test_the_notebook_runs(tmp_path, monkeypatch):
+NOTEBOOK = ROOT / "docs" / "tour.ipynb"
+_VARIABLES = ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR")
+
+
+@pytest.fixture
+def notebook(tmp_path, monkeypatch) -> Any:
+    """Return the notebook, with a folder of its own for all that Jupyter and matplotlib keep."""
     pytest.importorskip("ipykernel")
     pytest.importorskip("pandas")
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    psutil = pytest.importorskip("psutil")
-
-    for name in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+    nbformat = pytest.importorskip("nbformat")
+    for name in _VARIABLES:
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    assert all(not cell.get("outputs") for cell in notebook.cells), "clear the outputs before saving"
+    found = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(found)
+    assert all(not cell.get("outputs") for cell in found.cells), "clear the outputs before saving"
+    return found
+
+
+def assert_shown(folder: Path, pages: list[str]) -> None:
+    """Hold what the cells left in a folder, and the HTML that they showed."""
+    summary = json.loads((folder / "runs" / "mom-0001" / "summary.json").read_text())
+    assert summary["outcome"] == "done"
+    assert any("Result on test/accuracy" in page for page in pages)
+    assert any("mom-0001" in page for page in pages)
+
+
+def cells_shown(sources: list[str]) -> list[str]:
+    """Run cells in IPython in this process, and return the HTML of their values, "" for those that have none."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell, pages = InteractiveShell.instance(), []
+    for source in sources:
+        done = shell.run_cell(source)
+        done.raise_error()
+        pages.append(shell.display_formatter.format(done.result)[0].get("text/html", ""))
+    return pages
+
+
+def test_the_cells_of_the_notebook_run(notebook, tmp_path):
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert_shown(tmp_path, forked(cells_shown, sources))
+
+
+@pytest.mark.sample  # a kernel takes as long as a hundred other tests
+def test_the_notebook_runs_in_a_kernel(notebook, tmp_path):
+    nbclient, psutil = pytest.importorskip("nbclient"), pytest.importorskip("psutil")
     before = psutil.Process().children(recursive=True)
 
     client = nbclient.NotebookClient(
@@ -393,12 +410,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     client.execute()
 
     assert psutil.Process().children(recursive=True) == before, "the kernel is still there"
-    summary = json.loads((tmp_path / "runs" / "mom-0001" / "summary.json").read_text())
-    assert summary["outcome"] == "done"
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert_shown(tmp_path, [output.get("data", {}).get("text/html", "") for output in shown])
     assert any("4/4 runs" in output.get("data", {}).get("text/plain", "") for output in shown)  # as it went
-    assert any("Result on test/accuracy" in output.get("data", {}).get("text/html", "") for output in shown)
-    assert any("mom-0001" in output.get("data", {}).get("text/html", "") for output in shown)
     assert not any(output.output_type == "error" for output in shown)
 
 
@@ -408,8 +422,8 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
 def write() -> None:
     """Bring the generated parts of the documents up to date."""
     readme, page = ROOT / "README.md", ROOT / "docs" / "commands.md"
-    page.write_text(with_help(page.read_text(encoding="utf-8")), encoding="utf-8")
     server = ForkServer()
+    page.write_text(with_help(server, page.read_text(encoding="utf-8")), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         readme.write_text(tour_of(server, readme.read_text(encoding="utf-8"), Path(folder)), encoding="utf-8")
     server.close()
