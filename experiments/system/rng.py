@@ -6,10 +6,8 @@ generator carries state from one batch to the next.
 
 from __future__ import annotations
 
-import random
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
@@ -49,6 +47,19 @@ class Stream:
             state ^= state >> 31
         return state >> 1
 
+    def keys(self, *counters: int, last: Sequence[int]) -> list[int]:
+        """Return `key(*counters, each)` for each of several last counters of 64 bits, in a fraction of the time."""
+        import numpy as np
+
+        state = self._state
+        for counter in counters:
+            state = _absorb(state, counter)
+        added = np.uint64((state + 0x9E3779B97F4A7C15) & _MASK)
+        states = np.array(last, dtype=np.int64).view(np.uint64) + added  # wraps, as it should
+        states = (states ^ (states >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        states = (states ^ (states >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((states ^ (states >> np.uint64(31))) >> np.uint64(1)).tolist()
+
 
 def _absorb(state: int, part: int) -> int:
     state = (state + 0x9E3779B97F4A7C15 + part) & _MASK
@@ -87,18 +98,3 @@ def default_seeder(device: torch.device) -> Callable[[int], object]:
         torch.cuda.init()
         return torch.cuda.default_generators[device.index or 0].manual_seed
     return torch.mps.manual_seed if device.type == "mps" else torch.default_generator.manual_seed
-
-
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """Put the generators of Python, numpy and torch, those of the CPU, back after a `with` block."""
-    import numpy as np
-    import torch
-
-    states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..system import rng
+from ..system import generators
 
 _CONTAINERS = (dict, list, set, collections.deque)
 
@@ -48,7 +48,7 @@ def generators_kept() -> Iterator[None]:
     has_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
     on_gpus = torch.cuda.get_rng_state_all() if has_gpu else []
     try:
-        with rng.generators_kept():
+        with generators.generators_kept():
             yield
     finally:
         if on_gpus:

@@ -1,76 +1,138 @@
-"""What the DataLoader path costs: its steps per second as a ratio to a hand-written DataLoader loop.
+"""What the DataLoader path costs: its steps per second as a ratio to hand-written DataLoader loops.
 
-    python tests/benchmarks/loader_overhead.py [--workers 0 1 2] [--blocks 30] [--steps 20] [--clock cpu]
+    python tests/benchmarks/loader_overhead.py [--data tensors rows pictures] [--workers 0 2] [--pieces 15]
+    python tests/benchmarks/loader_overhead.py --data pictures --draws numpy --secs 0.5
 
-The data set makes pictures of 3x32x32 from bytes, cropped and flipped at random, in batches of 64; the model is a small
-convolutional net, SGD with momentum, one thread. Both loops read the same data set through torch's DataLoader with the
-same number of workers; optrun's draws by keys, restores generators, checks for values that are not finite, and runs its
-session with a metrics row per 100 steps.
+Three data sets, read in batches of 64 with shuffle=True, one thread:
 
-Both advance in turn in one process, a block of steps each, so that whatever else the machine does hits them alike; the
-ratio is that of the median block times.
+* `tensors`: a TensorDataset of 4,096 rows of 64 numbers, whose examples cost nothing; an MLP 64-128-10.
+* `rows`: the same rows from a Dataset of the user's own, `return self.inputs[number], self.targets[number]`.
+* `pictures`: 2,048 JPEG pictures of 40x40, each decoded, cropped to 32x32, flipped, and made numbers: about 100 us of
+  work for an example; a small convolutional net. `--draws` says from which generator crop and flip are drawn.
+
+By hand: zero_grad, forward, loss, backward, step, and nothing else; and the same with a check that loss and gradients
+are finite, as optrun makes it. optrun: its session, with a metrics row per 100 steps, on the same DataLoader. Both use
+SGD with momentum of torch's, and keep their workers from one epoch to the next.
+
+The loops advance in turn in one process, a piece of steps each, in changing order, so that whatever else the machine
+does hits them alike. Printed are medians over the pieces: the time of a step, and the ratio of two pieces of one turn,
+with its quartiles and that of the shortest pieces. `cpu` is the time for which the process and its workers computed,
+`wall` that which went by; before each piece workers fill their queues, so that none begins with what another left over.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import multiprocessing
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from optrun.experiments import LoggingHook, MonitoredTrainingSession, StopAtStepHook, build_train_op
 
+BATCH_SIZE = 64
+HAND, CHECKED, OURS = "by hand", "by hand with a check", "optrun"
 
-class Pictures(Dataset):
-    """Bytes that become floating point, cropped and flipped at random, as a hand-written data set does it."""
 
-    def __init__(self, size: int = 2048, draws: str = "torch"):
-        random = np.random.default_rng(0)
-        self.pictures = random.integers(0, 256, (size, 3, 40, 40), dtype=np.uint8)
-        self.targets, self.draws = random.integers(0, 10, size).tolist(), draws
+class Rows(Dataset):
+    """Tensors in memory, as many data sets begin."""
+
+    def __init__(self, inputs: torch.Tensor, targets: torch.Tensor):
+        self.inputs, self.targets = inputs, targets
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.inputs)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inputs[number], self.targets[number]
+
+
+class Pictures(Dataset):
+    """JPEG pictures, decoded, cropped and flipped at random, as a hand-written data set does it."""
+
+    def __init__(self, draws: str, size: int = 2048):
+        noise = np.random.default_rng(0)
+        self.targets = noise.integers(0, 10, size).tolist()
+        self.files = [_jpeg(noise.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(size)]
+        self.draw = DRAWS[draws]
+
+    def __len__(self) -> int:
+        return len(self.files)
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
-        if self.draws == "torch":
-            top, left, flip = torch.randint(0, 8, (3,)).tolist()
-        else:
-            top, left, flip = np.random.randint(0, 8, 3).tolist()
-        picture = torch.from_numpy(self.pictures[number, :, top : top + 32, left : left + 32]).float().div_(255)
-        return (picture.flip(2) if flip % 2 else picture).sub_(0.5), self.targets[number]
+        left, top, flip = self.draw()
+        picture = Image.open(io.BytesIO(self.files[number])).crop((left, top, left + 32, top + 32))
+        if flip % 2:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        numbers = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        return numbers.float().div_(255).sub_(0.5), self.targets[number]
 
 
-def net() -> nn.Module:
-    """Return the model, the same one each time."""
+DRAWS: dict[str, Callable[[], list[int]]] = {
+    "none": lambda: [4, 4, 0],
+    "python": lambda: [random.randrange(8) for _ in range(3)],
+    "numpy": lambda: np.random.randint(0, 8, 3).tolist(),
+    "torch": lambda: torch.randint(0, 8, (3,)).tolist(),
+}
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((40, 40), Image.Resampling.BICUBIC).save(file, "JPEG")
+    return file.getvalue()
+
+
+def data_of(kind: str, draws: str) -> Dataset:
+    """Return a data set by its name."""
+    if kind == "pictures":
+        return Pictures(draws)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(4096, 64, generator=generator), torch.randint(0, 10, (4096,), generator=generator)
+    return TensorDataset(*rows) if kind == "tensors" else Rows(*rows)
+
+
+def net(kind: str) -> nn.Module:
+    """Return the model for a data set, the same one each time."""
     torch.manual_seed(0)
+    if kind != "pictures":
+        return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
     )  # fmt: skip
 
 
-def by_hand(loader: DataLoader) -> Iterator[None]:
+def by_hand(kind: str, loader: DataLoader, checks: bool) -> Iterator[None]:
     """Train by a hand-written loop, a step each time."""
-    model = net()
+    model = net(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    parameters, found, one = list(model.parameters()), torch.zeros(()), torch.ones(())
     while True:
         for inputs, targets in loader:
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(inputs), targets)
             loss.backward()
+            if checks:
+                tensors: list[Any] = [loss.detach(), *(each.grad for each in parameters)]
+                torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)
+                if found.item():
+                    raise FloatingPointError
             optimizer.step()
             yield
 
 
-def by_session(loader: DataLoader) -> Iterator[None]:
+def by_session(kind: str, loader: DataLoader) -> Iterator[None]:
     """Train by optrun's session, a step each time."""
-    model = net()
+    model = net(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     train_op = build_train_op(model, nn.functional.cross_entropy, optimizer, data=loader, seed=1)
     with MonitoredTrainingSession(hooks=[StopAtStepHook(last_step=10**9), LoggingHook()]) as session:
@@ -79,37 +141,85 @@ def by_session(loader: DataLoader) -> Iterator[None]:
             yield
 
 
+def cpu_secs() -> float:
+    """Return for how long this process and its workers have computed."""
+    workers = multiprocessing.active_children()
+    clocks = [(~each.pid << 3) | 2 for each in workers if each.pid]  # as clock_getcpuclockid makes them on Linux
+    return time.process_time() + sum(map(time.clock_gettime, clocks))
+
+
+def wait_until_idle(workers: int) -> None:
+    """Return when the workers have filled their queues."""
+    before = -1.0
+    while workers and (now := cpu_secs()) - before > 0.002:
+        before = now
+        time.sleep(0.02)
+
+
+def measure(kind: str, draws: str, workers: int, pieces: int, secs: float) -> None:
+    """Print lines for one data set and one number of workers."""
+    data = data_of(kind, draws)
+    options = {"batch_size": BATCH_SIZE, "shuffle": True, "num_workers": workers, "persistent_workers": workers > 0}
+    loaders = [DataLoader(data, **options) for _ in range(3)]
+    loops = {
+        HAND: by_hand(kind, loaders[0], checks=False),
+        CHECKED: by_hand(kind, loaders[1], checks=True),
+        OURS: by_session(kind, loaders[2]),
+    }
+    for loop in loops.values():
+        advance(loop, 20)
+    start = time.perf_counter()
+    advance(loops[HAND], 20)
+    steps = max(2, round(secs * 20 / (time.perf_counter() - start)))
+    taken: dict[str, dict[str, list[float]]] = {
+        "cpu": {name: [] for name in loops},
+        "wall": {name: [] for name in loops},
+    }
+    names = list(loops)
+    for piece in range(pieces):
+        for name in names[piece % 3 :] + names[: piece % 3]:
+            wait_until_idle(workers)
+            wall, cpu = time.perf_counter(), cpu_secs()
+            advance(loops[name], steps)
+            taken["wall"][name].append((time.perf_counter() - wall) / steps * 1e3)
+            wait_until_idle(workers)
+            taken["cpu"][name].append((cpu_secs() - cpu) / steps * 1e3)
+    for loop in loops.values():
+        loop.close()
+    what = f"{kind}, draws from {draws}" if kind == "pictures" else kind
+    print(f"{what}, {workers} workers, {pieces} pieces of {steps} steps", flush=True)
+    for clock, times in taken.items():
+        medians = ", ".join(f"{name} {statistics.median(times[name]):.3f} ms" for name in names)
+        against = ", ".join(f"{ratio(times[name], times[OURS])} {name}" for name in (HAND, CHECKED))
+        print(f"  {clock:<4}  {medians}; of the speed: {against}", flush=True)
+
+
+def advance(loop: Iterator[None], steps: int) -> None:
+    """Take some steps."""
+    for _ in range(steps):
+        next(loop)
+
+
+def ratio(hand: list[float], ours: list[float]) -> str:
+    """Return the median of the ratios, with its quartiles, and the ratio of the shortest pieces."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(hand, ours, strict=True)], n=4)
+    return f"{middle:.3f} ({low:.3f} to {high:.3f}, best {min(hand) / min(ours):.3f})"
+
+
 def main() -> None:
-    """Print a line for each number of workers."""
+    """Print lines for each data set and number of workers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--blocks", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--draws", choices=["torch", "numpy"], default="torch")
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--data", nargs="+", choices=["tensors", "rows", "pictures"], default=["tensors", "pictures"])
+    parser.add_argument("--draws", nargs="+", choices=list(DRAWS), default=["torch"])
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
+    parser.add_argument("--pieces", type=int, default=15)
+    parser.add_argument("--secs", type=float, default=0.3, help="that a piece of the loop by hand takes, about")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    clock: Callable[[], float] = time.perf_counter if args.clock == "wall" else time.process_time
-    for workers in args.workers:
-        data = Pictures(draws=args.draws)
-        options = {"batch_size": 64, "shuffle": True, "num_workers": workers, "persistent_workers": workers > 0}
-        loops = {"hand": by_hand(DataLoader(data, **options)), "optrun": by_session(DataLoader(data, **options))}
-        times: dict[str, list[float]] = {name: [] for name in loops}
-        for block in range(args.blocks + 2):
-            for name in list(loops) if block % 2 else list(loops)[::-1]:
-                start = clock()
-                for _ in range(args.steps):
-                    next(loops[name])
-                if block >= 2:  # the first warm up
-                    times[name].append((clock() - start) / args.steps)
-        for loop in loops.values():
-            loop.close()
-        hand, ours = (statistics.median(times[name]) for name in ("hand", "optrun"))
-        print(
-            f"{workers} workers, draws from {args.draws}: {hand * 1e3:.2f} ms by hand, {ours * 1e3:.2f} ms, "
-            f"ratio {hand / ours:.3f} ({args.clock})",
-            flush=True,
-        )
+    for kind in args.data:
+        for draws in args.draws if kind == "pictures" else ["none"]:
+            for workers in args.workers:
+                measure(kind, draws, workers, args.pieces, args.secs)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,16 @@ def test_keys_agree_with_a_second_implementation(seed, stream, counters):
     assert 0 <= key < 2**63
 
 
+@given(
+    st.integers(-(2**63), 2**63 - 1),
+    st.lists(st.integers(-5, 2**63), max_size=2),
+    st.lists(st.integers(-(2**63), 2**63 - 1)),
+)
+def test_many_keys_are_those_that_are_had_one_by_one(seed, counters, last):
+    stream = rng.Stream(seed, "example")
+    assert stream.keys(*counters, last=last) == [stream.key(*counters, each) for each in last]
+
+
 def test_a_stream_gives_the_same_key_twice():
     stream = rng.Stream(0, "step")
     assert stream.key(1) == stream.key(1)

@@ -261,7 +261,8 @@ class LoadedBatches(DrawnBatches):
         ahead = super().alike(())  # read ahead of the run, so with an order of its own
         ahead.device = torch.device("cpu")
         while self.num_batches is None or position < self.num_batches:
-            yield position // self.steps_per_epoch, self.part.positions[ahead.indices(position)].tolist()
+            numbers = self.part.positions.index_select(0, ahead.indices(position))
+            yield position // self.steps_per_epoch, numbers.tolist()
             position += 1
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ...errors import CheckpointError, DataError
 from ...system import rng
+from ...system.generators import generators_kept
 
 log = logging.getLogger("optrun")
 
@@ -150,7 +151,7 @@ class StreamBatches:
     def _keyed(self) -> Iterator[None]:
         """Seed Python's, numpy's and torch's generators for the next batch in a `with` block, and put them back."""
         key = self._keys.key(self._next)
-        with rng.generators_kept():
+        with generators_kept():
             torch.default_generator.manual_seed(key)
             random.seed(key)
             np.random.seed(key & 0xFFFFFFFF)

@@ -98,11 +98,13 @@ class Reading:
 
 
 def _begun(maker: Maker, wanted: Iterable[Any], num_workers: int, options: Mapping[str, Any]) -> Iterator[Any]:
-    """Return the iterator of torch's DataLoader over the batches that are wanted."""
+    """Return the iterator of torch's DataLoader over the batches that are wanted, or what comes to the same."""
+    if num_workers == 0 and not options.get("pin_memory"):
+        return map(maker.__getitem__, wanted)
     options = dict(options)
     own_init = options.pop("worker_init_fn", None)
     if num_workers == 0:
-        options = {name: options[name] for name in ("pin_memory",) if name in options}
+        options = {"pin_memory": True}
     else:
         # Code of the user's own is in no module that another interpreter could import by its name.
         if options.get("multiprocessing_context") is None and "fork" in multiprocessing.get_all_start_methods():

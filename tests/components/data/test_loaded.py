@@ -23,7 +23,8 @@ from optrun.experiments import Batches, make_data
 from optrun.experiments.components.data import DataFacts, LoadedBatches, LoadedData, Loading, split
 from optrun.experiments.components.data import Dataset as DataInMemory
 from optrun.experiments.components.data.adopt import as_data
-from optrun.experiments.components.data.making import Maker, own_generators
+from optrun.experiments.components.data.example_generators import own_generators
+from optrun.experiments.components.data.making import Maker
 from optrun.experiments.errors import DataError, UsageError
 
 SIZE = 23
