@@ -139,10 +139,17 @@ def _data(experiment: Experiment) -> str:
     data = experiment.config.data
     sizes = ", ".join(f"{name} {size}" for name, size in experiment.splits.sizes().items())
     augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
+    drawn = f" · drawn {words}" if (words := _sampling(experiment)) else ""
     parts = experiment.config.train.accumulate
     batch = f"batch {data.batch_size}" + (f" in {parts} micro-batches" if parts > 1 else "")
     name = _call(data) if data.given - {"batch_size", "eval_batch_size"} else data.label
-    return f"{name} · {sizes} · {batch}{augment}"
+    return f"{name} · {sizes} · {batch}{drawn}{augment}"
+
+
+def _sampling(experiment: Experiment) -> str:
+    """Return how the examples of an epoch are drawn, in words; nothing where they are shuffled."""
+    batches: Any = experiment.train_op.data
+    return batches.sampling.words
 
 
 def _length(experiment: Experiment) -> str:

@@ -57,6 +57,7 @@ class CrossChecks:
             self._length_of_run(train)
         if (data := parts["data"]) is not None:
             self._split(data)
+            self._sampling(data)
         if parts["optimizer"] is not None and parts["schedule"] is not None:
             self._absolute_values(parts["optimizer"], parts["schedule"])
         self._metrics(parts["metrics"], parts["eval"])
@@ -105,6 +106,12 @@ class CrossChecks:
                 f"data.val {data.val:g} and data.test {data.test:g} leave nothing to train on: their sum must be < 1"
             )
             self.note("data.test", message, also=["data.val"])
+
+    def _sampling(self, data: DataConfig) -> None:
+        if isinstance(data.sampling, Mapping) and len(data.sampling) != 1:
+            message = "examples are drawn by one of `weights: NAME` and `class_weights: {CLASS: WEIGHT}`"
+            hint = "`weights: null` or `class_weights: null` takes one back that another file or line gives"
+            self.note("data.sampling", message, hint if data.sampling else None)
 
     def _absolute_values(self, optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
         absolute = next((part for part in schedule.nested() if "values" in part.given), None)

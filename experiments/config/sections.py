@@ -82,6 +82,15 @@ def left_to_build(component: Component) -> frozenset[str]:
     return frozenset({"ignore_index"} if component.kind in ("loss", "metric") and not component.roots() else ())
 
 
+class SamplingWeights(TypedDict, total=False):
+    """What examples are drawn by: weights that the data has under a name, or a weight for each class."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]  # noqa: RUF012
+
+    weights: str | int
+    class_weights: tuple[NonNegative, ...] | dict[str, NonNegative]
+
+
 Place = str | int | tuple[str | int, ...]  # of a part in a batch or in outputs: a name or an index, or several
 
 
@@ -99,7 +108,7 @@ class DataConfig(ComponentConfig):
     augment: tuple[Annotated[Any, Nested("augmentation")], ...] = ()
     workers: Natural = 0
     collate: Annotated[Any, Nested("function")] | None = None
-    sampling: Literal["shuffled", "sequential", "balanced"] | None = None
+    sampling: Literal["shuffled", "sequential", "balanced"] | SamplingWeights | None = None
     call: Literal["auto", "inputs", "unpack", "keywords"] = "auto"
     inputs_from: Place | None = None
     targets_from: Place | None = None

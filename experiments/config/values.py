@@ -101,6 +101,9 @@ def _mistakes(annotation: Any, value: Any, details: list[Any]) -> list[Mistake]:
         by_path.setdefault(_path_in(value, detail["loc"]), []).append(detail)
     if len(by_path) > 1:
         by_path.pop((), None)  # a member of a union that does not take containers at all
+        for path in [each for each, found in by_path.items() if all(d["type"].endswith("_type") for d in found)]:
+            if any(other[: len(path)] == path and other != path for other in by_path):
+                del by_path[path]  # likewise, further inside
     return [_mistake(annotation, value, path, found) for path, found in by_path.items()]
 
 

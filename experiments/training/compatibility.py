@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy as is_lazy_tensor
 
 from ..components.data import AnyData, Batch, DataFacts, DrawnBatches
 from ..components.data.tree import batch_size
+from ..components.data.weights import weights_by_class
 from ..components.losses.class_weights import balanced_weights
 from ..components.registries import REGISTRIES
 from ..components.shapes import IGNORED
@@ -179,6 +180,8 @@ def _known_of_targets(part: ComponentConfig, dataset: AnyData, train_targets: An
     if args.get("class_weights") == "balanced" and isinstance(train_targets, Tensor):
         ignored = args.get("ignore_index", IGNORED)
         args["class_weights"] = balanced_weights(train_targets, dataset.num_outputs or 0, ignored)
+    elif isinstance(given := args.get("class_weights"), Mapping):
+        args["class_weights"] = weights_by_class(given, dataset.class_names, dataset.num_outputs)
     return args
 
 

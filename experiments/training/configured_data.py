@@ -18,11 +18,13 @@ from ..components.data import (
     LoadedData,
     LoadedPart,
     Loading,
+    Part,
     PartInMemory,
     Splits,
 )
 from ..components.data.batch_parts import BatchParts
-from ..components.data.sampling import by_rule
+from ..components.data.sampling import Sampling, by_class, by_rule
+from ..components.data.weights import weights_by_class
 from ..config import ComponentConfig, Config
 from ..config.located import located
 from ..config.sections import DataConfig
@@ -80,10 +82,38 @@ def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnB
         _refuse_loading(config)
     with located(config, "data"):
         if config.data.sampling is not None:
-            options["sampling"] = by_rule(config.data.sampling, known_targets(splits))
+            options["sampling"] = _sampling(config, splits)
         if isinstance(part, LoadedPart):
             return LoadedBatches(part, **options)
         return Batches(part.inputs, part.targets, **options)
+
+
+def _sampling(config: Config, splits: Splits) -> Sampling:
+    """Return how the configuration says that examples are drawn.
+
+    Raises:
+        ConfigError: located at `data.sampling`: by weights that the data has not, or that cannot be.
+        ArgumentsError: classes are asked for that nobody knows; or no training example has a weight.
+    """
+    sampling, dataset, targets = config.data.sampling, splits.dataset, known_targets(splits)
+    assert sampling is not None
+    if isinstance(sampling, str):
+        return by_rule(sampling, targets)
+    if "weights" in sampling:
+        with located(config, "data.sampling.weights"):
+            weights = dataset.weights_called(sampling["weights"])
+        words = f"by the weights '{sampling['weights']}', with replacement"
+        return Sampling(weights=weights[positions_of(splits.train)], words=words)
+    with located(config, "data.sampling"):
+        num_classes = dataset.num_outputs if dataset.task == "classes" else None
+        of_class = weights_by_class(sampling.get("class_weights", {}), dataset.class_names, num_classes)
+    return by_class(of_class, targets)
+
+
+def positions_of(part: Part) -> torch.Tensor:
+    """Return where the examples of a part are in its data set, int64."""
+    assert isinstance(part, PartInMemory | LoadedPart)
+    return part.positions
 
 
 def batch_size(config: Config, splits: Splits) -> int:

@@ -25,7 +25,7 @@ from ...errors import DataError, UsageError
 from ...registry.calls import described
 from .dataset import Dataset
 from .loaded import AnyData, LoadedData, Loading
-from .sampling import Sampling
+from .sampling import IN_ORDER, SHUFFLED, Sampling
 
 _PARTS = ("train", "val", "test")
 _KINDS = "a Dataset of optrun's, a map-style data set or a DataLoader of torch's, or a mapping of train, val and test"
@@ -157,10 +157,11 @@ def sampling_of(loader: DataLoader[Any], label: str) -> Sampling:
         size = len(loader.dataset)  # type: ignore[arg-type] (with a sampler, it is a map-style data set)
         if len(sampler.weights) != size:
             raise UsageError(f"{label}: its sampler has {len(sampler.weights)} weights for {size} examples")
-        return Sampling(True, sampler.weights, sampler.num_samples / size, sampler.replacement)
+        words = f"by the weights of the DataLoader, {'with' if sampler.replacement else 'without'} replacement"
+        return Sampling(True, sampler.weights, sampler.num_samples / size, sampler.replacement, words)
     is_whole = type(sampler) is RandomSampler and not sampler.replacement and len(sampler) == len(sampler.data_source)
     if is_whole or type(sampler) is SequentialSampler:
-        return Sampling(is_shuffled=is_whole)
+        return SHUFFLED if is_whole else IN_ORDER
     raise UsageError(
         f"{label} is a DataLoader with a {type(sampler).__name__}, which cannot be asked for the batch at a position: "
         "leave the sampler out (shuffle=True draws by the run's seed), or give a WeightedRandomSampler"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +63,12 @@ def array_rows(path: str, **_: Any) -> Dataset:
 
 
 @register_data("arrays", source="numpy.savez and numpy.save", example={"path": "data.npz"}, rows=array_rows)
-def arrays(path: DataPath, task: Task | None = None, num_classes: Count | None = None) -> Dataset:
+def arrays(
+    path: DataPath,
+    task: Task | None = None,
+    num_classes: Count | None = None,
+    weights: str | tuple[str, ...] | None = None,
+) -> Dataset:
     """Arrays from an .npz file, or a folder of .npy files: `inputs` and `targets`, or `x` and `y`.
 
     Parts that are split already come as `x_train`, `y_train`, `x_val`, `y_val`, `x_test` and `y_test`. Inputs of
@@ -76,6 +81,8 @@ def arrays(path: DataPath, task: Task | None = None, num_classes: Count | None =
         path: the file, as written by numpy.savez or numpy.savez_compressed; or the folder, with files by numpy.save.
         task: whether targets are class numbers or values; left out, integers are classes.
         num_classes: how many classes there are; left out, as many as the highest number says, and each must occur.
+        weights: names of arrays that say how much each example weighs, for `data.sampling` and `loss.weights`; those of
+            parts that are split already are called as these are: `w_train`, `w_val`, `w_test`.
 
     Raises:
         DataError: the file is missing, damaged, or holds something else; the message says what was expected.
@@ -83,8 +90,8 @@ def arrays(path: DataPath, task: Task | None = None, num_classes: Count | None =
     Source: the formats of numpy.savez and numpy.save; nothing pickled is ever read.
     """
     if (folder := Path(path).expanduser()).is_dir():
-        return _mapped(folder, task, num_classes)
-    parts = _read(folder)
+        return _mapped(folder, task, num_classes, _listed(weights))
+    parts = _read(folder, _listed(weights))
     names = list(parts)
     lengths = [len(parts[name][0]) for name in names]
     try:
@@ -97,15 +104,25 @@ def arrays(path: DataPath, task: Task | None = None, num_classes: Count | None =
         splits = (
             {name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(names)} if len(names) > 1 else {}
         )
-        learned = {"num_classes": num_outputs} if task == "classes" else {}
-        description = f"arrays from {path}"
-        return Dataset(inputs, targets, task, num_outputs, description=description, splits=splits, learned=learned)
+        about = {"learned": {"num_classes": num_outputs} if task == "classes" else {}, "splits": splits}
+        about["weights"] = {
+            name: _numbers(f"weights '{name}'", np.concatenate([parts[part][2][name] for part in names]))
+            for name in _listed(weights)
+        }
+        return Dataset(inputs, targets, task, num_outputs, description=f"arrays from {path}", **about)
     except (DataError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return (inputs, targets) by part."""
+_Part = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
+
+
+def _listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names or ()
+
+
+def _read(path: Path, weights: Sequence[str]) -> dict[str, _Part]:
+    """Return (inputs, targets, weights by name) by part."""
     if not path.is_file():  # a pipe would be waited for without end
         raise DataError(f"no file {path}")
     try:
@@ -114,7 +131,7 @@ def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             if isinstance(archive, np.ndarray):
                 raise DataError(f"{path} holds one bare array: expected an .npz file with `inputs` and `targets`")
             with archive:
-                return _parts(path, archive)
+                return _parts(path, archive, weights)
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
     except (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile, KeyError) as error:
@@ -124,8 +141,8 @@ def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise DataError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
 
 
-def _parts(path: Path, archive: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    parts = {}
+def _parts(path: Path, archive: Mapping[str, np.ndarray], weights: Sequence[str]) -> dict[str, _Part]:
+    parts: dict[str, _Part] = {}
     for name, (input_names, target_names) in _NAMES.items():
         inputs = [known for known in input_names if known in archive]
         targets = [known for known in target_names if known in archive]
@@ -140,16 +157,27 @@ def _parts(path: Path, archive: Mapping[str, np.ndarray]) -> dict[str, tuple[np.
             raise DataError(f"{path}: expected as many inputs as targets, got shapes {shapes}")
         if not len(pair[0]):
             raise DataError(f"{path}: there are no examples in {inputs[0]}")
-        parts[name] = pair
+        parts[name] = (*pair, {each: _weights(path, archive, each, name) for each in weights})
     return parts
 
 
-def _mapped(folder: Path, task: Task | None, num_classes: int | None) -> Dataset:
-    """Map the inputs of a folder of .npy files into memory, and read its targets."""
+def _weights(path: Path, archive: Mapping[str, np.ndarray], name: str, part: str) -> np.ndarray:
+    """Return the weights of a name for the examples of a part."""
+    known = (name, f"{name}_train") if part == "train" else (f"{part}_{name}", f"{name}_{part}")
+    found = [each for each in known if each in archive]
+    if len(found) != 1:
+        expected = f"weights as {' or '.join(known)}"
+        raise DataError(f"{path}: expected {expected}; the file has {', '.join(sorted(archive)) or 'nothing'}")
+    return archive[found[0]]
+
+
+def _mapped(folder: Path, task: Task | None, num_classes: int | None, weights: Sequence[str]) -> Dataset:
+    """Map the inputs of a folder of .npy files into memory, and read its targets and weights."""
     names = sorted(path.stem for path in folder.glob("*.npy"))
-    found = [[known for known in kind if known in names] for kind in _NAMES["train"]]
-    if [len(known) for known in found] != [1, 1] or len(names) != 2:
-        expected = " and ".join(f"one of {', '.join(f'{name}.npy' for name in kind)}" for kind in _NAMES["train"])
+    wanted = (*_NAMES["train"], *((name,) for name in weights))
+    found = [[known for known in kind if known in names] for kind in wanted]
+    if [len(known) for known in found] != [1] * len(wanted) or len(names) != len(wanted):
+        expected = " and ".join(f"one of {', '.join(f'{name}.npy' for name in kind)}" for kind in wanted)
         files = ", ".join(f"{name}.npy" for name in names) or "no .npy file"
         problem = f"expected {expected}, and no other; it has {files}"
         raise DataError(f"{folder} cannot be read as a folder of arrays: {problem}")
@@ -164,12 +192,20 @@ def _mapped(folder: Path, task: Task | None, num_classes: int | None) -> Dataset
         task, targets, num_outputs = _targets(np.array(arrays[1]), task, num_classes)
         inputs = torch.from_numpy(arrays[0])
         description = f"arrays from {folder}, on the disk"
-        learned = {"num_classes": num_outputs} if task == "classes" else {}
-        return Dataset(
-            inputs, targets, task, num_outputs, description=description, decode=decode, mapped=True, learned=learned
-        )
+        about = {"learned": {"num_classes": num_outputs} if task == "classes" else {}, "decode": decode}
+        about["weights"] = {
+            name: _numbers(f"weights '{name}'", np.array(found))
+            for name, found in zip(weights, arrays[2:], strict=True)
+        }
+        return Dataset(inputs, targets, task, num_outputs, description=description, mapped=True, **about)
     except (DataError, ValueError, TypeError) as error:
         raise DataError(f"{folder}: {error}") from error
+
+
+def _numbers(what: str, numbers: np.ndarray) -> torch.Tensor:
+    if numbers.dtype.kind not in "iuf":
+        raise DataError(f"{what} must be real numbers, got {_described(numbers)}")
+    return torch.from_numpy(numbers.astype(np.float64))
 
 
 def _targets(raw: np.ndarray, task: Task | None, num_classes: int | None) -> tuple[Task, torch.Tensor, int]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _NONE = ("", "nan", "na", "n/a", "null", "none")  # in columns of numbers; in ot
 # What decides about text where a number is needed, and the way out.
 _OF_CLASSES = ("task", "(names of classes need `task: classes`)")
 _OF_CATEGORIES = ("categorical", "(`inputs` names the columns to use, `categorical` those of categories)")
+_OTHERWISE = {None: _OF_CLASSES, "weight": ("weights", "(a weight is a number of at least 0)")}
+_NEEDED = {None: "target", "weight": "weights"}  # columns in which no cell may be missing, and who names them
 _SWAPPED = str.maketrans(",.", ".,")
 _WHOLE = 2.0**53  # above it double precision leaves out whole numbers
 
@@ -72,22 +74,24 @@ def input_columns(
     return columns
 
 
-def number_column(faults: Faults, name: str, missing: Missing | None = None) -> Column:
+def number_column(faults: Faults, name: str, missing: Missing | Literal["weight"] | None = None) -> Column:
     """Return a column of numbers, in double precision, NaN where there is none.
 
     Args:
         faults: of the table, which take in each cell that is no number, or none that single precision has.
         name: of the column.
-        missing: what becomes of a cell without a value; None for a target, which needs one.
+        missing: what becomes of a cell without a value; None for a target and `weight` for a weight, which need one.
     """
     table = faults.table
     values, is_odd = _typed_doubles(faults, name, missing) if table.has_types else _read_doubles(faults, name, missing)
     absent = np.isnan(values) & ~is_odd
     if absent.all() and missing != "mean" and not faults.is_trained:
-        way_out = ": there is nothing to predict" if missing is None else ": leave it out by `inputs`"
-        faults.whole("no number", name, "has no number", way_out, "target" if missing is None else "inputs")
-    elif missing is None:
-        faults.cells("target gap", name, absent, "needs numbers, got {}", "(every row needs a target)", "target")
+        key = _NEEDED.get(missing, "inputs")
+        way_outs = {"target": ": there is nothing to predict", "weights": ": nothing would count"}
+        faults.whole("no number", name, "has no number", way_outs.get(key, ": leave it out by `inputs`"), key)
+    elif missing is None or missing == "weight":
+        way_out = f"(every row needs a {'target' if missing is None else 'weight'})"
+        faults.cells(f"gap in {missing}", name, absent, "needs numbers, got {}", way_out, _NEEDED[missing])
     else:
         faults.numbers_missing(name, absent, missing)
     is_infinite = np.isinf(values)
@@ -103,7 +107,21 @@ def number_column(faults: Faults, name: str, missing: Missing | None = None) -> 
     return Column(name, values)
 
 
-def _typed_doubles(faults: Faults, name: str, missing: Missing | None) -> tuple[np.ndarray, np.ndarray]:
+def weight_column(faults: Faults, name: str) -> Column:
+    """Return a column that says how much each row weighs, in double precision.
+
+    Args:
+        faults: of the table, which take in each cell that is no number, or is below 0.
+        name: of the column.
+    """
+    found = number_column(faults, name, "weight")
+    faults.cells("weight", name, found.values < 0, "holds weights, and has {}", "(a weight is at least 0)", "weights")
+    return found
+
+
+def _typed_doubles(
+    faults: Faults, name: str, missing: Missing | Literal["weight"] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of a column of a file that says which columns hold numbers, and where there is none.
 
     Of a column of text no cell is a number, but one may be missing.
@@ -115,12 +133,14 @@ def _typed_doubles(faults: Faults, name: str, missing: Missing | None) -> tuple[
         values = compute().cast(cells, pa.float64(), safe=False).to_numpy()
         return values, np.zeros(len(values), bool)
     is_odd = ~_lower_in(cells, ("",))
-    key, way_out = _OF_CLASSES if missing is None else _OF_CATEGORIES
+    key, way_out = _OTHERWISE.get(missing, _OF_CATEGORIES)
     faults.cells("text", name, is_odd, "holds text and needs numbers, got {}", *_unless_trained(faults, way_out, key))
     return np.full(len(cells), np.nan), is_odd
 
 
-def _read_doubles(faults: Faults, name: str, missing: Missing | None) -> tuple[np.ndarray, np.ndarray]:
+def _read_doubles(
+    faults: Faults, name: str, missing: Missing | Literal["weight"] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of a column of text, NaN where there is none, and where something else stands."""
     import pyarrow as pa
 
@@ -136,7 +156,7 @@ def _read_doubles(faults: Faults, name: str, missing: Missing | None) -> tuple[n
         mark, other = (",", "comma") if table.decimal == "." else (".", "point")
         key, way_out = "decimal", f'(`decimal: "{mark}"`, if the {other} is the decimal mark)'
     else:
-        key, way_out = _OF_CLASSES if missing is None else _OF_CATEGORIES
+        key, way_out = _OTHERWISE.get(missing, _OF_CATEGORIES)
     is_odd = ~(is_number | absent)
     faults.cells(f"text {key}", name, is_odd, "needs numbers, got {}", *_unless_trained(faults, way_out, key))
     return _doubles(compute().if_else(pa.array(is_number), cells, "nan")), is_odd

@@ -58,6 +58,7 @@ def csv(
     unseen: Unseen = "refuse",
     missing: Missing | dict[str, Missing] = "refuse",
     decimal: DecimalMark = ".",
+    weights: str | tuple[str, ...] | None = None,
 ) -> Dataset:
     """A table from a CSV file whose first line names the columns.
 
@@ -84,6 +85,8 @@ def csv(
         missing: what becomes of a cell without a value: `mean` of the training rows, in columns of numbers;
             `category` of its own, in columns of categories; for all columns, or a policy for each.
         decimal: the mark before decimals, `.` or `,`. No other may stand in a number: 1.234,5 is none.
+        weights: columns that say how much each row weighs, and are no inputs: for `data.sampling` and `loss.weights`,
+            which name one of them.
 
     Raises:
         DataError: the file is missing, or a column or number in it; the message has the line.
@@ -100,6 +103,7 @@ def csv(
         scaling,
         target_scaling,
         classes,
+        weights,
         categories=categories,
         categorical=categorical,
         unseen=unseen,

@@ -16,6 +16,7 @@ from .part import PartInMemory
 from .scale import Scale, is_constant
 from .stored import Examples, Step, Stored
 from .table_file import listed
+from .weights import refuse_odd_weights, weights_called
 
 Task = Literal["classes", "values", "tokens", "none"]
 Scaled = Literal["inputs", "targets"]  # parts of a data set that can be standardised
@@ -62,6 +63,8 @@ class Dataset:
             something else, such as classes.
         ignore_index: the class number, or token, that stands where there is no target, such as at padding; it counts in
             no loss and no metric. None where there is none.
+        weights: by name, how much each example weighs, shape (examples,), not negative: `data.sampling` draws by them,
+            `loss.weights` lets examples count by them. They do nothing unless they are named there.
 
     Raises:
         DataError: these do not fit together.
@@ -90,6 +93,7 @@ class Dataset:
     names: tuple[str, ...] = ()
     num_tokens: int | None = None
     ignore_index: int | None = None
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -109,6 +113,14 @@ class Dataset:
         """Return some of the examples, by their numbers."""
         return PartInMemory(self.rows(positions), self.targets[positions], positions)
 
+    def weights_called(self, name: str | int) -> torch.Tensor:
+        """Return the weights of a name, float64, shape (examples,).
+
+        Raises:
+            UsageError: there are none of this name.
+        """
+        return weights_called(name, self.weights)
+
     def sha256(self) -> str:
         """Return a hash of all inputs and targets, read piece by piece, and of what is standardised among them."""
         found = hashlib.sha256()
@@ -119,6 +131,8 @@ class Dataset:
         for tensor in (self.inputs, self.targets):
             for rows in tensor.split(max(1, _PIECE * len(tensor) // max(1, tensor.nbytes))):
                 found.update(rows.contiguous().numpy().tobytes())
+        for name, weights in self.weights.items():
+            found.update(name.encode() + weights.numpy().tobytes())
         return found.hexdigest()
 
     def column(self, part: str, number: int) -> str:
@@ -179,6 +193,8 @@ class Dataset:
             raise DataError(f"{len(inputs)} inputs do not match {len(targets)} targets")
         if not len(inputs):
             raise DataError("there are no examples")
+        for name, weights in self.weights.items():
+            refuse_odd_weights(f"weights '{name}'", weights, len(inputs), self.place)
         if self.task == "classes":
             if targets.dim() < 1 or targets.shape[1:] == (1,) or targets.dtype != torch.int64:
                 expected = "int64, shape (examples,), or (examples, …) with several for each"

@@ -26,6 +26,7 @@ from .sampling import SHUFFLED, Sampling
 from .scale import Scale
 from .stored import Step
 from .tree import on_device, tensors
+from .weights import weights_of_source
 from .workers import Reading
 
 _MEASURED = -1  # in place of the epoch, where examples are made for an evaluation
@@ -131,6 +132,15 @@ class LoadedData:
             for number in range(min(_FIRST, len(self))):
                 found.update(_bytes(self.part(torch.tensor([number])).examples(0, 1)))
         return found.hexdigest()
+
+    def weights_called(self, name: str | int) -> torch.Tensor:
+        """Return the weights that the data set keeps under a name, float64, shape (examples,).
+
+        Raises:
+            UsageError: it has none of this name.
+            DataError: they are not one number per example, or impossible.
+        """
+        return weights_of_source(name, self.source)
 
     def part(self, positions: torch.Tensor) -> LoadedPart:
         """Return some of the examples, by their numbers."""

@@ -41,6 +41,7 @@ def parquet(
     categorical: tuple[str, ...] | None = None,
     unseen: Unseen = "refuse",
     missing: Missing | dict[str, Missing] = "refuse",
+    weights: str | tuple[str, ...] | None = None,
 ) -> Dataset:
     """A table from a parquet file, which says what each column holds.
 
@@ -64,6 +65,8 @@ def parquet(
         unseen: whether a category that no training row has is refused, or ignored, as 0.
         missing: what becomes of a cell without a value: `mean` of the training rows, in columns of numbers;
             `category` of its own, in columns of categories; for all columns, or a policy for each.
+        weights: columns that say how much each row weighs, and are no inputs: for `data.sampling` and `loss.weights`,
+            which name one of them.
 
     Raises:
         DataError: the file is missing or damaged, or a column or cell is not what it should be; the message has the
@@ -79,6 +82,7 @@ def parquet(
         scaling,
         target_scaling,
         classes,
+        weights,
         categories=categories,
         categorical=categorical,
         unseen=unseen,

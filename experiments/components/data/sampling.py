@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,6 +26,7 @@ class Sampling:
         weights: one per example, not negative; None draws each example once.
         share: how many examples an epoch draws, as a multiple of those that there are.
         replacement: whether an epoch may draw an example with a weight again.
+        words: that say so to whoever reads them; empty for examples that are shuffled.
 
     Raises:
         ArgumentsError: weights that cannot be drawn by.
@@ -34,6 +36,7 @@ class Sampling:
     weights: torch.Tensor | None = None
     share: float = 1.0
     replacement: bool = True
+    words: str = ""
 
     def __post_init__(self) -> None:
         weights = self.weights
@@ -42,13 +45,13 @@ class Sampling:
         if weights.dim() != 1 or not bool(weights.isfinite().all()) or bool((weights < 0).any()):
             raise ArgumentsError("weights must be one number per example, finite and not negative", "sampling")
         if not bool((weights > 0).any()):
-            raise ArgumentsError("no example has a weight above 0", "sampling")
+            raise ArgumentsError("none of the training examples has a weight above 0", "sampling")
 
     def of(self, positions: torch.Tensor) -> Sampling:
         """Return the sampling of a part of the examples, by their positions."""
         if self.weights is None:
             return self
-        return Sampling(self.is_shuffled, self.weights[positions], self.share, self.replacement)
+        return replace(self, weights=self.weights[positions])
 
     def num_drawn(self, num_examples: int) -> int:
         """Return how many examples an epoch draws."""
@@ -63,7 +66,7 @@ class Sampling:
         return rng.permutation(seed, epoch, num_examples) if self.is_shuffled else torch.arange(num_examples)
 
 
-SHUFFLED = Sampling()
+SHUFFLED, IN_ORDER = Sampling(), Sampling(is_shuffled=False, words="in the order of the data")
 
 
 def by_rule(rule: Rule, targets: torch.Tensor | None) -> Sampling:
@@ -78,15 +81,40 @@ def by_rule(rule: Rule, targets: torch.Tensor | None) -> Sampling:
         ArgumentsError: classes are to be balanced that nobody knows.
     """
     if rule != "balanced":
-        return Sampling(is_shuffled=rule == "shuffled")
-    if targets is None or targets.dim() != 1 or targets.is_floating_point():
-        raise ArgumentsError(
-            "sampling: balanced needs to know the class of each example before any is made: let the data set have "
-            "them as `targets`, one number per example",
-            "sampling",
-        )
+        return SHUFFLED if rule == "shuffled" else IN_ORDER
+    targets = _one_class_each(targets, "sampling: balanced")
     classes, counts = targets.unique(return_counts=True)
     weights = torch.zeros(len(targets), dtype=torch.float64)
     for number, count in zip(classes, counts, strict=True):
         weights[targets == number] = 1.0 / float(count)
-    return Sampling(weights=weights)
+    return Sampling(weights=weights, words="each class as often as any other")
+
+
+def by_class(of_class: Sequence[float], targets: torch.Tensor | None) -> Sampling:
+    """Return the sampling in which each example of a class has that class's weight.
+
+    Args:
+        of_class: the weight of each class.
+        targets: the class of each example; None where it is not known.
+
+    Raises:
+        ArgumentsError: nobody knows the classes, or there are others.
+    """
+    targets = _one_class_each(targets, "sampling by class_weights")
+    if int(targets.max()) >= len(of_class):
+        message = f"class_weights has {len(of_class)} numbers, and the targets are 0 to {int(targets.max())}"
+        raise ArgumentsError(message, "sampling.class_weights")
+    targets = targets.cpu()
+    weights = torch.tensor(of_class, dtype=torch.float64)[targets.clamp(min=0)]
+    weights[targets < 0] = 0.0  # what is ignored is not drawn
+    return Sampling(weights=weights, words="by the weights of their classes, with replacement")
+
+
+def _one_class_each(targets: torch.Tensor | None, what: str) -> torch.Tensor:
+    if targets is None or targets.dim() != 1 or targets.is_floating_point():
+        raise ArgumentsError(
+            f"{what} needs to know the class of each example before any is made: let the data set have them as "
+            "`targets`, one number per example",
+            "sampling",
+        )
+    return targets

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...errors import DataError, FaultsError
-from .columns import Column, in_order, input_columns, number_column
+from .columns import Column, in_order, input_columns, number_column, weight_column
 from .dataset import Dataset
 from .encoding import Encoding, Method
 from .faults import Faults, tally
@@ -30,6 +30,7 @@ def data_of(
     scaling: Scaling,
     target_scaling: Scaling,
     classes: tuple[str, ...] | None,
+    weights: str | tuple[str, ...] | None,
     *,
     categories: Method,
     categorical: tuple[str, ...] | None,
@@ -42,21 +43,26 @@ def data_of(
         FaultsError: columns lack, or cells are not what they should be; the message has the places.
         DataError: the arguments do not fit the table.
     """
-    targets = [target] if isinstance(target, str) else list(target)
-    names = _input_names(table, targets, inputs)
+    targets, weighing = _listed(target), _listed(weights)
+    names = _input_names(table, [*targets, *weighing], inputs)
     faults = Faults(table, missing)
-    for key, asked in (("target", targets), ("inputs", names)):
+    for key, asked in (("target", targets), ("weights", weighing), ("inputs", names)):
         _check_columns(faults, key, asked)
     faults.refuse()
     if both := set(targets) & set(names):
         raise FaultsError(("inputs", f"{table.path}: {', '.join(sorted(both))} cannot be input and target"))
+    if both := set(weighing) & {*targets, *names}:
+        problem = f"{', '.join(sorted(both))} cannot be a weight, and input or target too"
+        raise FaultsError(("weights", f"{table.path}: {problem}"))
     if not names or (task == "classes" and len(targets) != 1):
         raise DataError(f"{table.path}: expected {'one target for classes' if names else 'at least one input column'}")
     found = input_columns(faults, names, categorical, missing)
     values = [number_column(faults, name) for name in targets] if task == "values" else []
+    weights_found = [weight_column(faults, name) for name in weighing]
     faults.refuse()
     numbers, about = _inputs(table, found, scaling, categories, unseen, missing)
     about |= {"standardised": standardised(scaling, target_scaling), "place_of": table.place}
+    about |= {"weights": {column.name: torch.tensor(column.values) for column in weights_found}}
     learned = {"inputs": tuple(names), "categorical": tuple(about["encoding"].categories)}
     if task == "values":
         if classes is not None:
@@ -80,6 +86,7 @@ def rows_of(
     categorical: tuple[str, ...] | None = None,
     unseen: Unseen = "refuse",
     missing: Missing | dict[str, Missing] = "refuse",
+    weights: str | tuple[str, ...] | None = None,
     **_: Any,
 ) -> Dataset:
     """Return the inputs of another table, which need have no target; the arguments are those of `csv`.
@@ -87,7 +94,7 @@ def rows_of(
     Raises:
         DataError: a column lacks; or a cell is not what it should be.
     """
-    targets = [target] if isinstance(target, str) else list(target)
+    targets = [*_listed(target), *_listed(weights)]  # which other rows need not have
     names = _input_names(table, targets, inputs)
     faults = Faults(table, missing, is_trained=True)
     if lacking := [name for name in names if name not in table.cells]:
@@ -102,6 +109,10 @@ def rows_of(
     numbers, about = _inputs(table, found, scaling, categories, unseen, missing)
     about |= {"standardised": standardised(scaling), "place_of": table.place}
     return Dataset(numbers, torch.zeros(len(numbers)), "none", 1, **about)
+
+
+def _listed(names: str | tuple[str, ...] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def _input_names(table: TableFile, targets: list[str], inputs: tuple[str, ...] | None) -> list[str]:

@@ -14,7 +14,7 @@ from . import register_loss
 from .class_weights import weights_of_classes
 from .counting import counted_targets
 
-ClassWeights = Literal["balanced"] | tuple[NonNegative, ...]
+ClassWeights = Literal["balanced"] | tuple[NonNegative, ...] | dict[str, NonNegative]
 
 
 @register_loss("cross_entropy", source="Bridle, 1990, doi:10.1007/978-3-642-76153-9_28", task="classes")
@@ -41,10 +41,12 @@ def cross_entropy(
         targets: class numbers, int64, shape (examples,) or (examples, …); or probabilities, of the outputs' shape.
         label_smoothing: how much of the target is spread evenly over all classes.
         ignore_index: the class number that does not count, such as that of padding; by default the data's own, or -100.
-        class_weights: one for each class, or `balanced`: by the training targets, examples / (classes * members).
+        class_weights: one for each class, in their order or by name; or `balanced`: by the training targets, examples /
+            (classes * members).
 
     Raises:
-        UsageError: `balanced` where the training targets are not known, or another number of weights.
+        UsageError: `balanced` where the training targets are not known, names where the classes are not, or another
+            number of weights.
 
     Source: Bridle, 1990; label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
 

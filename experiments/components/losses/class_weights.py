@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ def weights_of_classes(weights: Any, dtype: torch.dtype, device: torch.device) -
     """Return class weights as a tensor, shape (classes,).
 
     Raises:
-        ArgumentsError: `balanced`, which only the training targets can turn into numbers.
+        ArgumentsError: `balanced` or names, which only the data can turn into numbers.
     """
+    if isinstance(weights, Mapping):
+        message = "class_weights by name need the names that the data has, which is not known: give them as a list"
+        raise ArgumentsError(message, "class_weights")
     if weights == "balanced":
         message = "class_weights: balanced is worked out from the training targets, which are not known: give numbers"
         raise ArgumentsError(message, "class_weights")

@@ -175,7 +175,7 @@ def _parts(experiment: Experiment) -> list[Part]:
     looks = any(defines(hook, "after_gradients") for hook in experiment.hooks)
     flavor = config.optimizer.component.flavor
     names = {
-        "batch": f"{data.batch_size} of {data.num_examples:,} examples of {config.data.label}",
+        "batch": f"{data.batch_size} of {data.num_examples:,} examples of {config.data.label}{_drawn(data)}",
         "loss": config.loss.label,
         "optimizer": config.optimizer.label + (f" (flavor {flavor})" if flavor else ""),
     }
@@ -201,6 +201,10 @@ def _rates(experiment: Experiment) -> list[RateAt]:
     if num_steps is not None and num_steps - 1 > rates[-1].step:
         rates.append(RateAt(num_steps - 1, rate(num_steps - 2), rate(num_steps - 1)))
     return rates
+
+
+def _drawn(data: DrawnBatches) -> str:
+    return f", drawn {data.sampling.words}" if data.sampling.words else ""
 
 
 def _batches(experiment: Experiment) -> DrawnBatches:
