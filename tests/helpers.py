@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 
 from optrun.experiments import Batches, Hook, StopAtStepHook, build_train_op
 from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.training.session.session import MonitoredTrainingSession
+
+
+def in_turn(first: Iterable[Any], second: Sequence[Any]) -> list[Any]:
+    """Return all pairs for `parametrize`: each of the first with one of the second, in turn, and the others as samples.
+
+    So a sweep over two things has, every day, each of the first, and each of the second if those are no more.
+    """
+    pairs = itertools.product(enumerate(first), enumerate(second))
+    return [
+        pytest.param(one, other, marks=() if (place + turn) % len(second) == 0 else pytest.mark.sample)
+        for (place, one), (turn, other) in pairs
+    ]
 
 
 def linear_problem(num_examples: int = 64, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -49,7 +49,11 @@ class Moves(Hook):
     def after_save(self, session, step, path):
         move("after_save")
 """
-_PLACES = ["import", "constructor", "begin", "forward", "metric", "after_run", "after_save", "nowhere"]
+_DAILY = ["import", "forward", "after_run", "nowhere"]
+_PLACES = [
+    *_DAILY,
+    *(pytest.param(p, marks=pytest.mark.sample) for p in ("constructor", "begin", "metric", "after_save")),
+]
 _YAML = """\
 data: {name: csv, path: data/table.csv, target: y, task: classes, batch_size: 8}
 model: ./code.py:Net
@@ -145,7 +149,11 @@ def test_a_session_stays_together(tmp_path, at):
     assert Path.cwd() == tmp_path / "elsewhere"  # the script's own affair
 
 
-@pytest.mark.parametrize("project", ["import", "forward", "after_run", "nowhere"], indirect=True)
+@pytest.mark.parametrize(
+    "project",
+    ["import", "after_run", *(pytest.param(place, marks=pytest.mark.sample) for place in ("forward", "nowhere"))],
+    indirect=True,
+)
 def test_a_comparison_stays_together(project):
     options = {"optimizers": ["adam"], "seeds": 2, "tune": None, "jobs": 1, "metric": "test/loss", "margin": 0.1}
     found = compare(["t.yaml"], root=Path("here"), **options)

@@ -209,14 +209,39 @@ def differing(folder: Path, optimizer: Mapping[str, Any], features: Mapping[str,
     return {point: sections for point, sections in found.items() if sections}
 
 
-# ---- the sample: each optimizer once with everything on, each feature with two optimizers ----------------------------
+# ---- for every day: each optimizer with one feature, each feature with two or three, a few with everything on --------
+
+sample = pytest.mark.sample
+
+#: Each optimizer's feature and point: a feature meets another point each time that it comes round.
+DAILY = [
+    (optimizer, list(FEATURES)[number % len(FEATURES)], POINTS[(number + number // len(FEATURES)) % len(POINTS)])
+    for number, optimizer in enumerate(OPTIMIZERS)
+]
+#: With everything on, each seventh optimizer for every day, so that each point is met, and the others as a sample.
+WITH_EVERYTHING = [
+    pytest.param(optimizer, point, marks=() if number % (len(POINTS) + 1) == 0 else sample)
+    for number, (optimizer, point) in enumerate(zip(OPTIMIZERS, cycle(POINTS), strict=False))
+]
 
 
-@pytest.mark.parametrize(("optimizer", "point"), list(zip(OPTIMIZERS, cycle(POINTS), strict=False)), ids=IDS)
+def test_every_day_has_each_optimizer_feature_and_point():
+    assert [optimizer for optimizer, _, _ in DAILY] == OPTIMIZERS
+    assert {feature for _, feature, _ in DAILY} == set(FEATURES)
+    assert {point for _, _, point in DAILY} == set(POINTS)
+
+
+@pytest.mark.parametrize(("optimizer", "feature", "point"), DAILY, ids=IDS)
+def test_each_optimizer_resumes_exactly(folder, optimizer, feature, point):
+    assert not differing(folder, optimizer, FEATURES[feature], [point]), feature
+
+
+@pytest.mark.parametrize(("optimizer", "point"), WITH_EVERYTHING, ids=IDS)
 def test_each_optimizer_resumes_exactly_with_everything_on(folder, optimizer, point):
     assert not differing(folder, optimizer, EVERYTHING, [point])
 
 
+@sample
 @pytest.mark.parametrize("feature", FEATURES)
 def test_each_feature_resumes_exactly(folder, feature):
     place = list(FEATURES).index(feature)
@@ -226,7 +251,7 @@ def test_each_feature_resumes_exactly(folder, feature):
         assert not differing(folder, optimizer, FEATURES[feature], points), optimizer
 
 
-@pytest.mark.sample
+@sample
 @pytest.mark.parametrize(("optimizer", "interval"), list(zip(OPTIMIZERS, cycle(INTERVALS), strict=False)), ids=IDS)
 def test_looking_more_or_less_often_changes_no_weight(folder, optimizer, interval):
     assert not watched(folder, optimizer, [interval])
@@ -246,9 +271,10 @@ def watched(folder: Path, optimizer: Mapping[str, Any], intervals: Collection[st
     return {name: sections for name, sections in found.items() if sections}
 
 
-def test_sparse_gradients_resume_exactly(folder):
+@pytest.mark.parametrize("points", [POINTS[2:3], pytest.param(POINTS, marks=sample)])
+def test_sparse_gradients_resume_exactly(folder, points):
     bag = {"model": "bag_of_words", "data": {"name": "digits", "scaling": "unit", "subset": 56, "batch_size": 16}}
-    assert not differing(folder, {"name": "sparse_adam"}, bag, POINTS)
+    assert not differing(folder, {"name": "sparse_adam"}, bag, points)
 
 
 # ---- the matrix is tested itself: each of these is a bug that it has to see ------------------------------------------

@@ -529,7 +529,19 @@ def check_bomb(server: ForkServer, folder: Path, what: str, overrides: list[str]
     return secs
 
 
-@pytest.mark.parametrize("what", BOMBS)
+#: Those that take a second, of which others like them are tried every day.
+LONG = {
+    "blank lines just below 1 MiB",
+    "a folded text just below 1 MiB",
+    "4,900 unknown keys of an optimizer",
+    "4,900 hidden layers of a wrong type",
+    "extends a path of 100,000 folders",
+}
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=pytest.mark.sample if what in LONG else ()) for what in BOMBS]
+)
 def test_a_bomb_is_refused_at_once(server, folder, what):
     content, is_good = BOMBS[what]
     (folder / "bomb.yaml").write_bytes(

@@ -31,7 +31,7 @@ from optrun.experiments.training.step import op_state
 from optrun.experiments.training.step.finite_gate import Gate
 from optrun.experiments.training.step.optimizer_state import OptimizerState
 
-from ..helpers import small_train_op
+from ..helpers import in_turn, small_train_op
 from .sweep import PARTS, config, differences, report, state_of
 
 TORN = b'{"step":'
@@ -249,8 +249,9 @@ def test_a_restore_that_fails_leaves_the_folder_as_it_was(cut, stride):
     sweep(cut, stride)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["rows: edited", "random states", "after_create_session of CheckpointHook"])
+@pytest.mark.parametrize(
+    ("way", "name"), in_turn(WAYS, ["rows: edited", "random states", "after_create_session of CheckpointHook"])
+)
 def test_a_restore_that_fails_changes_nothing(cut, way, name):
     assert not case(cut, way, name, faults(cut.hooks)[name])
 

@@ -23,6 +23,8 @@ from optrun.experiments.system import places, switches
 from optrun.experiments.system.switch_table import SWITCHES, VARIABLES
 from optrun.experiments.training.session.process_state import ProcessState
 
+from ..helpers import in_turn
+
 #: A value that each switch can have here, and that is not its usual one.
 _OTHER = {
     "default dtype": "float64",
@@ -209,14 +211,16 @@ def _check(folder: Path, name: str, place: str, caplog) -> None:
         assert straight.env["switches"][name] == _OTHER[name]
 
 
-@pytest.mark.parametrize("place", ["import", "constructor", "forward", "hook"])
-@pytest.mark.parametrize("name", ["threads", "mkldnn.enabled", "default dtype", "MKL_CBWR"])
+PLACES = ["import", "constructor", "forward", "hook"]
+
+
+@pytest.mark.parametrize(("name", "place"), in_turn(["threads", "mkldnn.enabled", "default dtype", "MKL_CBWR"], PLACES))
 def test_a_resumed_run_is_as_the_straight_one_or_told(tmp_path, name, place, caplog):
     _check(tmp_path, name, place, caplog)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["import", "constructor", "forward", "hook"])
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", _HARMLESS)
 def test_every_switch_at_every_place(tmp_path, name, place, caplog):
     _check(tmp_path, name, place, caplog)
@@ -285,7 +289,12 @@ def test_a_checkpoint_sets_nothing_that_it_may_not(caplog):
 
 @pytest.mark.parametrize(
     ("place", "num_workers"),
-    [pytest.param("import", 1, marks=pytest.mark.slow), ("constructor", 7), ("hook", 4), ("never", 1)],
+    [
+        pytest.param("import", 1, marks=pytest.mark.slow),
+        ("constructor", 7),
+        ("hook", 4),
+        pytest.param("never", 1, marks=pytest.mark.sample),
+    ],
 )
 def test_a_run_of_a_sweep_is_what_it_is_alone(tmp_path, place, num_workers, monkeypatch):
     """One worker at a time; it goes on only where it is as a new one, or where all that differs is the same import.

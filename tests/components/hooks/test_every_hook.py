@@ -18,6 +18,7 @@ from optrun.experiments.components.hooks import registry
 from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.errors import DivergedError, Interrupted
 
+from ...helpers import in_turn
 from ...training.test_resume import digest, rows
 from .recorded import Mlflow, Wandb
 
@@ -170,14 +171,17 @@ def fail(ctx):
     raise ZeroDivisionError("on purpose")
 
 
-@pytest.mark.parametrize("name", HOOKS)
-@pytest.mark.parametrize(
-    ("hook", "error"),
-    [(At(4, interrupt), Interrupted), (At(4, fail), ZeroDivisionError), (Poison(), DivergedError)],
-    ids=["interrupted", "failed", "diverged"],
-)
-def test_every_end_is_survived(name, hook, error, tmp_path):
+ENDS = {
+    "interrupted": (At(4, interrupt), Interrupted),
+    "failed": (At(4, fail), ZeroDivisionError),
+    "diverged": (Poison(), DivergedError),
+}
+
+
+@pytest.mark.parametrize(("name", "end"), in_turn(HOOKS, [*ENDS]))
+def test_every_end_is_survived(name, end, tmp_path):
     """The error is the one that was caused, and no hook adds one of its own."""
+    hook, error = ENDS[end]
     with pytest.raises(error) as caught:
         run(name, tmp_path / "run", hook)
     assert not any("while ending" in note for note in getattr(caught.value, "__notes__", ()))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -107,7 +104,7 @@ def test_traces_that_overlap_and_nowhere_to_write_are_refused():
 
 
 @pytest.mark.parametrize("wanted", [None, "0"])
-def test_torch_writes_nothing_of_it_to_the_terminal_unless_the_user_wants_it(wanted):
+def test_torch_writes_nothing_of_it_to_the_terminal_unless_the_user_wants_it(server, wanted):
     """The library behind it reads the variable once, so that this takes a process of its own."""
     program = (
         "import tempfile\n"
@@ -117,11 +114,10 @@ def test_torch_writes_nothing_of_it_to_the_terminal_unless_the_user_wants_it(wan
         "run_steps(small_train_op(), 4, ProfilerHook(Every(steps=2)), checkpoint_dir=tempfile.mkdtemp())\n"
         "import os; print(os.environ.get('KINETO_LOG_LEVEL'))\n"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "KINETO_LOG_LEVEL"}
-    environment |= {} if wanted is None else {"KINETO_LOG_LEVEL": wanted}
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root, env=environment
-    )
-    assert ("profiler_start" in done.stderr) == (wanted is not None)
-    assert done.stdout.splitlines()[-1] == str(wanted)
+    variables = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    variables |= {} if wanted is None else {"KINETO_LOG_LEVEL": wanted}
+    child = server.new_python(program, variables=variables)
+    out, err = (stream.decode() for stream in child.communicate())
+    assert child.returncode == 0, err
+    assert ("profiler_start" in err) == (wanted is not None)
+    assert out.splitlines()[-1] == str(wanted)

@@ -15,7 +15,7 @@ from optrun.experiments.components.hooks.hook import Phase
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 
-from ...helpers import run_steps, small_train_op
+from ...helpers import in_turn, run_steps, small_train_op
 
 LAST = 24
 VALUES = {"val/a": [3, 9, 4, 8, 7, 1, 0, 5], "val/b": [5, 4, 6, 3, 9, 2, 8, 7]}  # at 3, 6, …; best at 6, and at 18
@@ -61,8 +61,7 @@ def alone(tmp_path_factory):
     return look
 
 
-@pytest.mark.parametrize("stops", [(), (13,), (6, 18, 19)], ids=str)
-@pytest.mark.parametrize("names", SETS, ids="+".join)
+@pytest.mark.parametrize(("names", "stops"), in_turn(SETS, [(), (13,), (6, 18, 19)]), ids=str)
 def test_each_keeps_what_it_keeps_alone(tmp_path, names, stops, alone):
     for last in (*stops, LAST):
         hooks = go(tmp_path, names, last)

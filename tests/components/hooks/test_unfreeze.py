@@ -67,13 +67,17 @@ def own_optimizers() -> list[tuple[str, str]]:
     return [(name, flavor) for name in names for flavor in registry.get(name).variants or ("",)]
 
 
-SAMPLE = {("mom", "torch"), ("adamw", ""), ("adam", "tf1"), ("lbfgs", ""), ("schedule_free_adamw", "")}
+DAILY = {("mom", "torch"), ("adam", "tf1")}
+SAMPLE = {("adamw", ""), ("lbfgs", ""), ("schedule_free_adamw", "")}
 DENSE = [each for each in own_optimizers() if each[0] != "sparse_adam"]  # which takes sparse gradients alone
 
 
 @pytest.mark.parametrize(
     ("name", "flavor"),
-    [pytest.param(*each, marks=[] if each in SAMPLE else [pytest.mark.slow]) for each in DENSE],
+    [
+        pytest.param(*each, marks=() if each in DAILY else pytest.mark.sample if each in SAMPLE else pytest.mark.slow)
+        for each in DENSE
+    ],
 )
 def test_any_optimizer_leaves_frozen_layers_alone_and_takes_freed_ones_in(name, flavor) -> None:
     optimizer = {"name": name, "weight_decay": 0.1, **({"flavor": flavor} if flavor else {})}
