@@ -123,6 +123,13 @@ class MeasureConfig(ComponentConfig):
 
 
 @dataclass(frozen=True)
+class LossConfig(MeasureConfig):
+    """The loss, and the weights by which examples count in it: a name of the data's, or a place in a batch."""
+
+    weights: str | int | None = None
+
+
+@dataclass(frozen=True)
 class MetricConfig(MeasureConfig):
     """A metric, and the column of the rows that it is recorded in; None is that of its own name."""
 
@@ -161,7 +168,7 @@ COMPONENT_SECTIONS: dict[str, type[ComponentConfig]] = {
     "data": DataConfig,
     "model": ComponentConfig,
     "init": ComponentConfig,
-    "loss": MeasureConfig,
+    "loss": LossConfig,
     "optimizer": OptimizerConfig,
     "schedule": ScheduleConfig,
 }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..components import data, optimizers, updates
 from ..components.averaging import averages_of
 from ..components.data import AnyData, DataFacts, Fitted, Splits
+from ..components.losses import weighed
 from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
 from ..components.selected import selected
@@ -95,7 +96,8 @@ def build(
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     loss = compatibility.bind_fitting(config, config.loss, dataset, device, known_targets(splits))
-    loss = selected(loss, config.loss.of, config.loss.target)
+    with located(config, "loss" if config.loss.weights is None else "loss.weights"):
+        loss = weighed(loss, config.loss.of, config.loss.target, config.loss.weights)
     undo = dataset.target_scale.undone if dataset.original_units and dataset.target_scale is not None else None
     bound = {each.label: compatibility.bind_fitting(config, each, dataset, device) for each in config.metrics}
     metrics = {

@@ -46,7 +46,7 @@ def make_splits(config: Config, fitted: Fitted | None = None) -> Splits:
     loading = loading_of(config)
     with located(config, "data"):
         dataset = data.make_data(config.data.component, fitted=fitted, loading=loading, **config.data.args)
-        return data.split(
+        splits = data.split(
             dataset,
             val=config.data.val,
             test=config.data.test,
@@ -54,6 +54,28 @@ def make_splits(config: Config, fitted: Fitted | None = None) -> Splits:
             subset=config.data.subset,
             fitted=fitted,
         )
+    return splits if config.loss.weights is None else _weighed(config, splits, config.loss.weights)
+
+
+def _weighed(config: Config, splits: Splits, name: str | int) -> Splits:
+    """Return the parts with the weights of their examples, where these are in memory; others have them in each batch.
+
+    Raises:
+        ConfigError: located at `loss.weights`.
+    """
+    if isinstance(splits.dataset, LoadedData):
+        return splits
+    with located(config, "loss.weights"):
+        weights = splits.dataset.weights_called(name)
+    parts = {}
+    for each in splits.sizes():
+        part = getattr(splits, each)
+        assert isinstance(part, PartInMemory)
+        own = weights[part.positions]
+        if not bool((own > 0).any()):
+            raise config.problem("loss.weights", f"the weights '{name}' of all {len(part)} examples of {each} are 0")
+        parts[each] = part.weighing(own)
+    return replace(splits, **parts)
 
 
 def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnBatches:
@@ -85,7 +107,7 @@ def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnB
             options["sampling"] = _sampling(config, splits)
         if isinstance(part, LoadedPart):
             return LoadedBatches(part, **options)
-        return Batches(part.inputs, part.targets, **options)
+        return Batches(part.inputs, part.targets, weights=part.weights, **options)
 
 
 def _sampling(config: Config, splits: Splits) -> Sampling:
@@ -172,7 +194,8 @@ def loading_of(config: Config) -> Loading:
     """
     collate, targets_from = config.data.collate, config.data.targets_from
     handed = hands_targets(config.loss.component.build, targets_from)
-    loading = Loading(config.data.workers, parts=BatchParts(targets_from, config.data.inputs_from, not handed))
+    parts = BatchParts(targets_from, config.data.inputs_from, not handed, config.loss.weights)
+    loading = Loading(config.data.workers, parts=parts)
     if collate is None:
         return loading
     with located(config, "data.collate"):

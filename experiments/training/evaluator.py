@@ -15,6 +15,7 @@ from ..components.data.tree import batch_size
 from ..components.losses.counting import Counting
 from ..components.metrics import metric_value, rows_of
 from ..components.trained import Trained, module_of
+from ..components.weighted import unweighted
 from ..registry.calls import Calling
 from .model_call import ModelCall, hands_targets
 
@@ -99,6 +100,7 @@ class Evaluator:
                 if number:  # else nothing in it counts, and the mean of nothing is no number
                     weight = 1 if self._counting.is_sum else number
                     totals["loss"] = totals["loss"] + self.loss(outputs, targets).detach().double() * weight
+            targets = unweighted(targets)
             for place, (name, metric) in enumerate(self.metrics.items()):
                 with self._calling_metric(place):
                     totals[name] = totals[name] + rows_of(metric, outputs, targets, name, size).detach().double().sum(0)

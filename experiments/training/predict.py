@@ -17,6 +17,7 @@ from torch import Tensor
 from ..components.data import AnyData, Batch, Dataset, Fitted, LoadedPart, PartInMemory, in_evaluation
 from ..components.data.tree import batch_size
 from ..components.selected import Selector
+from ..components.weighted import unweighted
 from ..config.located import located
 from ..config.paths import input_files
 from ..errors import DataError, UsageError
@@ -233,7 +234,7 @@ def _outputs(
                 outputs = inference.outputs(trained.model, batch.inputs)
             found.append(_predicted(inference, outputs, batch))
             name = inference.name_of_part(outputs)
-            targets.append(inference.targets(batch.targets))
+            targets.append(inference.targets(unweighted(batch.targets)))
     if not all(isinstance(each, Tensor) for each in targets):
         return torch.cat(found), None, name
     return torch.cat(found), torch.cat(targets).cpu(), name

@@ -19,6 +19,7 @@ from ..components.data.tree import batch_size, entries, rows, split
 from ..components.metrics import metric_value
 from ..components.selected import Selected, chosen
 from ..components.trained import Trained
+from ..components.weighted import unweighted
 from ..config import Config, ConfigError, MeasureConfig
 from ..config.lengths import RunLength
 from ..config.located import located
@@ -137,7 +138,7 @@ class Trial:
                     value.item()
             for metric, part in zip(copies, config.metrics, strict=True):
                 with self._explained(part, part.path, outputs, "in evaluation"), Calling(part.path, "evaluation"):
-                    values = metric(outputs, examples.targets)
+                    values = metric(outputs, unweighted(examples.targets))
                     _check_metric(part.name, values, len(examples))
                     metric_value(metric, values.detach().double().mean(0))
 

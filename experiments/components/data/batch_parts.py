@@ -8,14 +8,18 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import ArgumentsError
-from ...registry.calls import described
+from ...errors import ArgumentsError, UsageError
+from ...registry.calls import Calling, described
+from ..weighted import Weighted
 from .part import Batch
 from .tree import entries
+from .weights import refuse_odd_weights
 
 #: Names under which the targets of a batch go without being asked for.
 TARGET_NAMES = ("labels", "label", "targets", "target", "y")
 Place = str | int
+_OF_WEIGHTS = "loss.weights"
+_WEIGHTS = Calling(_OF_WEIGHTS, "the choice of weights in a batch")
 
 
 class BatchParts:
@@ -29,6 +33,8 @@ class BatchParts:
         targets_from: name or index of the target; several make a dict of targets, by name, or a tuple, by index.
         inputs_from: name or index of the inputs, likewise; None takes all that is not a target.
         needs_targets: whether a batch without targets is refused; otherwise they are None.
+        weights_from: name or index of the weights of the examples, which are handed on with the targets (`Weighted`),
+            and are no inputs; None where there are none.
     """
 
     def __init__(
@@ -36,7 +42,9 @@ class BatchParts:
         targets_from: Place | Sequence[Place] | None = None,
         inputs_from: Place | Sequence[Place] | None = None,
         needs_targets: bool = True,
+        weights_from: Place | None = None,
     ):
+        self.weights_from = weights_from
         self.targets_from, self.inputs_from, self.needs_targets = targets_from, inputs_from, needs_targets
         self._is_plain = targets_from is None and inputs_from is None
 
@@ -48,11 +56,33 @@ class BatchParts:
         """
         if type(batch) is Batch:
             return batch
+        if self.weights_from is not None:
+            return self._weighted(batch, self.weights_from)
         if self._is_plain and isinstance(batch, tuple | list) and len(batch) == 2:
             return Batch(*batch)
         chosen = self._target(batch) if self.targets_from is None else self.targets_from
         inputs = _without(batch, chosen) if self.inputs_from is None else _taken(batch, self.inputs_from, "inputs_from")
         return Batch(inputs, None if chosen is None else _taken(batch, chosen, "targets_from"))
+
+    def _weighted(self, batch: Any, place: Place) -> Batch:
+        """Return inputs and targets, with the weights at a place of a batch."""
+        with _WEIGHTS:
+            weights = _entry(batch, place, _OF_WEIGHTS)
+            if not isinstance(weights, Tensor) or not weights.dim() or str(weights.dtype) == "torch.bool":
+                raise UsageError(f"weights must be a tensor with one number per example, got {described(weights)}")
+            if weights.device.type == "cpu":  # else each batch would wait for the device
+                refuse_odd_weights(f"weights '{place}'", weights.flatten(), weights.numel(), may_be_zero=True)
+        if self.targets_from is None:
+            rest = _without(batch, place)
+            chosen = self._target(rest)
+            targets = None if chosen is None else _taken(rest, chosen, "targets_from")
+            left = rest if chosen is None else _without(rest, chosen)
+        else:
+            given = self.targets_from
+            targets = _taken(batch, given, "targets_from")
+            left = _without(batch, [*([given] if isinstance(given, str | int) else given), place])
+        inputs = left if self.inputs_from is None else _taken(batch, self.inputs_from, "inputs_from")
+        return Batch(inputs, Weighted(targets, weights))
 
     def _target(self, batch: Any) -> Place | None:
         """Return where the target of a batch is, by the rule; None where it has none and needs none."""
@@ -96,7 +126,10 @@ def _entry(batch: Any, place: Place, key: str) -> Any:
     if isinstance(place, int) and is_sequence and -len(batch) <= place < len(batch):
         return batch[place]
     known = _listed(names) if names else f"items 0 to {len(batch) - 1}" if is_sequence else "no entries"
-    raise ArgumentsError(f"a batch has no {place!r} for data.{key}: it is {described(batch)}, with {known}", key)
+    it_is = f"it is {described(batch)}, with {known}"
+    if key == _OF_WEIGHTS:
+        raise UsageError(f"a batch has no {place!r} for the weights (loss.weights): {it_is}")
+    raise ArgumentsError(f"a batch has no {place!r} for data.{key}: {it_is}", key)
 
 
 def _without(batch: Any, places: Place | Sequence[Place] | None) -> Any:

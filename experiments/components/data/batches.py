@@ -12,6 +12,7 @@ from torch.nn import functional
 from ...errors import ArgumentsError, UsageError
 from ...registry.calls import Calling
 from ...system import rng
+from ..weighted import Weighted
 from .part import Batch
 from .sampling import SHUFFLED, Sampling
 from .stored import Examples
@@ -137,6 +138,8 @@ class DrawnBatches:
 
     def _mixed(self, result: Mixed, batch: Batch) -> Batch:
         targets = batch.targets
+        if isinstance(targets, Weighted):
+            raise UsageError("examples that count by weights (loss.weights) cannot be mixed with each other")
         if not targets.is_floating_point():
             if self.num_classes is None or targets.dim() != 1:
                 raise UsageError("only values, and classes whose number is known, can be mixed: give num_classes")
@@ -153,6 +156,7 @@ class Batches(DrawnBatches):
         targets: one per input.
         batch_size: examples per batch; the last batch of an epoch may be smaller.
         device: where inputs, targets and batches live; None leaves them where they are.
+        weights: of the examples in the loss, shape (examples,); None where they count alike.
         options: seed, drop_last, augment, num_epochs, num_classes, sampling of `DrawnBatches`.
 
     Raises:
@@ -166,18 +170,26 @@ class Batches(DrawnBatches):
         *,
         batch_size: int,
         device: torch.device | str | None = None,
+        weights: torch.Tensor | None = None,
         **options: Any,
     ):
         if len(inputs) != len(targets) or not len(inputs):
             raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
         self.inputs = inputs.to(device)
         self.targets = targets.to(device)
+        self.weights = None if weights is None else weights.to(device)
         super().__init__(len(inputs), batch_size, self.inputs.device, **options)
 
     def gathered(self, position: int) -> Batch:
         indices = self.indices(position)
         inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
-        return Batch(inputs, self.targets.index_select(0, indices))
+        targets = self.targets.index_select(0, indices)
+        if self.weights is not None:
+            return Batch(inputs, Weighted(targets, self.weights.index_select(0, indices)))
+        return Batch(inputs, targets)
 
     def examples(self, start: int, stop: int) -> Batch:
-        return Batch(self.inputs[start:stop], self.targets[start:stop])
+        targets = self.targets[start:stop]
+        if self.weights is not None:
+            return Batch(self.inputs[start:stop], Weighted(targets, self.weights[start:stop]))
+        return Batch(self.inputs[start:stop], targets)

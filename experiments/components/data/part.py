@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from ..weighted import Weighted
 from .stored import Examples, Step, after
 
 
@@ -56,10 +57,17 @@ class PartInMemory:
         inputs: shape (examples, *input_shape): a tensor, or `Stored`, which gives one for each slice.
         targets: one per input.
         positions: where these examples are in the data set, int64.
+        weights: of the examples in the loss, shape (examples,); None where they count alike.
     """
 
-    def __init__(self, inputs: Examples, targets: torch.Tensor, positions: torch.Tensor | None = None):
-        self.inputs, self.targets = inputs, targets
+    def __init__(
+        self,
+        inputs: Examples,
+        targets: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
+    ):
+        self.inputs, self.targets, self.weights = inputs, targets, weights
         self.positions = torch.arange(len(targets)) if positions is None else positions
 
     def __len__(self) -> int:
@@ -70,14 +78,22 @@ class PartInMemory:
         return self.inputs.device
 
     def examples(self, start: int, stop: int) -> Batch:
-        return Batch(self.inputs[start:stop], self.targets[start:stop])
+        targets = self.targets[start:stop]
+        if self.weights is not None:
+            return Batch(self.inputs[start:stop], Weighted(targets, self.weights[start:stop]))
+        return Batch(self.inputs[start:stop], targets)
 
     def batches(self, size: int) -> Iterator[Batch]:
         for start in range(0, len(self), size):
             yield self.examples(start, start + size)
 
     def to(self, device: torch.device | str | None) -> PartInMemory:
-        return PartInMemory(self.inputs.to(device), self.targets.to(device), self.positions)
+        weights = None if self.weights is None else self.weights.to(device)
+        return PartInMemory(self.inputs.to(device), self.targets.to(device), self.positions, weights)
 
     def after(self, *steps: Step) -> PartInMemory:
-        return PartInMemory(after(self.inputs, *steps), self.targets, self.positions)
+        return PartInMemory(after(self.inputs, *steps), self.targets, self.positions, self.weights)
+
+    def weighing(self, weights: torch.Tensor) -> PartInMemory:
+        """Return the examples with weights in the loss, one for each."""
+        return PartInMemory(self.inputs, self.targets, self.positions, weights.float())

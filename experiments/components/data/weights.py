@@ -12,7 +12,13 @@ from ...errors import ArgumentsError, DataError, UsageError, nearest
 from ...registry.calls import described
 
 
-def refuse_odd_weights(what: str, weights: Any, num_examples: int, place: Callable[[int], str] | None = None) -> None:
+def refuse_odd_weights(
+    what: str,
+    weights: Any,
+    num_examples: int,
+    place: Callable[[int], str] | None = None,
+    may_be_zero: bool = False,
+) -> None:
     """Refuse weights that are not one number per example, finite and not negative, or that are all 0.
 
     Args:
@@ -20,6 +26,7 @@ def refuse_odd_weights(what: str, weights: Any, num_examples: int, place: Callab
         weights: a tensor, if they are right.
         num_examples: how many there have to be.
         place: what a message calls the example at a position; None for its number, from 0.
+        may_be_zero: whether all may be 0, as in a batch.
 
     Raises:
         DataError: with the first example that has no such weight.
@@ -33,7 +40,7 @@ def refuse_odd_weights(what: str, weights: Any, num_examples: int, place: Callab
         row = int(odd.nonzero()[0])
         where = f"example {row}" if place is None else place(row)
         raise DataError(f"{where}: {what} must be finite and at least 0, got {weights[row].item():g}")
-    if not bool((weights > 0).any()):
+    if not may_be_zero and not bool((weights > 0).any()):
         raise DataError(f"{what} are all 0: nothing would count")
 
 

@@ -13,6 +13,7 @@ from ..shapes import IGNORED, as_targets
 from . import register_loss
 from .class_weights import weights_of_classes
 from .counting import counted_targets
+from .weighting import class_counts
 
 ClassWeights = Literal["balanced"] | tuple[NonNegative, ...] | dict[str, NonNegative]
 
@@ -56,6 +57,17 @@ def cross_entropy(
         >>> make_loss("cross_entropy")(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))  # ln 2
         tensor(0.6931)
     """
+    return _cross_entropy(outputs, targets, label_smoothing, ignore_index, class_weights, "mean")
+
+
+def _cross_entropy(
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+    class_weights: ClassWeights | None = None,
+    reduction: str = "none",
+) -> torch.Tensor:
     weight = None
     if class_weights is not None:
         weight = weights_of_classes(class_weights, outputs.dtype, outputs.device)
@@ -63,7 +75,7 @@ def cross_entropy(
             message = f"class_weights has {len(weight)} numbers for {outputs.shape[1]} classes"
             raise ArgumentsError(message, "class_weights")
     return functional.cross_entropy(
-        outputs, targets, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+        outputs, targets, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
     )
 
 
@@ -75,7 +87,14 @@ def _count(
     return counted_targets(targets, ignore_index, weights_of_classes(class_weights, torch.float64, targets.device))
 
 
-cross_entropy.count = _count  # type: ignore[attr-defined]
+def _counts(
+    targets: torch.Tensor, ignore_index: int = IGNORED, class_weights: ClassWeights | None = None, **_: object
+) -> torch.Tensor:
+    weight = None if class_weights is None else weights_of_classes(class_weights, torch.float32, targets.device)
+    return class_counts(targets, ignore_index, weight)
+
+
+cross_entropy.count, cross_entropy.each, cross_entropy.counts = _count, _cross_entropy, _counts  # type: ignore[attr-defined]
 
 
 @register_loss("mse", source="least squares: Legendre, 1805", task="values")
@@ -100,3 +119,7 @@ def mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         tensor(2.5000)
     """
     return functional.mse_loss(as_targets(outputs, targets), targets)
+
+
+mse.each = lambda outputs, targets: functional.mse_loss(as_targets(outputs, targets), targets, reduction="none")  # type: ignore[attr-defined]
+mse.counts = torch.ones_like  # type: ignore[attr-defined]

@@ -35,3 +35,10 @@ def bce(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         tensor(0.6931)
     """
     return functional.binary_cross_entropy_with_logits(as_targets(outputs, targets), targets)
+
+
+def _each(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.binary_cross_entropy_with_logits(as_targets(outputs, targets), targets, reduction="none")
+
+
+bce.each, bce.counts = _each, torch.ones_like  # type: ignore[attr-defined]

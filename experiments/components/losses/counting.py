@@ -90,7 +90,7 @@ def counted_targets(targets: Tensor, ignore_index: int = -100, weight: Tensor | 
 
 
 def _count_of(loss: Callable[..., Any]) -> Callable[[Any], Any] | None:
-    if isinstance(loss, Selected):
+    if isinstance(loss, Selected) and not hasattr(loss, "count"):
         count = _count_of(loss.func)
         return None if count is None else lambda targets: count(loss.targets_of(targets))
     if isinstance(loss, functools.partial):

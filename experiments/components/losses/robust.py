@@ -34,6 +34,10 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.l1_loss(as_targets(outputs, targets), targets)
 
 
+mae.each = lambda outputs, targets: functional.l1_loss(as_targets(outputs, targets), targets, reduction="none")  # type: ignore[attr-defined]
+mae.counts = torch.ones_like  # type: ignore[attr-defined]
+
+
 @register_loss("huber", source="Huber, 1964, doi:10.1214/aoms/1177703732", task="values")
 def huber(outputs: torch.Tensor, targets: torch.Tensor, *, delta: Positive = 1.0) -> torch.Tensor:
     """Huber's loss: squares of small errors, and the straight line that continues them for large ones.
@@ -57,6 +61,13 @@ def huber(outputs: torch.Tensor, targets: torch.Tensor, *, delta: Positive = 1.0
         >>> make_loss("huber")(torch.tensor([0.5, 3.0]), torch.tensor([0.0, 0.0]))  # (0.5² / 2 + 3 - 1 / 2) / 2
         tensor(1.3125)
     """
+    return _huber(outputs, targets, delta, "mean")
+
+
+def _huber(outputs: torch.Tensor, targets: torch.Tensor, delta: float = 1.0, reduction: str = "none") -> torch.Tensor:
     outputs = as_targets(outputs, targets)
     outputs = outputs.to(torch.promote_types(outputs.dtype, targets.dtype))  # torch's own fails on two, going backward
-    return functional.huber_loss(outputs, targets, delta=delta)
+    return functional.huber_loss(outputs, targets, delta=delta, reduction=reduction)
+
+
+huber.each, huber.counts = _huber, lambda targets, **_: torch.ones_like(targets)  # type: ignore[attr-defined]

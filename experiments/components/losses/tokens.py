@@ -8,6 +8,7 @@ from torch.nn import functional
 from ..shapes import IGNORED
 from . import register_loss
 from .counting import counted_targets
+from .weighting import class_counts
 
 
 @register_loss("next_token", source="Shannon, 1948, doi:10.1002/j.1538-7305.1948.tb01338.x", task="tokens")
@@ -35,4 +36,12 @@ def next_token(outputs: torch.Tensor, targets: torch.Tensor, *, ignore_index: in
     return functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=ignore_index)
 
 
-next_token.count = counted_targets  # type: ignore[attr-defined]
+def _each(outputs: torch.Tensor, targets: torch.Tensor, ignore_index: int = IGNORED) -> torch.Tensor:
+    scores = outputs.float() if outputs.dtype.itemsize < 4 else outputs
+    flat = functional.cross_entropy(
+        scores.flatten(0, 1), targets.flatten(), ignore_index=ignore_index, reduction="none"
+    )
+    return flat.reshape(targets.shape)
+
+
+next_token.count, next_token.each, next_token.counts = counted_targets, _each, class_counts  # type: ignore[attr-defined]

@@ -176,7 +176,7 @@ def _parts(experiment: Experiment) -> list[Part]:
     flavor = config.optimizer.component.flavor
     names = {
         "batch": f"{data.batch_size} of {data.num_examples:,} examples of {config.data.label}{_drawn(data)}",
-        "loss": config.loss.label,
+        "loss": config.loss.label + _weighed(config),
         "optimizer": config.optimizer.label + (f" (flavor {flavor})" if flavor else ""),
     }
     updates = iter(config.updates)
@@ -201,6 +201,10 @@ def _rates(experiment: Experiment) -> list[RateAt]:
     if num_steps is not None and num_steps - 1 > rates[-1].step:
         rates.append(RateAt(num_steps - 1, rate(num_steps - 2), rate(num_steps - 1)))
     return rates
+
+
+def _weighed(config: Config) -> str:
+    return "" if config.loss.weights is None else f", examples count by the weights '{config.loss.weights}'"
 
 
 def _drawn(data: DrawnBatches) -> str:

@@ -84,7 +84,8 @@ def build_train_op(
     check_clipping(trained, clip_value)
     _check_that_all_is_trained(trained, loss, optimizer)
     _check_that_updates_save(trained, made)
-    parts = BatchParts(targets_from, inputs_from, needs_targets=not hands_targets(loss, targets_from))
+    needs_targets = not hands_targets(loss, targets_from)
+    parts = BatchParts(targets_from, inputs_from, needs_targets, getattr(loss, "weights_from", None))
     gate = Gate(trained, on_nan, loss_above) if on_nan is not None else None
     op = TrainOp(model, loss, optimizer, as_source(data, seed, parts), made, gate, options)
     # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...components.selected import Selected
+
 if TYPE_CHECKING:
     from .train_op import TrainOp
 
@@ -62,6 +64,6 @@ def _own_parameters(op: TrainOp) -> str:
 
 def _name_of(function: Callable[..., Any]) -> str:
     """Return what a function is called, under its bound arguments."""
-    while isinstance(function, functools.partial):
+    while isinstance(function, functools.partial | Selected):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)

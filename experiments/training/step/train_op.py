@@ -76,7 +76,8 @@ class TrainOp:
         self.forward: Callable[..., Any] = torch.compile(model) if options.compile else model
         handed = hands_targets(loss, options.targets_from)
         self.call = options.call if isinstance(options.call, ModelCall) else ModelCall(options.call, handed)
-        self.parts = BatchParts(options.targets_from, options.inputs_from, needs_targets=not handed)
+        weights_from = getattr(loss, "weights_from", None)
+        self.parts = BatchParts(options.targets_from, options.inputs_from, not handed, weights_from)
         self.counting = Counting(loss)
         self.l2 = Penalty.of(options.l2, model)
         self.needs_closure = needs_closure(optimizer)
