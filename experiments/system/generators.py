@@ -77,18 +77,21 @@ def of_numpy() -> Watched:
 
 
 @contextmanager
-def generators_kept() -> Iterator[None]:
-    """Put the generators of Python, numpy and torch, those of the CPU, back after a `with` block."""
+def generators_kept() -> Iterator[dict[Watched, Snapshot]]:
+    """Put the generators of Python, numpy and torch, those of the CPU, back after a `with` block.
+
+    The block is given where Python's and numpy's were; which of them it takes out is known not to have moved.
+    """
     import torch
 
-    python, numpy = of_python(), of_numpy()
-    before = python.snapshot(), numpy.snapshot(), torch.default_generator.get_state()
+    before = {generator: generator.snapshot() for generator in (of_python(), of_numpy())}
+    by_torch = torch.default_generator.get_state()
     try:
-        yield
+        yield before
     finally:
-        python.put_back(before[0])
-        numpy.put_back(before[1])
-        torch.default_generator.set_state(before[2])
+        for generator, snapshot in before.items():
+            generator.put_back(snapshot)
+        torch.default_generator.set_state(by_torch)
 
 
 def _mark_of_python() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,21 @@ class ExampleGenerators:
         """Return the function that seeds those which are to be seeded."""
         return self._seeders[0] if len(self._seeders) == 1 else self._seed_all
 
-    def unseeded(self) -> Sequence[generators.Snapshot]:
+    def unseeded(self) -> dict[generators.Watched, generators.Snapshot]:
         """Return where those are that are not seeded."""
-        return [generator.snapshot() for generator in self._unseeded]
+        return {generator: generator.snapshot() for generator in self._unseeded}
 
-    def have_moved(self, since: Sequence[generators.Snapshot]) -> bool:
-        """Return True if one that was not seeded has been drawn from; it is seeded from now on."""
-        watched = zip(list(self._unseeded), since, strict=True)
-        moved = [generator for generator, before in watched if generator.has_moved(before)]
+    def have_moved(self, since: dict[generators.Watched, generators.Snapshot]) -> bool:
+        """Return True if one that was not seeded has been drawn from; it is seeded from now on.
+
+        Args:
+            since: where they were; those that have not moved are taken out when none has.
+        """
+        moved = [generator for generator in self._unseeded if generator.has_moved(since[generator])]
         self._seeders += [self._unseeded.pop(generator) for generator in moved]
+        if not moved:
+            for generator in self._unseeded:
+                del since[generator]
         return bool(moved)
 
     def _seed_all(self, key: int) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import Subset, get_worker_info
 from ...errors import UsageError
 from ...registry.calls import note_place, users_place
 from ...system import rng
-from ...system.generators import generators_kept
+from ...system.generators import Snapshot, Watched, generators_kept
 from ...system.raised import refusing_exits, type_and_text
 from .example_generators import ExampleGenerators
 from .gathering import gathered
@@ -67,8 +67,8 @@ class Maker:
         if batch is not None:
             return batch
         if get_worker_info() is None:
-            with _one_thread(), generators_kept():  # those of the training process are not theirs
-                return self._batch(*wanted)
+            with _one_thread(), generators_kept() as before:  # those of the training process are not theirs
+                return self._batch(*wanted, before)
         try:
             with refusing_exits():
                 batch = self._batch(*wanted)
@@ -79,12 +79,13 @@ class Maker:
         except Exception as error:  # noqa: BLE001 (it is raised in the process that trains)
             return _not_made(error)
 
-    def _batch(self, epoch: int, numbers: list[int]) -> Any:
+    def _batch(self, epoch: int, numbers: list[int], before: dict[Watched, Snapshot] | None = None) -> Any:
         if self._generators is None:
             self._generators = ExampleGenerators(self.source, self.collate)
         generators = self._generators
-        while True:
+        if before is None:
             before = generators.unseeded()
+        while True:
             batch = self._collated(epoch, numbers, generators.seed)
             if not generators.have_moved(before):
                 return batch
