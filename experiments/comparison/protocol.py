@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..config.goal import Goal, eval_goal, goal_of
+from ..config.goal import Goal, eval_goal, goal_of, lacks_scale
 from ..errors import UsageError, nearest, unknown_name
 from ..report.conditions import Spellings
 from .entry import Entry
@@ -119,7 +119,7 @@ def compare_protocol(
         _check_measured(entry, metric)
     endpoint = goal_of(config, metric)
     if margin is None and endpoint.margin is None:
-        raise UsageError(f"{metric} has no registered margin: say with --margin what difference matters")
+        raise UsageError(_without_margin(config, endpoint))
     endpoint = endpoint if margin is None else replace(endpoint, margin=margin)
     tuned = tune is not None and not all(entry.runs for entry in entries)
     for entry in entries if tuned else ():
@@ -140,6 +140,18 @@ def compare_protocol(
         gates=gate if isinstance(gate, str) else list(gate),
         problem=problem_words([entry.config.to_dict() for entry in entries]),
         paired=paired,
+    )
+
+
+def _without_margin(config: Config, endpoint: Goal) -> str:
+    """Return why a difference that matters has to be given, and how."""
+    part = next((part for part in config.metrics if part.label == endpoint.label), None)
+    if part is None or not lacks_scale(config, part):
+        return f"{endpoint.metric} has no registered margin: say with --margin what difference matters"
+    return (
+        f"{endpoint.metric} is in the unit of the targets of data '{config.data.label}', so that no margin can be "
+        "registered with it: say with --margin (`margin:` in a file) what difference matters in that unit, or compare "
+        "by r2, which has none (metrics: [r2])"
     )
 
 

@@ -128,13 +128,28 @@ def _with_modes(config: Config, value: Any) -> Any:
 def goal_of(config: Config, metric: str) -> Goal:
     """Return a metric of a run with its direction and its registered margin.
 
+    A margin in the unit of the targets is none where nobody knows what that is; see `lacks_scale`.
+
     `eval.mode` is about the measure that `eval.metric` names, on every split; no other takes its direction from there.
     """
     label = label_of(metric)
     part = next((part for part in config.metrics if part.label == label), None)
     facts: Mapping[str, Any] = {"mode": "min"} if part is None else part.component.facts
     given = config.eval.mode if label == label_of(config.eval.metric) else None
-    return Goal(metric, given or facts.get("mode", "max"), facts.get("margin"))
+    margin = None if part is not None and lacks_scale(config, part) else facts.get("margin")
+    return Goal(metric, given or facts.get("mode", "max"), margin)
+
+
+def lacks_scale(config: Config, part: ComponentConfig) -> bool:
+    """Return True for a metric in the unit of targets of which nothing says how large they are: dollars, metres.
+
+    optrun's own data says it (`unit_targets`: whether targets have a standard deviation of about 1, by the arguments);
+    what is read from the user's files, or made by the user's code, does not.
+    """
+    if part.component.facts.get("unit") != "target":
+        return False
+    has_unit_targets = config.data.component.facts.get("unit_targets")
+    return has_unit_targets is None or not has_unit_targets(config.data.args)
 
 
 def eval_goal(config: Config) -> Goal:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from optrun.experiments.comparison.compare import compare
@@ -29,6 +31,7 @@ from optrun.experiments.run_directory.comparison_file import SCHEMA
 from optrun.experiments.run_directory.run import Run
 from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.system.json_text import encode_json
+from optrun.experiments.training.build import build
 from optrun.experiments.training.configured_hooks import configured_hooks
 from optrun.experiments.training.load import load_config
 
@@ -297,3 +300,77 @@ def test_what_no_trial_would_measure_is_refused_before_the_first_run(tmp_path):
     with pytest.raises(UsageError, match=r"eval\.metric.*judged differently"):
         compare_protocol(entries, metric="test/loss", margin=0.1, tune=3, across_problems=True)
     assert not (tmp_path / "runs").exists()
+
+
+# ---- margins in the unit of the targets ------------------------------------------------------------------------------
+
+TABLE = {"name": "csv", "path": "t.csv", "target": "y", "task": "values"}
+OWN_DATA = """
+import torch
+from optrun.experiments import Dataset
+
+def mine():
+    inputs = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    return Dataset(inputs, 1e5 * inputs.sum(1, keepdim=True), "values", 1)
+"""
+# Data, and whether its targets have a standard deviation of about 1, which is measured below.
+SCALES = {
+    "diabetes": ({"name": "diabetes"}, True),
+    "diabetes as it is": ({"name": "diabetes", "scaling": "none"}, False),
+    "linnerud": ({"name": "linnerud"}, True),
+    "digits": ({"name": "digits", "targets": "image"}, True),
+    "digits as bytes": ({"name": "digits", "targets": "image", "scaling": "unit"}, False),
+    "linear_teacher": ({"name": "linear_teacher", "num_examples": 200}, True),
+    "noise": ({"name": "linear_teacher", "num_examples": 200, "noise": 30.0}, False),
+    "synthetic": ({"name": "synthetic", "num_examples": 200}, True),
+    "csv": (TABLE, False),
+    "csv, scaled": ({**TABLE, "target_scaling": "standard"}, False),
+    "arrays": ({"name": "arrays", "path": "t.npz"}, False),
+    "own": ({"name": "./mine.py:mine"}, False),
+}
+
+
+def _values_config(data, metric):
+    Path("t.csv").write_text("x,y\n" + "".join(f"{n % 7},{n * n * 100 % 9973}\n" for n in range(60)))
+    np.savez("t.npz", inputs=np.eye(30), targets=np.arange(30.0) * 1000)
+    Path("mine.py").write_text(OWN_DATA)
+    return load_config(
+        {
+            "data": data,
+            "model": "logistic",
+            "loss": "huber",
+            "metrics": [metric],
+            "optimizer": {"name": "sgd", "lr": 0.1},
+            "train": {"steps": 2},
+        }
+    )
+
+
+@pytest.mark.parametrize("data", SCALES)
+@pytest.mark.parametrize("metric", ["mae", "mse", "rmse", "r2"])
+def test_a_margin_in_the_unit_of_the_targets_holds_only_where_that_is_known(data, metric):
+    made, is_known = SCALES[data]
+    config = _values_config(made, metric)
+    goal = goal_of(config, f"test/{metric}")
+    assert goal.margin == (0.01 if is_known or metric == "r2" else None)
+    entries = [Entry(name, name, config) for name in ("a", "b")]
+    if goal.margin is None:
+        with pytest.raises(
+            UsageError, match=rf"test/{metric} is in the unit of the targets of data .*say with --margin"
+        ):
+            compare_protocol(entries, jobs=1)
+    else:
+        assert compare_protocol(entries, jobs=1).endpoint.margin == 0.01
+    given = compare_protocol(entries, margin=500.0, jobs=1)
+    assert (given.endpoint.margin, given.select.margin, given.margin_source) == (500.0, 500.0, "given")
+
+
+@pytest.mark.parametrize("data", SCALES)
+def test_what_data_says_of_its_targets_is_so(data):
+    made, is_known = SCALES[data]
+    targets = build(_values_config(made, "mae")).splits.train.targets
+    spread = float(targets.std(dim=0, correction=0).mean() if data != "digits" else targets.std())
+    if is_known:
+        assert spread == pytest.approx(1, abs=0.2)
+    elif data != "csv, scaled":  # whose metrics are in the unit of the file
+        assert not 0.8 < spread < 1.2

@@ -22,6 +22,7 @@ _MEAN, _STD = 0.305, 0.376  # over all pixels, on the scale 0 to 1
     "digits",
     source="Alpaydin and Kaynak, 1998, UCI repository, doi:10.24432/C50P49, CC BY 4.0",
     bundled=("digits.csv.gz",),
+    unit_targets=lambda args: args["scaling"] == "standard",
 )
 def digits(scaling: Literal["standard", "unit"] = "standard", targets: Literal["class", "image"] = "class") -> Dataset:
     """1797 handwritten digits of 8x8 pixels, in 10 classes, without any download.

@@ -14,7 +14,11 @@ from . import register_data
 from .dataset import Dataset
 
 
-@register_data("synthetic", source="see linear_teacher and gaussian_classes, which it stands for")
+@register_data(
+    "synthetic",
+    source="see linear_teacher and gaussian_classes, which it stands for",
+    unit_targets=lambda args: True,
+)
 def synthetic(
     task: Literal["values", "classes"] = "values",
     num_examples: Count = 1000,
@@ -40,7 +44,11 @@ def synthetic(
     return make(num_examples=num_examples, num_inputs=num_inputs, data_seed=data_seed)
 
 
-@register_data("linear_teacher", source="least squares with a prescribed spectrum: Golub and Van Loan, section 5.3")
+@register_data(
+    "linear_teacher",
+    source="least squares with a prescribed spectrum: Golub and Van Loan, section 5.3",
+    unit_targets=lambda args: args["noise"] <= 1,
+)
 def linear_teacher(
     num_examples: Count = 1000,
     num_inputs: Count = 20,

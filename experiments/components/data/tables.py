@@ -95,6 +95,7 @@ def breast_cancer(scaling: Scaling = "standard") -> Dataset:
     "diabetes",
     source="Efron et al., 2004, doi:10.1214/009053604000000067",
     bundled=("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
+    unit_targets=lambda args: args["scaling"] == "standard",
 )
 def diabetes(scaling: Scaling = "standard") -> Dataset:
     """442 patients, 10 measurements each, and how far diabetes went in a year; a regression, without any download.
@@ -119,6 +120,7 @@ def diabetes(scaling: Scaling = "standard") -> Dataset:
     "linnerud",
     source="Tenenhaus, 1998, La régression PLS, Editions Technip",
     bundled=("linnerud_exercise.csv", "linnerud_physiological.csv"),
+    unit_targets=lambda args: args["scaling"] == "standard",
 )
 def linnerud(scaling: Scaling = "standard") -> Dataset:
     """20 men, 3 exercises each, and their weight, waist and pulse; a regression, without any download.

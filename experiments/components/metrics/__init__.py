@@ -6,7 +6,8 @@ function of sums, and the same for every batch size.
 
 Facts: `mode` (`max` or `min` is better), `margin` (the difference, in the metric's unit, below which two results
 count as equivalent in a comparison), `task` (`classes`, `values` or `tokens`) and `unit` (`none` for a metric of values
-that does not change when these are shifted and scaled).
+that does not change when these are shifted and scaled; `target` for one in the unit of the targets, or its square,
+whose margin is registered for targets with a standard deviation of 1).
 """
 
 from __future__ import annotations

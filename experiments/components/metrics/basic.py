@@ -43,7 +43,7 @@ class Accuracy:
         return share(means)
 
 
-@register_metric("mse", source="least squares: Legendre, 1805", mode="min", margin=0.01, task="values")
+@register_metric("mse", source="least squares: Legendre, 1805", mode="min", margin=0.01, task="values", unit="target")
 def mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The squared error of each example, averaged over its outputs.
 

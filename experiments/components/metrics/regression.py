@@ -8,7 +8,9 @@ from ..shapes import as_targets
 from . import register_metric
 
 
-@register_metric("mae", source="least absolute deviations: Laplace, 1818", mode="min", margin=0.01, task="values")
+@register_metric(
+    "mae", source="least absolute deviations: Laplace, 1818", mode="min", margin=0.01, task="values", unit="target"
+)
 def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The absolute error of each example, averaged over its outputs.
 
@@ -34,7 +36,12 @@ def mae(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @register_metric(
-    "rmse", source="the root of the mean squared error: Gauss, 1823", mode="min", margin=0.01, task="values"
+    "rmse",
+    source="the root of the mean squared error: Gauss, 1823",
+    mode="min",
+    margin=0.01,
+    task="values",
+    unit="target",
 )
 class Rmse:
     """The root of the mean squared error, in the unit of the targets.
