@@ -141,7 +141,12 @@ def _data(experiment: Experiment) -> str:
     augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
     drawn = f" · drawn {words}" if (words := _sampling(experiment)) else ""
     parts = experiment.config.train.accumulate
-    batch = f"batch {data.batch_size}" + (f" in {parts} micro-batches" if parts > 1 else "")
+    size = experiment.batches.batch_size
+    batch = (
+        f"batch {size}"
+        + (" (full)" if data.batch_size == "full" else "")
+        + (f" in {parts} micro-batches" if parts > 1 else "")
+    )
     name = _call(data) if data.given - {"batch_size", "eval_batch_size"} else data.label
     return f"{name} · {sizes} · {batch}{drawn}{augment}"
 

@@ -42,6 +42,10 @@ def _facts(run: Run) -> list[str]:
         versions = ", ".join(f"{name} {environment.get(name)}" for name in ("optrun", "torch", "python"))
         threads = many(environment.get("threads", 1), "thread")
         lines.append(f"made with {versions}; {environment.get('device')}, {threads}")
+    if batches := environment.get("batches"):
+        lines.append(
+            f"batches   of {many(batches['size'], 'example')}, {many(batches['steps_per_epoch'], 'step')} an epoch"
+        )
     if run.checkpoints:
         steps = [f"{file.step}{' (best)' if file.step == run.best_step else ''}" for file in run.checkpoints]
         lines.append(f"saved     at {'step' if len(steps) == 1 else 'steps'} {', '.join(steps)}")

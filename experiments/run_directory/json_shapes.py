@@ -175,6 +175,7 @@ _FILES: dict[str, dict[str, Check]] = {
         "outcome": _state,
         "message": _text,
         **dict.fromkeys(("steps", "batches", "skipped", "examples", "gradient_evaluations", "num_parameters"), _count),
+        "batch_size": _count,
         **dict.fromkeys(("train_secs", "cpu_secs"), _number),
         **dict.fromkeys(("num_steps", "epochs"), _or_null(_number)),
         "splits": _each(_count),
@@ -203,6 +204,7 @@ _FILES: dict[str, dict[str, Check]] = {
     },
     "env.json": {
         "command": _list(_text),
+        "batches": _record(size=_count, steps_per_epoch=_count),
         "threads": _count,
         **dict.fromkeys(("project", "run"), _absolute_path),
         **dict.fromkeys(("code", "data", "packages", "objects"), _each(_text)),

@@ -117,7 +117,7 @@ def find_lr(
         end=end,
         end_lr=hook.rates[taken - 1],
         suggestions=suggest(rates, smoothed, round(_LEFT_OUT * num_steps)),
-        batch_size=experiment.train_op.data.batch_size,  # type: ignore[attr-defined] (it is Batches)
+        batch_size=experiment.batches.batch_size,
         num_groups=len(experiment.train_op.optimizer.param_groups),
     )
 

@@ -107,7 +107,9 @@ def _record(experiment: Experiment, run_dir: RunDir, environment: Mapping[str, A
     trust(record["code"].values())
     kept = before if before and list_checkpoints(run_dir.checkpoints_path) else {}
     init = kept["init"] if "init" in kept else init_sha256(config)  # what a resumed run began with may be gone by now
-    run_dir.write_json("env.json", {**environment, **record, **data_record(config, experiment.data), "init": init})
+    batches = {"size": experiment.batches.batch_size, "steps_per_epoch": experiment.batches.steps_per_epoch}
+    made_with = {**environment, **record, **data_record(config, experiment.data), "init": init, "batches": batches}
+    run_dir.write_json("env.json", made_with)
     run_dir.write_json(FACTS, DataFacts.of(experiment.data).as_dict())
     if experiment.splits.fitted:
         run_dir.write_json(FITTED, experiment.splits.fitted.as_dict())

@@ -34,7 +34,7 @@ from ..system.places import held_places
 from ..system.raised import refusing_exits
 from . import compatibility
 from .batch_independence import check_independence
-from .configured_data import batch_size, known_targets, loading_notes, make_batches, make_splits
+from .configured_data import known_targets, loading_notes, make_batches, make_splits
 from .configured_hooks import configured_hooks
 from .constant_target import check_targets
 from .evaluator import Evaluator
@@ -82,12 +82,12 @@ def build(
     batches = make_batches(config, splits, device)
     dataset = splits.dataset
     target_notes = check_targets(config, splits) if fitted is None else []  # older runs go on with what they have
-    length = compatibility.run_length(config, batches)
+    length = compatibility.run_length(config, batches.steps_per_epoch)
 
     with located(config, "model", "data"):
         call = ModelCall(config.data.call, hands_targets(config.loss.component.build, config.data.targets_from))
         model = make_model(config, dataset)
-        work = compatibility.try_forward(model, call, splits.train.examples(0, 2), batch_size(config, splits))
+        work = compatibility.try_forward(model, call, splits.train.examples(0, 2), batches.batch_size)
         model.to(device)
         compatibility.check_storable(model)
     threads = choose_threads(config.train.threads, work)
@@ -182,7 +182,8 @@ def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     """
     length = RunLength(config.train.steps)
     if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
-        length = compatibility.run_length(config, make_batches(config, make_splits(config), torch.device("cpu")))
+        batches = make_batches(config, make_splits(config), torch.device("cpu"))
+        length = compatibility.run_length(config, batches.steps_per_epoch)
     with located(config, "schedule", *compatibility.RUN_LENGTH):
         return configured_schedule(
             with_modes(config, config.schedule), length, config.seed, config.schedule.warmup

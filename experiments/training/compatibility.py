@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy as is_lazy_tensor
 
-from ..components.data import AnyData, Batch, DataFacts, DrawnBatches
+from ..components.data import AnyData, Batch, DataFacts
 from ..components.data.tree import batch_size
 from ..components.data.weights import weights_by_class
 from ..components.losses.class_weights import balanced_weights
@@ -54,9 +54,8 @@ def check_storable(model: nn.Module) -> None:
             raise UsageError(f"the model has {name} of type {kind}, which no checkpoint can hold{hint}")
 
 
-def run_length(config: Config, batches: DrawnBatches) -> RunLength:
-    """Return how long the run is, in steps."""
-    per_epoch = batches.steps_per_epoch
+def run_length(config: Config, per_epoch: int) -> RunLength:
+    """Return how long the run is, in steps, where an epoch has so many."""
     if config.train.epochs is None:
         return RunLength(config.train.steps, per_epoch)
     return RunLength(Length(config.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from ..components.data import (
     Splits,
 )
 from ..components.data.batch_parts import BatchParts
+from ..components.data.batches import steps_in_epoch
 from ..components.data.sampling import Sampling, by_class, by_rule
 from ..components.data.weights import weights_by_class
 from ..config import ComponentConfig, Config
@@ -89,11 +90,12 @@ def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnB
     Raises:
         ConfigError: located at `data`.
     """
-    dataset = splits.dataset
+    dataset, cut = splits.dataset, cut_of(config, splits)
     options: dict[str, Any] = {
-        "batch_size": batch_size(config, splits),
+        "batch_size": cut.batch_size,
         "seed": config.seed,
-        "drop_last": config.data.drop_last or (isinstance(dataset, LoadedData) and dataset.loading.drop_last),
+        "drop_last": cut.drop_last,
+        "sampling": cut.sampling,
         "augment": [_bound(config, augmentation) for augmentation in config.data.augment],
         "device": device,
         "num_classes": dataset.num_outputs if dataset.task == "classes" else None,
@@ -103,8 +105,6 @@ def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnB
     if isinstance(part, PartInMemory):
         _refuse_loading(config)
     with located(config, "data"):
-        if config.data.sampling is not None:
-            options["sampling"] = _sampling(config, splits)
         if isinstance(part, LoadedPart):
             return LoadedBatches(part, **options)
         return Batches(part.inputs, part.targets, weights=part.weights, **options)
@@ -138,13 +138,46 @@ def positions_of(part: Part) -> torch.Tensor:
     return part.positions
 
 
-def batch_size(config: Config, splits: Splits) -> int:
-    """Return how many examples a training batch has: as a DataLoader says, or else the configuration.
+@dataclass(frozen=True)
+class Cut:
+    """How the training examples of a run become batches: as a DataLoader says, or else the configuration.
+
+    Args:
+        batch_size: examples in a batch; the last one of an epoch may be smaller.
+        drop_last: whether that one is left out.
+        sampling: which examples an epoch draws, in which order.
+        num_examples: that it draws from.
+    """
+
+    batch_size: int
+    drop_last: bool
+    sampling: Sampling
+    num_examples: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_in_epoch(self.sampling.num_drawn(self.num_examples), self.batch_size, self.drop_last)
+
+
+def cut_of(config: Config, splits: Splits) -> Cut:
+    """Return how a configuration cuts its training examples into batches.
 
     Raises:
-        ConfigError: they say different things.
+        ConfigError: it and a DataLoader say different things, or classes are to be balanced that nobody knows.
     """
-    size, own = config.data.batch_size, _own_batch_size(splits)
+    loading = splits.dataset.loading if isinstance(splits.dataset, LoadedData) else Loading()
+    sampling = loading.sampling
+    with located(config, "data"):
+        if config.data.sampling is not None:
+            sampling = _sampling(config, splits)
+        elif isinstance(splits.train, LoadedPart):
+            sampling = sampling.of(splits.train.positions)
+    drop_last = config.data.drop_last or loading.drop_last
+    return Cut(_batch_size(config, splits, loading.batch_size), drop_last, sampling, len(splits.train))
+
+
+def _batch_size(config: Config, splits: Splits, own: int | None) -> int:
+    size = config.data.batch_size
     if own is None:
         return len(splits.train) if size == "full" else size
     if size not in (DataConfig.batch_size, own):
@@ -152,10 +185,6 @@ def batch_size(config: Config, splits: Splits) -> int:
         hint = "say it there, or let the data be the data set itself: the run draws its batches"
         raise config.problem("data.batch_size", message, hint)
     return own
-
-
-def _own_batch_size(splits: Splits) -> int | None:
-    return splits.dataset.loading.batch_size if isinstance(splits.dataset, LoadedData) else None
 
 
 def known_targets(splits: Splits) -> torch.Tensor | None:

@@ -10,13 +10,14 @@ from ..components.schedules.resolve import configured_schedule
 from ..config import Config, ConfigError
 from ..config.changes import Change
 from ..config.goal import with_modes
-from ..config.lengths import Length, RunLength
+from ..config.lengths import RunLength
 from ..run_directory import checkpoints
 from ..run_directory.checkpoint_files import CheckpointFile
+from .compatibility import run_length
+from .configured_data import cut_of
 from .experiment import Experiment
 
 _OF_BATCHES = ("data.batch_size", "data.drop_last")
-_OF_LENGTH = ("train.epochs", "train.steps", *_OF_BATCHES)
 
 
 def changes_batches_alone(changes: Sequence[Change]) -> bool:
@@ -26,12 +27,17 @@ def changes_batches_alone(changes: Sequence[Change]) -> bool:
 
 
 def what_differs(
-    before: Config, experiment: Experiment, changes: Sequence[Change], saved: CheckpointFile
+    before: Config,
+    recorded: tuple[int, int] | None,
+    experiment: Experiment,
+    changes: Sequence[Change],
+    saved: CheckpointFile,
 ) -> Iterator[str]:
     """Yield sentences on where the run goes on, and on what an uninterrupted one would have done otherwise.
 
     Args:
         before: the configuration that the run has had.
+        recorded: the size of its batches, and how many an epoch had; None where it does not say.
         experiment: built from the new one.
         changes: between the two.
         saved: the checkpoint that it goes on from.
@@ -39,14 +45,14 @@ def what_differs(
     Raises:
         ConfigError: the run would have to end before the step that it has reached; located at its length.
     """
-    keys = {change.key for change in changes}
-    if not keys & {*_OF_LENGTH, *(key for key in keys if key.startswith("schedule"))}:
+    size, per_epoch = recorded or _cut_before(before, experiment)
+    was, now = run_length(before, per_epoch), experiment.length
+    if was == now and not any(change.key.startswith("schedule") for change in changes):
         return
-    was, now = _length(before, experiment), experiment.length
     _refuse_shorter(experiment.config, now, saved.step)
     if was.num_steps != now.num_steps:
         yield f"it goes on from step {saved.step} to {_steps(now)}, where it had {_steps(was)} before"
-    if keys & {*_OF_BATCHES}:
+    if size != experiment.batches.batch_size or any(change.key in _OF_BATCHES for change in changes):
         yield _batches(was, now, saved)
     old, new = _rates(before, was, experiment, saved.step)
     if not math.isclose(old, new, rel_tol=1e-6):
@@ -73,14 +79,10 @@ def _problem(config: Config, key: str, num_steps: int, step: int) -> ConfigError
     )
 
 
-def _length(before: Config, experiment: Experiment) -> RunLength:
-    """Return the length that the run had, of as many examples as it has now."""
-    num_examples = experiment.splits.sizes()["train"]
-    size = num_examples if before.data.batch_size == "full" else min(before.data.batch_size, num_examples)
-    per_epoch = max(1, num_examples // size if before.data.drop_last else -(-num_examples // size))
-    if before.train.epochs is None:
-        return RunLength(before.train.steps, per_epoch)
-    return RunLength(Length(before.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)
+def _cut_before(before: Config, experiment: Experiment) -> tuple[int, int]:
+    """Return the size of batches and the steps of an epoch that the configuration before makes of the data as it is."""
+    cut = cut_of(before, experiment.splits)
+    return cut.batch_size, max(1, cut.steps_per_epoch)
 
 
 def _batches(was: RunLength, now: RunLength, saved: CheckpointFile) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..components.data import AnyData, Splits
+from ..components.data import AnyData, DrawnBatches, Splits
 from ..components.hooks.hook import Hook
 from ..components.initializers.matching import InitialWeights
 from ..components.trained import Trained
@@ -65,6 +65,13 @@ class Experiment:
     @property
     def model(self) -> nn.Module:
         return self.train_op.model
+
+    @property
+    def batches(self) -> DrawnBatches:
+        """Return the training batches."""
+        batches = self.train_op.data
+        assert isinstance(batches, DrawnBatches)
+        return batches
 
     @property
     def num_parameters(self) -> int:

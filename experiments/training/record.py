@@ -93,6 +93,12 @@ class RunRecord:
         return self._env.get("init")
 
     @property
+    def batches(self) -> tuple[int, int] | None:
+        """Return how many examples a batch had, and an epoch steps; None where earlier versions did not say."""
+        kept = self._env.get("batches")
+        return None if kept is None else (kept["size"], kept["steps_per_epoch"])
+
+    @property
     def project(self) -> Path | None:
         """Return where the project is now; None where the record does not say."""
         return Path(self.place(self._root)) if self.is_whole else None

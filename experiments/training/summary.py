@@ -41,6 +41,7 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
         "gradient_evaluations": train_op.gradient_evaluations,
         "train_secs": round(session.elapsed_secs, 3),
         "cpu_secs": round(session.cpu_secs, 3),
+        "batch_size": experiment.batches.batch_size,
         "num_parameters": experiment.num_parameters,
         "splits": experiment.splits.sizes(),
         "metric": {"name": metric, "mode": goal.mode, "target": target},

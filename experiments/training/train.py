@@ -190,7 +190,8 @@ def _go_on(
             fitted = fitted_before_changes(stored_config(run_dir, (), allow_code), fitted)
         experiment = build(config, fitted)
         if changes and saved and state != "diverged":
-            for sentence in what_differs(stored_config(run_dir, (), allow_code), experiment, changes, saved[-1]):
+            before = stored_config(run_dir, (), allow_code)
+            for sentence in what_differs(before, record.batches, experiment, changes, saved[-1]):
                 log.warning("%s", sentence)
         if changes and state == "diverged":
             what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside

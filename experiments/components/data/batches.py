@@ -37,6 +37,11 @@ class Mixed(NamedTuple):
 Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor | Mixed]
 
 
+def steps_in_epoch(num_drawn: int, batch_size: int, drop_last: bool) -> int:
+    """Return how many batches an epoch has that draws so many examples."""
+    return num_drawn // batch_size if drop_last else -(-num_drawn // batch_size)
+
+
 class DrawnBatches:
     """Training batches, drawn in a new random order each epoch.
 
@@ -80,7 +85,7 @@ class DrawnBatches:
         self._calling = [Calling(f"data.augment.{place}", "the augmentation") for place in range(len(self.augment))]
         self.num_classes = num_classes
         self.sampling = sampling
-        self.steps_per_epoch = drawn // batch_size if drop_last else -(-drawn // batch_size)
+        self.num_drawn, self.steps_per_epoch = drawn, steps_in_epoch(drawn, batch_size, drop_last)
         self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
         self._epoch = -1
         self._indices: tuple[torch.Tensor, ...] = ()

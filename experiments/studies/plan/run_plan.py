@@ -140,9 +140,9 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         schedule=str(experiment.schedule),
         rates=tuple(_rates(experiment)),
         num_steps=length.num_steps,
-        num_epochs=length.num_steps / _batches(experiment).steps_per_epoch if length.num_steps else None,
+        num_epochs=length.num_steps / experiment.batches.steps_per_epoch if length.num_steps else None,
         num_examples=_num_examples(experiment),
-        steps_per_epoch=_batches(experiment).steps_per_epoch,
+        steps_per_epoch=experiment.batches.steps_per_epoch,
         num_evaluations=forecast.num_evaluations,
         max_secs=forecast.max_secs,
         num_parameters=experiment.num_parameters,
@@ -171,7 +171,7 @@ def _probed(experiment: Experiment) -> Probe:
 
 def _parts(experiment: Experiment) -> list[Part]:
     """Return the parts of a step, those named in the configuration by their names there."""
-    config, data = experiment.config, _batches(experiment)
+    config, data = experiment.config, experiment.batches
     looks = any(defines(hook, "after_gradients") for hook in experiment.hooks)
     flavor = config.optimizer.component.flavor
     names = {
@@ -211,18 +211,12 @@ def _drawn(data: DrawnBatches) -> str:
     return f", drawn {data.sampling.words}" if data.sampling.words else ""
 
 
-def _batches(experiment: Experiment) -> DrawnBatches:
-    data = experiment.train_op.data
-    assert isinstance(data, DrawnBatches)
-    return data
-
-
 def _num_examples(experiment: Experiment) -> int | None:
     if experiment.length.num_steps is None:
         return None
-    data = _batches(experiment)
+    data = experiment.batches
     epochs, rest = divmod(experiment.length.num_steps, data.steps_per_epoch)
-    in_epoch = min(data.num_examples, data.steps_per_epoch * data.batch_size)
+    in_epoch = min(data.num_drawn, data.steps_per_epoch * data.batch_size)
     return epochs * in_epoch + min(rest * data.batch_size, in_epoch)
 
 
