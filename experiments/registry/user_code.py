@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..errors import CodeNotAllowedError, UsageError, unknown_name
@@ -208,5 +209,13 @@ def _line_of(error: BaseException, path: Path) -> str:
 def _way_out(error: BaseException, path: Path) -> str:
     if isinstance(error, ImportError) and "relative import" in message_of(error):
         return "; a file that is named by itself belongs to no package: name it as `pkg.mod:Class`"
-    neighbour = isinstance(error, ModuleNotFoundError) and error.name and path.with_name(f"{error.name}.py").is_file()
-    return f"; it lies beside the file: add {path.parent} to PYTHONPATH" if neighbour else ""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    first = path.with_name(error.name.partition(".")[0])
+    if not first.with_name(f"{first.name}.py").is_file() and not first.is_dir():
+        return ""
+    folder = quote(str(path.parent))
+    return (
+        f"; it lies beside the file, where Python does not look: begin the command with PYTHONPATH={folder}, "
+        "and it is recorded and hashed with the run as the file is"
+    )
