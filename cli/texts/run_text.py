@@ -120,6 +120,8 @@ def setting_text(value: Any, separator: str = ", ") -> str:
     """Return a setting as in YAML, with a component as a call."""
     if isinstance(value, tuple | list):
         return f"[{separator.join(setting_text(item, separator) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{separator.join(f'{key}: {setting_text(item, separator)}' for key, item in value.items())}}}"
     if hasattr(value, "component"):
         return _call(value)
     if isinstance(value, bool) or value is None:

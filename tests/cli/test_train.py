@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from optrun.cli.texts.run_text import setting_text
 from optrun.experiments.config.other_names import _HERE
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,6 +29,11 @@ def test_header_lines_and_summary_read_as_they_should(optrun):
     assert done.code == 0
     assert normalised(done.err) == (GOLDEN / "train.err.txt").read_text()
     assert normalised(done.out) == (GOLDEN / "train.out.txt").read_text()
+
+
+def test_settings_read_as_in_yaml():
+    text = setting_text({"age": "mean", "at": [1, 0.5], "of": {"deep": True, "none": None}})
+    assert yaml.safe_load(text) == {"age": "mean", "at": [1, 0.5], "of": {"deep": True, "none": None}}
 
 
 def test_no_line_of_the_header_is_wider_than_80_columns(optrun):
