@@ -48,7 +48,11 @@ _run_task = worker.run
 def train_life(
     target: Path, root: Path, name: str = "run", fault: Fault | None = None, bug: str | None = None
 ) -> dict[str, Any]:
-    """Train, or go on; return the names of the calls, and after how many of them each checkpoint was there."""
+    """Train, or go on; return the names of the calls, and after how many of them each checkpoint was there.
+
+    What is remembered of the code belongs to these runs, so that the first life of any of them makes the same calls.
+    """
+    os.environ["XDG_STATE_HOME"] = str(root.with_name(f"{root.name}-state"))
     system = _prepare(fault, bug)
     saves: list[tuple[int, int]] = []
     save = checkpoints.save
