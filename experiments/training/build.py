@@ -135,13 +135,14 @@ def build(
         call=call,
     )
     evaluators = _make_evaluators(config, train_op, metrics, splits)
-    trial = Trial(config, dataset, train_op, evaluators, length, work)
+    trial = Trial(config, splits, train_op, evaluators, length, work)
     trial.measure()
     if trains:
         trial.train()
         check_uncounted(config, evaluators)
     notes = check_independence(config, evaluators["train"], batches)
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
+    experiment.targets = trial.targets
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
     _check_fetches(experiment)
     with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples

@@ -204,6 +204,11 @@ def loading_notes(config: Config, splits: Splits) -> list[str]:
     notes, own = [], dataset.loading.batch_size
     if own is not None and own != config.data.batch_size:
         notes.append(f"batches have {own} examples, as the DataLoader says, and not data.batch_size")
+    if dataset.ignore_index is not None:
+        notes.append(
+            f"where targets are {dataset.ignore_index}, the data's ignore_index, optrun's losses and metrics of "
+            "classes and tokens leave them out"
+        )
     if dataset.loading.workers > cores:
         notes.append(f"data.workers is {dataset.loading.workers}: more than the {cores} cores that there are")
     if not dataset.is_repeatable():

@@ -9,6 +9,7 @@ import torch
 from ..components.data import Dataset, PartInMemory, Splits
 from ..components.data.scale import is_constant
 from ..config import ComponentConfig, Config
+from .target_check import key_of_targets
 
 _SPLITTING = ("data.val", "data.test", "data.split_seed")
 
@@ -47,11 +48,11 @@ def check_targets(config: Config, splits: Splits) -> list[str]:
     if own := [part for part in parts if part.component.roots()]:
         return [f"{found}: only {' and '.join(_named(part) for part in own)} can know what that is for"]
     if is_whole:
-        key, hint = _key_of_target(config), "another target, or rows in which it differs"
+        key, hint = key_of_targets(config), "another target, or rows in which it differs"
         raise config.problem(key, useless, hint)
     message = f"{useless}; in the rows for other parts it differs"
     if "train" in dataset.splits:
-        raise config.problem(_key_of_target(config), message, "training rows in which the target differs")
+        raise config.problem(key_of_targets(config), message, "training rows in which the target differs")
     hint = "more training rows, or another data.split_seed"
     keys = _SPLITTING if config.data.subset is None else ("data.subset", *_SPLITTING)
     raise config.problem(keys[0], message, hint, also=keys[1:])
@@ -76,11 +77,6 @@ def _shown(splits: Splits, targets: torch.Tensor) -> str:
     if dataset.task == "classes":
         return f"class '{dataset.class_names[number]}'" if dataset.class_names else f"class {number}"
     return f"token {number}"
-
-
-def _key_of_target(config: Config) -> str:
-    known = (f"data.{name}" for name in ("target", "path") if name in config.data.given)
-    return next(known, "data")
 
 
 def _named(part: ComponentConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from . import compatibility
 from .evaluator import Evaluator
 from .session.session import MonitoredTrainingSession
 from .step.train_op import TrainOp
+from .target_check import TargetCheck
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Experiment:
         threads: CPU threads.
         hooks: the stock ones that the configuration's sections ask for, then the user's own; for one session.
         notes: what the user should know, such as a device that was replaced.
+        targets: looks at those of a batch at which a loss or metric has failed.
         initial_weights: what `init` has taken from where, once it was asked; None where it says nothing.
     """
 
@@ -60,6 +62,7 @@ class Experiment:
     threads: int
     hooks: list[Hook] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    targets: TargetCheck | None = None
     initial_weights: InitialWeights | None = None
 
     @property
@@ -77,13 +80,20 @@ class Experiment:
     def num_parameters(self) -> int:
         return sum(parameter.numel() for _, parameter in self.train_op.trained.named_parameters())
 
-    def located(self) -> AbstractContextManager[None]:
-        """Return a `with` block in which what the parts raise at work is told at their keys.
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Tell what the parts raise at work in a `with` block at their keys.
 
         Raises:
             ConfigError: in the block; see config/located.py.
         """
-        return located(self.config)
+        with located(self.config):
+            try:
+                yield
+            except Exception as error:
+                if self.targets is not None:
+                    self.targets.explain(error, self.train_op, self.evaluators)
+                raise
 
     @property
     def goal(self) -> Goal:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.data import AnyData
+from ..components.data import LoadedData, Splits
 from ..components.data.tree import batch_size, entries, rows, split
 from ..components.metrics import metric_value
 from ..components.selected import Selected, chosen
@@ -29,6 +29,7 @@ from .copies import lent
 from .evaluator import Evaluator, evaluation_mode
 from .step.gradients import SWITCHED_OFF, are_switched_off
 from .step.train_op import TrainOp
+from .target_check import TargetCheck
 
 _ENOUGH = 8  # examples in a batch that nothing calls small
 _MOST_WORK = (
@@ -44,18 +45,20 @@ class _Examples:
         inputs: of the model.
         targets: one per input.
         in_batch: how many examples the batch has that they are a piece of.
+        numbers: where they are in the data set, int64.
     """
 
     inputs: Any
     targets: Any
     in_batch: int
+    numbers: Tensor
 
     def __len__(self) -> int:
         return batch_size(self.inputs, self.targets)
 
     def first(self, count: int) -> _Examples:
         inputs, targets = rows((self.inputs, self.targets), 0, count, len(self))
-        return replace(self, inputs=inputs, targets=targets)
+        return replace(self, inputs=inputs, targets=targets, numbers=self.numbers[:count])
 
 
 class Trial:
@@ -63,7 +66,7 @@ class Trial:
 
     Args:
         config: of the run.
-        dataset: that it trains on.
+        splits: of the data that it trains on.
         train_op: with everything in its place; it is not touched.
         evaluators: by split.
         length: of the run.
@@ -73,13 +76,15 @@ class Trial:
     def __init__(
         self,
         config: Config,
-        dataset: AnyData,
+        splits: Splits,
         train_op: TrainOp,
         evaluators: Mapping[str, Evaluator],
         length: RunLength,
         work: int,
     ):
-        self._config, self._dataset, self._op, self._length = config, dataset, train_op, length
+        self._config, self._dataset, self._op, self._length = config, splits.dataset, train_op, length
+        self._train: Any = splits.train
+        self.targets = TargetCheck(config, splits)
         self._evaluators = {name: each for name, each in evaluators.items() if name != "train"} or dict(evaluators)
         self._batches: Any = train_op.data
         per_example = work / min(self._batches.batch_size, self._batches.num_examples)
@@ -99,6 +104,8 @@ class Trial:
         refusal = self._refusal(self._measured, evaluator, examples)
         if refusal is None:
             return
+        if refusal is self.targets.refusal:  # no affair of the number of examples
+            raise refusal
         if not evaluator.gradients and self._refusal(self._measured, evaluator, examples, True) is None:
             key = refusal.problems[0].key
             message = "takes gradients itself, which evaluation does not record: "
@@ -114,7 +121,9 @@ class Trial:
     def _of(self, evaluator: Evaluator, start: int, size: int) -> _Examples:
         stop = start + min(size, self._most or size)
         with located(self._config, "data"):
-            return _Examples(*evaluator.part.examples(start, stop), size)
+            part: Any = evaluator.part
+            inputs, targets = part.examples(start, stop)
+            return _Examples(inputs, targets, size, part.positions[start:stop])
 
     def _measured(self, evaluator: Evaluator, examples: _Examples, gradients: bool = False) -> None:
         """Measure copies of the parts on some examples."""
@@ -130,6 +139,7 @@ class Trial:
             with Calling("model", "the forward pass of the model, in evaluation"):
                 outputs = evaluator.call(model, examples.inputs, examples.targets)
             self._check_width(loss, outputs)
+            self.targets(outputs, examples.targets, examples.numbers)
             with self._explained(config.loss, "loss", outputs, "in evaluation"):
                 with Calling("loss", "evaluation"):
                     value = loss(outputs, examples.targets)
@@ -156,6 +166,8 @@ class Trial:
         refusal = self._refusal(self._trained, examples)
         if refusal is None:
             return
+        if refusal is self.targets.refusal:  # no affair of the number of examples
+            raise refusal
         first = self._drawn(0, at_least=_ENOUGH)
         if len(first) > len(examples) and self._refusal(self._trained, first) is None:
             raise self._batch_too_small(examples, len(first), refusal) from refusal
@@ -178,11 +190,13 @@ class Trial:
         batches = self._batches
         larger = None if at_least is None else max(batches.batch_size, at_least)
         with located(self._config, "data"), lent(*batches.augment) as augment:
-            batch = batches.alike(augment, larger).batch(position)
+            twin = batches.alike(augment, larger)
+            batch = twin.batch(position)
+            numbers = self._train.positions[twin.indices(position).cpu()]
         size = batch_size(*batch)
         parts = 1 if at_least is not None else min(self._op.options.accumulate, size)
         inputs, targets = split(batch, parts, size)[-1]
-        examples = _Examples(inputs, targets, size)
+        examples = _Examples(inputs, targets, size, numbers[size - batch_size(inputs, targets) :])
         return examples.first(min(len(examples), self._most or len(examples)))
 
     def _trained(self, examples: _Examples) -> None:
@@ -193,6 +207,7 @@ class Trial:
             with op.autocast:
                 with op.calling.model:
                     outputs = op.call(model, examples.inputs, examples.targets)
+                self.targets(outputs, examples.targets, examples.numbers)
                 with self._explained(config.loss, "loss", outputs, "in training"):
                     with op.calling.loss:
                         value = loss(outputs, examples.targets)
@@ -261,6 +276,8 @@ class Trial:
         place, noun = places.get(dataset.task or "", (0, ""))
         if not isinstance(outputs, Tensor) or not place or dataset.num_outputs is None:
             return
+        if isinstance(dataset, LoadedData) and dataset.labels is not None and not dataset.class_names:
+            return  # it knows of as many classes as there are labels: these are told
         if outputs.shape[place : place + 1] < (dataset.num_outputs,):
             raise config.problem(
                 "model",

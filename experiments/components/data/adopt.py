@@ -65,7 +65,8 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
         raise UsageError(f"{label} made {described(source)}, which has no length: {error}") from error
     if not size:
         raise DataError(f"{label} has no examples")
-    targets = _targets(source, size)
+    labels, ignored = _labels(source, size), _number(source, "ignore_index")
+    targets = labels if labels is not None and labels.dim() == 1 else None
     names = _class_names(source)
     num_outputs = _number(source, "num_outputs", "num_classes")
     if num_outputs is None and names:
@@ -73,7 +74,9 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
     task = getattr(source, "task", None)
     if task is None and targets is not None:
         task = "classes"
-        num_outputs = int(targets.max()) + 1 if num_outputs is None else num_outputs
+        known = targets if ignored is None else targets[targets != ignored]
+        if num_outputs is None and len(known):
+            num_outputs = int(known.max()) + 1
     return LoadedData(
         source,
         loading,
@@ -83,6 +86,8 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
         description=str(getattr(source, "description", "") or f"{size:,} examples of {label}"),
         splits={name: torch.as_tensor(rows) for name, rows in dict(getattr(source, "splits", {})).items()},
         targets=targets,
+        labels=labels,
+        ignore_index=ignored,
     )
 
 
@@ -105,7 +110,7 @@ def _of_parts(parts: Mapping[str, Any], label: str, loading: Loading) -> LoadedD
             raise UsageError(f"{label} made a Dataset as '{name}': give one Dataset with `splits` instead")
     loaded: dict[str, Any] = dict(made)
     train, starts = loaded["train"], np.cumsum([0, *(len(part) for part in loaded.values())]).tolist()
-    known = [part.targets for part in loaded.values()]
+    known, labels = ([getattr(part, name) for part in loaded.values()] for name in ("targets", "labels"))
     return LoadedData(
         ConcatDataset([part.source for part in loaded.values()]),
         train.loading,
@@ -114,7 +119,9 @@ def _of_parts(parts: Mapping[str, Any], label: str, loading: Loading) -> LoadedD
         class_names=train.class_names,
         description=train.description,
         splits={name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(loaded)},
-        targets=torch.cat(known) if all(each is not None for each in known) else None,
+        targets=_joined(known),
+        labels=_joined(labels),
+        ignore_index=train.ignore_index,
     )
 
 
@@ -168,10 +175,18 @@ def sampling_of(loader: DataLoader[Any], label: str) -> Sampling:
     )
 
 
-def _targets(source: Any, size: int) -> torch.Tensor | None:
-    """Return the class of each example, where a data set says it: by `targets` or `labels`, or as the last tensor."""
+def _joined(parts: list[torch.Tensor | None]) -> torch.Tensor | None:
+    """Return the targets of all parts, where all are known and of one shape."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or len({part.shape[1:] for part in found}) > 1:
+        return None
+    return torch.cat(found)
+
+
+def _labels(source: Any, size: int) -> torch.Tensor | None:
+    """Return integers for each example, where a data set has them: by `targets` or `labels`, or as the last tensor."""
     if isinstance(source, torch.utils.data.Subset):
-        inner = _targets(source.dataset, len(source.dataset))  # type: ignore[arg-type] (it has a length)
+        inner = _labels(source.dataset, len(source.dataset))  # type: ignore[arg-type] (it has a length)
         return None if inner is None else inner[torch.as_tensor(source.indices)]
     said = _said(source, "targets", "labels")
     if isinstance(source, TensorDataset):
@@ -184,8 +199,8 @@ def _targets(source: Any, size: int) -> torch.Tensor | None:
         found = torch.as_tensor(said)
     except (TypeError, ValueError, RuntimeError):  # no numbers: names, boxes
         return None
-    is_class = found.dim() == 1 and not found.is_floating_point() and not found.is_complex() and len(found) == size
-    return found.to(torch.int64) if is_class and found.dtype != torch.bool else None
+    is_label = found.dim() > 0 and not found.is_floating_point() and not found.is_complex() and len(found) == size
+    return found.to(torch.int64) if is_label and found.dtype != torch.bool else None
 
 
 def _class_names(source: Any) -> tuple[str, ...]:

@@ -180,7 +180,10 @@ class Dataset:
         inputs, targets = self.inputs, self.targets
         for name, tensor in (("inputs", inputs), ("targets", targets)):
             if not isinstance(tensor, torch.Tensor):
-                raise DataError(f"{name} must be one tensor, got {_kind(tensor)}: {_SEVERAL}")
+                texts = isinstance(tensor, list | tuple) and any(isinstance(each, str) for each in tensor)
+                texts |= getattr(getattr(tensor, "dtype", None), "kind", "") in ("U", "S", "O")
+                way = "number the classes from 0 (int64), and name them by `class_names`" if texts else _SEVERAL
+                raise DataError(f"{name} must be one tensor, got {_kind(tensor)}: {way}")
         if self.task == "tokens":
             _check_tokens("inputs", inputs, self.num_outputs)
         elif self.num_tokens is not None:
@@ -204,7 +207,15 @@ class Dataset:
                 raise DataError(f"all targets are the ignored {self.ignore_index}: there is nothing to learn")
             low, high = int(known.min()), int(known.max())
             if low < 0 or high >= self.num_outputs:
-                raise DataError(f"class numbers must be 0 to {self.num_outputs - 1}, got {low} to {high}")
+                wrong = (targets < 0) | (targets >= self.num_outputs)
+                wrong &= torch.ones_like(wrong) if self.ignore_index is None else targets != self.ignore_index
+                where = tuple(wrong.nonzero()[0].tolist())
+                raise DataError(
+                    f"class numbers must be 0 to {self.num_outputs - 1}, got {low} to {high}: "
+                    f"{self.place(where[0])} has {int(targets[where])}. "
+                    "More classes need a larger number of them; what stands where there is nothing to learn is the "
+                    "`ignore_index`"
+                )
         elif self.task == "tokens":
             _check_tokens("targets", targets, self.num_outputs, self.ignore_index)
             if targets.shape != inputs.shape:

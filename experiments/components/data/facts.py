@@ -16,6 +16,7 @@ from .stored import Pixels, Step, as_floats
 SCHEMA = "optrun/data-facts@1"
 _NAMES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64")
 _NAMES += ("uint8", "uint16", "uint32", "uint64", "bool")
+_RARE = ("num_tokens", "ignore_index")  # what most data has not
 _TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in _NAMES}
 
 
@@ -35,6 +36,7 @@ class DataFacts:
         decode: how stored numbers become those of a model: `{"pixels": …}` with the arguments of `Pixels`,
             `{"floats": true}`, or `{"own": NAME}` for code of the user's own; empty where they are the same.
         num_tokens: see `Dataset`.
+        ignore_index: see `Dataset`.
     """
 
     input_shape: tuple[int, ...] | None
@@ -47,6 +49,7 @@ class DataFacts:
     target_columns: tuple[str, ...] = ()
     decode: Mapping[str, Any] = field(default_factory=dict)
     num_tokens: int | None = None
+    ignore_index: int | None = None
 
     @classmethod
     def of(cls, dataset: AnyData) -> DataFacts:
@@ -55,7 +58,8 @@ class DataFacts:
             inputs = dataset.first.inputs
             kind = _name(inputs) if isinstance(inputs, torch.Tensor) else ""
             names = tuple(dataset.class_names)
-            return cls(dataset.input_shape, kind, kind, dataset.task, dataset.num_outputs, names)
+            known = (dataset.input_shape, kind, kind, dataset.task, dataset.num_outputs, names)
+            return cls(*known, ignore_index=dataset.ignore_index)
         first = dataset.inputs[:1]
         return cls(
             dataset.input_shape,
@@ -68,6 +72,7 @@ class DataFacts:
             tuple(dataset.target_columns),
             _decode_facts(dataset.decode),
             dataset.num_tokens,
+            dataset.ignore_index,
         )
 
     @property
@@ -97,8 +102,9 @@ class DataFacts:
     def as_dict(self) -> dict[str, Any]:
         """Return this as JSON holds it."""
         facts = asdict(self)
-        if self.num_tokens is None:  # as with most data, and in the records of versions that did not know it
-            del facts["num_tokens"]
+        for name in _RARE:  # absent from the records of versions that did not know it
+            if facts[name] is None:
+                del facts[name]
         return {"schema": SCHEMA, **facts}
 
     @classmethod
@@ -111,8 +117,9 @@ class DataFacts:
         try:
             if stored["schema"] != SCHEMA:
                 raise ValueError(f"schema {stored['schema']!r}")
-            given = {name: stored[name] for name in cls.__dataclass_fields__ if name != "num_tokens"}
+            given = {name: stored[name] for name in cls.__dataclass_fields__ if name not in _RARE}
             given["num_tokens"] = None if stored.get("num_tokens") is None else _count(stored["num_tokens"])
+            given["ignore_index"] = None if stored.get("ignore_index") is None else int(stored["ignore_index"])
             decode, shape, outputs = dict(given["decode"]), given["input_shape"], given["num_outputs"]
             if "pixels" in decode:
                 pixels = decode["pixels"]

@@ -77,6 +77,8 @@ class LoadedData:
         targets: the class of each example, int64, shape (examples,), by which parts are stratified; None where that is
             only known when examples are made.
         facts: what is known about the data.
+        labels: integers that stand for targets of each example, shape (examples, …), as far as they are in memory.
+        ignore_index: see `Dataset`.
     """
 
     source: Any
@@ -88,12 +90,13 @@ class LoadedData:
     splits: Mapping[str, torch.Tensor] = field(default_factory=dict)
     targets: torch.Tensor | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    labels: torch.Tensor | None = None
+    ignore_index: int | None = None
 
     # What a data set in memory may have, and this has not: nothing of it is fitted to, scaled or encoded.
     mapped = False
     names: tuple[str, ...] = ()
     num_tokens: int | None = None
-    ignore_index: int | None = None
     in_order = False
     standardised = ()
     encoding = Encoding()
