@@ -20,6 +20,7 @@ from .sections import (
     EvalConfig,
     GroupConfig,
     LogConfig,
+    LossConfig,
     MeasureConfig,
     MetricConfig,
     OptimizerConfig,
@@ -64,7 +65,7 @@ class Config:
     data: DataConfig
     model: ComponentConfig
     init: ComponentConfig | None
-    loss: MeasureConfig
+    loss: LossConfig
     metrics: tuple[MetricConfig, ...]
     optimizer: OptimizerConfig
     schedule: ScheduleConfig

@@ -104,7 +104,8 @@ def _spread(weights: Tensor, values: Tensor) -> Tensor:
 
 def _by_example(loss: Callable[..., Any]) -> tuple[Each, Counts]:
     """Return what gives the loss of each example or target, and what says by how much the mean divides for it."""
-    function, keywords = loss, {}
+    function: Any = loss
+    keywords: dict[str, Any] = {}
     while isinstance(function, functools.partial) and not function.args:
         function, keywords = function.func, {**function.keywords, **keywords}
     if callable(each := getattr(function, "each", None)):
