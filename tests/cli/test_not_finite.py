@@ -22,7 +22,7 @@ NAMES = {"nan": "nan", "inf": "inf", "-inf": "-inf"}
 Optrun = Callable[..., Result]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=["nan", *(pytest.param(name, marks=pytest.mark.sample) for name in ("inf", "-inf"))])
 def value(folder: Path, request: pytest.FixtureRequest) -> str:
     """Write a configuration whose metric `bad` is never finite, and return as what."""
     (folder / "own.py").write_text(OWN)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,26 @@ import pytest
 
 from optrun.experiments.run_directory.run_dir import RunDir
 
+from .conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def two_folder(server, tmp_path_factory) -> Path:
+    """Train two runs that differ in their rate, once."""
+    place = tmp_path_factory.mktemp("two")
+    (place / "tiny.yaml").write_text(TINY)
+    for name, rate in (("first", "0.1"), ("second", "0.2")):
+        with contextlib.chdir(place):
+            done = server.optrun("train", "tiny.yaml", "-q", "--name", name, f"optimizer.lr={rate}")
+        _, err = done.communicate()
+        assert done.returncode == 0, err
+    return place
+
 
 @pytest.fixture
-def two(optrun) -> tuple[str, str]:
-    """Train two runs that differ in their rate."""
-    assert optrun("train", "tiny.yaml", "-q", "--name", "first").code == 0
-    assert optrun("train", "tiny.yaml", "-q", "--name", "second", "optimizer.lr=0.2").code == 0
+def two(two_folder, folder) -> tuple[str, str]:
+    """Have these runs in this folder."""
+    shutil.copytree(two_folder / "runs", folder / "runs", dirs_exist_ok=True)
     return "first", "second"
 
 

@@ -18,6 +18,8 @@ from optrun.experiments.comparison.tasks import with_settings
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import NothingMatchedError, UsageError
 
+from ..helpers import in_turn
+
 OWN = """\
 data: {name: digits, batch_size: 64, subset: 128}
 model: {name: mlp, hidden: [16]}
@@ -100,8 +102,7 @@ def seen(entries) -> tuple[str, str]:
     return "compared", ""
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("change", "way"), in_turn(CHANGES, WAYS))
 def test_what_differs_is_refused_named_or_compared(folder, change, way):
     kind = CHANGES[change]
     found, said = seen(entries_by(way, change))

@@ -37,7 +37,9 @@ def test_a_mapping_of_names_to_configurations_gives_the_results_of_files(tmp_pat
 
 
 def test_a_list_of_configurations_takes_their_names():
-    made = compare([{**TINY, "name": "first"}, {**FASTER, "name": "first"}, "sgd"], across_problems=True, **OPTIONS)
+    little = {"sgd:train.epochs": 1, "sgd:model": "logistic"}
+    targets = [{**TINY, "name": "first"}, {**FASTER, "name": "first"}, "sgd"]
+    made = compare(targets, little, across_problems=True, **OPTIONS)
     assert made.entries == ["first", "first-2", "sgd"]
 
 

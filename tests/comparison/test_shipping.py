@@ -131,6 +131,7 @@ def test_processes_that_start_do_not_run_the_script_of_the_user():
     assert sys.modules["__main__"] is main
 
 
+@pytest.mark.sample  # an interpreter for the script, and one for each worker
 def test_a_script_without_a_guard_from_stdin_compares_what_it_registers(tmp_path):
     Path(tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
 

@@ -256,17 +256,28 @@ def load_or_refuse(folder, registries, data: bytes, overrides=()) -> None:
     assert time.process_time() - start < 2
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(EDITS)
-@example([(0, 0, " ")])
-def test_mutated_text_is_loaded_or_refused(mutants, edits):
+def load_or_refuse_edited(mutants, edits) -> None:
     text = RICH
     for place, removed, added in edits:
         text = text[:place] + added + text[place + removed :]
     load_or_refuse(*mutants, text.encode())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EDITS)
+@example([(0, 0, " ")])
+def test_mutated_text_is_loaded_or_refused(mutants, edits):
+    load_or_refuse_edited(mutants, edits)
+
+
+@pytest.mark.sample
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EDITS)
+def test_many_mutated_texts_are_loaded_or_refused(mutants, edits):
+    load_or_refuse_edited(mutants, edits)
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(RICH) - 1), st.integers(0, 255)), min_size=1, max_size=3))
 def test_mutated_bytes_are_loaded_or_refused(mutants, edits):
     data = bytearray(RICH.encode())
@@ -286,10 +297,24 @@ KEY_PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.lists(KEY_PARTS, min_size=1, max_size=4), BITS | st.text(max_size=8)), min_size=1, max_size=3)
+OVERRIDES = st.lists(
+    st.tuples(st.lists(KEY_PARTS, min_size=1, max_size=4), BITS | st.text(max_size=8)), min_size=1, max_size=3
 )
-def test_random_overrides_are_applied_or_refused(mutants, overrides):
+
+
+def load_or_refuse_overridden(mutants, overrides) -> None:
     arguments = [f"{'.'.join(parts)}={value}" for parts, value in overrides]
     load_or_refuse(*mutants, RICH.encode(), arguments)
+
+
+@settings(max_examples=40, deadline=None)
+@given(OVERRIDES)
+def test_random_overrides_are_applied_or_refused(mutants, overrides):
+    load_or_refuse_overridden(mutants, overrides)
+
+
+@pytest.mark.sample
+@settings(max_examples=200, deadline=None)
+@given(OVERRIDES)
+def test_many_random_overrides_are_applied_or_refused(mutants, overrides):
+    load_or_refuse_overridden(mutants, overrides)

@@ -141,9 +141,7 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("roundtrip")
 
 
-@settings(max_examples=200, deadline=None)
-@given(CONFIGS)
-def test_a_resolved_config_is_the_same_config(place, values):
+def assert_same_when_resolved(place, values):
     first = config.load(values, registries=REGISTRIES, presets=place)
     written = first.to_dict()
     assert json.loads(json.dumps(written, allow_nan=False)) == written
@@ -154,6 +152,19 @@ def test_a_resolved_config_is_the_same_config(place, values):
         assert second.to_yaml() == first.to_yaml()
         assert second.optimizer.args == first.optimizer.args
         assert second.schedule.args.keys() == first.schedule.args.keys()
+
+
+@settings(max_examples=40, deadline=None)
+@given(CONFIGS)
+def test_a_resolved_config_is_the_same_config(place, values):
+    assert_same_when_resolved(place, values)
+
+
+@pytest.mark.sample
+@settings(max_examples=200, deadline=None)
+@given(CONFIGS)
+def test_many_resolved_configs_are_the_same_configs(place, values):
+    assert_same_when_resolved(place, values)
 
 
 def test_the_resolved_config_is_complete(load):

@@ -17,6 +17,8 @@ from optrun.experiments.report.report import Report
 from optrun.experiments.report.results import Results
 from optrun.experiments.report.words.limits import overall_limits
 
+from ..helpers import in_turn
+
 A = [0.90, 0.91, 0.93, 0.92, 0.90, 0.95]
 B = [0.95, 0.94, 0.97, 0.96, 0.97, 0.96]
 C = [0.92, 0.90, 0.95, 0.92, 0.93, 0.94]
@@ -107,8 +109,7 @@ def test_what_is_merely_unfinished_is_no_failure(write_group):
         Results(group)
 
 
-@pytest.mark.parametrize("tuned", [False, True])
-@pytest.mark.parametrize("failed", [("a",), ("a", "b", "c")])
+@pytest.mark.parametrize(("failed", "tuned"), in_turn([("a",), ("a", "b", "c")], [False, True]))
 def test_without_a_baseline_or_anything_at_all_nothing_is_tested_and_every_file_is_written(
     write_group, tmp_path, failed, tuned
 ):

@@ -53,11 +53,18 @@ def pages(write_group, tmp_path) -> dict[str, str]:
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [1280, 500])
-def test_pages_work_in_a_browser(write_group, tmp_path, width):
-    for name, page in pages(write_group, tmp_path).items():
-        said, console = open_page(page, tmp_path, width)
-        assert (name, said, console) == (name, "ok", [])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("compare", 1280),
+        ("compare", 500),
+        ("run", 500),
+        ("runs", 1280),
+        *(pytest.param(*each, marks=pytest.mark.sample) for each in (("run", 1280), ("runs", 500))),
+    ],
+)
+def test_pages_work_in_a_browser(write_group, tmp_path, name, width):
+    assert open_page(pages(write_group, tmp_path)[name], tmp_path, width) == ("ok", [])
 
 
 @needs_browser

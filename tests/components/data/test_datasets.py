@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,8 @@ from optrun.experiments.components.data import Dataset, digits, make_data, regis
 from optrun.experiments.components.data.synthetic import best_accuracy
 from optrun.experiments.errors import DataError, UsageError
 from optrun.experiments.registry import user_code
+
+from ...robustness.processes import ForkServer
 
 NAMES = registry.names()
 DOWNLOADED = [n for n in NAMES if "public" in registry.get(n).facts]  # see test_images.py
@@ -86,10 +86,11 @@ def test_digits_as_they_are_and_as_their_own_targets() -> None:
         make_data("digits", scaling="none")
 
 
-def test_digits_do_not_import_scikit_learn_which_takes_a_second() -> None:
+def test_digits_do_not_import_scikit_learn_which_takes_a_second(server: ForkServer) -> None:
     load = "from optrun.experiments.components.data import make_data; make_data('digits')"
     code = f"import sys; {load}; print('sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    out, err = server.new_python(code).communicate()
+    assert out == b"False\n", err
 
 
 def test_digits_that_have_changed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

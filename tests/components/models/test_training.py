@@ -12,6 +12,8 @@ from optrun.experiments import build, load_config, make_data, train
 from optrun.experiments.components.data import split
 from optrun.experiments.components.updates.batch_norm import BatchNormUpdate
 
+sample = pytest.mark.sample
+
 
 def final(config: Any, overrides: Any = ()) -> dict[str, float]:
     run = train(config, overrides)
@@ -23,9 +25,9 @@ def final(config: Any, overrides: Any = ()) -> dict[str, float]:
     ("model", "lr", "epochs", "least"),
     [
         ({"name": "convnet", "channels": [16, 32]}, 0.01, 3, 0.9),
-        ({"name": "preact_resnet", "depth": 8, "width": 8}, 0.01, 3, 0.93),
+        pytest.param({"name": "preact_resnet", "depth": 8, "width": 8}, 0.01, 3, 0.93, marks=sample),
         ({"name": "wide_resnet", "depth": 10, "widen": 1}, 0.01, 3, 0.95),
-        ({"name": "vit", "width": 32, "depth": 2, "heads": 2}, 0.005, 10, 0.8),
+        pytest.param({"name": "vit", "width": 32, "depth": 2, "heads": 2}, 0.005, 10, 0.8, marks=sample),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
@@ -57,7 +59,9 @@ def bits_of_counts(order: int, data: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("model", "order"), [({"name": "gpt", "width": 64, "depth": 1}, 1), ({"name": "lstm", "width": 64}, 2)], ids=str
+    ("model", "order"),
+    [pytest.param({"name": "gpt", "width": 64, "depth": 1}, 1, marks=sample), ({"name": "lstm", "width": 64}, 2)],
+    ids=str,
 )
 def test_language_models_soon_know_more_than_counts(model: dict[str, Any], order: int) -> None:
     """Measured 3.98 bits per byte against 4.61 by the counts of bytes, and 3.08 against 3.26 by those of pairs."""
@@ -89,6 +93,7 @@ def test_the_preset_vit_digits_reaches_94_per_cent() -> None:
     assert final("vit-digits")["test/accuracy"] >= 0.94
 
 
+@sample
 def test_the_preset_autoencoder_is_better_than_any_linear_code_of_its_size() -> None:
     """No linear code has a smaller error on the training part than the first principal components."""
     parts = split(make_data("digits", targets="image"))

@@ -27,7 +27,10 @@ ARGUMENTS = {
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-@pytest.mark.parametrize(("name", "seed"), [("momentum", 0), ("nesterov", 17), ("adam", 39)])
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [("momentum", 0), *(pytest.param(*each, marks=pytest.mark.sample) for each in (("nesterov", 17), ("adam", 39)))],
+)
 def test_the_recorded_losses_are_those_of_scikit_learn(name, seed):
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
