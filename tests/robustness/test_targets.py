@@ -57,7 +57,8 @@ def wrongly_told(loss: str, kind: str, home: str, inputs: str) -> str | None:
         return None if home == "in_memory" else f"{label}: {error}"
     except ConfigError as error:
         problem = error.problems[0]
-        is_at_home = problem.key == "data" and (problem.hint or not is_of_classes)
+        has_way = problem.hint or "by data.collate" in problem.message
+        is_at_home = problem.key == "data" and (has_way or not is_of_classes)
         told = is_at_home or (problem.key == "loss" and not is_of_classes)
         if told and not (is_of_classes and any(words in problem.message for words in OF_TORCH)):
             return None
@@ -70,6 +71,10 @@ def wrongly_told(loss: str, kind: str, home: str, inputs: str) -> str | None:
 @pytest.mark.parametrize(("loss", "kind", "home", "inputs"), random.Random(5).sample(CASES, 12))
 def test_wrong_targets_are_told_at_the_data_or_trained_on(loss: str, kind: str, home: str, inputs: str) -> None:
     assert wrongly_told(loss, kind, home, inputs) is None
+
+
+def test_an_example_without_a_target_is_told_with_the_way_out() -> None:
+    assert wrongly_told("cross_entropy", "missing", "Own", "flat") is None
 
 
 @pytest.mark.slow

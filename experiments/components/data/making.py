@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import Subset, get_worker_info
+from torch.utils.data import Subset, default_collate, get_worker_info
 
 from ...errors import UsageError
 from ...registry.calls import note_place, users_place
@@ -109,7 +109,13 @@ class Maker:
                 error.add_note(f"example {number} of the data")
                 raise
         with _noting(f"collating examples {', '.join(map(str, numbers[:4]))}{', …' if len(numbers) > 4 else ''}"):
-            return self.collate(made)
+            try:
+                return self.collate(made)
+            except TypeError as error:
+                if self.collate is not default_collate:
+                    raise
+                way = "give examples tensors, numbers and texts, or name a function that makes batches by data.collate"
+                raise UsageError(f"{' '.join(str(error).split())}: {way}") from error
 
 
 def _all_at_once(source: Any) -> Callable[[list[int]], Any] | None:
