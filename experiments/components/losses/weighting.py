@@ -108,10 +108,10 @@ def _by_example(loss: Callable[..., Any]) -> tuple[Each, Counts]:
     keywords: dict[str, Any] = {}
     while isinstance(function, functools.partial) and not function.args:
         function, keywords = function.func, {**function.keywords, **keywords}
-    if callable(each := getattr(function, "each", None)):
+    if hasattr(function, "each"):
         counts = getattr(function, "counts", _ones_of_examples)
         of_counts = keywords if counts is not _ones_of_examples else {}
-        return functools.partial(each, **keywords), functools.partial(counts, **of_counts)
+        return functools.partial(function.each, **keywords), functools.partial(counts, **of_counts)
     if keywords.get("reduction", getattr(loss, "reduction", "mean")) == "mean":
         if function in _OF_CLASSES:
             known = {name: keywords[name] for name in ("ignore_index", "weight") if name in keywords}
