@@ -12,6 +12,7 @@ from ..components.data import Dataset, LoadedData, Splits
 from ..components.metrics.basic import Accuracy
 from ..components.selected import Selected, chosen
 from ..components.shapes import IGNORED
+from ..components.weighted import unweighted
 from ..config import Config, ConfigError, MeasureConfig
 from ..errors import ArgumentsError
 from ..registry.calls import call_of
@@ -169,6 +170,7 @@ def key_of_targets(config: Config) -> str:
 
 
 def _of_targets(part: MeasureConfig, targets: Any) -> Any:
+    targets = unweighted(targets)
     return targets if part.target is None else Selected(chosen, target=part.target).targets_of(targets)
 
 

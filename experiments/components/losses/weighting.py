@@ -104,10 +104,7 @@ def _spread(weights: Tensor, values: Tensor) -> Tensor:
 
 def _by_example(loss: Callable[..., Any]) -> tuple[Each, Counts]:
     """Return what gives the loss of each example or target, and what says by how much the mean divides for it."""
-    function: Any = loss
-    keywords: dict[str, Any] = {}
-    while isinstance(function, functools.partial) and not function.args:
-        function, keywords = function.func, {**function.keywords, **keywords}
+    function, keywords = _unbound(loss)
     if hasattr(function, "each"):
         counts = getattr(function, "counts", _ones_of_examples)
         of_counts = keywords if counts is not _ones_of_examples else {}
@@ -124,6 +121,14 @@ def _by_example(loss: Callable[..., Any]) -> tuple[Each, Counts]:
         f"{described(loss)} does not say the loss of each example, which weights need: let it have a method or "
         "attribute `each(outputs, targets)` (docs/python.md, Components of your own)"
     )
+
+
+def _unbound(loss: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a function without the keyword arguments that are bound to it, and these."""
+    keywords: dict[str, Any] = {}
+    while isinstance(loss, functools.partial) and not loss.args:
+        loss, keywords = loss.func, {**loss.keywords, **keywords}
+    return loss, keywords
 
 
 def _by_module(loss: Any) -> tuple[Each, Counts]:
