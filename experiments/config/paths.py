@@ -10,6 +10,7 @@ from typing import Any
 
 from ..registry import Component
 from ..registry.arguments import InputFile
+from ..system.patterns import expanded
 from ..system.places import absolute
 from .nodes import Node
 from .problems import DEFAULT, Origin, display
@@ -58,7 +59,16 @@ def files_read(part: ComponentConfig) -> Iterator[str]:
     """Yield the absolute paths that a component's arguments name."""
     for name, mark in input_files(part.component).items():
         for each in _paths_in(part.args.get(name), mark):
-            yield str(absolute(os.path.expanduser(each)))
+            for path in _expanded(os.path.expanduser(each)):
+                yield str(absolute(path))
+
+
+def _expanded(path: str) -> list[str]:
+    """Return the files that a path names, such as `part-{000..003}.tar`; itself where it is no such pattern."""
+    try:
+        return expanded(path) or [path]
+    except ValueError:  # which reading it tells
+        return [path]
 
 
 def _paths_in(value: Any, mark: InputFile) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +59,11 @@ def is_deep(file: Path) -> bool:
         return _white(file, picture) > 255
 
 
-def pixels(file: Path, size: int, color: Color) -> np.ndarray:
+def pixels(file: Path, size: int | None, color: Color, content: bytes | None = None) -> np.ndarray:
     """Return a picture, its shorter side scaled to `size`, the middle of the other, shape (channels, size, size).
+
+    Without a size it stays as it is, shape (channels, height, width). `content` is what is in the file, where it is no
+    file of its own.
 
     It is uint8 from 0 to 255; a picture of more than 8 bits is float32 from 0 to 1.
 
@@ -68,23 +72,25 @@ def pixels(file: Path, size: int, color: Color) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with _opened(file) as picture:
+    with _opened(file, content) as picture:
         white, mode = _white(file, picture), "RGB" if color == "rgb" else "L"
-        picture.draft(mode, (size, size))  # JPEG decodes to a smaller size at once
+        if size is not None:
+            picture.draft(mode, (size, size))  # JPEG decodes to a smaller size at once
         upright = ImageOps.exif_transpose(picture)  # a camera held upright says so beside the pixels
         shorter = min(upright.size)
         left, top = ((length - shorter) // 2 for length in upright.size)
-        middle = upright.crop((left, top, left + shorter, top + shorter))
+        middle = upright if size is None else upright.crop((left, top, left + shorter, top + shorter))
+        extent = middle.size if size is None else (size, size)
         if white > 255:
             gray = np.asarray(middle).astype(np.float32)
-            scaled = np.asarray(Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)) / white
+            scaled = np.asarray(Image.fromarray(gray).resize(extent, Image.Resampling.BILINEAR)) / white
             return np.repeat(scaled[None], 3 if color == "rgb" else 1, axis=0).astype(np.float32)
-        found = np.asarray(middle.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
+        found = np.asarray(middle.convert(mode).resize(extent, Image.Resampling.BILINEAR))
         return found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Image]:
+def _opened(file: Path, content: bytes | None = None) -> Iterator[Image]:
     """Open a picture for a `with` block; whatever Pillow raises in it comes as a DataError that names the file."""
     from PIL import Image, UnidentifiedImageError
 
@@ -92,7 +98,10 @@ def _opened(file: Path) -> Iterator[Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=sorted(set(FORMATS.values()) & Image.OPEN.keys())) as picture:
+            with Image.open(
+                file if content is None else io.BytesIO(content),
+                formats=sorted(set(FORMATS.values()) & Image.OPEN.keys()),
+            ) as picture:
                 yield picture
     except Image.DecompressionBombWarning as error:
         raise DataError(f"{file} is too large: {error}") from error
