@@ -60,10 +60,11 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _facts(plan: Plan) -> Iterator[str]:
-    splits = ", ".join(f"{name} {size:,}" for name, size in plan.splits.items())
+    splits = ", ".join(f"{name} {size:,}" for name, size in plan.splits.items() if size is not None)
+    streamed = "".join(f"{name} a stream, " for name, size in plan.splits.items() if size is None)
     facts = {
         "model": f"{plan.num_parameters:,} parameters",
-        "data": f"{splits} examples",
+        "data": f"{streamed}{splits} examples" if splits else streamed.removesuffix(", "),
         "length": _length(plan),
         "device": f"{plan.device} · {plan.precision} · {many(plan.threads, 'thread')} · seed {plan.seed}",
         "saves": _saves(plan),
@@ -78,9 +79,11 @@ def _length(plan: Plan) -> str:
     evaluations = f" · {many(plan.num_evaluations, 'evaluation')}" if plan.num_evaluations is not None else ""
     budget = f" · at most {seconds(plan.max_secs)}" if plan.max_secs is not None else ""
     if plan.num_steps is None:
-        epoch = f"an epoch is {many(plan.steps_per_epoch, 'step')}"
-        return f"as many steps as there is time for · {epoch}{budget}{evaluations}"
-    epochs = f"{many(round(plan.num_epochs or 0, 2), 'epoch')} of {many(plan.steps_per_epoch, 'step')}"
+        epoch = f" · an epoch is {many(plan.steps_per_epoch, 'step')}" if plan.steps_per_epoch else ""
+        return f"as many steps as there is time for{epoch}{budget}{evaluations}"
+    epochs = "without epochs"
+    if plan.steps_per_epoch is not None:
+        epochs = f"{many(round(plan.num_epochs or 0, 2), 'epoch')} of {many(plan.steps_per_epoch, 'step')}"
     examples = f"{plan.num_examples:,} examples drawn"
     return f"{many(plan.num_steps, 'step')} · {epochs} · {examples}{evaluations}{budget}"
 

@@ -139,7 +139,9 @@ def _schedule(config: ScheduleConfig) -> str:
 
 def _data(experiment: Experiment) -> str:
     data = experiment.config.data
-    sizes = ", ".join(f"{name} {size}" for name, size in experiment.splits.sizes().items())
+    sizes = ", ".join(
+        f"{name} {'a stream' if size is None else size}" for name, size in experiment.splits.sizes().items()
+    )
     augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
     drawn = f" · drawn {words}" if (words := _sampling(experiment)) else ""
     parts = experiment.config.train.accumulate

@@ -43,9 +43,9 @@ def _facts(run: Run) -> list[str]:
         threads = many(environment.get("threads", 1), "thread")
         lines.append(f"made with {versions}; {environment.get('device')}, {threads}")
     if batches := environment.get("batches"):
-        lines.append(
-            f"batches   of {many(batches['size'], 'example')}, {many(batches['steps_per_epoch'], 'step')} an epoch"
-        )
+        per_epoch = batches["steps_per_epoch"]  # of a stream it may not be known
+        epoch = "" if per_epoch is None else f", {many(per_epoch, 'step')} an epoch"
+        lines.append(f"batches   of {many(batches['size'], 'example')}{epoch}")
     if run.checkpoints:
         steps = [f"{file.step}{' (best)' if file.step == run.best_step else ''}" for file in run.checkpoints]
         lines.append(f"saved     at {'step' if len(steps) == 1 else 'steps'} {', '.join(steps)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..components.data import LoadedPart, PartInMemory, Splits
+from ..components.data import LoadedPart, PartInMemory, Splits, StreamBatches
 from ..components.data.tree import tensors
 from ..errors import ExitCode, OptrunError
 from ..training.evaluator import evaluation_mode
@@ -19,6 +19,8 @@ WHAT = {
     "loss_parameters": "initial parameters of the loss",
     "initial_loss": "initial loss",
     "order": "order of the first two epochs",
+    "first_batches": "first batches of the stream",
+    "batches": "batches of the stream, in their order",
     "data": "training, validation or test rows",
 }
 # The sections of a configuration that each depends on: where these agree, it must.
@@ -27,6 +29,9 @@ _DEPENDS_ON = {
     "initial_loss": ("model", "data", "init", "loss", "updates"),
     "order": ("data",),
 }
+# In place of the order, of streams: the first batches are known before a run, the others after it.
+_OF_STREAMS = ("first_batches", "batches")
+_FIRST_BATCHES = 2
 _FIRST_ROWS = 256
 _FIRST_LOADED = 8
 
@@ -41,7 +46,6 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
     """Return what is equal in fair pairs: hashes of initial parameters, data and its order, and the initial loss."""
     train_op, initial = experiment.train_op, experiment.initial()
     batches: Any = train_op.data
-    order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
     function = train_op.loss if initial.loss is None or initial is train_op.trained else initial.loss
     with evaluation_mode(initial.model, function), torch.no_grad():
         inputs, targets = batches.examples(0, _FIRST_ROWS)
@@ -54,9 +58,31 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
         "parameters": _parameters(dict(initial.model.named_parameters())),
         **({"loss_parameters": _parameters(of_loss)} if of_loss else {}),
         "initial_loss": loss,
-        "order": order.hexdigest(),
+        **_order(batches),
         "data": _data(experiment.splits),
     }
+
+
+def _order(batches: Any) -> dict[str, str]:
+    """Return a hash of which examples come when; of a stream, which alone knows that, of its first batches."""
+    if isinstance(batches, StreamBatches):
+        found = hashlib.sha256()
+        for batch in batches.data.first_batches(batches.batch_size, _FIRST_BATCHES):
+            _add(found, *tensors(tuple(batch)))
+        return {"first_batches": found.hexdigest()}
+    order = hashlib.sha256(b"".join(batches.order(epoch).numpy().tobytes() for epoch in (0, 1)))
+    return {"order": order.hexdigest()}
+
+
+def of_stream(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a finished run has read of a stream: hashes of its first 1, 2, 4, … batches and of all."""
+    hashes = (summary.get("stream") or {}).get("hashes")
+    return {"batches": hashes} if hashes else {}
+
+
+def _common(found: Sequence[Mapping[str, str]]) -> str | None:
+    """Return the largest number of batches of which all runs have a hash; None where there is none."""
+    return max(set.intersection(*(set(hashes) for hashes in found)), key=int, default=None)
 
 
 def _parameters(named: Mapping[str, torch.Tensor]) -> str:
@@ -100,8 +126,17 @@ def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Seque
         PairingError: something that must be equal is not; the message says what, and for whom.
     """
     first_name, first = next(iter(fingerprints.items()))
+    known: dict[str, Any] = {}
     if "order" in expected and all("data" in found for found in fingerprints.values()):  # runs of 0.2.0 lack it
         expected = [*expected, "data"]
+    if "order" in expected and all("order" not in found for found in fingerprints.values()):
+        expected = [*_OF_STREAMS, *(what for what in expected if what != "order")]
+        if common := _common([found.get("batches", {}) for found in fingerprints.values()]):
+            known = {"num_batches": int(common)}
+            cut = {name: {**found, "batches": found["batches"][common]} for name, found in fingerprints.items()}
+            fingerprints, first = cut, cut[first_name]
+        else:
+            expected.remove("batches")
     if "initial_loss" in expected and all("loss_parameters" in found for found in fingerprints.values()):
         expected = [*expected, "loss_parameters"]  # few losses have some; runs of 0.2.0 lack it
     for what in expected:
@@ -113,4 +148,10 @@ def check_pairing(fingerprints: Mapping[str, Mapping[str, Any]], expected: Seque
                     f"{WHAT[what]} ({values}), though nothing in their configurations asks for it. Does a model, data "
                     "set or loss of your own draw numbers that do not depend on the seed alone?"
                 )
-    return {what: first[what] for what in expected}
+    return {**{what: first[what] for what in expected}, **known}
+
+
+def words(found: Mapping[str, Any]) -> list[str]:
+    """Return what was found to be the same, of one seed, in words."""
+    named = {**WHAT, "batches": f"first {found.get('num_batches', 0):,} {WHAT['batches']}"}
+    return [named[what] for what in found if what in named]

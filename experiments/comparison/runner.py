@@ -19,7 +19,7 @@ from ..system.switches import at_start, put_back
 from . import events
 from .entry import Entry, differences
 from .estimate import time_run
-from .fingerprints import WHAT, PairingError, check_pairing, expected_equal
+from .fingerprints import WHAT, PairingError, check_pairing, expected_equal, of_stream, words
 from .ledger import Ledger
 from .pool import Pool
 from .protocol import Protocol, describe_entry, measured
@@ -222,7 +222,7 @@ class Runner:
             if task.role == "evaluate" and task.run is not None:
                 found = task.run.dir.read_json("pairing.json")
                 if found is not None:  # a run that was not made by a comparison has none
-                    seeds.setdefault(task.seed, {})[task.entry] = found
+                    seeds.setdefault(task.seed, {})[task.entry] = {**found, **of_stream(task.run.summary or {})}
         pairing = self._ledger.data["pairing"]
         for seed, fingerprints in seeds.items():
             try:
@@ -231,6 +231,8 @@ class Runner:
                 pairing["mismatch"] = str(error)
                 self._ledger.write()
                 raise
+        if any("first_batches" in found for found in pairing["seeds"].values()):  # what was read is known only now
+            pairing["same"] = words(min(pairing["seeds"].values(), key=len))
         pairing["checked"] = bool(seeds) and not any(entry.runs for entry in self._entries)
 
     # ---- the plan ------------------------------------------------------------------------------------------------

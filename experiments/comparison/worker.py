@@ -22,6 +22,7 @@ from ..system import forks, places
 from ..system.raised import guarded_process_end, message_of, refusing_exits, type_and_text
 from ..system.switches import Snapshot, turned, work_for
 from ..training.build import build
+from ..training.configured_data import loading_of
 from ..training.train import train
 from .asking import Answer, Asked
 from .estimate import time_run
@@ -172,8 +173,9 @@ def _hash(asked: Asked) -> Answer:
     def call() -> str:
         _unpack()
         with told_calls(_say_calling), told_key("data"):
-            data = asked.config().data
-            return make_data(data.component, **data.args).sha256()
+            config = asked.config()
+            data = config.data
+            return make_data(data.component, loading=loading_of(config), **data.args).sha256()
 
     return Answer.of(call)
 

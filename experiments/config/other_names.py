@@ -16,6 +16,7 @@ _BY_KEY = {
     "data": "dataset datamodule dataloader train_dataset",
     "data.batch_size": "train_batch_size per_device_train_batch_size",
     "data.eval_batch_size": "val_batch_size per_device_eval_batch_size",
+    "data.eval_batches": "limit_val_batches validation_steps",
     "data.workers": "num_workers dataloader_num_workers",
     "data.collate": "collate_fn",
     "data.sampling": "shuffle sampler",

@@ -100,6 +100,7 @@ class DataConfig(ComponentConfig):
 
     batch_size: Literal["full"] | Count = 64
     eval_batch_size: Count = 512
+    eval_batches: Count | None = None
     val: Share = 0.2
     test: Share = 0.2
     split_seed: Natural = 0

@@ -204,7 +204,7 @@ _FILES: dict[str, dict[str, Check]] = {
     },
     "env.json": {
         "command": _list(_text),
-        "batches": _record(size=_count, steps_per_epoch=_count),
+        "batches": _record(size=_count, steps_per_epoch=_or_null(_count)),
         "threads": _count,
         **dict.fromkeys(("project", "run"), _absolute_path),
         **dict.fromkeys(("code", "data", "packages", "objects"), _each(_text)),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..components.data import DrawnBatches
+from ..components.data import DrawnBatches, StreamBatches
 from ..components.data.tree import batch_size, mapped, rows
 from ..components.losses.counting import Counting
 from ..components.metrics import metric_value, rows_of
@@ -23,7 +23,7 @@ from .model_call import hands_targets
 _NUM_EXAMPLES = 33  # that are measured, whole and in two unequal parts
 
 
-def check_independence(config: Config, evaluator: Evaluator, batches: DrawnBatches) -> list[str]:
+def check_independence(config: Config, evaluator: Evaluator, batches: DrawnBatches | StreamBatches) -> list[str]:
     """Refuse metrics whose result would depend on the evaluation's batches; return notes on a loss that does.
 
     Only what is the user's own is asked, copies of it, on a few examples and with the weights as they are at first.
@@ -33,7 +33,7 @@ def check_independence(config: Config, evaluator: Evaluator, batches: DrawnBatch
     """
     model, loss, metrics = evaluator.model, evaluator.loss, evaluator.metrics
     own = [(name, part) for name, part in zip(metrics, config.metrics, strict=True) if _is_users(part)]
-    is_cut = config.train.accumulate > 1 or batches.num_examples > config.data.eval_batch_size
+    is_cut = config.train.accumulate > 1 or (batches.num_examples or math.inf) > config.data.eval_batch_size
     is_of_model = bool(hands_targets(loss))
     asks_loss = (_is_users(config.loss) or is_of_model) and is_cut
     if not own and not asks_loss:

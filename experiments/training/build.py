@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..components import data, optimizers, updates
 from ..components.averaging import averages_of
-from ..components.data import AnyData, DataFacts, Fitted, Splits
+from ..components.data import AnyData, DataFacts, Fitted, Splits, StreamPart
 from ..components.losses import weighed
 from ..components.metrics.original_units import in_original_units
 from ..components.schedules.resolve import configured_schedule
@@ -36,6 +36,7 @@ from . import compatibility
 from .batch_independence import check_independence
 from .configured_data import known_targets, loading_notes, make_batches, make_splits
 from .configured_hooks import configured_hooks
+from .configured_stream import check_length, stream_notes
 from .constant_target import check_targets
 from .evaluator import Evaluator
 from .experiment import Experiment
@@ -82,6 +83,7 @@ def build(
     batches = make_batches(config, splits, device)
     dataset = splits.dataset
     target_notes = check_targets(config, splits) if fitted is None else []  # older runs go on with what they have
+    check_length(config, batches)
     length = compatibility.run_length(config, batches.steps_per_epoch)
 
     with located(config, "model", "data"):
@@ -141,6 +143,8 @@ def build(
         trial.train()
         check_uncounted(config, evaluators)
     notes = check_independence(config, evaluators["train"], batches)
+    if isinstance(splits.train, StreamPart):
+        del evaluators["train"]  # a stream can be looked at, but not measured
     experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
     experiment.targets = trial.targets
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
@@ -152,6 +156,7 @@ def build(
         *splits.notes,
         *target_notes,
         *loading_notes(config, splits),
+        *stream_notes(batches),
         *notes,
     ]
     if splits.fitted.rows == "all" and splits.fitted.scales:
@@ -184,6 +189,7 @@ def build_schedule(config: Config) -> tuple[Callable[[int], float], RunLength]:
     length = RunLength(config.train.steps)
     if config.train.epochs is not None or any(length.unit == "epochs" for length in _lengths(config.schedule)):
         batches = make_batches(config, make_splits(config), torch.device("cpu"))
+        check_length(config, batches)
         length = compatibility.run_length(config, batches.steps_per_epoch)
     with located(config, "schedule", *compatibility.RUN_LENGTH):
         return configured_schedule(
@@ -242,7 +248,8 @@ def _make_evaluators(
     if (wanted := config.eval.weights) not in known:
         raise config.problem("eval.weights", f"this run keeps no weights called '{wanted}': {', '.join(known)}")
     average = known[wanted]
-    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    train = splits.train.first(config.data.eval_batch_size) if isinstance(splits.train, StreamPart) else splits.train
+    parts = {"train": train, "val": splits.val, "test": splits.test}
     transforms = data.in_evaluation(config.data.augment)
     return {
         name: Evaluator(

@@ -54,8 +54,8 @@ def check_storable(model: nn.Module) -> None:
             raise UsageError(f"the model has {name} of type {kind}, which no checkpoint can hold{hint}")
 
 
-def run_length(config: Config, per_epoch: int) -> RunLength:
-    """Return how long the run is, in steps, where an epoch has so many."""
+def run_length(config: Config, per_epoch: int | None) -> RunLength:
+    """Return how long the run is, in steps, where an epoch has so many; None for a stream that does not say it."""
     if config.train.epochs is None:
         return RunLength(config.train.steps, per_epoch)
     return RunLength(Length(config.train.epochs, "epochs").steps(RunLength(steps_per_epoch=per_epoch)), per_epoch)

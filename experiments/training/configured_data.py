@@ -12,6 +12,7 @@ import torch
 from ..components import data
 from ..components.data import (
     Batches,
+    Dataset,
     DrawnBatches,
     Fitted,
     LoadedBatches,
@@ -21,15 +22,20 @@ from ..components.data import (
     Part,
     PartInMemory,
     Splits,
+    StreamBatches,
+    StreamData,
+    StreamPart,
 )
 from ..components.data.batch_parts import BatchParts
 from ..components.data.batches import steps_in_epoch
 from ..components.data.sampling import Sampling, by_class, by_rule
+from ..components.data.tree import batch_size as num_examples
 from ..components.data.weights import weights_by_class
 from ..config import ComponentConfig, Config
 from ..config.located import located
 from ..config.sections import DataConfig
 from . import compatibility
+from .configured_stream import check_stream
 from .model_call import hands_targets
 
 
@@ -47,6 +53,7 @@ def make_splits(config: Config, fitted: Fitted | None = None) -> Splits:
     loading = loading_of(config)
     with located(config, "data"):
         dataset = data.make_data(config.data.component, fitted=fitted, loading=loading, **config.data.args)
+        check_stream(config, dataset)
         splits = data.split(
             dataset,
             val=config.data.val,
@@ -64,7 +71,7 @@ def _weighed(config: Config, splits: Splits, name: str | int) -> Splits:
     Raises:
         ConfigError: located at `loss.weights`.
     """
-    if isinstance(splits.dataset, LoadedData):
+    if not isinstance(splits.dataset, Dataset):
         return splits
     with located(config, "loss.weights"):
         weights = splits.dataset.weights_called(name)
@@ -79,7 +86,7 @@ def _weighed(config: Config, splits: Splits, name: str | int) -> Splits:
     return replace(splits, **parts)
 
 
-def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnBatches:
+def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnBatches | StreamBatches:
     """Return the batches that a configuration trains on.
 
     Args:
@@ -101,6 +108,10 @@ def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnB
         "num_classes": dataset.num_outputs if dataset.task == "classes" else None,
     }
     part = splits.train
+    if isinstance(part, StreamPart):
+        del options["sampling"]  # it comes in its own order
+        with located(config, "data"):
+            return StreamBatches(part.data, **options)
     assert isinstance(part, PartInMemory | LoadedPart)
     if isinstance(part, PartInMemory):
         _refuse_loading(config)
@@ -121,6 +132,7 @@ def _sampling(config: Config, splits: Splits) -> Sampling:
     assert sampling is not None
     if isinstance(sampling, str):
         return by_rule(sampling, targets)
+    assert not isinstance(dataset, StreamData)  # which comes in its own order
     if "weights" in sampling:
         with located(config, "data.sampling.weights"):
             weights = dataset.weights_called(sampling["weights"])
@@ -146,16 +158,18 @@ class Cut:
         batch_size: examples in a batch; the last one of an epoch may be smaller.
         drop_last: whether that one is left out.
         sampling: which examples an epoch draws, in which order.
-        num_examples: that it draws from.
+        num_examples: that it draws from; None for a stream that does not say it.
     """
 
     batch_size: int
     drop_last: bool
     sampling: Sampling
-    num_examples: int
+    num_examples: int | None
 
     @property
-    def steps_per_epoch(self) -> int:
+    def steps_per_epoch(self) -> int | None:
+        if self.num_examples is None:
+            return None
         return steps_in_epoch(self.sampling.num_drawn(self.num_examples), self.batch_size, self.drop_last)
 
 
@@ -165,14 +179,17 @@ def cut_of(config: Config, splits: Splits) -> Cut:
     Raises:
         ConfigError: it and a DataLoader say different things, or classes are to be balanced that nobody knows.
     """
-    loading = splits.dataset.loading if isinstance(splits.dataset, LoadedData) else Loading()
-    sampling = loading.sampling
+    dataset = splits.dataset
+    loading = Loading() if isinstance(dataset, Dataset) else dataset.loading
+    sampling, drop_last = loading.sampling, config.data.drop_last or loading.drop_last
+    if isinstance(dataset, StreamData):
+        own = num_examples(*dataset.first_batches(1)[0]) if dataset.gives_batches else loading.batch_size
+        return Cut(_batch_size(config, splits, own), drop_last, sampling, dataset.num_examples)
     with located(config, "data"):
         if config.data.sampling is not None:
             sampling = _sampling(config, splits)
         elif isinstance(splits.train, LoadedPart):
             sampling = sampling.of(splits.train.positions)
-    drop_last = config.data.drop_last or loading.drop_last
     return Cut(_batch_size(config, splits, loading.batch_size), drop_last, sampling, len(splits.train))
 
 
@@ -228,8 +245,13 @@ def loading_of(config: Config) -> Loading:
     """
     collate, targets_from = config.data.collate, config.data.targets_from
     handed = hands_targets(config.loss.component.build, targets_from)
-    parts = BatchParts(targets_from, config.data.inputs_from, not handed, config.loss.weights)
-    loading = Loading(config.data.workers, parts=parts)
+    most = config.data.eval_batches
+    loading = Loading(
+        config.data.workers,
+        parts=BatchParts(targets_from, config.data.inputs_from, not handed, config.loss.weights),
+        seed=config.seed,
+        most_held=None if most is None else most * config.data.eval_batch_size,
+    )
     if collate is None:
         return loading
     with located(config, "data.collate"):

@@ -28,7 +28,7 @@ def changes_batches_alone(changes: Sequence[Change]) -> bool:
 
 def what_differs(
     before: Config,
-    recorded: tuple[int, int] | None,
+    recorded: tuple[int, int | None] | None,
     experiment: Experiment,
     changes: Sequence[Change],
     saved: CheckpointFile,
@@ -52,7 +52,8 @@ def what_differs(
     _refuse_shorter(experiment.config, now, saved.step)
     if was.num_steps != now.num_steps:
         yield f"it goes on from step {saved.step} to {_steps(now)}, where it had {_steps(was)} before"
-    if size != experiment.batches.batch_size or any(change.key in _OF_BATCHES for change in changes):
+    has_epochs = was.steps_per_epoch is not None and now.steps_per_epoch is not None
+    if has_epochs and (size != experiment.batches.batch_size or any(change.key in _OF_BATCHES for change in changes)):
         yield _batches(was, now, saved)
     old, new = _rates(before, was, experiment, saved.step)
     if not math.isclose(old, new, rel_tol=1e-6):
@@ -79,10 +80,10 @@ def _problem(config: Config, key: str, num_steps: int, step: int) -> ConfigError
     )
 
 
-def _cut_before(before: Config, experiment: Experiment) -> tuple[int, int]:
+def _cut_before(before: Config, experiment: Experiment) -> tuple[int, int | None]:
     """Return the size of batches and the steps of an epoch that the configuration before makes of the data as it is."""
     cut = cut_of(before, experiment.splits)
-    return cut.batch_size, max(1, cut.steps_per_epoch)
+    return cut.batch_size, None if cut.steps_per_epoch is None else max(1, cut.steps_per_epoch)
 
 
 def _batches(was: RunLength, now: RunLength, saved: CheckpointFile) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..components.data import AnyData, DrawnBatches, Splits
+from ..components.data import AnyData, DrawnBatches, Splits, StreamBatches
 from ..components.hooks.hook import Hook
 from ..components.initializers.matching import InitialWeights
 from ..components.trained import Trained
@@ -70,10 +70,10 @@ class Experiment:
         return self.train_op.model
 
     @property
-    def batches(self) -> DrawnBatches:
-        """Return the training batches."""
-        batches = self.train_op.data
-        assert isinstance(batches, DrawnBatches)
+    def batches(self) -> DrawnBatches | StreamBatches:
+        """Return the training batches, also where somebody looks at them on their way."""
+        batches = getattr(self.train_op.data, "watched", self.train_op.data)
+        assert isinstance(batches, DrawnBatches | StreamBatches)
         return batches
 
     @property

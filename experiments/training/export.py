@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.data import Dataset, make_data
+from ..components.data import Dataset, StreamData, make_data
 from ..components.data.tree import num_examples, rows, tensors
 from ..components.selected import Selector
 from ..config import ConfigError
@@ -184,11 +184,14 @@ def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
         with located(config, "data"):
             loading = loading_of(config)
             dataset = make_data(config.data.component, fitted=fitted, loading=loading, **config.data.args)
-            positions = torch.linspace(0, len(dataset) - 1, min(_EXAMPLES, len(dataset))).long()
-            if isinstance(dataset, Dataset):
-                raw, inputs = raw_rows(dataset, fitted, positions), model_rows(trained, dataset, positions)
+            if isinstance(dataset, StreamData):
+                raw = inputs = dataset.examples(_EXAMPLES).inputs
             else:
-                raw = inputs = dataset.part(positions).examples(0, len(positions)).inputs
+                positions = torch.linspace(0, len(dataset) - 1, min(_EXAMPLES, len(dataset))).long()
+                if isinstance(dataset, Dataset):
+                    raw, inputs = raw_rows(dataset, fitted, positions), model_rows(trained, dataset, positions)
+                else:
+                    raw = inputs = dataset.part(positions).examples(0, len(positions)).inputs
     except (DataError, StorageError, ConfigError) as error:
         if trained.facts.input_shape is None:
             raise

@@ -183,7 +183,7 @@ def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartIn
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     found = parts.get(split)
     if not isinstance(found, PartInMemory | LoadedPart):
-        there = ", ".join(name for name, part in parts.items() if part is not None)
+        there = ", ".join(name for name, part in parts.items() if isinstance(part, PartInMemory | LoadedPart))
         raise UsageError(f"{trained.run_dir.name} has no split '{split}': {there}")
     return found, splits.dataset
 

@@ -93,7 +93,7 @@ class RunRecord:
         return self._env.get("init")
 
     @property
-    def batches(self) -> tuple[int, int] | None:
+    def batches(self) -> tuple[int, int | None] | None:
         """Return how many examples a batch had, and an epoch steps; None where earlier versions did not say."""
         kept = self._env.get("batches")
         return None if kept is None else (kept["size"], kept["steps_per_epoch"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..components.data import StreamBatches
 from ..config.goal import goals_record
 from ..run_directory.final_values import not_finite
 from .experiment import Experiment
@@ -43,7 +44,8 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
         "cpu_secs": round(session.cpu_secs, 3),
         "batch_size": experiment.batches.batch_size,
         "num_parameters": experiment.num_parameters,
-        "splits": experiment.splits.sizes(),
+        "splits": {name: size for name, size in experiment.splits.sizes().items() if size is not None},
+        **_stream(experiment.batches),
         "metric": {"name": metric, "mode": goal.mode, "target": target},
         "metrics": goals_record(experiment.config),
         "final": session.final,
@@ -53,6 +55,13 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
         "curve": _thinned([row[metric] for row in scored]),
         "config": experiment.config.to_dict(),
     }
+
+
+def _stream(data: Any) -> dict[str, Any]:
+    """Return what is known of a stream, and the hashes of what was read of it."""
+    if not isinstance(data, StreamBatches):
+        return {}
+    return {"stream": {**data.facts(), "hashes": {str(number): found for number, found in data.hashes.items()}}}
 
 
 def _thinned(values: list[float], most: int = 40) -> list[float]:

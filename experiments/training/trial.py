@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.data import LoadedData, Splits
+from ..components.data import LoadedData, Splits, StreamBatches
 from ..components.data.tree import batch_size, entries, rows, split
 from ..components.metrics import metric_value
 from ..components.selected import Selected, chosen
@@ -45,20 +45,21 @@ class _Examples:
         inputs: of the model.
         targets: one per input.
         in_batch: how many examples the batch has that they are a piece of.
-        numbers: where they are in the data set, int64.
+        numbers: where they are in the data set, int64; None in a stream.
     """
 
     inputs: Any
     targets: Any
     in_batch: int
-    numbers: Tensor
+    numbers: Tensor | None
 
     def __len__(self) -> int:
         return batch_size(self.inputs, self.targets)
 
     def first(self, count: int) -> _Examples:
         inputs, targets = rows((self.inputs, self.targets), 0, count, len(self))
-        return replace(self, inputs=inputs, targets=targets, numbers=self.numbers[:count])
+        numbers = None if self.numbers is None else self.numbers[:count]
+        return replace(self, inputs=inputs, targets=targets, numbers=numbers)
 
 
 class Trial:
@@ -87,7 +88,7 @@ class Trial:
         self.targets = TargetCheck(config, splits)
         self._evaluators = {name: each for name, each in evaluators.items() if name != "train"} or dict(evaluators)
         self._batches: Any = train_op.data
-        per_example = work / min(self._batches.batch_size, self._batches.num_examples)
+        per_example = work / self._batches.size_of(0)
         self._most = max(2, int(_MOST_WORK / per_example)) if per_example else None
 
     # ---- evaluation ----------------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ class Trial:
         Raises:
             ConfigError: located at the model, the loss, an augmentation, or the size of the batch.
         """
-        sizes = {position: self._size_of(position) for position in self._positions()}
+        sizes = {position: self._batches.size_of(position) for position in self._positions()}
         position = min(sizes, key=lambda each: self._smallest_part(sizes[each]))
         examples = self._drawn(position)
         refusal = self._refusal(self._trained, examples)
@@ -175,12 +176,10 @@ class Trial:
 
     def _positions(self) -> list[int]:
         """Return the first batch, and the last one of an epoch if the run comes to it."""
+        if isinstance(self._batches, StreamBatches):
+            return [0]
         last, num_steps = self._batches.steps_per_epoch - 1, self._length.num_steps
         return [0, last] if num_steps is None or num_steps > last else [0]
-
-    def _size_of(self, position: int) -> int:
-        batches = self._batches
-        return min(batches.batch_size, batches.num_examples - position * batches.batch_size)
 
     def _smallest_part(self, size: int) -> int:
         return size // min(self._op.options.accumulate, size)
@@ -192,11 +191,14 @@ class Trial:
         with located(self._config, "data"), lent(*batches.augment) as augment:
             twin = batches.alike(augment, larger)
             batch = twin.batch(position)
-            numbers = self._train.positions[twin.indices(position).cpu()]
+            is_stream = isinstance(twin, StreamBatches)
+            numbers = None if is_stream else self._train.positions[twin.indices(position).cpu()]
         size = batch_size(*batch)
         parts = 1 if at_least is not None else min(self._op.options.accumulate, size)
         inputs, targets = split(batch, parts, size)[-1]
-        examples = _Examples(inputs, targets, size, numbers[size - batch_size(inputs, targets) :])
+        if numbers is not None:
+            numbers = numbers[size - batch_size(inputs, targets) :]
+        examples = _Examples(inputs, targets, size, numbers)
         return examples.first(min(len(examples), self._most or len(examples)))
 
     def _trained(self, examples: _Examples) -> None:
@@ -232,7 +234,7 @@ class Trial:
         if len(examples) < examples.in_batch:
             where = f"the smallest of {options.accumulate} micro-batches of a batch of {examples.in_batch}"
             return self._too_few("train.accumulate", where, len(examples), enough, None, refusal, "fewer micro-batches")
-        is_last = examples.in_batch < batches.batch_size and batches.num_examples > batches.batch_size
+        is_last = examples.in_batch < batches.size_of(0)
         where = "the last batch of each epoch" if is_last else "a batch"
         way = "data.drop_last: true leaves it out; or another batch_size" if is_last else "a larger batch_size"
         total = batches.num_examples if is_last else None

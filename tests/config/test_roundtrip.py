@@ -186,7 +186,7 @@ def test_the_resolved_config_is_complete(load):
     assert written["log"] == {"every": "10 steps", "lines": "10s", "to": ["jsonl"]}
     assert written["train"]["threads"] == "auto"
     assert set(written["data"]) == {
-        *("name", "batch_size", "eval_batch_size", "val", "test", "split_seed", "subset", "drop_last"),
+        *("name", "batch_size", "eval_batch_size", "eval_batches", "val", "test", "split_seed", "subset", "drop_last"),
         *("augment", "workers", "seed", "noise", "call", "inputs_from", "targets_from", "collate", "sampling"),
     }
     assert "extends" not in written

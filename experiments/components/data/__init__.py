@@ -14,18 +14,21 @@ register_data = registry.register
 
 from .adopt import as_data  # noqa: E402
 from .augmentations import in_evaluation, make_augmentation, register_augmentation  # noqa: E402  (they need the registry)
-from .batches import Batches, DrawnBatches, Mixed  # noqa: E402
+from .batches import AugmentedBatches, Batches, DrawnBatches, Mixed  # noqa: E402
 from .dataset import Dataset  # noqa: E402
 from .facts import DataFacts  # noqa: E402
 from .fitted import BEFORE, Fitted  # noqa: E402
-from .loaded import AnyData, LoadedBatches, LoadedData, LoadedPart, Loading  # noqa: E402
+from .loaded import LoadedBatches, LoadedData, LoadedPart, Loading  # noqa: E402
 from .part import Batch, Part, PartInMemory  # noqa: E402
 from .split import Splits, split  # noqa: E402
 from .stored import Examples, Stored, after  # noqa: E402
+from .stream import StreamBatches  # noqa: E402
+from .stream_data import AnyData, StreamData, StreamPart  # noqa: E402
 
 __all__ = [
     "BEFORE",
     "AnyData",
+    "AugmentedBatches",
     "Batch",
     "Batches",
     "DataFacts",
@@ -42,6 +45,9 @@ __all__ = [
     "PartInMemory",
     "Splits",
     "Stored",
+    "StreamBatches",
+    "StreamData",
+    "StreamPart",
     "after",
     "in_evaluation",
     "make_augmentation",

@@ -24,11 +24,15 @@ from torch.utils.data import (
 from ...errors import DataError, UsageError
 from ...registry.calls import described
 from .dataset import Dataset
-from .loaded import AnyData, LoadedData, Loading
+from .loaded import LoadedData, Loading
 from .sampling import IN_ORDER, SHUFFLED, Sampling
+from .stream_data import AnyData, StreamData, held
 
 _PARTS = ("train", "val", "test")
-_KINDS = "a Dataset of optrun's, a map-style data set or a DataLoader of torch's, or a mapping of train, val and test"
+_KINDS = (
+    "a Dataset of optrun's; a data set with __getitem__ and __len__, an IterableDataset or a DataLoader of torch's; or "
+    "a mapping of train, val and test"
+)
 
 
 def as_data(made: Any, label: str, loading: Loading) -> AnyData:
@@ -43,7 +47,7 @@ def as_data(made: Any, label: str, loading: Loading) -> AnyData:
         UsageError: it is no data.
         DataError: it has no examples, or what it says of itself does not fit together.
     """
-    if isinstance(made, Dataset | LoadedData):
+    if isinstance(made, Dataset | LoadedData | StreamData):
         return made
     if isinstance(made, DataLoader):
         return _of_loader(made, label, loading)
@@ -52,11 +56,12 @@ def as_data(made: Any, label: str, loading: Loading) -> AnyData:
     return _of_examples(made, label, loading)
 
 
-def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
+def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData | StreamData:
     collate = getattr(source, "collate_fn", None)
     if loading.collate is default_collate and callable(collate):
         loading = replace(loading, collate=collate)
-    _refuse_iterable(source, label)
+    if isinstance(source, IterableDataset):
+        return _of_stream(source, label, loading)
     if not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise UsageError(f"{label} made {described(source)}: expected {_KINDS}")
     try:
@@ -65,86 +70,119 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData:
         raise UsageError(f"{label} made {described(source)}, which has no length: {error}") from error
     if not size:
         raise DataError(f"{label} has no examples")
-    labels, ignored = _labels(source, size), _number(source, "ignore_index")
+    labels = _labels(source, size)
     targets = labels if labels is not None and labels.dim() == 1 else None
-    names = _class_names(source)
-    num_outputs = _number(source, "num_outputs", "num_classes")
-    if num_outputs is None and names:
-        num_outputs = len(names)
-    task = getattr(source, "task", None)
-    if task is None and targets is not None:
-        task = "classes"
+    facts = _facts(source, f"{size:,} examples of {label}")
+    ignored = facts["ignore_index"]
+    if facts["task"] is None and targets is not None:
+        facts["task"] = "classes"
         known = targets if ignored is None else targets[targets != ignored]
-        if num_outputs is None and len(known):
-            num_outputs = int(known.max()) + 1
+        if facts["num_outputs"] is None and len(known):
+            facts["num_outputs"] = int(known.max()) + 1
     return LoadedData(
         source,
         loading,
-        task=task,
-        num_outputs=num_outputs,
-        class_names=names,
-        description=str(getattr(source, "description", "") or f"{size:,} examples of {label}"),
         splits={name: torch.as_tensor(rows) for name, rows in dict(getattr(source, "splits", {})).items()},
         targets=targets,
         labels=labels,
-        ignore_index=ignored,
+        **facts,
     )
 
 
-def _refuse_iterable(source: Any, label: str) -> None:
-    if isinstance(source, IterableDataset):
+def _facts(source: Any, description: str) -> dict[str, Any]:
+    """Return what a data set says of itself."""
+    names, num_outputs = _class_names(source), _number(source, "num_outputs", "num_classes")
+    return {
+        "task": getattr(source, "task", None),
+        "num_outputs": len(names) if num_outputs is None and names else num_outputs,
+        "class_names": names,
+        "description": str(getattr(source, "description", "") or description),
+        "ignore_index": _number(source, "ignore_index"),
+    }
+
+
+def _of_stream(source: Any, label: str, loading: Loading, gives_batches: bool = False) -> StreamData:
+    return StreamData(source, loading, gives_batches, **_facts(source, f"a stream of {label}"))
+
+
+def stream_of(data: Any, loading: Loading) -> StreamData:
+    """Return a stream, or a DataLoader over one, as a session takes it: without a DataLoader it gives batches.
+
+    Raises:
+        UsageError: a DataLoader cannot be read anew.
+    """
+    if isinstance(data, DataLoader):
+        return _of_stream_loader(data, "the data", loading)
+    return _of_stream(data, "the data", replace(loading, collate=_as_it_is), gives_batches=True)
+
+
+def _of_stream_loader(loader: DataLoader[Any], label: str, loading: Loading) -> StreamData:
+    """Return the stream of a DataLoader, read as it says; one of the user's own is taken for a stream of batches."""
+    if type(loader).__module__.partition(".")[0] not in ("torch", "torchdata"):
+        return _of_stream(loader, label, replace(loading, workers=0, collate=_as_it_is), gives_batches=True)
+    if getattr(loader, "next_iter_state", None) is not None:
         raise UsageError(
-            f"{label} reads {type(source).__name__}, an IterableDataset, which cannot be asked for the example at a "
-            "position, as the parts of a configuration's data have to: give it __getitem__ and __len__ in place of "
-            "__iter__, or train it in a session of Python (docs/data.md, Streams)"
+            f"{label}: the loader was given a state by load_state_dict, which the run does not go on from: it has its "
+            "own place, from its checkpoints; give the state to the data set"
         )
+    loading = _loading_of(loader, loading)
+    return _of_stream(loader.dataset, label, loading, gives_batches=loader.batch_size is None)
 
 
-def _of_parts(parts: Mapping[str, Any], label: str, loading: Loading) -> LoadedData:
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _of_parts(parts: Mapping[str, Any], label: str, loading: Loading) -> LoadedData | StreamData:
     """Return data sets of their own for training, validation and test as one, with its splits."""
     if "train" not in parts:
         raise UsageError(f"{label} made parts without 'train': {', '.join(parts)}")
-    made = {name: as_data(parts[name], f"{label}, part '{name}'", loading) for name in _PARTS if name in parts}
-    for name, part in made.items():
-        if not isinstance(part, LoadedData):
+    made: dict[str, Any] = {}
+    for name in (name for name in _PARTS if name in parts):
+        part = as_data(parts[name], f"{label}, part '{name}'", loading)
+        if isinstance(part, Dataset):
             raise UsageError(f"{label} made a Dataset as '{name}': give one Dataset with `splits` instead")
-    loaded: dict[str, Any] = dict(made)
-    train, starts = loaded["train"], np.cumsum([0, *(len(part) for part in loaded.values())]).tolist()
-    known, labels = ([getattr(part, name) for part in loaded.values()] for name in ("targets", "labels"))
+        made[name] = held(part, loading.most_held) if isinstance(part, StreamData) and name != "train" else part
+    train, others = made["train"], {name: part for name, part in made.items() if name != "train"}
+    if isinstance(train, StreamData):
+        return replace(train, held=others)
+    starts = np.cumsum([0, *(len(part) for part in made.values())]).tolist()
+    known, labels = ([getattr(part, name) for part in made.values()] for name in ("targets", "labels"))
     return LoadedData(
-        ConcatDataset([part.source for part in loaded.values()]),
+        ConcatDataset([part.source for part in made.values()]),
         train.loading,
         task=train.task,
         num_outputs=train.num_outputs,
         class_names=train.class_names,
         description=train.description,
-        splits={name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(loaded)},
+        splits={name: torch.arange(starts[i], starts[i + 1]) for i, name in enumerate(made)},
         targets=_joined(known),
         labels=_joined(labels),
         ignore_index=train.ignore_index,
     )
 
 
-def _of_loader(loader: DataLoader[Any], label: str, loading: Loading) -> LoadedData:
+def _of_loader(loader: DataLoader[Any], label: str, loading: Loading) -> LoadedData | StreamData:
     """Return the data set of a DataLoader, read as it says; its order is that of the run's seed.
 
     Raises:
         UsageError: it has an order of its own, which cannot be had from any batch on.
     """
-    _refuse_iterable(loader.dataset, label)
+    if isinstance(loader.dataset, IterableDataset):
+        return _of_stream_loader(loader, label, loading)
+    loading = replace(_loading_of(loader, loading), sampling=sampling_of(loader, label))
+    return _of_examples(loader.dataset, label, loading)
+
+
+def _loading_of(loader: DataLoader[Any], loading: Loading) -> Loading:
     names = ("pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor")
-    return _of_examples(
-        loader.dataset,
-        label,
-        Loading(
-            loading.workers or loader.num_workers,
-            loader.collate_fn,
-            loading.parts,
-            {name: getattr(loader, name) for name in names},
-            sampling_of(loader, label),
-            loader.batch_size,
-            loader.drop_last,
-        ),
+    return replace(
+        loading,
+        workers=loading.workers or loader.num_workers,
+        collate=loader.collate_fn,
+        options={name: getattr(loader, name) for name in names},
+        batch_size=loader.batch_size,
+        drop_last=loader.drop_last,
     )
 
 

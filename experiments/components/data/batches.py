@@ -42,53 +42,35 @@ def steps_in_epoch(num_drawn: int, batch_size: int, drop_last: bool) -> int:
     return num_drawn // batch_size if drop_last else -(-num_drawn // batch_size)
 
 
-class DrawnBatches:
-    """Training batches, drawn in a new random order each epoch.
-
-    Batch `position` (0, 1, 2, … over the whole run) is a pure function of the seed and the position, so that a
-    resumed run sees what the uninterrupted one would have seen, without any state to save.
+class AugmentedBatches:
+    """Training batches, augmented by functions whose draws are keyed by the seed and the batch's position.
 
     Args:
-        num_examples: that are drawn from.
-        batch_size: examples per batch; the last batch of an epoch may be smaller.
+        batch_size: examples per batch.
         device: where batches are augmented.
-        seed: of the order and of the augmentations.
-        drop_last: leave out that smaller last batch.
+        seed: of the augmentations, and of what else draws.
         augment: functions (inputs, generator) -> inputs or Mixed, applied in turn.
-        num_epochs: how many there are; None for no end.
         num_classes: how many classes there are, for augmentations that mix class targets.
-        sampling: which examples an epoch draws, in which order.
 
-    Raises:
-        UsageError: sizes that make no batch.
+    Attributes:
+        num_batches: how many there are; None for no end.
     """
+
+    num_batches: int | None = None
 
     def __init__(
         self,
-        num_examples: int,
         batch_size: int,
         device: torch.device,
         *,
         seed: int = 0,
-        drop_last: bool = False,
         augment: Sequence[Augmentation] = (),
-        num_epochs: int | None = None,
         num_classes: int | None = None,
-        sampling: Sampling = SHUFFLED,
     ):
-        drawn = sampling.num_drawn(num_examples)
-        if batch_size < 1 or (drop_last and batch_size > drawn):
-            limit = f" to {drawn}, the number of examples, with drop_last" if drop_last else " or more"
-            raise ArgumentsError(f"batch_size must be 1{limit}, got {batch_size}", "batch_size", "drop_last", "subset")
-        self.num_examples, self.batch_size, self.device, self.seed = num_examples, batch_size, device, seed
+        self.batch_size, self.device, self.seed = batch_size, device, seed
         self.augment = tuple(augment)
         self._calling = [Calling(f"data.augment.{place}", "the augmentation") for place in range(len(self.augment))]
         self.num_classes = num_classes
-        self.sampling = sampling
-        self.num_drawn, self.steps_per_epoch = drawn, steps_in_epoch(drawn, batch_size, drop_last)
-        self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
-        self._epoch = -1
-        self._indices: tuple[torch.Tensor, ...] = ()
         self._generator = torch.Generator(device)
 
     def gathered(self, position: int) -> Batch:
@@ -99,9 +81,9 @@ class DrawnBatches:
         """Return examples by their number in the data, without augmentation."""
         raise NotImplementedError
 
-    def order(self, epoch: int) -> torch.Tensor:
-        """Return the order in which an epoch draws the examples, int64, on the CPU."""
-        return self.sampling.order(self.seed, epoch, self.num_examples)
+    def size_of(self, position: int) -> int:
+        """Return how many examples batch number `position` has, as far as that is known before it is made."""
+        return self.batch_size
 
     def batch(self, position: int) -> Batch:
         """Return batch number `position` of the run.
@@ -120,14 +102,6 @@ class DrawnBatches:
                 batch = self._mixed(result, batch) if isinstance(result, Mixed) else batch._replace(inputs=result)
         return batch
 
-    def indices(self, position: int) -> torch.Tensor:
-        """Return which examples batch `position` consists of, int64, in its order."""
-        epoch, number = divmod(position, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._indices = self.order(epoch).to(self.device).split(self.batch_size)
-            self._epoch = epoch
-        return self._indices[number]
-
     def alike(self, augment: Sequence[Augmentation], batch_size: int | None = None) -> Self:
         """Return the same data, to be drawn from apart: what is drawn there is not missed here.
 
@@ -138,8 +112,11 @@ class DrawnBatches:
         twin = copy.copy(self)
         twin.augment = tuple(augment)
         twin.batch_size = self.batch_size if batch_size is None else batch_size
-        twin._generator, twin._epoch = torch.Generator(self.device), -1
+        twin._generator = torch.Generator(self.device)
         return twin
+
+    def close(self) -> None:
+        """End the processes that make batches, if there are any; others begin when a batch is asked for."""
 
     def _mixed(self, result: Mixed, batch: Batch) -> Batch:
         targets = batch.targets
@@ -151,6 +128,69 @@ class DrawnBatches:
             targets = functional.one_hot(targets, self.num_classes).to(result.weights.dtype)
         weights = result.weights.reshape(-1, *(1,) * (targets.dim() - 1))
         return Batch(result.inputs, targets.index_select(0, result.partners).lerp_(targets, weights))
+
+
+class DrawnBatches(AugmentedBatches):
+    """Training batches, drawn in a new random order each epoch.
+
+    Batch `position` (0, 1, 2, … over the whole run) is a pure function of the seed and the position, so that a
+    resumed run sees what the uninterrupted one would have seen, without any state to save.
+
+    Args:
+        num_examples: that are drawn from.
+        batch_size: examples per batch; the last batch of an epoch may be smaller.
+        device: where batches are augmented.
+        drop_last: leave out that smaller last batch.
+        num_epochs: how many there are; None for no end.
+        sampling: which examples an epoch draws, in which order.
+        options: seed, of the order too, augment, num_classes of `AugmentedBatches`.
+
+    Raises:
+        UsageError: sizes that make no batch.
+    """
+
+    def __init__(
+        self,
+        num_examples: int,
+        batch_size: int,
+        device: torch.device,
+        *,
+        drop_last: bool = False,
+        num_epochs: int | None = None,
+        sampling: Sampling = SHUFFLED,
+        **options: Any,
+    ):
+        drawn = sampling.num_drawn(num_examples)
+        if batch_size < 1 or (drop_last and batch_size > drawn):
+            limit = f" to {drawn}, the number of examples, with drop_last" if drop_last else " or more"
+            raise ArgumentsError(f"batch_size must be 1{limit}, got {batch_size}", "batch_size", "drop_last", "subset")
+        super().__init__(batch_size, device, **options)
+        self.num_examples = num_examples
+        self.sampling = sampling
+        self.num_drawn, self.steps_per_epoch = drawn, steps_in_epoch(drawn, batch_size, drop_last)
+        self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
+        self._epoch = -1
+        self._indices: tuple[torch.Tensor, ...] = ()
+
+    def order(self, epoch: int) -> torch.Tensor:
+        """Return the order in which an epoch draws the examples, int64, on the CPU."""
+        return self.sampling.order(self.seed, epoch, self.num_examples)
+
+    def size_of(self, position: int) -> int:
+        return min(self.batch_size, self.num_examples - position * self.batch_size)
+
+    def indices(self, position: int) -> torch.Tensor:
+        """Return which examples batch `position` consists of, int64, in its order."""
+        epoch, number = divmod(position, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._indices = self.order(epoch).to(self.device).split(self.batch_size)
+            self._epoch = epoch
+        return self._indices[number]
+
+    def alike(self, augment: Sequence[Augmentation], batch_size: int | None = None) -> Self:
+        twin = super().alike(augment, batch_size)
+        twin._epoch = -1
+        return twin
 
 
 class Batches(DrawnBatches):

@@ -10,8 +10,9 @@ import torch
 
 from ...errors import DataError
 from .dataset import Task
-from .loaded import AnyData, LoadedData
+from .loaded import LoadedData
 from .stored import Pixels, Step, as_floats
+from .stream_data import AnyData, StreamData
 
 SCHEMA = "optrun/data-facts@1"
 _NAMES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64")
@@ -54,7 +55,7 @@ class DataFacts:
     @classmethod
     def of(cls, dataset: AnyData) -> DataFacts:
         """Return the facts of a data set, encoded and standardised as a model is given it."""
-        if isinstance(dataset, LoadedData):
+        if isinstance(dataset, LoadedData | StreamData):
             inputs = dataset.first.inputs
             kind = _name(inputs) if isinstance(inputs, torch.Tensor) else ""
             names = tuple(dataset.class_names)

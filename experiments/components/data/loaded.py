@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 from ...registry.calls import Calling
 from .batch_parts import BatchParts
 from .batches import DrawnBatches
-from .dataset import Dataset, Task
+from .dataset import Task
 from .encoding import Encoding
 from .making import Maker
 from .part import Batch
@@ -47,6 +47,8 @@ class Loading:
         sampling: which examples an epoch draws.
         batch_size: of training batches, where the data comes with one.
         drop_last: whether it leaves out the last batch of an epoch where that is smaller.
+        seed: of what a stream draws.
+        most_held: how many examples of a stream are measured at most; None where nothing says so.
     """
 
     workers: int = 0
@@ -56,10 +58,12 @@ class Loading:
     sampling: Sampling = SHUFFLED
     batch_size: int | None = None
     drop_last: bool = False
+    seed: int = 0
+    most_held: int | None = None
 
     def reading(self, maker: Maker, wanted: Callable[[int], Iterable[Any]]) -> Reading:
         """Return the batches that are wanted, see `Reading`."""
-        return Reading(maker, wanted, self.workers, self.options)
+        return Reading(lambda read: (maker, wanted(read)), self.workers, self.options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,7 @@ class LoadedData:
     def is_repeatable(self) -> bool:
         """Return True if the same example is the same when it is made again."""
         again = self.part(torch.arange(1)).examples(0, 1)
-        return _bytes(self.first) == _bytes(again)
+        return content(self.first) == content(again)
 
     def sha256(self) -> str:
         """Return a hash of the number of examples, of their targets as far as they are known, and of the first ones.
@@ -130,10 +134,10 @@ class LoadedData:
         """
         found = hashlib.sha256(f"{len(self)} examples".encode())
         if self.targets is not None:
-            found.update(_bytes(self.targets))
+            found.update(content(self.targets))
         if self.is_repeatable():
             for number in range(min(_FIRST, len(self))):
-                found.update(_bytes(self.part(torch.tensor([number])).examples(0, 1)))
+                found.update(content(self.part(torch.tensor([number])).examples(0, 1)))
         return found.hexdigest()
 
     def weights_called(self, name: str | int) -> torch.Tensor:
@@ -148,9 +152,6 @@ class LoadedData:
     def part(self, positions: torch.Tensor) -> LoadedPart:
         """Return some of the examples, by their numbers."""
         return LoadedPart(self, positions)
-
-
-AnyData = Dataset | LoadedData
 
 
 class LoadedPart:
@@ -279,7 +280,7 @@ class LoadedBatches(DrawnBatches):
             position += 1
 
 
-def _bytes(tree: Any) -> bytes:
+def content(tree: Any) -> bytes:
     """Return the contents of the tensors of a tree."""
     return b"".join(
         each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if each.numel() else b""

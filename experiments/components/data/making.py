@@ -67,17 +67,17 @@ class Maker:
         if batch is not None:
             return batch
         if get_worker_info() is None:
-            with _one_thread(), generators_kept() as before:  # those of the training process are not theirs
+            with one_thread(), generators_kept() as before:  # those of the training process are not theirs
                 return self._batch(*wanted, before)
         try:
             with refusing_exits():
                 batch = self._batch(*wanted)
             if not self._was_sent:
-                _check_sendable(batch)
+                check_sendable(batch)
                 self._was_sent = True
             return batch
         except Exception as error:  # noqa: BLE001 (it is raised in the process that trains)
-            return _not_made(error)
+            return not_made(error)
 
     def _batch(self, epoch: int, numbers: list[int], before: dict[Watched, Snapshot] | None = None) -> Any:
         if self._generators is None:
@@ -94,7 +94,7 @@ class Maker:
     def _collated(self, epoch: int, numbers: list[int], seed: Callable[[int], object]) -> Any:
         if self._all_at_once is not None:
             seed(self._keys.key(epoch, numbers[0]))
-            with _noting(f"examples {numbers[0]} to {numbers[-1]} of the data, made at once"):
+            with noting(f"examples {numbers[0]} to {numbers[-1]} of the data, made at once"):
                 made = self._all_at_once(numbers)
         else:
             made, source, number = [], self.source, numbers[0]
@@ -108,7 +108,7 @@ class Maker:
             except Exception as error:
                 error.add_note(f"example {number} of the data")
                 raise
-        with _noting(f"collating examples {', '.join(map(str, numbers[:4]))}{', …' if len(numbers) > 4 else ''}"):
+        with noting(f"collating examples {', '.join(map(str, numbers[:4]))}{', …' if len(numbers) > 4 else ''}"):
             try:
                 return self.collate(made)
             except TypeError as error:
@@ -125,7 +125,8 @@ def _all_at_once(source: Any) -> Callable[[list[int]], Any] | None:
     return getattr(source, "__getitems__", None)
 
 
-def _not_made(error: Exception) -> NotMade:
+def not_made(error: Exception) -> NotMade:
+    """Return what stands for a batch that an error has kept from being made, as it can be sent to another process."""
     place = users_place(error)
     error = error.with_traceback(None)
     try:
@@ -138,7 +139,7 @@ def _not_made(error: Exception) -> NotMade:
     return NotMade(error, None if place is None else (str(place[0]), place[1]))
 
 
-def _check_sendable(batch: Any) -> None:
+def check_sendable(batch: Any) -> None:
     """Refuse a batch that cannot be sent from a worker, which torch would wait for without end.
 
     Raises:
@@ -154,7 +155,8 @@ def _check_sendable(batch: Any) -> None:
 
 
 @contextlib.contextmanager
-def _noting(what: str) -> Iterator[None]:
+def noting(what: str) -> Iterator[None]:
+    """Note on an error of a `with` block where it was."""
     try:
         yield
     except Exception as error:
@@ -163,7 +165,7 @@ def _noting(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute with one thread, as workers do: the number of threads changes the order of additions."""
     before = torch.get_num_threads()
     if before == 1:

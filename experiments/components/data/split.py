@@ -10,8 +10,9 @@ from ...errors import ArgumentsError, DataError
 from ...system import rng
 from .dataset import Dataset
 from .fitted import Fitted
-from .loaded import AnyData
+from .loaded import LoadedData
 from .part import Part
+from .stream_data import AnyData, StreamData, StreamPart
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,13 +35,17 @@ class Splits:
     fitted: Fitted = field(default_factory=Fitted)
     notes: tuple[str, ...] = ()
 
-    def sizes(self) -> dict[str, int]:
-        """Return the number of examples by part."""
+    def sizes(self) -> dict[str, int | None]:
+        """Return the number of examples by part; None for a stream of which nobody knows it."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: len(part) for name, part in parts.items() if part is not None}
+        return {
+            name: part.data.num_examples if isinstance(part, StreamPart) else len(part)
+            for name, part in parts.items()
+            if part is not None
+        }
 
     def __str__(self) -> str:
-        return ", ".join(f"{size} {name}" for name, size in self.sizes().items())
+        return ", ".join(f"{'a stream to' if size is None else size} {name}" for name, size in self.sizes().items())
 
 
 def split(
@@ -56,6 +61,7 @@ def split(
 
     All parts are stretches of one order of the examples, in which every stretch has the classes in proportion up to
     one or two examples. So another `val` leaves the test part as it is, and a small subset is part of a larger one.
+    A stream is not split: its parts come with it.
     A part that comes with the data (`dataset.splits`) is used as it is, and its fraction is not looked at.
     Data whose order matters (`dataset.in_order`) is cut into stretches: training first, then validation, test last.
 
@@ -71,6 +77,8 @@ def split(
         UsageError: the fractions leave nothing for training or for a part that was asked for.
         DataError: the parts that come with the data overlap, or it cannot be standardised.
     """
+    if isinstance(dataset, StreamData):
+        return Splits(**dataset.split(val, test, subset), dataset=dataset)
     positions = _positions(dataset, val, test, split_seed, subset)
     fitted = Fitted() if fitted is None else fitted
     notes: tuple[str, ...] = ()
@@ -83,7 +91,7 @@ def split(
 
 
 def _positions(
-    dataset: AnyData, val: float, test: float, split_seed: int, subset: int | None
+    dataset: Dataset | LoadedData, val: float, test: float, split_seed: int, subset: int | None
 ) -> dict[str, torch.Tensor]:
     """Return where the examples of each part are in the data set, in its order."""
     own = dict(dataset.splits)

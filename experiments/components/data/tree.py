@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -182,3 +182,18 @@ def _rebuilt(tree: Any, function: Callable[[Any], Any]) -> Any:
             object.__setattr__(twin, field.name, function(getattr(tree, field.name)))
         return twin
     return tree
+
+
+def joined(trees: Sequence[Any]) -> Any:
+    """Return batches of the same kind as one: tensors and lists are joined, of all else it has the first's."""
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(trees)) if first.dim() else first
+    if type(first) is list:
+        return [item for tree in trees for item in tree]
+    if found := entries(first):
+        own = {name: joined([entries(tree)[name] for tree in trees]) for name in found}
+        return type(first)(**own) if not isinstance(first, Mapping) else own
+    if isinstance(first, tuple):
+        return tuple(joined([tree[place] for tree in trees]) for place in range(len(first)))
+    return first

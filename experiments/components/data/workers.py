@@ -16,12 +16,12 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from ...errors import DataError, StorageError
 from ...system.processes import how, why
 from ...system.shared_memory import explain_shared_memory
-from .making import Maker, NotMade
+from .making import NotMade
 
 log = logging.getLogger("optrun")
 
@@ -31,11 +31,11 @@ _MOST_RESTARTS = 3  # of workers that were told to end, in one reading
 
 
 class Reading:
-    """Batches of a maker in the order that is wanted, made ahead by worker processes, or in this one without them.
+    """Batches made ahead by worker processes, or in this one without them.
 
     Args:
-        maker: of batches.
-        wanted: returns what to make from a place in this reading on, each by epoch and numbers.
+        source: returns what makes batches, from a place in this reading on: a map-style data set of whole batches with
+            the keys of those that are wanted; or an iterable data set of them, and None.
         num_workers: how many processes.
         options: more of torch's DataLoader.
 
@@ -45,9 +45,9 @@ class Reading:
     """
 
     def __init__(
-        self, maker: Maker, wanted: Callable[[int], Iterable[Any]], num_workers: int, options: Mapping[str, Any]
+        self, source: Callable[[int], tuple[Any, Iterable[Any] | None]], num_workers: int, options: Mapping[str, Any]
     ):
-        self._maker, self._wanted, self._num_workers, self._options = maker, wanted, num_workers, options
+        self._source, self._num_workers, self._options = source, num_workers, options
         self._read = self._restarts = 0
         self._stream: Any = None
 
@@ -58,7 +58,7 @@ class Reading:
         while True:
             try:
                 if self._stream is None:
-                    self._stream = _begun(self._maker, self._wanted(self._read), self._num_workers, self._options)
+                    self._stream = _begun(*self._source(self._read), self._num_workers, self._options)
                 batch = next(self._stream)
                 break
             except (OSError, RuntimeError, EOFError) as error:
@@ -97,10 +97,10 @@ class Reading:
         ) from error
 
 
-def _begun(maker: Maker, wanted: Iterable[Any], num_workers: int, options: Mapping[str, Any]) -> Iterator[Any]:
-    """Return the iterator of torch's DataLoader over the batches that are wanted, or what comes to the same."""
-    if num_workers == 0 and not options.get("pin_memory"):
-        return map(maker.__getitem__, wanted)
+def _begun(source: Any, wanted: Iterable[Any] | None, num_workers: int, options: Mapping[str, Any]) -> Iterator[Any]:
+    """Return the iterator of torch's DataLoader over whole batches, or what comes to the same."""
+    if num_workers == 0 and wanted is not None and not options.get("pin_memory"):
+        return map(source.__getitem__, wanted)
     options = dict(options)
     own_init = options.pop("worker_init_fn", None)
     if num_workers == 0:
@@ -116,7 +116,7 @@ def _begun(maker: Maker, wanted: Iterable[Any], num_workers: int, options: Mappi
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # a note of the run says so, once
         loader = DataLoader(
-            maker,  # type: ignore[arg-type] (it is asked for whole batches)
+            source,
             sampler=wanted,
             batch_size=None,
             num_workers=num_workers,
@@ -151,7 +151,16 @@ def _begin_worker(
         if os.getppid() != parent:
             os._exit(0)
     if own is not None:
+        _hand_on_source()
         own(number)
+
+
+def _hand_on_source() -> None:
+    """Let what a user's own `worker_init_fn` is told of be the data set that it knows, not what reads it here."""
+    info = get_worker_info()
+    source = getattr(getattr(info, "dataset", None), "source", None)
+    if source is not None:
+        vars(info)["dataset"] = source  # it refuses to be set
 
 
 def _as_it_is(batch: Any) -> Any:

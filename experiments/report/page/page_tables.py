@@ -96,6 +96,10 @@ def pairing_tables(group: Group) -> dict[str, Any] | None:
     }
 
 
+def _order(row: dict[str, Any]) -> str:
+    return str(row.get("order") or row.get("first_batches", ""))[:16]
+
+
 def _seeds_table(seeds: dict[str, Any]) -> Table:
     rows = [{"color": None, "seed": seed, **facts} for seed, facts in seeds.items()]
     columns = [
@@ -104,7 +108,12 @@ def _seeds_table(seeds: dict[str, Any]) -> Table:
         Column(
             "Initial loss", lambda row: style.number(row.get("initial_loss"), 7), "initial_loss", css="right number"
         ),
-        Column("Order of the data", lambda row: str(row.get("order", ""))[:16], "order", css="path"),
+        Column(
+            "Order of the data",
+            _order,
+            "order",
+            css="path",
+        ),
     ]
     return Table("seeds", "Fingerprints, seed by seed", columns, rows)
 

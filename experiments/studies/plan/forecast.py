@@ -56,7 +56,8 @@ class Forecast:
 
     def __init__(self, experiment: Experiment, probed: Probe | None):
         config = experiment.config
-        self._probe, self._sizes = probed, experiment.splits.sizes()
+        sizes = experiment.splits.sizes().items()
+        self._probe, self._sizes = probed, {name: size for name, size in sizes if size is not None}
         evaluating = [hook for hook in experiment.hooks if isinstance(hook, EvaluationHook)]
         hooks = [hook for hook in experiment.hooks if isinstance(hook, CheckpointHook)]
         goals = {hook.goal for hook in hooks if hook.goal is not None}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...components.data import DrawnBatches
+from ...components.data import DrawnBatches, StreamBatches
 from ...components.hooks.hook import defines
 from ...components.initializers.matching import InitialWeights
 from ...components.schedules import watching
@@ -65,13 +65,15 @@ class Plan:
         hooks: in the order in which they are called.
         schedule: of the rate, in words.
         rates: at the start, on both sides of each change of rule, at the last step.
-        num_steps, num_epochs, num_examples: of the whole run; None where only a clock ends it.
-        steps_per_epoch: of the training data.
+        num_steps, num_epochs, num_examples: of the whole run; None where only a clock ends it; no number of epochs of a
+            stream that does not say how long it is.
+        steps_per_epoch: of the training data; None for such a stream.
         num_evaluations: of all evaluation hooks, while it trains; where only a clock ends it, as many as the probe lets
             expect, or None.
         max_secs: the time budget, if there is one.
         num_parameters: of the model.
-        splits: examples in each part of the data.
+        splits: examples in each part of the data; None for a stream of which nobody knows it.
+        stream: how a run on a stream is resumed, and whether it can be repeated; None where data is no stream.
         device, threads, precision, seed: of the run.
         saves: its checkpoints.
         probe: what was measured, None without a probe.
@@ -91,11 +93,12 @@ class Plan:
     num_steps: int | None
     num_epochs: float | None
     num_examples: int | None
-    steps_per_epoch: int
+    steps_per_epoch: int | None
     num_evaluations: int | None
     max_secs: float | None
     num_parameters: int
-    splits: Mapping[str, int]
+    splits: Mapping[str, int | None]
+    stream: Mapping[str, Any] | None
     device: str
     threads: int
     precision: str
@@ -131,6 +134,7 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
     length, train_op = experiment.length, experiment.train_op
     named = arrange_hooks(experiment.hooks, (), (), is_chief=True)
     forecast = Forecast(experiment, probed)
+    data, per_epoch = experiment.batches, experiment.batches.steps_per_epoch
     return Plan(
         name=config.name,
         parts=tuple(_parts(experiment)),
@@ -140,13 +144,14 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         schedule=str(experiment.schedule),
         rates=tuple(_rates(experiment)),
         num_steps=length.num_steps,
-        num_epochs=length.num_steps / experiment.batches.steps_per_epoch if length.num_steps else None,
+        num_epochs=length.num_steps / per_epoch if length.num_steps and per_epoch else None,
         num_examples=_num_examples(experiment),
-        steps_per_epoch=experiment.batches.steps_per_epoch,
+        steps_per_epoch=per_epoch,
         num_evaluations=forecast.num_evaluations,
         max_secs=forecast.max_secs,
         num_parameters=experiment.num_parameters,
         splits=experiment.splits.sizes(),
+        stream=data.facts() if isinstance(data, StreamBatches) else None,
         device=str(experiment.device),
         threads=experiment.threads,
         precision=config.train.precision,
@@ -175,7 +180,7 @@ def _parts(experiment: Experiment) -> list[Part]:
     looks = any(defines(hook, "after_gradients") for hook in experiment.hooks)
     flavor = config.optimizer.component.flavor
     names = {
-        "batch": f"{data.batch_size} of {data.num_examples:,} examples of {config.data.label}{_drawn(data)}",
+        "batch": f"{data.size_of(0)} of {_number_of(data)} of {config.data.label}{_drawn(data)}",
         "loss": config.loss.label + _weighed(config),
         "optimizer": config.optimizer.label + (f" (flavor {flavor})" if flavor else ""),
     }
@@ -207,14 +212,21 @@ def _weighed(config: Config) -> str:
     return "" if config.loss.weights is None else f", examples count by the weights '{config.loss.weights}'"
 
 
-def _drawn(data: DrawnBatches) -> str:
-    return f", drawn {data.sampling.words}" if data.sampling.words else ""
+def _drawn(data: DrawnBatches | StreamBatches) -> str:
+    words = data.sampling.words if isinstance(data, DrawnBatches) else ""
+    return f", drawn {words}" if words else ""
+
+
+def _number_of(data: DrawnBatches | StreamBatches) -> str:
+    return "the stream" if data.num_examples is None else f"{data.num_examples:,} examples"
 
 
 def _num_examples(experiment: Experiment) -> int | None:
     if experiment.length.num_steps is None:
         return None
     data = experiment.batches
+    if isinstance(data, StreamBatches):
+        return experiment.length.num_steps * data.size_of(0)
     epochs, rest = divmod(experiment.length.num_steps, data.steps_per_epoch)
     in_epoch = min(data.num_drawn, data.steps_per_epoch * data.batch_size)
     return epochs * in_epoch + min(rest * data.batch_size, in_epoch)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...components.data import StreamBatches
 from ...config import Config, ConfigError
 from ...config.problems import Problem
 from ...errors import Interrupted, UsageError
@@ -201,10 +202,14 @@ def _save_points(num_steps: int, per_epoch: int | None, at: Collection[int], eve
 
 
 def _notes(num_steps: int, experiment: Experiment, chosen: bool) -> tuple[str, ...]:
-    per_epoch = experiment.length.steps_per_epoch
-    if chosen or per_epoch is None or per_epoch < num_steps or experiment.length.num_steps == num_steps:
-        return ()
-    return (f"an epoch is {per_epoch} steps: --steps {per_epoch + 2} includes the end of one",)
+    per_epoch, data = experiment.length.steps_per_epoch, experiment.batches
+    notes = []
+    if isinstance(data, StreamBatches):
+        way = "its own state" if data.is_exact else "counting: batches before its place are read again"
+        notes.append(f"{data.name} is a stream, in which a resumed run finds its place by {way}")
+    if not (chosen or per_epoch is None or per_epoch < num_steps or experiment.length.num_steps == num_steps):
+        notes.append(f"an epoch is {per_epoch} steps: --steps {per_epoch + 2} includes the end of one")
+    return tuple(notes)
 
 
 def _num_jobs(experiment: Experiment, num_points: int) -> int:

@@ -200,15 +200,15 @@ class _Watched:
     """A source of batches that remembers the latest."""
 
     def __init__(self, data: Any):
-        self._data = data
+        self.watched = data
         self.latest: Any = None
 
     def batch(self, position: int) -> Any:
-        self.latest = self._data.batch(position)
+        self.latest = self.watched.batch(position)
         return self.latest
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._data, name)
+        return getattr(self.watched, name)
 
 
 def _dense(gradient: Tensor | None) -> Tensor | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from ...components.data import LoadedBatches
+from ...components.data import AugmentedBatches
 from ...components.hooks.checkpoint import SaveFunctions
 from ...components.hooks.hook import Hook
 from ...errors import DivergedError, Interrupted, SessionError
@@ -262,7 +262,7 @@ class MonitoredTrainingSession(SessionServices):
             raise SessionError("a session runs one train op: make a second session for the second one")
         self.train_op = train_op
         self.process = ProcessState()
-        if isinstance(train_op.data, LoadedBatches):
+        if isinstance(train_op.data, AugmentedBatches):
             self.on_close(train_op.data.close)  # its workers
         self._ctx = RunContext(self, train_op)
         self._steps = StepCalls(self._ctx, self.hooks, lambda *args: self._call_hooks("after_skip", *args))

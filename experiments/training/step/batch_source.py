@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from ...components.data import LoadedBatches, LoadedData, Loading
-from ...components.data.adopt import as_data
+from ...components.data import LoadedBatches, LoadedData, Loading, StreamBatches
+from ...components.data.adopt import as_data, stream_of
 from ...components.data.batch_parts import BatchParts
-from ...components.data.stream import StreamBatches, is_stream
+from ...components.data.stream import is_stream
 from ...errors import SessionError, StorageError
 from ...system.shared_memory import explain_shared_memory
 
@@ -61,7 +61,10 @@ def as_source(data: Any, seed: int = 0, parts: BatchParts | None = None) -> Batc
         UsageError: a DataLoader cannot.
     """
     if not hasattr(data, "batch") and is_stream(data):
-        stream = StreamBatches(data, seed=seed)
+        found = stream_of(data, Loading(parts=parts or BatchParts(), seed=seed))
+        stream = StreamBatches(
+            found, batch_size=found.loading.batch_size or 1, drop_last=found.loading.drop_last, seed=seed
+        )
         if not stream.is_exact:
             log.warning(
                 "%s has no state that tells its place: a resumed run reads the batches before that place again, and is "

@@ -20,12 +20,12 @@ from torch.utils.data import (
 )
 
 from optrun.experiments import Batches, make_data
-from optrun.experiments.components.data import DataFacts, LoadedBatches, LoadedData, Loading, split
+from optrun.experiments.components.data import DataFacts, LoadedBatches, LoadedData, Loading, StreamData, split
 from optrun.experiments.components.data import Dataset as DataInMemory
 from optrun.experiments.components.data.adopt import as_data
 from optrun.experiments.components.data.example_generators import own_generators
 from optrun.experiments.components.data.making import Maker
-from optrun.experiments.errors import DataError, UsageError
+from optrun.experiments.errors import ArgumentsError, DataError, UsageError
 
 SIZE = 23
 
@@ -305,17 +305,16 @@ class Endless(IterableDataset):
         yield 1
 
 
-def test_an_iterable_data_set_is_refused_by_its_name():
+def test_an_iterable_data_set_is_a_stream_that_is_not_split():
     for made in (Endless(), DataLoader(Endless(), batch_size=2), DataLoader(Endless(), batch_size=None)):
-        with pytest.raises(UsageError, match=r"Endless, an IterableDataset, .* give it __getitem__ and __len__"):
-            as_data(made, "data 'x'", Loading())
-        with pytest.raises(UsageError, match="Endless, an IterableDataset"):
-            as_data({"train": made}, "data 'x'", Loading())
+        for given in (made, {"train": made}):
+            data = as_data(given, "data 'x'", Loading())
+            assert isinstance(data, StreamData)
+            with pytest.raises(ArgumentsError, match="Endless is a stream, of which no share can be set aside"):
+                split(data)
 
 
-@pytest.mark.parametrize(
-    ("made", "error"), [(Endless(), UsageError), (7, UsageError), ({"train": 3}, UsageError), ([], DataError)]
-)
+@pytest.mark.parametrize(("made", "error"), [(7, UsageError), ({"train": 3}, UsageError), ([], DataError)])
 def test_what_is_no_data_is_refused(made, error):
     with pytest.raises(error):
         as_data(made, "data 'x'", Loading())
