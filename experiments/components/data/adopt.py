@@ -90,8 +90,14 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData | Stre
 
 
 def _facts(source: Any, description: str) -> dict[str, Any]:
-    """Return what a data set says of itself."""
+    """Return what a data set says of itself.
+
+    Raises:
+        UsageError: it contradicts itself.
+    """
     names, num_outputs = _class_names(source), _number(source, "num_outputs", "num_classes")
+    if names and num_outputs is not None and len(names) != num_outputs:
+        raise UsageError(f"{description}: its classes have {len(names)} names, and its num_classes is {num_outputs}")
     return {
         "task": getattr(source, "task", None),
         "num_outputs": len(names) if num_outputs is None and names else num_outputs,

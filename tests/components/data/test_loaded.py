@@ -289,6 +289,15 @@ def test_the_facts_of_a_data_set_are_found():
     assert DataFacts.from_dict(facts.as_dict()) == facts
 
 
+def test_a_data_set_that_contradicts_itself_is_refused():
+    source = TensorDataset(torch.zeros(4, 2), torch.arange(4) % 3)
+    source.classes, source.num_classes = ["a", "b", "c", "background"], 3
+    with pytest.raises(UsageError, match="its classes have 4 names, and its num_classes is 3"):
+        as_data(source, "the data", Loading())
+    source.num_classes = 4
+    assert as_data(source, "the data", Loading()).num_outputs == 4
+
+
 def test_parts_of_their_own_become_splits():
     train, test = (
         TensorDataset(torch.zeros(6, 2), torch.arange(6) % 2),
