@@ -156,9 +156,11 @@ def _data(experiment: Experiment) -> str:
 
 
 def _sampling(experiment: Experiment) -> str:
-    """Return how the examples of an epoch are drawn, in words; nothing where they are shuffled."""
-    batches: Any = experiment.train_op.data
-    return batches.sampling.words
+    """Return how the examples of an epoch are drawn, in words; nothing where shuffled, or of a stream."""
+    from ...experiments.components.data.batches import DrawnBatches
+
+    batches = experiment.train_op.data
+    return batches.sampling.words if isinstance(batches, DrawnBatches) else ""
 
 
 def _length(experiment: Experiment) -> str:

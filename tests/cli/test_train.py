@@ -218,6 +218,23 @@ def test_a_hook_that_fails_exits_2_at_its_key(optrun, folder):
     assert done.json["schema"] == "optrun/error@1"
 
 
+def test_a_stream_is_trained_on_and_resumed(optrun):
+    Path("own.py").write_text(
+        "import torch\nfrom torch.utils.data import IterableDataset\n\n\nclass Rows(IterableDataset):\n"
+        "    def __iter__(self):\n        return ((torch.ones(2) * n, n % 2) for n in range(40))\n"
+    )
+    Path("own.yaml").write_text(
+        "data: {name: ./own.py:Rows, batch_size: 8, val: 0, test: 0}\nmodel: {name: logistic, num_outputs: 2}\n"
+        "loss: cross_entropy\noptimizer: {name: sgd, lr: 0.1}\ntrain: {steps: 6}\neval: {every: 2 steps}\n"
+    )
+    done = optrun("train", "own.yaml", "--name", "own")
+    assert done.code == 0, done.err
+    assert "Rows · train a stream · batch 8" in done.err
+    assert optrun("resume", "own", "train.steps=8", "--allow-change").code == 0
+    assert optrun("show", "own").code == 0
+    assert optrun("eval", "own").code in (2, 4)
+
+
 def test_verbose_says_what_is_logged(optrun):
     done = optrun("train", "tiny.yaml", "-v", "log.lines=5 steps")
     assert "step 5: loss" in done.err
