@@ -149,7 +149,7 @@ def load_trained(
     with generators_kept():
         train_op = _without_data(config, facts)
     with located(config):
-        train_op.load_state_dict(state.sections)
+        train_op.load_state_dict({name: state.sections[name] for name in state.sections if name != "data"})
     known = averages_of(train_op.optimizer, train_op.updates)
     name = _chosen(run_dir.name, known, config.eval.weights, weights, averages)
     _take_over(known[name])
