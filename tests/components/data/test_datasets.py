@@ -166,7 +166,7 @@ def test_unknown_names_arguments_and_strange_results_are_refused(tmp_path: Path)
         make_data("digits", size=3)
     (tmp_path / "mine.py").write_text("def rows():\n    return {1, 2}\n")
     assert user_code.is_code_reference("./mine.py:rows")
-    with pytest.raises(UsageError, match="made a set of 2: expected a Dataset of optrun's, a map-style data set"):
+    with pytest.raises(UsageError, match="made a set of 2: expected a Dataset of optrun's; a data set with"):
         make_data("./mine.py:rows", base=tmp_path)
 
 
