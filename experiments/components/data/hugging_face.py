@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ def hugging_face(
 def _read(path: str, split: str, format: Format | None, streaming: bool) -> dict[str, Any]:
     """Return the parts of a data set, that for training first; streamed, where it is of files."""
     try:
-        import datasets
+        datasets: Any = importlib.import_module("datasets")
     except ImportError as error:
         raise DataError("data 'hf' needs Hugging Face's datasets: pip install 'optrun[hf]'") from error
     where = os.path.expanduser(path)
@@ -127,7 +128,7 @@ class _Columns:
 
     def __init__(self, features: Mapping[str, Any], inputs: str | tuple[str, ...], target: str | None):
         given = (inputs,) if isinstance(inputs, str) else inputs
-        self.names = list(dict.fromkeys([*given, *([target] if target else [])]))
+        self.names: list[str] = list(dict.fromkeys([*given, *([target] if target else [])]))
         for name in self.names:
             if name not in features:
                 key = "target" if name == target else "inputs"

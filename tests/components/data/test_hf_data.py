@@ -16,7 +16,7 @@ from optrun.experiments.errors import ArgumentsError, DataError
 from optrun.experiments.run_directory.checkpoint_files import list_checkpoints
 from optrun.experiments.run_directory.checkpoints import load
 
-datasets = pytest.importorskip("datasets", reason="the extra `hf` is not installed")
+datasets: Any = pytest.importorskip("datasets", reason="the extra `hf` is not installed")
 
 SIZE = 44
 
