@@ -145,7 +145,7 @@ def build(
     notes = check_independence(config, evaluators["train"], batches)
     if isinstance(splits.train, StreamPart):
         del evaluators["train"]  # a stream can be looked at, but not measured
-    experiment = Experiment(config, dataset, splits, train_op, schedule, evaluators, length, device, threads)
+    experiment = Experiment(config, dataset, splits, train_op, batches, schedule, evaluators, length, device, threads)
     experiment.targets = trial.targets
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
     _check_fetches(experiment)

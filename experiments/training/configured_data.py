@@ -132,7 +132,7 @@ def _sampling(config: Config, splits: Splits) -> Sampling:
     assert sampling is not None
     if isinstance(sampling, str):
         return by_rule(sampling, targets)
-    assert not isinstance(dataset, StreamData)  # which comes in its own order
+    assert isinstance(dataset, Dataset | LoadedData)  # a stream comes in its own order
     if "weights" in sampling:
         with located(config, "data.sampling.weights"):
             weights = dataset.weights_called(sampling["weights"])

@@ -40,6 +40,7 @@ class Experiment:
         data: the whole data set.
         splits: its parts: train, val, test.
         train_op: with model, loss, optimizer and batches inside.
+        batches: those that are trained on, also where somebody looks at them on their way into the train op.
         schedule: step -> multiple of the optimizer's rate, or absolute rate.
         evaluators: by split.
         length: of the run; None for num_steps when only a clock ends it.
@@ -55,6 +56,7 @@ class Experiment:
     data: AnyData
     splits: Splits
     train_op: TrainOp
+    batches: DrawnBatches | StreamBatches
     schedule: Callable[[int], float]
     evaluators: dict[str, Evaluator]
     length: RunLength
@@ -68,13 +70,6 @@ class Experiment:
     @property
     def model(self) -> nn.Module:
         return self.train_op.model
-
-    @property
-    def batches(self) -> DrawnBatches | StreamBatches:
-        """Return the training batches, also where somebody looks at them on their way."""
-        batches = getattr(self.train_op.data, "watched", self.train_op.data)
-        assert isinstance(batches, DrawnBatches | StreamBatches)
-        return batches
 
     @property
     def num_parameters(self) -> int:

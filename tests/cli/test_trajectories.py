@@ -56,7 +56,7 @@ def test_json_has_every_point(optrun):
         (["-o", "x.png"], ["x.png"], "wrote x.png"),
         (["-o", "x.svg", "--frames", "2"], ["x.svg"], "wrote x.svg"),
         (["-o", "x.gif", "--frames", "2"], ["x.gif"], "wrote x.gif"),
-        (["-o", "f/", "--frames", "3"], ["f"], "wrote f/ (3 frames)"),
+        (["-o", "f/", "--frames", "4"], ["f"], "wrote f/ (4 frames)"),
     ],
 )
 def test_what_is_asked_for_is_drawn(optrun, folder, args, files, said):

@@ -45,6 +45,11 @@ train: {steps: 2}
 _run_task = worker.run
 
 
+def _remember_code_of(root: Path) -> None:
+    """Let what is remembered of the user's code belong to the runs in a folder, not to all lives of the process."""
+    os.environ["XDG_STATE_HOME"] = str(root.with_name(f"{root.name}-state"))
+
+
 def train_life(
     target: Path, root: Path, name: str = "run", fault: Fault | None = None, bug: str | None = None
 ) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def train_life(
 
     What is remembered of the code belongs to these runs, so that the first life of any of them makes the same calls.
     """
-    os.environ["XDG_STATE_HOME"] = str(root.with_name(f"{root.name}-state"))
+    _remember_code_of(root)
     system = _prepare(fault, bug)
     saves: list[tuple[int, int]] = []
     save = checkpoints.save
@@ -143,6 +148,7 @@ def _one_of_many(number: int, arguments: Sequence[str], begin: float) -> None:
 
 def evaluate_life(root: Path, fault: Fault | None = None) -> dict[str, Any]:
     """Evaluate the run's last checkpoint."""
+    _remember_code_of(root)
     system = _prepare(fault, None)
     return {"values": evaluate("run", root=root), "names": system.names}
 

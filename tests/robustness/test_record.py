@@ -7,8 +7,10 @@ the file as it was, and in a project that has moved, all go on.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -434,6 +436,17 @@ def write_pictures(folder: Path, shift: float) -> None:
             Image.new("RGB", (4, 4), (shade, shade, shade)).save(folder / "pictures" / label / f"{number}.png")
 
 
+def write_shards(folder: Path, shift: float) -> None:
+    with tarfile.open(folder / "s.tar", "w") as archive:
+        for number in range(40):
+            buffer = io.BytesIO()
+            np.save(buffer, np.full(4, number + shift, np.float32))
+            for name, content in ((f"{number}.npy", buffer.getvalue()), (f"{number}.cls", str(number % 2).encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
 def write_text(folder: Path, shift: float) -> None:
     (folder / "words.txt").write_text("abcdefgh" * 100 if not shift else "hgfedcba" * 100)
 
@@ -467,6 +480,7 @@ READERS: dict[str, tuple[str, Callable[[Path, float], None], str]] = {
     "npz": ("{name: arrays, path: d.npz}", write_npz, "d.npz"),
     "a folder of npy": ("{name: arrays, path: big}", write_npy, "big"),
     "image_folder": ("{name: image_folder, path: pictures, size: 4}", write_pictures, "pictures"),
+    "tar_shards": ("{name: tar_shards, path: s.tar, inputs: npy, target: cls}", write_shards, "s.tar"),
     "text": ("{name: text, path: words.txt, length: 4}", write_text, "words.txt"),
     "own, path": ("{name: './mine.py:read', path: numbers.txt}", own_data("path", "Path(path)"), "numbers.txt"),
     "own, pathlib": ("{name: './mine.py:read', file: numbers.txt}", own_data("file: Path", "file"), "numbers.txt"),
@@ -552,7 +566,9 @@ def test_the_list_of_readers_has_every_one_that_takes_a_path():
     assert {name for name, arguments in reads.items() if arguments} == {
         "arrays",
         "csv",
+        "hf",  # whose packages are an extra: see tests/components/data/test_hf_data.py
         "image_folder",
         "parquet",
+        "tar_shards",
         "text",
     }

@@ -89,7 +89,10 @@ def config(data: dict[str, Any], task: str, **more: Any) -> dict[str, Any]:
     return {**given, "train": {"steps": 2}, "eval": {"metric": "val/loss"}, "checkpoint": {"best": False}, **more}
 
 
-FROM_ELSEWHERE = {"arrays", "csv", "parquet", "image_folder", "none", "cifar10", "cifar100", "mnist", "fashion_mnist"}
+FROM_ELSEWHERE = {
+    *("arrays", "csv", "parquet", "image_folder", "tar_shards", "hf", "none"),
+    *("cifar10", "cifar100", "mnist", "fashion_mnist"),
+}
 CONSTANT = {
     "csv values": (lambda: table(["3.5"] * 20), "values", "data.target", "3.5"),
     "csv values, 0": (lambda: table(["0"] * 20), "values", "data.target", "0"),

@@ -180,7 +180,7 @@ def test_a_worker_of_which_only_the_pipes_have_ended_yet_is_waited_for(monkeypat
     monkeypatch.setattr(workers, "_begun", lambda *_: stream)
     monkeypatch.setattr(workers, "next", lambda _: cut_off(), raising=False)
     with pytest.raises(DataError, match="a worker process of the data died, with exit code 3"):
-        next(workers.Reading(None, lambda place: (), 1, {}))
+        next(workers.Reading(lambda place: (None, ()), 1, {}))
 
 
 def _end_slowly():
@@ -195,7 +195,7 @@ def _end_slowly():
         ({"name": "iris", "workers": 2}, "data.workers", "in memory"),
         ({"name": "iris", "collate": "./mine.py:swapped"}, "data.collate", "in memory"),
         ({"name": "./mine.py:bare"}, "data", "give model.num_outputs"),
-        ({"name": "./mine.py:Own"}, "data", "a map-style data set"),
+        ({"name": "./mine.py:Own"}, "data", "a data set with __getitem__ and __len__"),
         ({"name": "./mine.py:bare", "sampling": "balanced"}, "data.sampling", "class of each example"),
         ({"name": "./mine.py:sized_loader", "batch_size": 9}, "data.batch_size", "a batch_size of 8, not 9"),
         ({"name": "torch.utils.data:DataLoader"}, "data.name", "no subclass"),

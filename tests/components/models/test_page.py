@@ -60,6 +60,6 @@ def test_each_yaml_line_loads(line: str, tmp_path: Path) -> None:
 
 
 def test_the_example_loads(tmp_path: Path) -> None:
-    (example,) = (text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "data:" in text)
+    (example,) = (text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "model:" in text)
     (tmp_path / "example.yaml").write_text(example)
     assert config.load(tmp_path / "example.yaml", registries=REGISTRIES, presets=tmp_path).loss.name == "next_token"
