@@ -126,10 +126,16 @@ def test_a_number_for_offline_is_wanted(monkeypatch, capsys):
 )
 def test_a_backend_that_matplotlib_does_not_know_is_named(command, monkeypatch, capsys):
     monkeypatch.setenv("MPLBACKEND", "nonsense")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+    for name in _modules_of_matplotlib():
         monkeypatch.delitem(sys.modules, name)
     assert run(command) == 2
+    for name in _modules_of_matplotlib():  # half imported: what other tests need is imported anew, or put back
+        del sys.modules[name]
     assert "MPLBACKEND=nonsense: matplotlib cannot start" in capsys.readouterr().err
+
+
+def _modules_of_matplotlib():
+    return [name for name in sys.modules if name.partition(".")[0] in ("matplotlib", "mpl_toolkits")]
 
 
 def test_the_texts_are_there_without_docstrings():
