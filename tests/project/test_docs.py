@@ -368,6 +368,7 @@ def notebook(tmp_path, monkeypatch) -> Any:
     for name in _VARIABLES:
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # IPython warns of one that it is not in
     found = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(found)
     assert all(not cell.get("outputs") for cell in found.cells), "clear the outputs before saving"
