@@ -66,6 +66,8 @@ def row_misfit(row: Mapping[str, Any]) -> str | None:
         may_be_missing = value is None and (key != "step" or key not in row)
         if not may_be_missing and type(value) not in (int, float):
             return f"{key}: expected a number"
+        if key == "step" and value is not None and not abs(value) < 1 << 63:
+            return "step: expected a number of steps below 2**63"
     return None
 
 

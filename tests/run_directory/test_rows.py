@@ -171,3 +171,10 @@ def test_a_value_that_json_cannot_hold_is_refused_before_anything_is_written(log
     with pytest.raises(TypeError, match="'loss' is a set"):
         log.append({"loss": {1}})
     assert log.offset == 0
+
+
+@pytest.mark.parametrize("step", ["1e308", "-1e308", "Infinity", "NaN", "9223372036854775808"])
+def test_a_step_that_no_curve_can_hold_is_a_damaged_line(tmp_path, step):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1, "loss": 1.0}}\n{{"step": {step}, "loss": 0.5}}\n')
+    with pytest.raises(DataError, match=r"metrics\.jsonl:2: this line is damaged"):
+        read_rows(tmp_path / "metrics.jsonl")
