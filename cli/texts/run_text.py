@@ -143,7 +143,7 @@ def _data(experiment: Experiment) -> str:
         f"{name} {'a stream' if size is None else size}" for name, size in experiment.splits.sizes().items()
     )
     augment = f" · augmented by {', '.join(item.label for item in data.augment)}" if data.augment else ""
-    drawn = f" · drawn {words}" if (words := _sampling(experiment)) else ""
+    drawn = f" · drawn {experiment.batches.drawn}" if experiment.batches.drawn else ""
     parts = experiment.config.train.accumulate
     size = experiment.batches.batch_size
     batch = (
@@ -153,14 +153,6 @@ def _data(experiment: Experiment) -> str:
     )
     name = _call(data) if data.given - {"batch_size", "eval_batch_size"} else data.label
     return f"{name} · {sizes} · {batch}{drawn}{augment}"
-
-
-def _sampling(experiment: Experiment) -> str:
-    """Return how the examples of an epoch are drawn, in words; nothing where shuffled, or of a stream."""
-    from ...experiments.components.data.batches import DrawnBatches
-
-    batches = experiment.train_op.data
-    return batches.sampling.words if isinstance(batches, DrawnBatches) else ""
 
 
 def _length(experiment: Experiment) -> str:

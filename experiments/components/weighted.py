@@ -19,6 +19,11 @@ class Weighted(NamedTuple):
     weights: torch.Tensor
 
 
+def weighted(targets: Any, weights: torch.Tensor | None) -> Any:
+    """Return targets with the weights of their examples, where there are some."""
+    return targets if weights is None else Weighted(targets, weights)
+
+
 def unweighted(targets: Any) -> Any:
     """Return targets without their weights, as metrics and models are given them."""
     return targets.targets if isinstance(targets, Weighted) else targets

@@ -20,7 +20,7 @@ class Imports:
     """What there was at one moment.
 
     Attributes:
-        folders: of `sys.path`, those of Python's own modules and of installed ones.
+        folders: on `sys.path`; of these, the ones of Python's own modules and of installed ones are needed.
         finders: on `sys.meta_path`.
         modules: those of optrun and torch by name: both are lost where a second copy of a part comes beside the first.
     """
@@ -32,13 +32,12 @@ class Imports:
     @classmethod
     def now(cls) -> Imports:
         """Return what there is."""
-        folders = [folder for folder in sys.path if is_standard_library(Path(folder)) or is_installed(Path(folder))]
         loaded = {name: module for name, module in sys.modules.copy().items() if name.partition(".")[0] in _GUARDED}
-        return cls(tuple(folders), tuple(sys.meta_path), loaded)
+        return cls(tuple(sys.path), tuple(sys.meta_path), loaded)
 
     def taken(self) -> str:
         """Return what is not there any more, in words; nothing if all is."""
-        folders = [folder for folder in self.folders if folder not in sys.path]
+        folders = self._folders_taken()
         finders = [type(finder).__name__ for finder in self.finders if finder not in sys.meta_path]
         modules = [name for name, module in self.modules.items() if sys.modules.get(name) is not module]
         found = {"sys.path": folders, "sys.meta_path": finders, "sys.modules": modules}
@@ -46,9 +45,13 @@ class Imports:
 
     def put_back(self) -> None:
         """Add what was taken, so that what has happened can be said at all."""
-        sys.path += [folder for folder in self.folders if folder not in sys.path]
+        sys.path += self._folders_taken()
         sys.meta_path += [finder for finder in self.finders if finder not in sys.meta_path]
         sys.modules.update(self.modules)
+
+    def _folders_taken(self) -> list[str]:
+        missing = [folder for folder in self.folders if folder not in sys.path]
+        return [folder for folder in missing if is_standard_library(Path(folder)) or is_installed(Path(folder))]
 
 
 def _more(names: list[str]) -> str:

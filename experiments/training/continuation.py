@@ -83,7 +83,7 @@ def _problem(config: Config, key: str, num_steps: int, step: int) -> ConfigError
 def _cut_before(before: Config, experiment: Experiment) -> tuple[int, int | None]:
     """Return the size of batches and the steps of an epoch that the configuration before makes of the data as it is."""
     cut = cut_of(before, experiment.splits)
-    return cut.batch_size, None if cut.steps_per_epoch is None else max(1, cut.steps_per_epoch)
+    return cut.batch_size, cut.steps_per_epoch
 
 
 def _batches(was: RunLength, now: RunLength, saved: CheckpointFile) -> str:

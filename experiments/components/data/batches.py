@@ -12,7 +12,7 @@ from torch.nn import functional
 from ...errors import ArgumentsError, UsageError
 from ...registry.calls import Calling
 from ...system import rng
-from ..weighted import Weighted
+from ..weighted import Weighted, weighted
 from .part import Batch
 from .sampling import SHUFFLED, Sampling
 from .stored import Examples
@@ -38,8 +38,8 @@ Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor | Mixed]
 
 
 def steps_in_epoch(num_drawn: int, batch_size: int, drop_last: bool) -> int:
-    """Return how many batches an epoch has that draws so many examples."""
-    return num_drawn // batch_size if drop_last else -(-num_drawn // batch_size)
+    """Return how many batches an epoch has that draws so many examples: at least one."""
+    return max(1, num_drawn // batch_size if drop_last else -(-num_drawn // batch_size))
 
 
 class AugmentedBatches:
@@ -54,9 +54,11 @@ class AugmentedBatches:
 
     Attributes:
         num_batches: how many there are; None for no end.
+        drawn: how examples are drawn, in words; nothing where they are shuffled, or come in an order of their own.
     """
 
     num_batches: int | None = None
+    drawn: str = ""
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class DrawnBatches(AugmentedBatches):
             raise ArgumentsError(f"batch_size must be 1{limit}, got {batch_size}", "batch_size", "drop_last", "subset")
         super().__init__(batch_size, device, **options)
         self.num_examples = num_examples
-        self.sampling = sampling
+        self.sampling, self.drawn = sampling, sampling.words
         self.num_drawn, self.steps_per_epoch = drawn, steps_in_epoch(drawn, batch_size, drop_last)
         self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
         self._epoch = -1
@@ -228,13 +230,9 @@ class Batches(DrawnBatches):
     def gathered(self, position: int) -> Batch:
         indices = self.indices(position)
         inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]
-        targets = self.targets.index_select(0, indices)
-        if self.weights is not None:
-            return Batch(inputs, Weighted(targets, self.weights.index_select(0, indices)))
-        return Batch(inputs, targets)
+        weights = None if self.weights is None else self.weights.index_select(0, indices)
+        return Batch(inputs, weighted(self.targets.index_select(0, indices), weights))
 
     def examples(self, start: int, stop: int) -> Batch:
-        targets = self.targets[start:stop]
-        if self.weights is not None:
-            return Batch(self.inputs[start:stop], Weighted(targets, self.weights[start:stop]))
-        return Batch(self.inputs[start:stop], targets)
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Batch(self.inputs[start:stop], weighted(self.targets[start:stop], weights))

@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -66,8 +67,29 @@ class Loading:
         return Reading(lambda read: (maker, wanted(read)), self.workers, self.options)
 
 
+class MadeData:
+    """Base of data whose examples are made when they are asked for: nothing of it is fitted to, scaled or encoded."""
+
+    mapped = False
+    names: tuple[str, ...] = ()
+    num_tokens: int | None = None
+    in_order = False
+    standardised = ()
+    encoding = Encoding()
+    learned: Mapping[str, Any] = MappingProxyType({})
+    target_scale: Scale | None = None
+    original_units = False
+    first: Any  # a batch of the first example
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Return the shape of the inputs of one example; None where they are no tensor."""
+        inputs = self.first.inputs
+        return tuple(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None
+
+
 @dataclass(frozen=True, eq=False)
-class LoadedData:
+class LoadedData(MadeData):
     """Examples that are made when they are asked for, and what is known about them.
 
     Args:
@@ -97,17 +119,6 @@ class LoadedData:
     labels: torch.Tensor | None = None
     ignore_index: int | None = None
 
-    # What a data set in memory may have, and this has not: nothing of it is fitted to, scaled or encoded.
-    mapped = False
-    names: tuple[str, ...] = ()
-    num_tokens: int | None = None
-    in_order = False
-    standardised = ()
-    encoding = Encoding()
-    learned: Mapping[str, Any] = field(default_factory=dict)
-    target_scale: Scale | None = None
-    original_units = False
-
     def __len__(self) -> int:
         return len(self.source)
 
@@ -115,12 +126,6 @@ class LoadedData:
     def first(self) -> Batch:
         """Return a batch of the first example."""
         return self.part(torch.arange(1)).examples(0, 1)
-
-    @property
-    def input_shape(self) -> tuple[int, ...] | None:
-        """Return the shape of the inputs of one example; None where they are no tensor."""
-        inputs = self.first.inputs
-        return tuple(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None
 
     def is_repeatable(self) -> bool:
         """Return True if the same example is the same when it is made again."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from ..weighted import Weighted
+from ..weighted import weighted
 from .stored import Examples, Step, after
 
 
@@ -78,10 +78,8 @@ class PartInMemory:
         return self.inputs.device
 
     def examples(self, start: int, stop: int) -> Batch:
-        targets = self.targets[start:stop]
-        if self.weights is not None:
-            return Batch(self.inputs[start:stop], Weighted(targets, self.weights[start:stop]))
-        return Batch(self.inputs[start:stop], targets)
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Batch(self.inputs[start:stop], weighted(self.targets[start:stop], weights))
 
     def batches(self, size: int) -> Iterator[Batch]:
         for start in range(0, len(self), size):

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ...errors import CheckpointError, DataError
-from .batches import Augmentation, AugmentedBatches
+from .batches import Augmentation, AugmentedBatches, steps_in_epoch
 from .loaded import content
 from .part import Batch
 from .stream_data import StreamData
@@ -81,8 +81,7 @@ class StreamBatches(AugmentedBatches):
         self.num_examples = data.num_examples
         self.steps_per_epoch: int | None = None
         if data.num_examples is not None:
-            whole, rest = divmod(data.num_examples, batch_size)
-            self.steps_per_epoch = max(1, whole + (0 if drop_last else rest > 0))
+            self.steps_per_epoch = steps_in_epoch(data.num_examples, batch_size, drop_last)
         self._reading: StreamReading | None = None
         self._at = _At()
         self._first = self._at  # what reading can begin at again

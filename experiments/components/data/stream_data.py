@@ -13,10 +13,8 @@ import torch
 
 from ...errors import ArgumentsError, DataError, UsageError
 from .dataset import Dataset, Task
-from .encoding import Encoding
-from .loaded import LoadedData, LoadedPart, Loading, content
+from .loaded import LoadedData, LoadedPart, Loading, MadeData, content
 from .part import Batch
-from .scale import Scale
 from .stored import Step
 from .stream_reading import Recipe
 from .tree import batch_size, joined, on_device, rows
@@ -29,7 +27,7 @@ _NO_SHARE = (
 
 
 @dataclass(frozen=True, eq=False)
-class StreamData:
+class StreamData(MadeData):
     """A stream of examples, or of batches, and what is known about it.
 
     Args:
@@ -56,19 +54,10 @@ class StreamData:
     ignore_index: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    # What a data set in memory may have, and this has not: nothing of it is fitted to, scaled, encoded or split.
-    mapped = False
-    names: tuple[str, ...] = ()
-    num_tokens: int | None = None
-    in_order = False
-    standardised = ()
-    encoding = Encoding()
+    # What data whose examples have numbers may have, and this has not.
     targets: torch.Tensor | None = None
     labels: torch.Tensor | None = None
     splits: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    learned: Mapping[str, Any] = field(default_factory=dict)
-    target_scale: Scale | None = None
-    original_units = False
 
     @property
     def name(self) -> str:
@@ -114,12 +103,6 @@ class StreamData:
         (batch,) = self.first_batches(number)
         size = batch_size(*batch)
         return batch if size <= number else Batch(*rows(tuple(batch), 0, number, size))
-
-    @property
-    def input_shape(self) -> tuple[int, ...] | None:
-        """Return the shape of the inputs of one example; None where they are no tensor."""
-        inputs = self.first.inputs
-        return tuple(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None
 
     @functools.cached_property
     def knows_place(self) -> bool:

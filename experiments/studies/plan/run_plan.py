@@ -179,8 +179,9 @@ def _parts(experiment: Experiment) -> list[Part]:
     config, data = experiment.config, experiment.batches
     looks = any(defines(hook, "after_gradients") for hook in experiment.hooks)
     flavor = config.optimizer.component.flavor
+    drawn = f", drawn {data.drawn}" if data.drawn else ""
     names = {
-        "batch": f"{data.size_of(0)} of {_number_of(data)} of {config.data.label}{_drawn(data)}",
+        "batch": f"{data.size_of(0)} of {_number_of(data)} of {config.data.label}{drawn}",
         "loss": config.loss.label + _weighed(config),
         "optimizer": config.optimizer.label + (f" (flavor {flavor})" if flavor else ""),
     }
@@ -210,11 +211,6 @@ def _rates(experiment: Experiment) -> list[RateAt]:
 
 def _weighed(config: Config) -> str:
     return "" if config.loss.weights is None else f", examples count by the weights '{config.loss.weights}'"
-
-
-def _drawn(data: DrawnBatches | StreamBatches) -> str:
-    words = data.sampling.words if isinstance(data, DrawnBatches) else ""
-    return f", drawn {words}" if words else ""
 
 
 def _number_of(data: DrawnBatches | StreamBatches) -> str:

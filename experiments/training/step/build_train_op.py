@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from ...components.data.batch_parts import BatchParts, Place
+from ...components.data.batch_parts import Place
 from ...components.trained import Trained, listed, parameters_within
 from ...components.updates import Update, make_update
 from ...config.sections import Policy
 from ...errors import SessionError
-from ..model_call import Call, ModelCall, hands_targets
-from .batch_source import BatchSource, as_source
+from ..model_call import Call, ModelCall
+from .batch_source import BatchSource
 from .finite_gate import Gate
 from .gradients import check_clipping
 from .penalty import Penalty
@@ -84,10 +84,8 @@ def build_train_op(
     check_clipping(trained, clip_value)
     _check_that_all_is_trained(trained, loss, optimizer)
     _check_that_updates_save(trained, made)
-    needs_targets = not hands_targets(loss, targets_from)
-    parts = BatchParts(targets_from, inputs_from, needs_targets, getattr(loss, "weights_from", None))
     gate = Gate(trained, on_nan, loss_above) if on_nan is not None else None
-    op = TrainOp(model, loss, optimizer, as_source(data, seed, parts), made, gate, options)
+    op = TrainOp(model, loss, optimizer, data, made, gate, options)
     # Updates would follow a step that did not happen, and an optimizer with a closure has moved the weights by then.
     if gate is not None and op.device.type == "cuda" and not op.updates and not op.needs_closure:
         gate.defer(optimizer)

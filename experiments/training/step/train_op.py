@@ -25,7 +25,7 @@ from ...registry.calls import call_of, note_call
 from ...system import rng
 from ..model_call import ModelCall, hands_targets
 from . import fetches, gradients, op_state
-from .batch_source import BatchSource, draw_batch
+from .batch_source import BatchSource, as_source, draw_batch
 from .closure_step import needs_closure, step_by_closure
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
@@ -62,12 +62,12 @@ class TrainOp:
         model: nn.Module,
         loss: Callable[[Any, Any], Tensor],
         optimizer: torch.optim.Optimizer,
-        data: BatchSource,
+        data: Any,
         updates: Sequence[Update],
         gate: Gate | None,
         options: StepOptions,
     ):
-        self.model, self.loss, self.optimizer, self.data, self.updates = model, loss, optimizer, data, tuple(updates)
+        self.model, self.loss, self.optimizer, self.updates = model, loss, optimizer, tuple(updates)
         self.gate, self.options = gate, options
         self.trained = Trained(model, loss)
         self.trainable_flags = TrainableFlags(self.trained)
@@ -78,6 +78,7 @@ class TrainOp:
         self.call = options.call if isinstance(options.call, ModelCall) else ModelCall(options.call, handed)
         weights_from = getattr(loss, "weights_from", None)
         self.parts = BatchParts(options.targets_from, options.inputs_from, not handed, weights_from)
+        self.data: BatchSource = as_source(data, options.seed, self.parts)
         self.counting = Counting(loss)
         self.l2 = Penalty.of(options.l2, model)
         self.needs_closure = needs_closure(optimizer)
