@@ -231,7 +231,7 @@ class Child:
         stdout, stderr: the pipes to read from, where there are.
     """
 
-    def __init__(self, status: IO[bytes], pipes: Mapping[str, IO[bytes]]):
+    def __init__(self, status: io.FileIO, pipes: Mapping[str, IO[bytes]]):
         self._status, self._outcome = status, None
         self.stdout, self.stderr = pipes.get("stdout"), pipes.get("stderr")
         self.pid: int = pickle.load(status)
@@ -253,8 +253,8 @@ class Child:
         if self._outcome is None:
             if not select.select([self._status], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout)
-            self._outcome = pickle.load(self._status)
-            self._status.close()
+            with io.BufferedReader(self._status) as whole:  # pickle takes the 64 KiB that a pipe gives at once
+                self._outcome = pickle.load(whole)
         return self._outcome
 
     def communicate(self, timeout: float = WAIT_SECS) -> tuple[bytes, bytes]:
