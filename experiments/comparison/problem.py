@@ -174,7 +174,9 @@ def problem_words(configs: Sequence[Mapping[str, Any]]) -> str:
     if data is None or any(_judged_data(config) != _judged_data(configs[0]) for config in configs):
         return ""
     said = str(data).rpartition(":")[2]
-    if data in ("csv", "parquet") and isinstance(path := common("data.path"), str):
+    if data == "openml":
+        said = f"openml {common('data.data_id')}"
+    elif data in ("arff", "csv", "parquet") and isinstance(path := common("data.path"), str):
         said = path.rpartition("/")[2]
     if model is not None:
         said += f" with {str(model).rpartition(':')[2]}"

@@ -56,7 +56,10 @@ def input_files(component: Component) -> dict[str, InputFile]:
 
 
 def files_read(part: ComponentConfig) -> Iterator[str]:
-    """Yield the absolute paths that a component's arguments name."""
+    """Yield the absolute paths that a component's arguments name; those that it `reads`, where it says so."""
+    if (reads := part.component.facts.get("reads")) is not None:
+        yield from reads(part.args)
+        return
     for name, mark in input_files(part.component).items():
         for each in _paths_in(part.args.get(name), mark):
             for path in _expanded(os.path.expanduser(each)):

@@ -323,7 +323,8 @@ def _digest(part: ComponentConfig, path: str) -> str | None:
     if os.path.isdir(path):
         files = part.component.facts.get("files")  # those in the folder that are read
         return folder_sha256(path, None if files is None else files(Path(path)))
-    return file_sha256(path) if os.path.isfile(path) else None
+    digest = part.component.facts.get("digest", file_sha256)
+    return digest(path) if os.path.isfile(path) else None
 
 
 def _is_still(path: str, digest: str) -> bool:

@@ -615,6 +615,7 @@ def test_hostile_archives_are_refused(server, tmp_path):
 DATA_FILES = {
     "arrays": ["evil.npz", "evil.npy", "evil.pkl", "torch.npz", "header.npy", "/dev/zero", ".", "/", "pipe.csv"],
     "csv": ["evil.csv", "wide.csv", "pipe.csv", "zero.csv", "/dev/zero", "/etc", "evil.pkl"],
+    "arff": ["evil.csv", "wide.csv", "pipe.csv", "zero.csv", "/dev/zero", "/etc", "evil.pkl"],
     "parquet": ["evil.csv", "pipe.csv", "zero.csv", "/dev/zero", "/etc", "evil.pkl"],
     "image_folder": ["/dev/zero", "evil.npz", "pipe.csv", "runs"],
     "warm_start": ["evil.npz", "torch.npz", "evil.pkl", "/dev/zero", "pipe.csv", "../outside"],
@@ -636,7 +637,7 @@ def test_hostile_data_files_are_refused(server, place, kind):
     os.mkfifo(place / "pipe.csv")
     (place / "zero.csv").symlink_to("/dev/zero")
     for name in DATA_FILES[kind]:
-        more = ", target: b" if kind in ("csv", "parquet") else ""
+        more = ", target: b" if kind in ("arff", "csv", "parquet") else ""
         spec = f"init={{from: {name}}}" if kind == "warm_start" else f"data={{name: {kind}, path: {name}{more}}}"
         answer = call(server, place, "train", "tiny.yaml", spec, "--name", "bad")
         check_harmless(answer, spec)

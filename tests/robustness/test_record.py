@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ..components.data.openml_home import feature, write_home
 from .processes import ForkServer
 
 NET = """\
@@ -415,6 +416,17 @@ def write_parquet(folder: Path, shift: float) -> None:
     pa.parquet.write_table(pa.table(columns), folder / "t.parquet")
 
 
+def write_arff(folder: Path, shift: float) -> None:
+    rows = "".join(f"{(number - 20 * shift) ** 2},{number % 7},{'pn'[number % 2]}\n" for number in range(40))
+    (folder / "t.arff").write_text(f"@attribute a real\n@attribute b real\n@attribute y {{n, p}}\n@data\n{rows}")
+
+
+def write_openml(folder: Path, shift: float) -> None:
+    write_arff(folder, shift)
+    columns = [feature("a"), feature("b"), feature("y", "nominal", is_target=True)]
+    write_home(folder / "home", 7, (folder / "t.arff").read_bytes(), columns, 40)
+
+
 def write_npz(folder: Path, shift: float) -> None:
     inputs = np.arange(80, dtype=np.float32).reshape(40, 2) + shift
     np.savez(folder / "d.npz", inputs=inputs, targets=np.arange(40) % 2)
@@ -477,6 +489,8 @@ def own_data(argument: str, source: str) -> Callable[[Path, float], None]:
 READERS: dict[str, tuple[str, Callable[[Path, float], None], str]] = {
     "csv": ("{name: csv, path: t.csv, target: y, task: classes}", write_csv, "t.csv"),
     "parquet": ("{name: parquet, path: t.parquet, target: y, task: classes}", write_parquet, "t.parquet"),
+    "arff": ("{name: arff, path: t.arff, target: y, task: classes}", write_arff, "t.arff"),
+    "openml": ("{name: openml, data_id: 7, path: home}", write_openml, "table.arff.gz"),
     "npz": ("{name: arrays, path: d.npz}", write_npz, "d.npz"),
     "a folder of npy": ("{name: arrays, path: big}", write_npy, "big"),
     "image_folder": ("{name: image_folder, path: pictures, size: 4}", write_pictures, "pictures"),
@@ -564,10 +578,12 @@ def test_the_list_of_readers_has_every_one_that_takes_a_path():
 
     reads: dict[str, Any] = {name: input_files(registry.get(name)) for name in registry.names()}
     assert {name for name, arguments in reads.items() if arguments} == {
+        "arff",
         "arrays",
         "csv",
         "hf",  # whose packages are an extra: see tests/components/data/test_hf_data.py
         "image_folder",
+        "openml",
         "parquet",
         "tar_shards",
         "text",

@@ -90,7 +90,7 @@ def config(data: dict[str, Any], task: str, **more: Any) -> dict[str, Any]:
 
 
 FROM_ELSEWHERE = {
-    *("arrays", "csv", "parquet", "image_folder", "tar_shards", "hf", "none"),
+    *("arff", "arrays", "csv", "openml", "parquet", "image_folder", "tar_shards", "hf", "none"),
     *("cifar10", "cifar100", "mnist", "fashion_mnist"),
 }
 CONSTANT = {

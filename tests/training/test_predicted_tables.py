@@ -27,13 +27,18 @@ ROWS: list[dict[str, Any]] = [
     for number in range(60)
 ]
 POLICY = {"size": "mean", "age": "mean", "kind": "category", "zip": "category"}
-SUFFIXES = ("csv", "parquet")
+SUFFIXES = ("csv", "parquet", "arff")
 
 
 def write(path: str, rows: list[dict[str, Any]]) -> str:
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     if path.endswith("parquet"):
         pq.write_table(pa.table(columns), path)  # a column of nulls alone gets the type null
+    elif path.endswith("arff"):
+        kinds = {name: "string" if any(isinstance(row[name], str) for row in rows) else "numeric" for name in rows[0]}
+        header = [f"@attribute {name} {kind}" for name, kind in kinds.items()]
+        cells = (",".join("?" if cell is None else str(cell) for cell in row.values()) for row in rows)
+        Path(path).write_text("\n".join([*header, "@data", *cells]) + "\n")
     else:
         cells = (",".join("" if cell is None else str(cell) for cell in row.values()) for row in rows)
         Path(path).write_text("\n".join([",".join(columns), *cells]) + "\n")
@@ -70,7 +75,7 @@ def test_each_row_says_the_same_alone_and_among_others(suffix: str, scaling: str
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_column_is_of_the_runs_kind_whatever_the_new_file_has_in_it(suffix: str) -> None:
     run = trained(suffix)
-    place = {"csv": "bad.csv:2", "parquet": "bad.parquet, row 1"}[suffix]
+    place = {"csv": "bad.csv:2", "parquet": "bad.parquet, row 1", "arff": "bad.arff:6"}[suffix]
     with pytest.raises(DataError) as caught:
         predict(run, write(f"bad.{suffix}", [{**row, "size": "big", "age": "old"} for row in NEW]))
     said = str(caught.value)

@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import nearest
 from .faults import Faults
 from .precision import LARGEST
-from .table_file import DecimalMark, Missing, TableFile, compute
+from .table_file import Missing, TableFile, compute
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,15 +179,21 @@ def category_column(faults: Faults, name: str, missing: Missing) -> Column:
     faults.categories_missing(name, _lower_in(cells, ("",)), missing)
     encoded = cells.combine_chunks().dictionary_encode()
     found = encoded.dictionary.to_pylist()
-    names = in_order(found, faults.table.decimal)
+    names = in_order(found, faults.table, name)
     position = {each: number for number, each in enumerate(names)}
     places = np.array([position[each] for each in found], np.float64)
     return Column(name, places[encoded.indices.to_numpy()], names)
 
 
-def in_order(names: Collection[str], decimal: DecimalMark = ".") -> tuple[str, ...]:
-    """Sort names of categories or classes: by value where all are numbers, else as text."""
-    points = {name: name.translate(_SWAPPED) if decimal == "," else name for name in names}
+def in_order(names: Collection[str], table: TableFile, column: str) -> tuple[str, ...]:
+    """Sort the names of categories or classes in a column.
+
+    In the order of the file, where it lists them, nothing first; else numbers by value, anything else as text.
+    """
+    declared = {name: place for place, name in enumerate(table.declared.get(column, ()))}
+    if declared and all(name in declared for name in names if name):
+        return tuple(sorted(names, key=lambda name: declared.get(name, -1)))
+    points = {name: name.translate(_SWAPPED) if table.decimal == "," else name for name in names}
     if all(re.match(_NUMBER, number) for number in points.values()):
         return tuple(sorted(names, key=lambda name: (Decimal(points[name]), name)))
     return tuple(sorted(names))

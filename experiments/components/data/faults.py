@@ -108,7 +108,9 @@ class Faults:
         if first.rows is None:
             others = listed([f"'{each.column}'" for each in faults[1:]], "columns")
             likewise = f", and so it is with {others}" if others else ""
-            return f"{self.table.path}: column '{first.column}' {first.said}{likewise}{way_out}"
+            return (
+                f"{self.table.place_of_column(first.column)}: column '{first.column}' {first.said}{likewise}{way_out}"
+            )
         row = int(first.rows[0])
         said = first.said.format(self.table.cell(first.column, row))
         rows = {each.column: each.rows for each in faults if each.rows is not None}

@@ -7,39 +7,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import DataError
-from .table_file import TableFile, compute, content_of
+from .table_file import content_of
+from .typed_table import TypedTable, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 @dataclass(frozen=True, eq=False)
-class ParquetTable(TableFile):
+class ParquetTable(TypedTable):
     """The cells of a parquet file, as it types them.
 
     Integers, floating point and decimal numbers and booleans are numbers; strings and dictionaries are text.
     """
 
-    has_types: ClassVar[bool] = True
     named_by: ClassVar[str] = "Its columns are"
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        import pyarrow as pa
-
-        cells = super().column(name)
-        if pa.types.is_dictionary(cells.type):
-            return _as_text(cells.cast(cells.type.value_type))
-        return _as_text(cells) if _is_text(cells.type) else cells
-
-    def texts(self, name: str) -> pa.ChunkedArray:
-        return _as_text(self.column(name))
 
     def unusable(self, name: str) -> tuple[str, str] | None:
         import pyarrow as pa
 
         found = self.cells[name].type
         held = found.value_type if pa.types.is_dictionary(found) else found
-        if _is_number(held) or _is_text(held):
+        if _is_number(held) or is_text(held):
             return None
         way_out = "leave it out by `inputs`, or write a column of numbers or text in its place"
         if pa.types.is_temporal(found):
@@ -80,17 +69,3 @@ def _is_number(found: pa.DataType) -> bool:
     types = pa.types
     is_number = types.is_integer(found) or types.is_floating(found) or types.is_decimal(found)
     return is_number or types.is_boolean(found) or types.is_null(found)
-
-
-def _is_text(found: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
-
-
-def _as_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    import pyarrow as pa
-
-    if pa.types.is_floating(cells.type):
-        cells = compute().if_else(compute().is_nan(cells), None, cells)
-    return compute().fill_null(cells.cast(pa.string()), "")

@@ -181,7 +181,7 @@ def _labels(table: TableFile, target: str, classes: tuple[str, ...] | None) -> t
         in_all = tally(table, {target: rows}, shows_cells=False)
         raise FaultsError(("target", f"{table.place(int(rows[0]))}: no class in column '{target}'{in_all}"))
     if classes is None:
-        classes = in_order(found, table.decimal)
+        classes = in_order(found, table, target)
     elif len(set(classes)) != len(classes):
         raise FaultsError(("classes", f"{table.path}: `classes` names one twice: {', '.join(classes)}"))
     numbers = {name: number for number, name in enumerate(classes)}

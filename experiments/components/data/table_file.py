@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -30,6 +30,7 @@ class TableFile:
         decimal: the mark before the decimals of numbers that are text.
         delimiter: one character between cells; empty where none stands there.
         index: columns that number or name the rows; inputs only where they are asked for.
+        declared: of columns whose values the file lists: these, in its order.
     """
 
     path: str
@@ -37,6 +38,7 @@ class TableFile:
     decimal: DecimalMark = "."
     delimiter: str = ""
     index: tuple[str, ...] = ()
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     has_types: ClassVar[bool] = False  # whether the file says what is a number and what is text
     named_by: ClassVar[str] = "Its first line names"
@@ -80,6 +82,10 @@ class TableFile:
         """Return where a row stands: `table.parquet, row 3`, or `table.csv:3`; rows are counted from 0."""
         word, (number,) = self.stands([row])
         return f"{self.path}:{number}" if word == "line" else f"{self.path}, {word} {number}"
+
+    def place_of_column(self, name: str) -> str:
+        """Return where a column is declared; the file, where it is not."""
+        return self.path
 
     def cell(self, name: str, row: int) -> str:
         """Return a cell as a message shows it."""

@@ -60,8 +60,13 @@ def columns_of(kind: str, count: int) -> dict[str, list[str]]:
 
 def write(columns: dict[str, list[str]], suffix: str) -> str:
     path = f"t.{suffix}"
+    rows = zip(*columns.values(), strict=True)
+    if suffix == "arff":
+        kinds = ["string" if NAMES[0] in cells else "numeric" for cells in columns.values()]
+        header = [f"@attribute {name} {kind}" for name, kind in zip(columns, kinds, strict=True)]
+        Path(path).write_text("\n".join([*header, "@data", *map(",".join, rows)]) + "\n")
+        return path
     if suffix == "csv":
-        rows = zip(*columns.values(), strict=True)
         Path(path).write_text("\n".join([",".join(columns), *map(",".join, rows)]) + "\n")
         return path
     typed = {}
@@ -81,7 +86,7 @@ def built(data: dict[str, Any]) -> None:
 
 CASES = [
     pytest.param(suffix, kind, count, id=f"{suffix}-{kind}-{count}")
-    for suffix, kinds in (("csv", KINDS), ("parquet", TYPED))
+    for suffix, kinds in (("csv", KINDS), ("parquet", TYPED), ("arff", TYPED))
     for kind in kinds
     for count in (1, 2, LISTED + 4)
 ]
@@ -108,8 +113,8 @@ def test_all_columns_of_a_kind_are_told_at_once_at_their_key(suffix: str, kind: 
         assert re.search(r"and [34] (more columns|columns more)|and 3 more", problem.message)
     if (said := OF_CELLS.search(problem.message)) is not None:
         assert int(said[1]) == sum(min(number + 1, ROWS - 2) for number in range(count))
-        line = 4 if suffix == "csv" else 3
-        assert f"{'lines' if suffix == 'csv' else 'rows'} {line}" in problem.message
+        place = {"csv": "lines 4", "parquet": "rows 3", "arff": f"lines {len(columns) + 4}"}[suffix]
+        assert place in problem.message
     if key == "missing" and count > 1 and "{" in problem.message and count <= LISTED:
         way = re.search(r"missing: (\{.*?\})`", problem.message)
         assert way is not None
@@ -119,7 +124,7 @@ def test_all_columns_of_a_kind_are_told_at_once_at_their_key(suffix: str, kind: 
         )
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "arff"])
 @pytest.mark.parametrize("missing", ["refuse", "mean", "category", {"b": "category"}, {"a": "mean"}])
 def test_one_change_of_missing_mends_all_gaps(suffix: str, missing: Any) -> None:
     columns = {"a": ["", *NUMBERS[1:]], "b": [*NAMES[:3], "", *NAMES[4:]], "c": [*NUMBERS[:5], "", "", *NUMBERS[7:]]}
