@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..components.data import LoadedPart, PartInMemory, Splits, StreamBatches
+from ..components.data import LoadedPart, PartInMemory, Splits, Stored, StreamBatches, Tree
 from ..components.data.tree import tensors
 from ..errors import ExitCode, OptrunError
 from ..training.evaluator import evaluation_mode
@@ -97,8 +97,9 @@ def _data(splits: Splits) -> str:
     found = hashlib.sha256()
     for part in (splits.train, splits.val, splits.test):
         if isinstance(part, PartInMemory):
-            inputs = part.inputs if isinstance(part.inputs, torch.Tensor) else part.inputs[:_FIRST_ROWS]
-            _add(found, part.positions, inputs, part.targets)
+            inputs = part.inputs[:_FIRST_ROWS] if isinstance(part.inputs, Stored) else part.inputs
+            inputs = inputs.tree if isinstance(inputs, Tree) else inputs
+            _add(found, part.positions, *tensors(inputs), part.targets)
         elif isinstance(part, LoadedPart):  # examples are made when they are asked for: the first stand for all
             _add(found, part.positions, *tensors(part.examples(0, _FIRST_LOADED)))
     return found.hexdigest()

@@ -50,7 +50,7 @@ def _scalar(value: Any, origin: Origin, problems: list[Problem], path: str) -> s
             return None
     if not isinstance(value, str | int | float | bool | None):
         message = f"a {type(value).__name__} cannot be a config value: use text, numbers, lists and mappings"
-        hint = _instead_of(value)
+        hint = _instead_of(value, path)
         problems.append(Problem(origin, path, "invalid-value", message, hint))
         return None
     if isinstance(value, str) and (message := refusal(value)):
@@ -59,13 +59,15 @@ def _scalar(value: Any, origin: Origin, problems: list[Problem], path: str) -> s
     return value
 
 
-def _instead_of(value: Any) -> str | None:
-    """Return what to give instead of an object; None for Python's own."""
+def _instead_of(value: Any, path: str) -> str | None:
+    """Return what to give at a path instead of an object; None for Python's own."""
     cls = type(value).__qualname__
     if type(value).__module__.partition(".")[0] in sys.stdlib_module_names:
         return None
     if getattr(value, "shape", None) == ():
         return "write value.item()"
+    if path.partition(".")[0] == "data":
+        return "data is what a function returns, such as {'data': lambda: (inputs, targets)}, or a class with arguments"
     return (
         f"each run makes its own, from its seed: give the class, {{'name': {cls}, …}} with its arguments, or a "
         "function that returns one"

@@ -34,6 +34,7 @@ from ..components.data.weights import weights_by_class
 from ..config import ComponentConfig, Config
 from ..config.located import located
 from ..config.sections import DataConfig
+from ..registry.calls import described
 from . import compatibility
 from .configured_stream import check_stream
 from .model_call import hands_targets
@@ -103,7 +104,7 @@ def make_batches(config: Config, splits: Splits, device: torch.device) -> DrawnB
         "seed": config.seed,
         "drop_last": cut.drop_last,
         "sampling": cut.sampling,
-        "augment": [_bound(config, augmentation) for augmentation in config.data.augment],
+        "augment": [_augmentation(config, each, splits) for each in config.data.augment],
         "device": device,
         "num_classes": dataset.num_outputs if dataset.task == "classes" else None,
     }
@@ -271,6 +272,15 @@ def _refuse_loading(config: Config) -> None:
         raise config.problem("data.collate", f"{in_memory}: nothing is collated", "leave it out")
 
 
-def _bound(config: Config, part: ComponentConfig) -> Callable[..., Any]:
+def _augmentation(config: Config, part: ComponentConfig, splits: Splits) -> Callable[..., Any]:
+    """Return an augmentation with its arguments.
+
+    Raises:
+        ConfigError: located at it: it takes one tensor, and inputs are several.
+    """
+    if not part.component.roots() and splits.dataset.input_shape is None:
+        inputs = splits.train.examples(0, 1).inputs
+        message = f"{part.label} is of inputs that are one tensor, and these are {described(inputs)}"
+        raise config.problem(part.path, message, "an augmentation of your own is given them as they are")
     with located(config, part.path):
         return compatibility.bound(part)

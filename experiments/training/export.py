@@ -188,7 +188,7 @@ def _examples(trained: TrainedModel, pipeline: Pipeline | None) -> _Examples:
                 raw = inputs = dataset.examples(_EXAMPLES).inputs
             else:
                 positions = torch.linspace(0, len(dataset) - 1, min(_EXAMPLES, len(dataset))).long()
-                if isinstance(dataset, Dataset):
+                if isinstance(dataset, Dataset) and dataset.input_shape is not None:
                     raw, inputs = raw_rows(dataset, fitted, positions), model_rows(trained, dataset, positions)
                 else:
                     raw = inputs = dataset.part(positions).examples(0, len(positions)).inputs

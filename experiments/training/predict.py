@@ -205,9 +205,8 @@ def _rows(trained: TrainedModel, path: str) -> tuple[PartInMemory, Dataset]:
     with located(config, "data"):
         dataset = component.facts.get("rows", component.make)(**args)
         dataset = _applied(fitted, dataset)
-    found = (*dataset.input_shape,)
-    if found != trained.facts.input_shape:
-        wanted = trained.facts.input_shape
+    found, wanted = dataset.input_shape, trained.facts.input_shape
+    if found != wanted:
         raise DataError(f"{path} has inputs of shape {found}, and {trained.run_dir.name} was trained on {wanted}")
     everything = torch.arange(len(dataset))
     return PartInMemory(dataset.rows(everything), dataset.targets, everything), dataset

@@ -21,7 +21,7 @@ from .fitted import BEFORE, Fitted  # noqa: E402
 from .loaded import LoadedBatches, LoadedData, LoadedPart, Loading  # noqa: E402
 from .part import Batch, Part, PartInMemory  # noqa: E402
 from .split import Splits, split  # noqa: E402
-from .stored import Examples, Stored, after  # noqa: E402
+from .stored import Examples, Stored, Tree, after  # noqa: E402
 from .stream import StreamBatches  # noqa: E402
 from .stream_data import AnyData, StreamData, StreamPart  # noqa: E402
 
@@ -48,6 +48,7 @@ __all__ = [
     "StreamBatches",
     "StreamData",
     "StreamPart",
+    "Tree",
     "after",
     "in_evaluation",
     "make_augmentation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,17 +22,20 @@ from torch.utils.data import (
     default_collate,
 )
 
-from ...errors import DataError, UsageError
+from ...errors import ArgumentsError, DataError, UsageError
 from ...registry.calls import described
+from ..weighted import unweighted
+from .batch_parts import BatchParts
 from .dataset import Dataset
 from .loaded import LoadedData, Loading
 from .sampling import IN_ORDER, SHUFFLED, Sampling
 from .stream_data import AnyData, StreamData, held
+from .tree import num_rows
 
 _PARTS = ("train", "val", "test")
 _KINDS = (
-    "a Dataset of optrun's; a data set with __getitem__ and __len__, an IterableDataset or a DataLoader of torch's; or "
-    "a mapping of train, val and test"
+    "a Dataset of optrun's; a data set with __getitem__ and __len__, an IterableDataset or a DataLoader of torch's; a "
+    "tuple or mapping of tensors; or a mapping of train, val and test"
 )
 
 
@@ -53,7 +57,26 @@ def as_data(made: Any, label: str, loading: Loading) -> AnyData:
         return _of_loader(made, label, loading)
     if isinstance(made, Mapping) and made and set(made) <= set(_PARTS):
         return _of_parts(made, label, loading)
+    if isinstance(made, tuple | Mapping) and made:
+        num_rows("tensors", made)
+        made = _stacked(made)
     return _of_examples(made, label, loading)
+
+
+def _stacked(tree: Any, place: str = "tensors") -> Any:
+    """Return tensors in memory, each with one row per example, as a data set of torch's.
+
+    Raises:
+        UsageError: they are in something else than tuples, lists and mappings, in which batches would not have them.
+    """
+    if isinstance(tree, torch.Tensor):
+        return tree
+    if isinstance(tree, Mapping) and all(isinstance(name, str) for name in tree):
+        return StackDataset(**{name: _stacked(each, f"{place}/{name}") for name, each in tree.items()})
+    if type(tree) in (tuple, list):
+        return StackDataset(*(_stacked(each, f"{place}/{at}") for at, each in enumerate(tree)))
+    way = "a tuple or a mapping with names; `Dataset(inputs, targets, …)` takes other kinds too, such as data classes"
+    raise UsageError(f"{place} must be in {way}, got {described(tree)}")
 
 
 def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData | StreamData:
@@ -70,7 +93,7 @@ def _of_examples(source: Any, label: str, loading: Loading) -> LoadedData | Stre
         raise UsageError(f"{label} made {described(source)}, which has no length: {error}") from error
     if not size:
         raise DataError(f"{label} has no examples")
-    labels = _labels(source, size)
+    labels = _labels(source, size, loading.parts)
     targets = labels if labels is not None and labels.dim() == 1 else None
     facts = _facts(source, f"{size:,} examples of {label}")
     ignored = facts["ignore_index"]
@@ -227,16 +250,16 @@ def _joined(parts: list[torch.Tensor | None]) -> torch.Tensor | None:
     return torch.cat(found)
 
 
-def _labels(source: Any, size: int) -> torch.Tensor | None:
-    """Return integers for each example, where a data set has them: by `targets` or `labels`, or as the last tensor."""
+def _labels(source: Any, size: int, parts: BatchParts) -> torch.Tensor | None:
+    """Return integers for each example, where a data set has them: by `targets` or `labels`, or among its tensors."""
     if isinstance(source, torch.utils.data.Subset):
-        inner = _labels(source.dataset, len(source.dataset))  # type: ignore[arg-type] (it has a length)
+        inner = _labels(source.dataset, len(source.dataset), parts)  # type: ignore[arg-type] (it has a length)
         return None if inner is None else inner[torch.as_tensor(source.indices)]
     said = _said(source, "targets", "labels")
-    if isinstance(source, TensorDataset):
-        said = source.tensors[-1]
-    elif isinstance(source, StackDataset) and isinstance(source.datasets, tuple):
-        said = source.datasets[-1]
+    if isinstance(source, TensorDataset | StackDataset):
+        columns = source.tensors if isinstance(source, TensorDataset) else source.datasets
+        with contextlib.suppress(ArgumentsError):  # nothing says which it is: the first batch is told so
+            said = unweighted(parts(columns).targets)
     if said is None or isinstance(said, str):
         return None
     try:

@@ -15,7 +15,7 @@ from ...system import rng
 from ..weighted import Weighted, weighted
 from .part import Batch
 from .sampling import SHUFFLED, Sampling
-from .stored import Examples
+from .stored import as_examples
 
 
 class Mixed(NamedTuple):
@@ -199,7 +199,8 @@ class Batches(DrawnBatches):
     """Training batches of examples in memory, drawn in a new random order each epoch; see `DrawnBatches`.
 
     Args:
-        inputs: shape (examples, …): a tensor, or `Stored`, which stays as it is stored.
+        inputs: shape (examples, …): a tensor; `Stored`, which stays as it is stored; or several tensors, in a mapping,
+            tuple, list or data class.
         targets: one per input.
         batch_size: examples per batch; the last batch of an epoch may be smaller.
         device: where inputs, targets and batches live; None leaves them where they are.
@@ -212,7 +213,7 @@ class Batches(DrawnBatches):
 
     def __init__(
         self,
-        inputs: Examples,
+        inputs: Any,
         targets: torch.Tensor,
         *,
         batch_size: int,
@@ -220,6 +221,7 @@ class Batches(DrawnBatches):
         weights: torch.Tensor | None = None,
         **options: Any,
     ):
+        inputs = as_examples(inputs)
         if len(inputs) != len(targets) or not len(inputs):
             raise UsageError(f"expected as many inputs as targets, and some, got {len(inputs)} and {len(targets)}")
         self.inputs = inputs.to(device)

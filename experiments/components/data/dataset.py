@@ -10,21 +10,26 @@ from typing import Any, Literal
 
 import torch
 
-from ...errors import ArgumentsError, DataError, FaultsError
+from ...errors import ArgumentsError, DataError, FaultsError, UsageError
+from ...registry.calls import described
 from .encoding import Encoding
 from .part import PartInMemory
 from .scale import Scale, is_constant
-from .stored import Examples, Step, Stored
+from .stored import Examples, Step, Stored, Tree
 from .table_file import listed
+from .tree import mapped, named_tensors, num_rows
 from .weights import refuse_odd_weights, weights_called
 
 Task = Literal["classes", "values", "tokens", "none"]
 Scaled = Literal["inputs", "targets"]  # parts of a data set that can be standardised
 _PIECE = 1 << 24  # bytes
-_SEVERAL = (
-    "where an example has several tensors, return a map-style data set of torch's, which may be in memory too: "
-    "`StackDataset(StackDataset(ids=ids, mask=mask), labels)`"
-)
+_SEVERAL = "where an example has several, return the tensors as they are, `(inputs, {'kind': kinds, 'size': sizes})`"
+_OF_ONE_TENSOR = {
+    "mapped": "let a data set of torch's read them by number",
+    "columns": "give them as a mapping, by name",
+    "encoding": "encode them before",
+    "num_tokens": "give it to the model, `model.num_tokens`",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,8 @@ class Dataset:
 
     Args:
         inputs: shape (examples, *input_shape), floating point, or, with `decode`, as they are stored; tokens are int64,
-            shape (examples, length).
+            shape (examples, length). Several tensors, of any type, stand in a mapping, tuple, list or data class; so do
+            their rows in a batch.
         targets: by task: `classes`: class numbers, int64, shape (examples,), or (examples, …) where an example has
             several, such as the pixels of a picture; `values`: floating point, shape (examples,
             num_outputs); `tokens`: the token that follows each, int64, shape (examples, length); `none`: ignored.
@@ -68,9 +74,10 @@ class Dataset:
 
     Raises:
         DataError: these do not fit together.
+        UsageError: inputs or targets consist of something else than tensors, or not of as many rows as each other.
     """
 
-    inputs: torch.Tensor
+    inputs: Any
     targets: torch.Tensor
     task: Task
     num_outputs: int
@@ -96,15 +103,18 @@ class Dataset:
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Return the shape of one example."""
-        return tuple(self.inputs.shape[1:])
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Return the shape of the inputs of one example; None where they are several tensors."""
+        return tuple(self.inputs.shape[1:]) if isinstance(self.inputs, torch.Tensor) else None
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.targets)
 
     def rows(self, positions: torch.Tensor) -> Examples:
-        """Return the inputs at some positions: a tensor, or what becomes one batch by batch."""
+        """Return the inputs at some positions: a tensor, or what becomes one batch by batch; or several tensors."""
+        if not isinstance(self.inputs, torch.Tensor):
+            rows = mapped(self.inputs, lambda tensor: tensor[positions])
+            return Tree(rows, (self.decode,) if self.decode else ())
         if self.decode is None and not self.mapped:
             return self.inputs[positions]
         return Stored(self.inputs, positions, (self.decode,) if self.decode else (), mapped=self.mapped)
@@ -128,9 +138,10 @@ class Dataset:
             found.update(f"standardised over the training rows: {', '.join(self.standardised)}".encode())
         if self.encoding:
             found.update(json.dumps(["encoded by the training rows", asdict(self.encoding)], sort_keys=True).encode())
-        for tensor in (self.inputs, self.targets):
+        for place, tensor in (*named_tensors("", self.inputs), ("", self.targets)):
+            found.update(place.encode())
             for rows in tensor.split(max(1, _PIECE * len(tensor) // max(1, tensor.nbytes))):
-                found.update(rows.contiguous().numpy().tobytes())
+                found.update(rows.contiguous().view(torch.uint8).numpy().tobytes())
         for name, weights in self.weights.items():
             found.update(name.encode() + weights.numpy().tobytes())
         return found.hexdigest()
@@ -177,14 +188,17 @@ class Dataset:
             raise FaultsError(("inputs" if self.columns else "", f"{found}: {way_out}"))
 
     def __post_init__(self) -> None:
-        inputs, targets = self.inputs, self.targets
-        for name, tensor in (("inputs", inputs), ("targets", targets)):
-            if not isinstance(tensor, torch.Tensor):
-                texts = isinstance(tensor, list | tuple) and any(isinstance(each, str) for each in tensor)
-                texts |= getattr(getattr(tensor, "dtype", None), "kind", "") in ("U", "S", "O")
-                way = "number the classes from 0 (int64), and name them by `class_names`" if texts else _SEVERAL
-                raise DataError(f"{name} must be one tensor, got {_kind(tensor)}: {way}")
-        if self.task == "tokens":
+        inputs: Any = self.inputs
+        targets: Any = self.targets
+        num_inputs = num_rows("inputs", inputs)
+        if not isinstance(targets, torch.Tensor):
+            texts = isinstance(targets, list | tuple) and any(isinstance(each, str) for each in targets)
+            texts |= getattr(getattr(targets, "dtype", None), "kind", "") in ("U", "S", "O")
+            way = "number the classes from 0 (int64), and name them by `class_names`" if texts else _SEVERAL
+            raise UsageError(f"targets must be one tensor, got {described(targets)}: {way}")
+        if not isinstance(inputs, torch.Tensor):
+            self._refuse_what_is_of_one_tensor()
+        elif self.task == "tokens":
             _check_tokens("inputs", inputs, self.num_outputs)
         elif self.num_tokens is not None:
             _check_tokens("inputs", inputs, self.num_tokens)
@@ -192,12 +206,12 @@ class Dataset:
             tokens = inputs.dim() == 2 and inputs.dtype == torch.int64
             way = ": if they are tokens, say how many there are by `num_tokens`" if tokens else ""
             raise DataError(f"inputs must be floating point, shape (examples, …), got {_shape(inputs)}{way}")
-        if len(inputs) != len(targets):
-            raise DataError(f"{len(inputs)} inputs do not match {len(targets)} targets")
-        if not len(inputs):
+        if num_inputs != len(targets):
+            raise DataError(f"{num_inputs} inputs do not match {len(targets)} targets")
+        if not num_inputs:
             raise DataError("there are no examples")
         for name, weights in self.weights.items():
-            refuse_odd_weights(f"weights '{name}'", weights, len(inputs), self.place)
+            refuse_odd_weights(f"weights '{name}'", weights, num_inputs, self.place)
         if self.task == "classes":
             if targets.dim() < 1 or targets.shape[1:] == (1,) or targets.dtype != torch.int64:
                 expected = "int64, shape (examples,), or (examples, …) with several for each"
@@ -218,12 +232,12 @@ class Dataset:
                 )
         elif self.task == "tokens":
             _check_tokens("targets", targets, self.num_outputs, self.ignore_index)
-            if targets.shape != inputs.shape:
+            if isinstance(inputs, torch.Tensor) and targets.shape != inputs.shape:
                 raise DataError(f"targets must be tokens of the shape of the inputs, got {_shape(targets)}")
         elif self.task == "none":
             pass
-        elif not targets.is_floating_point() or targets.shape != (len(inputs), self.num_outputs):
-            expected = f"floating point, shape ({len(inputs)}, {self.num_outputs})"
+        elif not targets.is_floating_point() or targets.shape != (num_inputs, self.num_outputs):
+            expected = f"floating point, shape ({num_inputs}, {self.num_outputs})"
             raise DataError(f"targets must be {expected}, got {_shape(targets)}")
         for part in self.standardised:
             tensor: torch.Tensor = getattr(self, part)
@@ -232,6 +246,13 @@ class Dataset:
         if self.class_names and len(self.class_names) != self.num_outputs:
             raise DataError(f"{len(self.class_names)} class names do not match {self.num_outputs} classes")
 
+    def _refuse_what_is_of_one_tensor(self) -> None:
+        ways = {name: way for name, way in _OF_ONE_TENSOR.items() if getattr(self, name)}
+        if "inputs" in self.standardised:
+            ways["standardised"] = "standardise them before, and leave 'inputs' out of it"
+        for name, way in ways.items():
+            raise UsageError(f"`{name}` is about inputs that are one tensor, got {described(self.inputs)}: {way}")
+
 
 def _check_tokens(name: str, tokens: torch.Tensor, size: int, ignore_index: int | None = None) -> None:
     if tokens.dim() != 2 or tokens.dtype != torch.int64:
@@ -239,11 +260,6 @@ def _check_tokens(name: str, tokens: torch.Tensor, size: int, ignore_index: int 
     tokens = tokens if ignore_index is None else tokens[tokens != ignore_index]
     if tokens.numel() and not (int(tokens.min()) >= 0 and int(tokens.max()) < size):
         raise DataError(f"{name} must be tokens from 0 to {size - 1}, got {int(tokens.min())} to {int(tokens.max())}")
-
-
-def _kind(value: object) -> str:
-    name = type(value).__name__
-    return f"a {name} of {', '.join(map(repr, value))}" if isinstance(value, Mapping) and value else f"a {name}"
 
 
 def _shape(tensor: torch.Tensor) -> str:

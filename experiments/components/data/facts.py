@@ -61,11 +61,13 @@ class DataFacts:
             names = tuple(dataset.class_names)
             known = (dataset.input_shape, kind, kind, dataset.task, dataset.num_outputs, names)
             return cls(*known, ignore_index=dataset.ignore_index)
-        first = dataset.inputs[:1]
+        kinds = ("", "")
+        if isinstance(dataset.inputs, torch.Tensor):
+            first = dataset.inputs[:1]
+            kinds = _name(first if dataset.decode is None else dataset.decode(first)), _name(first)
         return cls(
             dataset.input_shape,
-            _name(first if dataset.decode is None else dataset.decode(first)),
-            _name(first),
+            *kinds,
             dataset.task,
             dataset.num_outputs,
             tuple(dataset.class_names),

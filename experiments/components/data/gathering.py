@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, StackDataset, Subset, TensorDataset, default_collate
 from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
+
+_AT_ONCE = 256
 
 
 def gathered(source: Any, collate: Callable[[list[Any]], Any], numbers: Sequence[int]) -> Any:
@@ -27,6 +29,17 @@ def gathered(source: Any, collate: Callable[[list[Any]], Any], numbers: Sequence
     if not numbers or collate is not default_collate or not _is_as_torch_made_it():
         return None
     return _rows(source, numbers)
+
+
+def all_rows(source: Any, collate: Callable[[list[Any]], Any]) -> Iterator[Any]:
+    """Yield all rows in order, in batches; nothing where examples have to be made one by one."""
+    parts: list[Any] = source.datasets if type(source) is ConcatDataset else [source]
+    for part in parts:
+        for start in range(0, len(part), _AT_ONCE):
+            rows = gathered(part, collate, range(start, min(start + _AT_ONCE, len(part))))
+            if rows is None:
+                return
+            yield rows
 
 
 def _rows(source: Any, numbers: Sequence[int]) -> Any:

@@ -21,6 +21,7 @@ from .batch_parts import BatchParts
 from .batches import DrawnBatches
 from .dataset import Task
 from .encoding import Encoding
+from .gathering import all_rows
 from .making import Maker
 from .part import Batch
 from .sampling import SHUFFLED, Sampling
@@ -33,6 +34,7 @@ from .workers import Reading
 _MEASURED = -1  # in place of the epoch, where examples are made for an evaluation
 _MAKING = Calling("data", "the making of examples")
 _FIRST = 8  # examples that stand for all in a hash
+_MOST_HASHED = 1 << 30  # bytes of rows
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,15 @@ class LoadedData(MadeData):
     def sha256(self) -> str:
         """Return a hash of the number of examples, of their targets as far as they are known, and of the first ones.
 
-        Examples that are not the same when they are made again are left out.
+        Of rows of tensors it takes the first GiB. Examples that are not the same when they are made again are left out.
         """
         found = hashlib.sha256(f"{len(self)} examples".encode())
+        size = 0
+        for rows in all_rows(self.source, self.loading.collate):
+            found.update(content(rows))
+            size += sum(tensor.nbytes for tensor in tensors(rows))
+            if size >= _MOST_HASHED:
+                break
         if self.targets is not None:
             found.update(content(self.targets))
         if self.is_repeatable():

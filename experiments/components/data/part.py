@@ -54,7 +54,7 @@ class PartInMemory:
     """A part whose examples are tensors.
 
     Args:
-        inputs: shape (examples, *input_shape): a tensor, or `Stored`, which gives one for each slice.
+        inputs: shape (examples, *input_shape): a tensor, or `Stored`, which gives one for each slice; or a `Tree`.
         targets: one per input.
         positions: where these examples are in the data set, int64.
         weights: of the examples in the loss, shape (examples,); None where they count alike.

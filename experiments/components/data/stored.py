@@ -1,13 +1,16 @@
-"""Examples that stay as they are stored, in memory or on disk, until a batch of them is asked for."""
+"""Examples in memory or on disk, of which rows are asked for: stored in another form, or several tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-Step = Callable[[torch.Tensor], torch.Tensor]
+from . import tree as trees
+
+Step = Callable[[Any], Any]
 
 
 class Stored:
@@ -76,14 +79,71 @@ class Stored:
         return rows
 
 
-Examples = torch.Tensor | Stored  # both answer to len, shape, device, slices, index_select and to
+class Tree:
+    """Examples that consist of several tensors, each with one row per example.
+
+    It answers to what batches and evaluations ask of a tensor, like `Stored`; rows of it are a tree of the same kind.
+
+    Args:
+        tree: of tensors, in tuples, lists, mappings, data classes and what is built of these (see tree.py).
+        steps: what turns rows into what a model sees, applied in turn.
+    """
+
+    def __init__(self, tree: Any, steps: Sequence[Step] = ()):
+        self.tree, self.steps = tree, tuple(steps)
+
+    @property
+    def _first(self) -> torch.Tensor:
+        return next(trees.tensors(self.tree))
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @property
+    def device(self) -> torch.device:
+        return self._first.device
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self._seen(trees.mapped(self.tree, lambda tensor: tensor[rows]))
+
+    def index_select(self, dim: int, indices: torch.Tensor) -> Any:
+        """Return rows by number, of each tensor as torch.Tensor.index_select does."""
+        return self._seen(trees.mapped(self.tree, lambda tensor: tensor.index_select(dim, indices)))
+
+    def to(self, device: torch.device | str | None) -> Tree:
+        """Return these rows on a device."""
+        return Tree(trees.mapped(self.tree, lambda tensor: tensor.to(device)), self.steps)
+
+    def then(self, *steps: Step) -> Tree:
+        """Return these rows with more steps after their own."""
+        return Tree(self.tree, (*self.steps, *steps))
+
+    def _seen(self, rows: Any) -> Any:
+        for step in self.steps:
+            rows = step(rows)
+        return rows
+
+
+Examples = torch.Tensor | Stored | Tree  # they answer to len, device, slices, index_select and to
+
+
+def as_examples(inputs: Any) -> Examples:
+    """Return a tensor and what answers to the same as they are, several tensors as one that does.
+
+    Raises:
+        UsageError: it is neither, or its tensors have not as many rows as each other.
+    """
+    if isinstance(inputs, Examples):
+        return inputs
+    trees.num_rows("inputs", inputs)
+    return Tree(inputs)
 
 
 def after(examples: Examples, *steps: Step) -> Examples:
     """Return examples that go through `steps` when they are asked for; without steps, the same ones."""
     if not steps:
         return examples
-    return (examples if isinstance(examples, Stored) else Stored(examples)).then(*steps)
+    return (Stored(examples) if isinstance(examples, torch.Tensor) else examples).then(*steps)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ...errors import UsageError
+from ...registry.calls import described
 
 
 def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
@@ -55,13 +56,48 @@ def entries(tree: Any) -> dict[Any, Any]:
     return {}
 
 
-def named_tensors(name: str, tree: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a tree with where they are: `inputs`, `inputs/mask`, `inputs/0`."""
-    if isinstance(tree, Tensor):
+def named_leaves(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a tree is built of in the end, with where it is: `inputs`, `inputs/mask`, `inputs/0`.
+
+    A list or tuple without a tensor in it, such as one of numbers, is taken as a whole.
+    """
+    is_whole = isinstance(tree, Tensor) or (type(tree) in (list, tuple) and next(tensors(tree), None) is None)
+    found = {} if is_whole else entries(tree) or dict(enumerate(children(tree)))
+    if not found:
         yield name, tree
-        return
-    for key, child in (entries(tree) or dict(enumerate(children(tree)))).items():
-        yield from named_tensors(f"{name}/{key}", child)
+    for key, child in found.items():
+        yield from named_leaves(f"{name}/{key}", child)
+
+
+def named_tensors(name: str, tree: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a tree with where they are."""
+    return ((place, leaf) for place, leaf in named_leaves(name, tree) if isinstance(leaf, Tensor))
+
+
+def num_rows(name: str, tree: Any) -> int:
+    """Return how many rows the tensors of examples in memory have: each one for each example.
+
+    Args:
+        name: they are called in messages.
+        tree: a tensor, or what is built of tensors; None may stand in it too.
+
+    Raises:
+        UsageError: it has something else in it, or no tensor; or some have more rows than others.
+    """
+    first, size = "", 0
+    for place, leaf in named_leaves(name, tree):
+        if leaf is None:
+            continue
+        if not isinstance(leaf, Tensor) or not leaf.dim():
+            way = "torch.as_tensor makes one of numbers; examples that are made one by one are a data set of torch's"
+            raise UsageError(f"{place} must be a tensor with one row per example, got {described(leaf)}: {way}")
+        if first and len(leaf) != size:
+            way = "each has one row per example; unequal ones are padded, or made by a data set of torch's"
+            raise UsageError(f"{place} has {len(leaf)} rows, and {first} has {size}: {way}")
+        first, size = first or place, len(leaf)
+    if not first:
+        raise UsageError(f"{name} must have a tensor with one row per example, got {described(tree)}")
+    return size
 
 
 def plain(tree: Any) -> Any:

@@ -329,14 +329,12 @@ def test_what_is_no_data_is_refused(made, error):
         as_data(made, "data 'x'", Loading())
 
 
-@pytest.mark.parametrize("part", ["inputs", "targets"])
 @pytest.mark.parametrize("kind", [dict, tuple, list, MappingProxyType])
-def test_trees_in_memory_are_no_dataset_and_are_data_all_the_same(part, kind):
+def test_several_targets_in_memory_are_no_dataset_and_are_data_all_the_same(kind):
     ids, mask, labels = torch.rand(30, 4), torch.ones(30, 4), torch.arange(30) % 3
     tree = kind({"ids": ids, "mask": mask}) if kind in (dict, MappingProxyType) else kind([ids, mask])
-    given = {"inputs": ids, "targets": labels, part: tree}
-    with pytest.raises(DataError, match=rf"{part} must be one tensor, got a {kind.__name__}.*StackDataset"):
-        DataInMemory(given["inputs"], given["targets"], "classes", 3)
+    with pytest.raises(UsageError, match=rf"targets must be one tensor, got an? {kind.__name__}.*tensors as they are"):
+        DataInMemory(ids, tree, "classes", 3)
     data = as_data(StackDataset(StackDataset(ids=ids, mask=mask), labels), "mine", Loading())
     assert (data.task, data.num_outputs, data.input_shape) == ("classes", 3, None)
     batch = data.part(torch.tensor([2, 7])).examples(0, 2)
