@@ -15,14 +15,16 @@ from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.training.session.session import MonitoredTrainingSession
 
 
-def in_turn(first: Iterable[Any], second: Sequence[Any]) -> list[Any]:
-    """Return all pairs for `parametrize`: each of the first with one of the second, in turn, and the others as samples.
+def in_turn(
+    first: Iterable[Any], second: Sequence[Any], others: pytest.MarkDecorator = pytest.mark.sample
+) -> list[Any]:
+    """Return all pairs for `parametrize`: each of the first with one of the second, in turn, and the others marked.
 
     So a sweep over two things has, every day, each of the first, and each of the second if those are no more.
     """
     pairs = itertools.product(enumerate(first), enumerate(second))
     return [
-        pytest.param(one, other, marks=() if (place + turn) % len(second) == 0 else pytest.mark.sample)
+        pytest.param(one, other, marks=() if (place + turn) % len(second) == 0 else others)
         for (place, one), (turn, other) in pairs
     ]
 

@@ -114,7 +114,7 @@ BACKGROUND = """
 
 def test_a_background_job_of_a_script_ignores_sigint_and_hears_sigterm(server, folder):
     """As `optrun train … &` in a script: the shell starts it with SIGINT ignored."""
-    process = server.python(BACKGROUND, "train", "tiny.yaml", LONG, "log.lines=1s", "--name", "a")
+    process = server.python(BACKGROUND, "train", "tiny.yaml", LONG, "log.lines=0.3s", "--name", "a")
     try:
         read_until(process, b"epoch=")
         process.send_signal(signal.SIGINT)

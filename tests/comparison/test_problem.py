@@ -102,7 +102,7 @@ def seen(entries) -> tuple[str, str]:
     return "compared", ""
 
 
-@pytest.mark.parametrize(("change", "way"), in_turn(CHANGES, WAYS))
+@pytest.mark.parametrize(("change", "way"), in_turn(CHANGES, WAYS, others=pytest.mark.slow))
 def test_what_differs_is_refused_named_or_compared(folder, change, way):
     kind = CHANGES[change]
     found, said = seen(entries_by(way, change))

@@ -270,7 +270,7 @@ def test_mutated_text_is_loaded_or_refused(mutants, edits):
     load_or_refuse_edited(mutants, edits)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EDITS)
 def test_many_mutated_texts_are_loaded_or_refused(mutants, edits):
@@ -313,7 +313,7 @@ def test_random_overrides_are_applied_or_refused(mutants, overrides):
     load_or_refuse_overridden(mutants, overrides)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(OVERRIDES)
 def test_many_random_overrides_are_applied_or_refused(mutants, overrides):

@@ -44,7 +44,7 @@ TREES = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TREES)
 def test_any_plain_data_reads_back(values):
     problems = []
@@ -54,7 +54,7 @@ def test_any_plain_data_reads_back(values):
     assert node.plain == values
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(TREES.filter(bool))
 def test_another_reader_finds_the_same_structure(values):
     read = yaml.load(to_yaml(values), yaml.BaseLoader)
@@ -154,13 +154,13 @@ def assert_same_when_resolved(place, values):
         assert second.schedule.args.keys() == first.schedule.args.keys()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(CONFIGS)
 def test_a_resolved_config_is_the_same_config(place, values):
     assert_same_when_resolved(place, values)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(CONFIGS)
 def test_many_resolved_configs_are_the_same_configs(place, values):

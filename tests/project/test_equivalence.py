@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[1] / "equivalence" / "same_results.py"
 
 
 def same_results(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--only", "help", "--only", "killed", "--jobs", "1", *args]
+    command = [sys.executable, str(SCRIPT), "--only", "help", "--only", "optimizer-adamw", "--jobs", "1", *args]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
 
 
@@ -55,22 +55,22 @@ def test_a_part_that_differs_or_is_missing_is_named_and_shown(monkeypatch, capsy
     assert report({"old": new, "new": new}, cases, show=False) == 0
 
 
-@pytest.mark.sample  # seven commands, twice, each in a process that imports optrun anew
+@pytest.mark.sample  # three commands, twice, each in a process that imports optrun anew
 def test_a_difference_is_found(tmp_path):
     file = tmp_path / "recording.json"
     done = same_results("--record", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
 
     recorded = json.loads(file.read_text())
-    parts = recorded["cases"]["killed"]["parts"]
-    assert "model/1.weight torch.float32 [3, 10]" in parts["weights"]
-    parts["weights"] = parts["weights"].replace("model/1.weight", "model/1.weights", 1)
+    parts = recorded["cases"]["optimizer-adamw"]["parts"]
+    assert "model/head.weight torch.float32 [10, 64]" in parts["weights"]
+    parts["weights"] = parts["weights"].replace("model/head.weight", "model/head.weights", 1)
     file.write_text(json.dumps(recorded))
 
     done = same_results("--check", str(file), "--show")
     lines = done.stdout.splitlines()
     assert done.returncode == 1
-    assert "DIFFERENT  killed: weights" in lines
+    assert "DIFFERENT  optimizer-adamw: weights" in lines
     assert any(line.startswith("equal      help: ") for line in lines)
     assert "1 of 2 cases are equal" in lines
-    assert any(line.startswith("    -model/1.weights torch.float32") for line in lines)
+    assert any(line.startswith("    -model/head.weights torch.float32") for line in lines)

@@ -87,7 +87,7 @@ def misses(file, content, damages):
     return found
 
 
-@pytest.mark.parametrize("count", [pytest.param(500, marks=sample), pytest.param(10_000, marks=slow)])
+@pytest.mark.parametrize("count", [pytest.param(200, marks=sample), pytest.param(10_000, marks=slow)])
 def test_no_bit_flip_is_loaded_and_the_section_is_named(small, count):
     content, numbers = small.path.read_bytes(), random.Random(the_seed(REPLAY))
 
@@ -101,7 +101,7 @@ def test_no_bit_flip_is_loaded_and_the_section_is_named(small, count):
     report("bit flips", count, misses(small, content, flipped()))
 
 
-@pytest.mark.parametrize("count", [pytest.param(100, marks=sample), pytest.param(1000, marks=slow)])
+@pytest.mark.parametrize("count", [pytest.param(50, marks=sample), pytest.param(1000, marks=slow)])
 def test_no_truncated_file_is_loaded(small, count):
     content, numbers = small.path.read_bytes(), random.Random(the_seed(REPLAY))
     lengths = [0, 1, 7, 8, 9, len(content) - 1, *(numbers.randrange(len(content)) for _ in range(count - 6))]
@@ -109,7 +109,7 @@ def test_no_truncated_file_is_loaded(small, count):
     report("truncations", count, found)
 
 
-@pytest.mark.parametrize("count", [pytest.param(60, marks=sample), pytest.param(1000, marks=slow)])
+@pytest.mark.parametrize("count", [pytest.param(30, marks=sample), pytest.param(1000, marks=slow)])
 def test_no_file_with_a_zeroed_page_is_loaded(large, count):
     content, numbers = large.path.read_bytes(), random.Random(the_seed(REPLAY))
     assert len(content) > 100 * PAGE

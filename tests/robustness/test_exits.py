@@ -207,15 +207,20 @@ ALL = [
     and (command not in IN_WORKERS or place in ("import", "data", "forward", "after_run") or how in ("exit 0", "own"))
 ]
 FEW = [("train", place, HOW[number % len(HOW)]) for number, place in enumerate([*PLACES, "__del__"])]
-FEW += [(command, place, how) for command, place, how in random.Random(1).sample(ALL, 40) if command != "train"]
-FEW += [("train", "forward", how) for how in HOW]
-FEW += [("train", "import", "long"), ("resume", "model.load_state_dict", "click")]
-FEW += [("resume", "update.load_state_dict", "surrogate")]
+FEW += [("train", "import", "long")]
+FEW += [
+    (command, place, how)
+    for turn, command in enumerate(name for name in COMMANDS if name != "train")
+    for place, how in ((("data", "forward")[turn % 2], HOW[turn]), ("after_run", HOW[(turn + 8) % len(HOW)]))
+    if command not in IN_WORKERS or place == "after_run"
+]
+FEW += [("resume", "model.load_state_dict", "click"), ("resume", "update.load_state_dict", "surrogate")]
+FEW += [("resume", "optimizer.load", "exit 0"), ("eval", "load_state_dict", "own")]
 
 
 def marked(few, cases):
     """Return a few cases for every day, others drawn from all of them as a sample, and all of them."""
-    rest = random.Random(2).sample([case for case in cases if case not in few], 120)
+    rest = random.Random(2).sample([case for case in cases if case not in few], 30)
     return [*few, *(pytest.param(*each, marks=sample) for each in rest), *(pytest.param(*c, marks=slow) for c in cases)]
 
 

@@ -188,10 +188,11 @@ def test_a_baseline_without_a_result_leaves_the_files(stage, tmp_path, monkeypat
 @pytest.mark.parametrize(
     "stage", [pytest.param(s, marks=() if s in ("build", "diverges later") else slow) for s in STAGES]
 )
-def test_nothing_is_chosen_where_every_trial_came_to_nothing(stage, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    state = write(tmp_path, stage)
-    code, text, err, document = compared(tmp_path, 1, capsys, "--tune", "3")
+def test_nothing_is_chosen_where_every_trial_came_to_nothing(stage, before, monkeypatch, capsys):
+    folder = before[0]  # with what others trained for the last stage
+    monkeypatch.chdir(folder)
+    state = write(folder, stage)
+    code, text, err, document = compared(folder, 1, capsys, "--tune", "3")
     assert code == (0 if state == "diverged" else 6), err
     tried = {name: [row for row in document["sensitivity"] if row["entry"] == name] for name in ("bad", *OTHERS)}
     assert {row[state] for row in tried["bad"]} == {2}

@@ -98,29 +98,35 @@ def forget_modules(marks) -> None:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("way", NAMED)
-def test_commands_that_look_ask_before_they_execute(optrun, folder, marks, way):  # noqa: F811
+#: Each way with a part of what looks, so that each command comes up once; all with all of it are slow.
+PARTS = [(way, LOOKING[turn :: len(NAMED)]) for turn, way in enumerate(NAMED)]
+
+
+@pytest.mark.parametrize(
+    ("way", "looking"), [*PARTS, *(pytest.param(way, LOOKING, marks=pytest.mark.slow) for way in NAMED)], ids=str
+)
+def test_commands_that_look_ask_before_they_execute(optrun, folder, marks, way, looking):  # noqa: F811
     (folder / "my.yaml").write_text(
         f"extends: tiny.yaml\ntrain: {{epochs: null, steps: 4}}\nlog: {{every: 1 steps}}\n{NAMED[way]}\n"
     )
-    for line in LOOKING:
+    for line in looking:
         asked = optrun(*line.split())
         assert (asked.code, marks()) == (2, []), (line, asked)
         said = asked.err + asked.out
         assert ("--allow-code" in said, "mine.py" in said) == (True, True), (line, said)
     assert optrun("train", "my.yaml", "--name", "half", "-q").code == 0
     assert marks() == ["mine", "helper"]
-    for line in LOOKING:
+    for line in looking:
         done = optrun(*line.split())
         assert done.code == 0 or (done.code == 1 and "lr-find" in line), (line, done)
     forget_modules(marks)
     marks.helper.write_text(HELPER.format(mark=str(folder / "executed"), scale=2) + f"# {way}\n")
-    for line in LOOKING:
+    for line in looking:
         asked = optrun(*line.split())
         assert (asked.code, marks()) == (2, []), (line, asked)
         assert marks.helper.name in asked.err + asked.out, (line, asked)
-    assert optrun(*LOOKING[0].split(), "--allow-code").code == 0
-    assert optrun(*LOOKING[0].split()).code == 0, "asked once"
+    assert optrun(*looking[0].split(), "--allow-code").code == 0
+    assert optrun(*looking[0].split()).code == 0, "asked once"
 
 
 @pytest.mark.parametrize(

@@ -350,8 +350,8 @@ def stocked(place) -> Path:
 @pytest.mark.sample
 def test_hostile_run_directories_are_read_or_refused(server, trained, stocked):
     rng = random.Random(SEED)
-    cases = rng.sample(hostile_files(trained), 60)
-    assert check_hostile_files(server, stocked, cases, rng) == 120
+    cases = rng.sample(hostile_files(trained), 30)
+    assert check_hostile_files(server, stocked, cases, rng) == 60
 
 
 @pytest.mark.slow
@@ -440,8 +440,11 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.sample
-@pytest.mark.parametrize("part", range(4))
+#: Of the lists that are tried name by name: each fourth as a sample.
+PARTS = [pytest.param(part, marks=pytest.mark.slow if part else pytest.mark.sample) for part in range(4)]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_hostile_names_name_nothing(server, place, part):
     before = snapshot(place)
     for name in NAMES[part::4]:
@@ -471,8 +474,7 @@ CODE = [
 ]  # fmt: skip
 
 
-@pytest.mark.sample
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", PARTS)
 def test_hostile_references_execute_nothing(server, place, part):
     """What names such as a file from elsewhere may hold is never imported, called or run."""
     (place / "folder.py").mkdir()

@@ -59,7 +59,7 @@ def what_is_wrong(ended, root, recording, at):
 
 @pytest.mark.parametrize("for_good", [False, True])
 @pytest.mark.parametrize(
-    ("stride", "finish_every"), [pytest.param(71, 2, marks=sample), pytest.param(1, 4, marks=slow)]
+    ("stride", "finish_every"), [pytest.param(139, 2, marks=sample), pytest.param(1, 4, marks=slow)]
 )
 def test_a_call_that_fails_ends_the_run_with_74_and_costs_nothing(swept, stride, finish_every, for_good):
     names, found = swept.recording["names"], []

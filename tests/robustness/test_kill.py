@@ -32,7 +32,7 @@ def swept(server, fast_folder):
     return Sweep(server, fast_folder / "kill")
 
 
-@pytest.mark.parametrize("stride", [pytest.param(37, marks=sample), pytest.param(1, marks=slow)])
+@pytest.mark.parametrize("stride", [pytest.param(89, marks=sample), pytest.param(1, marks=slow)])
 def test_a_run_killed_at_any_call_goes_on_as_if_nothing_had_been(swept, stride):
     found = []
     cases = points(swept.recording["names"], stride)
@@ -43,7 +43,7 @@ def test_a_run_killed_at_any_call_goes_on_as_if_nothing_had_been(swept, stride):
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-@pytest.mark.parametrize("stride", [pytest.param(47, marks=sample), pytest.param(1, marks=slow)])
+@pytest.mark.parametrize("stride", [pytest.param(97, marks=sample), pytest.param(1, marks=slow)])
 def test_a_resumed_run_killed_at_any_call_goes_on_as_well(swept, stride, damaged):
     """With damage, the first thing that a resumed run does is to set its newest checkpoint aside."""
     start = swept.new_root()
@@ -79,8 +79,8 @@ def test_an_evaluation_changes_nothing_and_can_be_killed_at_any_time(swept):
     before = contents(root)
     whole = swept.server.run(lives.evaluate_life, folder=swept.folder, root=root)
     assert whole.result["names"] == []
-    for number in range(10):
-        swept.server.run(lives.evaluate_life, folder=swept.folder, root=root, kill_after=0.01 * number)
+    for number in range(5):
+        swept.server.run(lives.evaluate_life, folder=swept.folder, root=root, kill_after=0.02 * number)
         assert contents(root) == before
     again = swept.server.run(lives.evaluate_life, folder=swept.folder, root=root)
     assert again.result["values"] == whole.result["values"]
@@ -179,7 +179,7 @@ def age(root):
 
 
 @pytest.mark.parametrize("is_whole", [pytest.param(False, marks=sample), pytest.param(True, marks=slow)])
-@pytest.mark.parametrize(("whose", "stride"), [("parent", 70), ("worker", 140)])
+@pytest.mark.parametrize(("whose", "stride"), [("parent", 140), ("worker", 280)])
 def test_a_comparison_killed_at_a_call_goes_on(compared, whose, stride, is_whole):
     names = compared.names if whose == "parent" else compared.worker_names
     cases, found = points(names, 1 if is_whole else stride), []
@@ -192,7 +192,7 @@ def test_workers_of_a_killed_comparison_end_and_one_repeated_at_once_waits_for_t
     folder = fast_folder / "orphans"
     folder.mkdir()
     for name in ("sgd", "mom"):
-        text = SMALL.replace("{steps: 2}", "{steps: 2000}").replace("1 step", "100 steps")
+        text = SMALL.replace("{steps: 2}", "{steps: 600}").replace("1 step", "60 steps")
         (folder / f"{name}.yaml").write_text(f"{text}optimizer: {{name: {name}, lr: 0.1}}\n")
     options = {"folder": folder, "targets": ["sgd.yaml", "mom.yaml"], "root": folder / "runs"}
     assert server.run(lives.compare_life, dies_during="progress", kill_group=False, **options).killed

@@ -21,7 +21,7 @@ sample, slow = pytest.mark.sample, pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("num_states", "every"), [pytest.param(250, 25, marks=sample), pytest.param(3000, 15, marks=slow)]
+    ("num_states", "every"), [pytest.param(100, 25, marks=sample), pytest.param(3000, 15, marks=slow)]
 )
 def test_after_a_power_cut_an_old_or_a_new_checkpoint_loads_and_the_run_goes_on(server, fast_folder, num_states, every):
     seed = the_seed("tests/robustness/test_power_loss.py -m ''")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ..helpers import in_turn
+
 TAKEN = {
     "sys.path.clear()": "sys.path",
     "sys.path = ['/nowhere']": "sys.path",
@@ -58,8 +60,7 @@ def test_an_import_that_takes_something_is_refused_at_its_key(server, tmp_path, 
     assert "leave there what imports need" in words
 
 
-@pytest.mark.parametrize("statement", TAKEN)
-@pytest.mark.parametrize("place", ["init", "forward"])
+@pytest.mark.parametrize(("statement", "place"), in_turn(TAKEN, ["init", "forward"], others=pytest.mark.slow))
 def test_what_is_taken_later_is_told_by_the_error_that_it_leads_to(server, tmp_path, place, statement):
     code, words = end_of(server, tmp_path, place, statement)
     assert code == 2, words
@@ -67,8 +68,7 @@ def test_what_is_taken_later_is_told_by_the_error_that_it_leads_to(server, tmp_p
     assert f"from {TAKEN[statement]}: leave there what imports need" in words
 
 
-@pytest.mark.parametrize("statement", KEPT)
-@pytest.mark.parametrize("place", ["import_", "forward"])
+@pytest.mark.parametrize(("statement", "place"), in_turn(KEPT, ["import_", "forward"], others=pytest.mark.slow))
 def test_what_adds_may_do_so(server, tmp_path, place, statement):
     code, words = end_of(server, tmp_path, place, statement)
     assert code == 0, words

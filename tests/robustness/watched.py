@@ -25,6 +25,18 @@ def configs(files: list[str], overrides: list[list[str]]) -> list[dict[str, Any]
     return [_measured(file, given) for file, given in zip(files, overrides, strict=True)]
 
 
+def folders(places: list[Path], file: str, overrides: list[list[str]]) -> list[dict[str, Any]]:
+    """Load the configuration of that name in each of some folders; memory is measured from where it was least."""
+    found, least = [], _forget_peak()
+    for place, given in zip(places, overrides, strict=True):
+        os.chdir(place)
+        before = _forget_peak()
+        least = min(least, before)
+        case = _measured(file, given)
+        found.append({**case, "bytes": case["bytes"] + before - least})
+    return found
+
+
 def _measured(file: str, overrides: list[str]) -> dict[str, Any]:
     from optrun.experiments import load_config
     from optrun.experiments.config import ConfigError

@@ -155,7 +155,7 @@ EMBEDDING = {"sparse_adam"}  # takes sparse gradients alone
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if name not in EMBEDDING])
 def test_every_optimizer_has_a_range_and_suggestions_inside_it(name):
-    found = find_lr(load_config(TINY, {"optimizer": {"name": name}}), low=1e-5, high=1.0, num_steps=30, beta=0.5)
+    found = find_lr(load_config(TINY, {"optimizer": {"name": name}}), low=1e-5, high=1.0, num_steps=15, beta=0.5)
     assert len(found.rates) == len(found.losses) == len(found.smoothed) > 2
     assert all(math.isfinite(loss) for loss in found.losses)
     assert list(found.suggestions) == list(RULES)

@@ -109,8 +109,8 @@ CHANGES = [
 @pytest.mark.parametrize(("data", "changes", "size"), CHANGES)
 def test_where_a_run_goes_on_and_ended_before_is_told_as_it_was(tmp_path, caplog, data, changes, size) -> None:
     (tmp_path / "mine.py").write_text(LOADER)
-    before = train({**SMALL, "data": data, "train": {"epochs": 4}}, name="first").summary
-    longer = {"train.epochs": 40, **changes}
+    before = train({**SMALL, "data": data, "train": {"epochs": 2}}, name="first").summary
+    longer = {"train.epochs": 8, **changes}
     caplog.clear()
     with caplog.at_level(logging.WARNING, "optrun"):
         after = resume("first", longer, allow_change=True)
@@ -118,7 +118,7 @@ def test_where_a_run_goes_on_and_ended_before_is_told_as_it_was(tmp_path, caplog
     said = [record.getMessage() for record in caplog.records]
     assert f"it goes on from step {had} to {has}, where it had {had} before" in said
     assert after.summary["batch_size"] == after.env["batches"]["size"] == size
-    assert after.env["batches"]["steps_per_epoch"] * (changes.get("train.epochs", 40)) == has
+    assert after.env["batches"]["steps_per_epoch"] * (changes.get("train.epochs", 8)) == has
     took = sorted({row["examples"] for row in after.rows if "examples" in row and row["step"] > had})
     assert all(0 < b - a <= size for a, b in itertools.pairwise(took))
     moved = [line for line in said if line.startswith("batches are counted on")]

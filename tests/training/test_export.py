@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from optrun.experiments.errors import DataError, UsageError
 from optrun.experiments.training import export_formats
 from optrun.experiments.training.build import make_splits
 from optrun.experiments.training.export import export_model
+
+from ..robustness.processes import ForkServer
 
 DRAWN = np.random.default_rng(3)
 A, B = DRAWN.normal(50, 5, 60), DRAWN.normal(-3, 0.1, 60)
@@ -63,7 +63,7 @@ RAW = np.column_stack([A, B, 1 + np.array([["blue", "green", "red"].index(each) 
 RAW[7, 1] = np.nan
 
 
-def test_a_program_takes_raw_rows_in_another_process(table: Run) -> None:
+def test_a_program_takes_raw_rows_in_another_process(table: Run, server: ForkServer) -> None:
     done = export_model(table, "model.pt2", to="program", checkpoint="last")
     assert (done["weights"], done["checked"]["of"], done["checked"]["examples"]) == ("ema", "data", 8)
     assert [each["name"] for each in done["inputs"]["columns"]] == ["a", "b", "color"]
@@ -74,7 +74,8 @@ def test_a_program_takes_raw_rows_in_another_process(table: Run) -> None:
         "rows = torch.from_numpy(numpy.load('rows.npy'))\n"
         "numpy.save('all.npy', model(rows).detach()); numpy.save('one.npy', model(rows[3:4]).detach())\n"
     )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+    process = server.new_python(code)
+    assert (process.communicate(), process.returncode)[1] == 0
     weights = [each.detach().double().numpy() for each in table.load_model("last").parameters()]
     expected = by_hand(table, weights)
     np.testing.assert_allclose(np.load("all.npy"), expected, rtol=1e-7)

@@ -58,9 +58,18 @@ NEW = [
 ]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("scaling", ["standard", "none"])
-@pytest.mark.parametrize("categories", ["one_hot", "codes"])
+#: Each two values of these meet; the other half of all ways are slow.
+WAYS = [
+    pytest.param(*way, marks=() if sum(place) % 2 == 0 else pytest.mark.slow)
+    for place, way in zip(
+        itertools.product((0, 1), repeat=3),
+        itertools.product(SUFFIXES, ("standard", "none"), ("one_hot", "codes")),
+        strict=True,
+    )
+]
+
+
+@pytest.mark.parametrize(("suffix", "scaling", "categories"), WAYS)
 def test_each_row_says_the_same_alone_and_among_others(suffix: str, scaling: str, categories: str) -> None:
     run = trained(suffix, scaling=scaling, categories=categories)
     together = predict(run, write(f"new.{suffix}", NEW))["prediction"]

@@ -68,13 +68,15 @@ def test_the_word_of_data_comes_before_the_loss_and_that_before_metrics_and_name
     losses = {"cross_entropy": "classes", "mse": "values", "output": None, f"{HERE}:own_loss": None}
     losses |= {"torch.nn:CrossEntropyLoss": "classes", "torch.nn:MSELoss": "values"}
     metrics = {"": None, "accuracy": "classes", "mae": "values"}
-    words = itertools.product((None, "values", "tokens"), losses, metrics, ((), ("a", "b", "c")))
-    for said, loss, metric, names in words:
+    names = ((), ("a", "b", "c"))
+    words = [*itertools.product((None, "values", "tokens"), ("cross_entropy", "output"), metrics, names)]
+    words += itertools.product((None,), list(losses)[1:], ("", "accuracy"), names)
+    for said, loss, metric, known in words:
         chosen = [metric] if metric else []
         config = load_config({**CONFIG, "data": f"{HERE}:Bare", "loss": loss, "metrics": chosen})
-        facts = DataFacts((3,), "float32", "float32", said, None, names)
+        facts = DataFacts((3,), "float32", "float32", said, None, known)
         found = completed(config, facts)
-        assert found.task == (said or losses[loss] or metrics[metric] or ("classes" if names else None))
+        assert found.task == (said or losses[loss] or metrics[metric] or ("classes" if known else None))
         assert found.num_outputs == 3  # that of the model
 
 

@@ -178,7 +178,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize(("name", "end"), in_turn(HOOKS, [*ENDS]))
+@pytest.mark.parametrize(("name", "end"), in_turn(HOOKS, [*ENDS], others=pytest.mark.slow))
 def test_every_end_is_survived(name, end, tmp_path):
     """The error is the one that was caused, and no hook adds one of its own."""
     hook, error = ENDS[end]

@@ -61,7 +61,7 @@ def alone(tmp_path_factory):
     return look
 
 
-@pytest.mark.parametrize(("names", "stops"), in_turn(SETS, [(), (13,), (6, 18, 19)]), ids=str)
+@pytest.mark.parametrize(("names", "stops"), in_turn(SETS, [(), (13,), (6, 18, 19)], others=pytest.mark.slow), ids=str)
 def test_each_keeps_what_it_keeps_alone(tmp_path, names, stops, alone):
     for last in (*stops, LAST):
         hooks = go(tmp_path, names, last)

@@ -68,7 +68,7 @@ def own_optimizers() -> list[tuple[str, str]]:
 
 
 DAILY = {("mom", "torch"), ("adam", "tf1")}
-SAMPLE = {("adamw", ""), ("lbfgs", ""), ("schedule_free_adamw", "")}
+SAMPLE = {("lbfgs", "")}
 DENSE = [each for each in own_optimizers() if each[0] != "sparse_adam"]  # which takes sparse gradients alone
 
 

@@ -16,11 +16,13 @@ from optrun.experiments.components.optimizers import registry
 from optrun.experiments.config import ConfigError
 from optrun.experiments.config.targets import names_in, preset_folder
 from optrun.experiments.errors import DivergedError, SessionError, UsageError
+from optrun.experiments.run_directory.checkpoints import flatten_state
 from optrun.experiments.training.evaluator import Evaluator
 
 from ...helpers import linear_problem, run_steps
 
 NAMES = [name for name in registry.names() if "/" not in name]  # see test_pytorch_optimizer
+FLAVORS = [(name, flavor) for name in NAMES for flavor in (registry.get(name).variants or [""])]
 AVERAGING = ["asgd", "schedule_free_adamw", "schedule_free_sgd"]
 
 
@@ -47,13 +49,16 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 # ---- every optimizer -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_resumes_from_a_checkpoint_bit_for_bit(name: str, tmp_path: Path) -> None:
-    straight, first, second = train_op(name), train_op(name), train_op(name)
+@pytest.mark.parametrize(("name", "flavor"), FLAVORS)
+def test_each_resumes_from_a_checkpoint_bit_for_bit(name: str, flavor: str, tmp_path: Path) -> None:
+    straight, first, second = (train_op(name, **({"flavor": flavor} if flavor else {})) for _ in range(3))
     run_steps(straight, 6)
     run_steps(first, 3, checkpoint_dir=tmp_path)
     run_steps(second, 6, checkpoint_dir=tmp_path)
     assert same(state_of(second), state_of(straight))
+    states = [flatten_state("optimizer", op.state_dict()["optimizer"]) for op in (second, straight)]
+    assert same(states[0][0], states[1][0])
+    assert states[0][1] == states[1][1]
     assert second.gradient_evaluations == straight.gradient_evaluations
 
 

@@ -28,39 +28,39 @@ def values(name: str, num_steps: int = STEPS, **args: Any) -> list[float]:
     return [schedule(step) for step in range(num_steps)]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 50), Share, st.floats(0, 1.0))
 def test_linear(end: int, initial: float, final: float) -> None:
     ours = values("linear", end=end, initial=initial, final=final)
     assert ours == rates(lr_scheduler.LinearLR, start_factor=initial, end_factor=final, total_iters=end)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 50), st.sampled_from([0.5, 1.0, 2.0, 3.5]))
 def test_polynomial(end: int, power: float) -> None:
     assert values("polynomial", end=end, power=power) == rates(lr_scheduler.PolynomialLR, total_iters=end, power=power)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.floats(0.5, 1.05))
 def test_exponential(gamma: float) -> None:
     assert values("exponential", every=1, factor=gamma) == rates(lr_scheduler.ExponentialLR, gamma=gamma)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 70), Share)
 def test_step(every: int, gamma: float) -> None:
     assert values("step", every=every, factor=gamma) == rates(lr_scheduler.StepLR, step_size=every, gamma=gamma)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(1, 20), st.integers(1, 3), st.floats(0, 0.9))
 def test_cosine_restarts(first: int, t_mul: int, final: float) -> None:
     expected = rates(lr_scheduler.CosineAnnealingWarmRestarts, T_0=first, T_mult=t_mul, eta_min=final)
     assert values("cosine_restarts", first=first, t_mul=t_mul, final=final) == expected
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(
     total=st.integers(5, 60),
     rise=st.floats(0.25, 0.5),
@@ -91,7 +91,7 @@ def test_one_cycle(total: int, rise: float, initial: float, last: float, shape: 
     assert ours(total) == ours(10 * total) == ours(total - 1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(1, 15), st.integers(1, 15), st.floats(0, 0.9), st.sampled_from([1.0, 0.5]))
 def test_cyclic(up: int, down: int, low: float, factor: float) -> None:
     expected = rates(
