@@ -304,7 +304,7 @@ def test_an_entry_that_ends_whatever_process_times_it_ends_no_comparison(own, mo
     Path("own.py").write_text(source)
     monkeypatch.setenv("AT", "forward")
     monkeypatch.setenv("HOW", "exit 0")
-    assert run(COMMANDS["compare"]) == 6
+    assert run(["compare", "own.yaml", "other.yaml", "--no-tune", "--seeds", "1", "-j", "1", "--margin", "0.1"]) == 6
     assert "its worker process died twice, the last one killed by SIGKILL" in capsys.readouterr().out.replace(
         "\n  ", " "
     )

@@ -263,7 +263,7 @@ def test_hostile_checkpoints_are_refused(server, tmp_path, signs_its_name):
     assert not list(tmp_path.rglob("executed"))
 
 
-@pytest.mark.parametrize(("what", "command"), in_turn(FACTS, ["resume", "eval"]))
+@pytest.mark.parametrize(("what", "command"), in_turn(FACTS, ["resume", "eval"], others=pytest.mark.slow))
 def test_whole_checkpoints_of_a_senseless_state_are_refused(server, place, what, command):
     shutil.rmtree(place / "runs/half/checkpoints")
     write_checkpoint(place / "runs/half/checkpoints", signed({"model/a": DATA}, FACTS[what]))

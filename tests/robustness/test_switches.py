@@ -291,7 +291,7 @@ def test_a_checkpoint_sets_nothing_that_it_may_not(caplog):
     ("place", "num_workers"),
     [
         pytest.param("import", 1, marks=pytest.mark.slow),
-        ("constructor", 7),
+        pytest.param("constructor", 7, marks=pytest.mark.sample),
         ("hook", 4),
         pytest.param("never", 1, marks=pytest.mark.sample),
     ],

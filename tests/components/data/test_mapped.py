@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import torch
 from optrun.experiments import Batches, build, load_config
 from optrun.experiments.components.data import make_data, split
 from optrun.experiments.errors import DataError
+
+from ...robustness.processes import ForkServer
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 1, 4, 4), dtype=np.uint8)
 CLASSES = np.arange(50) % 3
@@ -64,7 +65,7 @@ def test_an_experiment_trains_and_measures_on_them(tmp_path: Path) -> None:
     assert final(saved(tmp_path / "mine", x=PIXELS, y=CLASSES)) == final(str(tmp_path / "mine.npz"))
 
 
-def test_a_file_larger_than_what_is_allowed_is_never_loaded(tmp_path: Path) -> None:
+def test_a_file_larger_than_what_is_allowed_is_never_loaded(tmp_path: Path, server: ForkServer) -> None:
     num = 200_000  # 0.8 GB of numbers; a sparse file takes no room on the disk
     big = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (num, 1000))
     big[::1000, 0] = np.arange(num)[::1000]
@@ -84,8 +85,9 @@ for position in range(20):
         assert first == (row if row % 1000 == 0 else 0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    grown = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    out, err = server.new_python(code).communicate()
+    assert not err
+    grown = int(out) * (1 if sys.platform == "darwin" else 1024)
     assert grown < 200e6, "a quarter of the file"
 
 

@@ -26,7 +26,9 @@ RULES = {
     "second": {"every": Every(steps=50), "keep": 2, "best": "val/b", "mode": "min"},
     "many": {"every": Every(steps=4), "keep": 9},
 }
-SETS = [names for size in (2, 3, 5) for names in itertools.combinations(RULES, size)]
+SETS = [names for size in (2, 5) for names in itertools.combinations(RULES, size)]
+THREES = list(itertools.combinations(RULES, 3))
+STOPS = [(), (13,), (6, 18, 19)]
 
 
 def go(folder, names, last=LAST, *more):
@@ -61,7 +63,14 @@ def alone(tmp_path_factory):
     return look
 
 
-@pytest.mark.parametrize(("names", "stops"), in_turn(SETS, [(), (13,), (6, 18, 19)], others=pytest.mark.slow), ids=str)
+@pytest.mark.parametrize(
+    ("names", "stops"),
+    [
+        *in_turn(SETS, STOPS, others=pytest.mark.slow),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in itertools.product(THREES, STOPS)),
+    ],
+    ids=str,
+)
 def test_each_keeps_what_it_keeps_alone(tmp_path, names, stops, alone):
     for last in (*stops, LAST):
         hooks = go(tmp_path, names, last)
