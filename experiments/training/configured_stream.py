@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..components.data import AnyData, StreamBatches, StreamData
@@ -26,6 +27,15 @@ def check_stream(config: Config, data: AnyData) -> None:
         problems.append(config.problem("data.batch_size", f"{label}, which is never whole: give a number"))
     if problems:
         raise ConfigError(problem for each in problems for problem in each.problems)
+
+
+def no_split(run: str, split: str, there: Sequence[str], data: AnyData) -> str:
+    """Return the message that a run has no such part, with those that can be measured and the way out."""
+    message = f"{run} has no split '{split}'"
+    if isinstance(data, StreamData):
+        why = "a stream, of which nobody has all examples" if split == "train" else "a stream, which is not split"
+        message += f" that can be measured: its data is {why}, and measured are the parts that come with it"
+    return f"{message}; there is {' and '.join(there)} (--split {there[-1]})" if there else f"{message}; there is none"
 
 
 def check_length(config: Config, batches: Any) -> None:

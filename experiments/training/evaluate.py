@@ -16,6 +16,7 @@ from ..system.places import held_places
 from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from .build import build
+from .configured_stream import no_split
 from .experiment import Experiment
 from .load import run_dir_of, stored_config, stored_fitted
 from .record import RunRecord, refuse_changes
@@ -137,7 +138,8 @@ class _Measurement:
         self._options = weights, allow_code, allow_change
         self._experiment = _rebuilt(run_dir, stored_fitted(run_dir), *self._options)
         if split not in self._experiment.evaluators:
-            raise UsageError(f"{run_dir.name} has no split '{split}': {', '.join(self._experiment.evaluators)}")
+            there, dataset = list(self._experiment.evaluators), self._experiment.data
+            raise UsageError(no_split(run_dir.name, split, there, dataset))
 
     def __call__(self, file: CheckpointFile) -> dict[str, Any]:
         state = load_state(file)

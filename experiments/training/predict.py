@@ -32,6 +32,7 @@ from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from ..system.visible import spreadsheet_text
 from .configured_data import make_splits
+from .configured_stream import no_split
 from .export import writable
 from .inference import Inference
 from .predicted_columns import PredictedColumns
@@ -183,8 +184,8 @@ def _part(trained: TrainedModel, split: str, allow_change: bool) -> tuple[PartIn
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     found = parts.get(split)
     if not isinstance(found, PartInMemory | LoadedPart):
-        there = ", ".join(name for name, part in parts.items() if isinstance(part, PartInMemory | LoadedPart))
-        raise UsageError(f"{trained.run_dir.name} has no split '{split}': {there}")
+        there = [name for name, part in parts.items() if isinstance(part, PartInMemory | LoadedPart)]
+        raise UsageError(no_split(trained.run_dir.name, split, there, splits.dataset))
     return found, splits.dataset
 
 

@@ -60,13 +60,13 @@ class Faults:
         """Note the cells of a column of numbers that have none, unless the mean takes their place."""
         said, way_out = "needs numbers, got {}", _MEAN
         if missing == "category":
-            said = "holds numbers, and has {}"
+            said = "has {} where it needs a number"
             way_out = f"(`missing: category` is for columns of categories: say `missing: {{{column}: mean}}`)"
         self._missing(column, absent, missing, "mean", said, way_out)
 
     def categories_missing(self, column: str, absent: np.ndarray, missing: Missing) -> None:
         """Note the empty cells of a column of categories, unless they are a category of their own."""
-        said = "holds categories, and has {}" + (", which have no mean" if missing == "mean" else "")
+        said = "has {}" + (", and categories have no mean" if missing == "mean" else " where it needs a category")
         way_out = f"(`missing: {{{column}: category}}` makes it one of the categories)"
         self._missing(column, absent, missing, "category", said, way_out)
 

@@ -47,6 +47,12 @@ class EvaluationHook(Hook):
 
     def begin(self, session: SessionView) -> None:
         for split in {*self.splits, *self.final}:
+            data = getattr(session.train_op, "data", None)
+            if split == "train" and split not in session.evaluators and callable(getattr(data, "state_dict", None)):
+                raise UsageError(
+                    "the training part of a stream is not measured, for nobody has all of its examples: name a part "
+                    f"that comes with it ({', '.join(session.evaluators) or 'there is none'})"
+                )
             if split not in session.evaluators:
                 raise UsageError(unknown_name("split", split, session.evaluators))
 

@@ -181,7 +181,7 @@ def _parts(experiment: Experiment) -> list[Part]:
     flavor = config.optimizer.component.flavor
     drawn = f", drawn {data.drawn}" if data.drawn else ""
     names = {
-        "batch": f"{data.size_of(0)} of {_number_of(data)} of {config.data.label}{drawn}",
+        "batch": f"{_number_in_batch(data)} of {config.data.label}{drawn}",
         "loss": config.loss.label + _weighed(config),
         "optimizer": config.optimizer.label + (f" (flavor {flavor})" if flavor else ""),
     }
@@ -213,8 +213,11 @@ def _weighed(config: Config) -> str:
     return "" if config.loss.weights is None else f", examples count by the weights '{config.loss.weights}'"
 
 
-def _number_of(data: DrawnBatches | StreamBatches) -> str:
-    return "the stream" if data.num_examples is None else f"{data.num_examples:,} examples"
+def _number_in_batch(data: DrawnBatches | StreamBatches) -> str:
+    if data.num_examples is None:
+        return f"{data.size_of(0)} of the stream"
+    in_batch = min(data.size_of(0), data.num_examples)
+    return f"{in_batch} of {data.num_examples:,} examples"
 
 
 def _num_examples(experiment: Experiment) -> int | None:

@@ -203,7 +203,7 @@ GOOD = "a numeric; k {x, y}; y numeric"
         (GOOD, ["1_0,x,2", "0x1F,y,3", "2,x,4"], "has '1_0' in line 6; in all 2 cells: lines 6 ('1_0'), 7 ('0x1F') (w"),
         (GOOD, ["1,x,2", "2,z,3"], "t.arff:3: column 'k' is declared to hold 'x', 'y', and has 'z' in line 7 (declare"),
         (GOOD, ["1,x,2", "?,x,3"], "t.arff:7: column 'a' needs numbers, got nothing (`missing: mean` puts the mean th"),
-        (GOOD, ["1,x,2", "1,?,3"], "t.arff:7: column 'k' holds categories, and has nothing (`missing: {k: category}`"),
+        (GOOD, ["1,x,2", "1,?,3"], "t.arff:7: column 'k' has nothing where it needs a category (`missing: {k: categor"),
         (GOOD, ["1,x,2", "inf,x,3"], "t.arff:7: column 'a' needs numbers, got 'inf'"),
         (GOOD, ["1,x,2", "1e39,x,3"], "t.arff:7: column 'a' has '1e+39', too large for single precision"),
         (GOOD, ["?,x,2", "?,y,3"], "t.arff:2: column 'a' has no number: leave it out by `inputs`"),

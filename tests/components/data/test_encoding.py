@@ -151,13 +151,17 @@ def test_categories_that_no_training_row_has_are_refused_by_name() -> None:
     ("holes", "missing", "message"),
     [
         (("age",), "refuse", r"table\.csv:5: column 'age' needs numbers, got nothing \(`missing: mean` puts the mean"),
-        (("kind",), "refuse", r"table\.csv:5: column 'kind' holds categories, and has nothing \(`missing: {kind: cat"),
+        (
+            ("kind",),
+            "refuse",
+            r"table\.csv:5: column 'kind' has nothing where it needs a category \(`missing: {kind: cat",
+        ),
         (
             ("age",),
             "category",
-            r"table\.csv:5: column 'age' holds numbers, and has nothing .* say `missing: {age: mean}",
+            r"table\.csv:5: column 'age' has nothing where it needs a number .* say `missing: {age: mean}",
         ),
-        (("kind",), "mean", r"table\.csv:5: column 'kind' holds categories, and has nothing, which have no mean"),
+        (("kind",), "mean", r"table\.csv:5: column 'kind' has nothing, and categories have no mean"),
         (("age", "kind"), {"kind": "category"}, r"table\.csv:5: column 'age' needs numbers, got nothing"),
         (("y",), "mean", r"table\.csv:5: column 'y' needs numbers, got nothing \(every row needs a target\)"),
     ],
