@@ -151,8 +151,18 @@ def test_a_dry_run_is_remembered(optrun, folder, marks):  # noqa: F811
     assert optrun("validate", "my.yaml").code == 0
 
 
-@pytest.mark.parametrize("record", ["whole", "of an earlier version", "without a record"])
-def test_what_is_stored_with_a_run_is_executed_only_if_it_is_known_here(optrun, folder, marks, record):  # noqa: F811
+RECORDS = ["whole", "of an earlier version", "without a record"]
+
+
+@pytest.mark.parametrize(
+    ("record", "stored"),
+    [
+        *((record, STORED[turn :: len(RECORDS)]) for turn, record in enumerate(RECORDS)),
+        *(pytest.param(record, STORED, marks=pytest.mark.slow) for record in RECORDS),
+    ],
+    ids=str,
+)
+def test_what_is_stored_with_a_run_is_executed_only_if_it_is_known_here(optrun, folder, marks, record, stored):  # noqa: F811
     """The record in the folder, which whoever made it has written, is no reason."""
     assert optrun("train", "my.yaml", "--name", "half", "-q").code == 0
     status = folder / "runs/half/status.json"
@@ -171,7 +181,7 @@ def test_what_is_stored_with_a_run_is_executed_only_if_it_is_known_here(optrun, 
     forget(folder)
     forget_modules(marks)
     marks()
-    for line in STORED:
+    for line in stored:
         asked = optrun(*line.split())
         assert (asked.code, marks()) == (2, []), (line, asked)
         assert "--allow-code" in asked.err + asked.out, (line, asked)

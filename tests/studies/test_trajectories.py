@@ -67,7 +67,14 @@ def whole_race(function: str) -> Race:
     return race(function)
 
 
-@pytest.mark.parametrize("function", PICTURES)
+#: Of the functions, those whose ways are long are a sample.
+FUNCTIONS = [
+    pytest.param(name, marks=pytest.mark.sample if name in ("rosenbrock", "noisy_quadratic", "monkey_saddle") else ())
+    for name in PICTURES
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_with_its_own_rates_every_rule_comes_lower_on_every_function(function: str) -> None:
     done = whole_race(function)
     assert [way.name for way in done.trajectories] == list(DEFAULT_RULES)

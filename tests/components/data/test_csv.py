@@ -259,7 +259,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_cells_are_those_of_pythons_reader(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     width = data.draw(st.integers(1, 4))
     rows = data.draw(st.lists(st.lists(TEXTS, min_size=width, max_size=width), min_size=1, max_size=6))
@@ -281,7 +281,7 @@ def test_cells_are_those_of_pythons_reader(tmp_path_factory: pytest.TempPathFact
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=20), st.sampled_from(["{!r}", " {:+.17e} ", "{:.3f}", '"{:g}"']))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_numbers_are_those_of_python(tmp_path_factory: pytest.TempPathFactory, numbers: list[float], how: str) -> None:
     cells = [how.format(number) for number in numbers]
     expected = [float(cell.strip(' "')) for cell in cells]

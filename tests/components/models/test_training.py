@@ -26,7 +26,7 @@ def final(config: Any, overrides: Any = ()) -> dict[str, float]:
     [
         ({"name": "convnet", "channels": [16, 32]}, 0.01, 3, 0.9),
         pytest.param({"name": "preact_resnet", "depth": 8, "width": 8}, 0.01, 3, 0.93, marks=sample),
-        ({"name": "wide_resnet", "depth": 10, "widen": 1}, 0.01, 3, 0.95),
+        pytest.param({"name": "wide_resnet", "depth": 10, "widen": 1}, 0.01, 3, 0.95, marks=sample),
         pytest.param({"name": "vit", "width": 32, "depth": 2, "heads": 2}, 0.005, 10, 0.8, marks=sample),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",

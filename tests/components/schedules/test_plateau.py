@@ -28,7 +28,7 @@ def evaluations(values: list[float], every: int = 5) -> list[tuple[int, dict[str
     return [(every * (number + 1), {"val/loss": value}) for number, value in enumerate(values)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     values=st.lists(Metric, max_size=30),
     mode=st.sampled_from(["min", "max"]),
@@ -64,7 +64,7 @@ def test_a_value_that_is_a_little_worse_is_no_improvement_on_either_side_of_zero
     assert schedule(20) == 0.1  # each of the three evaluations after the first was a bad one
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(Metric, min_size=1, max_size=20), st.integers(0, 120))
 def test_later_evaluations_do_not_change_earlier_rates(values: list[float], step: int) -> None:
     schedule, whole = Plateau(patience=1), evaluations(values)

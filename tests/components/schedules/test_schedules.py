@@ -126,7 +126,7 @@ def test_piecewise_equals_the_hand_written_hook_of_the_resnet_recipe() -> None:
         assert ours(step) == hook(step)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=5, unique=True), st.floats(0.05, 0.9))
 def test_piecewise_equals_torchs_multistep(milestones: list[int], gamma: float) -> None:
     boundaries = sorted(milestones)
@@ -135,7 +135,7 @@ def test_piecewise_equals_torchs_multistep(milestones: list[int], gamma: float) 
     assert [ours(step) for step in range(70)] == pytest.approx(expected, rel=1e-12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 80), st.floats(0, 1))
 def test_cosine_equals_torchs_annealing_and_stays_at_the_end(num_steps: int, final: float) -> None:
     ours = make_schedule("cosine", num_steps=num_steps, final=final)
@@ -145,7 +145,7 @@ def test_cosine_equals_torchs_annealing_and_stays_at_the_end(num_steps: int, fin
     assert ours(num_steps) == ours(num_steps + 1) == ours(10 * num_steps) == final
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 50), st.integers(1, 50), st.floats(0, 1), st.integers(-10, 200))
 def test_cosine_is_bounded_falls_and_keeps_its_ends(start: int, length: int, final: float, step: int) -> None:
     value = cosine(step, start=start, end=start + length, final=final)
@@ -159,7 +159,7 @@ def test_cosine_is_half_way_in_the_middle() -> None:
     assert make_schedule("cosine", num_steps=100, start="20%", end=80, final=0.2)(50) == pytest.approx(0.6)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(2, 40), st.floats(0, 0.9))
 def test_warmup_equals_torchs_linear_then_cosine(length: int, start: float) -> None:
     total = 80
@@ -176,7 +176,7 @@ def test_warmup_equals_torchs_linear_then_cosine(length: int, start: float) -> N
     assert [ours(step) for step in range(total)] == pytest.approx(torch_rates(theirs, total), rel=1e-9, abs=1e-12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 50), st.floats(0, 1))
 def test_warmup_rises_in_equal_steps_to_the_full_rate(length: int, start: float) -> None:
     schedule = make_schedule("warmup", length=length, start=start, then="constant")

@@ -80,7 +80,7 @@ def test_schedules_that_change_without_end_list_the_changes_of_the_run() -> None
 # ---- restarts --------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 50), st.integers(1, 5), st.integers(0, 12))
 def test_a_restart_is_exactly_where_whole_numbers_say(first: int, t_mul: int, cycle: int) -> None:
     at = sum(first * t_mul**i for i in range(cycle))
