@@ -96,6 +96,15 @@ def cli_life(arguments: list[str], root: Path, fault: Fault | None = None) -> No
     sys.exit(app.run(arguments))
 
 
+def command_life(target: Path, root: Path) -> None:
+    """Train, or go on, as the command does, signals included, and exit with its code."""
+    _remember_code_of(root)
+    os.environ["OPTRUN_RUNS_DIR"] = str(root)
+    _prepare(None, None)
+    signals.install()
+    sys.exit(app.run(["train", str(target), "--name", "run", "--quiet"]))
+
+
 def main_life(arguments: list[str]) -> None:
     """Do what `optrun ARGUMENTS` does from the first line of `main()`."""
     _fork_workers()
