@@ -88,7 +88,7 @@ def _changed_bits(config: Config) -> list[str]:
     grouped = [part for part in config.updates if part.name in ("batch_norm", "tf_batch_norm")]
     is_warm = config.init is not None and any(part.args["zero_debias"] for part in grouped)
     changed = ["counts of layers"] if is_warm or (grouped and not _is_ours(config.model)) else []
-    build = config.loss.component.build
+    build = config.loss.component.inmost
     if inspect.isclass(build) and issubclass(build, torch.nn.Module) and not _is_ours(config.loss):
         changed.append("parameters of the loss")
     return changed

@@ -133,8 +133,8 @@ class Config:
         """Yield every component, nested ones included."""
         for top in (self.data, *self.data.augment, self.model, self.loss, *self.metrics, self.optimizer, self.schedule):
             yield from top.nested()
-        if self.init is not None:
-            yield from self.init.nested()
+        for top in filter(None, (self.data.collate, self.init)):
+            yield from top.nested()
         for top in (*self.updates, *self.hooks):
             yield from top.nested()
 
@@ -212,7 +212,8 @@ def _arguments(config: ComponentConfig) -> dict[str, Any]:
             plain = _plain(value)
         except _Inexpressible:
             continue
-        is_default = name not in config.given and value is not None and not _holds_component(value)
+        may_be_object = name not in config.given or name in config.component.fixed
+        is_default = may_be_object and value is not None and not _holds_component(value)
         if not is_default or not check(annotations.get(name, Any), plain)[1]:
             written[name] = plain
     return written

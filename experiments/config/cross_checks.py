@@ -191,7 +191,7 @@ class CrossChecks:
         splits = ["val"] if data is None or data.val > 0 else []
         splits += [split for hook in hooks for split in hook.args.get(hook.component.facts.get("evaluates", ""), ())]
         labels = ["loss", *(metric.label for metric in self.parts["metrics"])]
-        published = [name for hook in hooks for name in getattr(hook.component.build, "publishes", ())]
+        published = [name for hook in hooks for name in getattr(hook.component.inmost, "publishes", ())]
         return [*(f"{split}/{label}" for split in dict.fromkeys(splits) for label in labels), *published]
 
     def _is_new(self, path: str) -> bool:

@@ -85,4 +85,6 @@ def _same(value: Any, default: Any) -> bool:
         return value.keys() == default.keys() and all(_same(value[key], default[key]) for key in value)
     if isinstance(value, tuple) and isinstance(default, tuple):
         return len(value) == len(default) and all(map(_same, value, default))
-    return value == default
+    if value is default:  # such as a tensor, which has no single answer to `==`
+        return True
+    return bool(value == default)

@@ -21,8 +21,8 @@ from .problems import DEFAULT, Problem, shorten
 from .sections import ComponentConfig, GroupConfig, LogConfig, MetricConfig, arguments_of, left_to_build
 from .values import value_text
 
-#: Functions of the user's own, for hooks that call one; optrun has none to name.
-_FUNCTIONS = Registry("function", __name__, given=1)
+#: Functions of the user's own, for what calls one; optrun has none to name.
+_FUNCTIONS = Registry("function", "", given=1)
 
 _COMPONENT_FIELDS = {field.name for field in dataclasses.fields(ComponentConfig)}
 
@@ -98,7 +98,9 @@ class Resolver(Filler):
             self._ask(component, args, nodes, owner)
         if len(self.problems) > before:
             return None
-        given = frozenset(key for key, child in nodes.items() if child.value is not None)
+        fixed = component.fixed.keys() & args.keys()
+        given = frozenset(key for key, child in nodes.items() if child.value is not None) | fixed
+        self.origins |= {join(path, each): name.origin for each in fixed if each not in nodes}
         return cls(_absolute(name, component), args, path, component, given, **common)
 
     def components(self, node: Node | None, kind: str, path: str) -> tuple[ComponentConfig, ...]:

@@ -41,7 +41,7 @@ class ComponentConfig:
             (see `left_to_build`).
         path: the key path of the component, `optimizer` or `hooks.0`.
         component: what the registry has under that name.
-        given: the names of the arguments that the user gave.
+        given: the names of the arguments that the user gave, those of a partial included.
     """
 
     name: str
@@ -77,9 +77,12 @@ def left_to_build(component: Component) -> frozenset[str]:
 
     A default of theirs is left out of the configuration, which would otherwise fix them.
     """
+    decided: set[str] = set()
     if component.kind == "model":
-        return frozenset({"input_shape", "num_classes", "num_outputs", "num_tokens"})
-    return frozenset({"ignore_index"} if component.kind in ("loss", "metric") and not component.roots() else ())
+        decided = {"input_shape", "num_classes", "num_outputs", "num_tokens"}
+    elif component.kind in ("loss", "metric") and not component.roots():
+        decided = {"ignore_index"}
+    return frozenset(decided - component.fixed.keys())
 
 
 class SamplingWeights(TypedDict, total=False):

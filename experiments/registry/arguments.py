@@ -198,6 +198,13 @@ def python_name(argument: str) -> str:
     return f"{argument}_" if keyword.iskeyword(argument) else argument
 
 
+def without_partials(build: Any) -> Any:
+    """Return the function or class that a `functools.partial` is of; what is none is returned as it is."""
+    while isinstance(build, functools.partial):
+        build = build.func
+    return build
+
+
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
     target = _annotated(build)
     try:
@@ -208,9 +215,7 @@ def _hints(build: Callable[..., Any]) -> dict[str, Any]:
 
 def _annotated(build: Callable[..., Any]) -> Any:
     """Return what carries the annotations of the parameters of `build`."""
-    while isinstance(build, functools.partial):
-        build = build.func
-    build = inspect.unwrap(build)
+    build = inspect.unwrap(without_partials(build))
     if inspect.isclass(build):
         return build.__new__ if build.__init__ is object.__init__ else build.__init__
     return build if inspect.isroutine(build) else type(build).__call__

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..errors import UsageError
 from ..system.docstrings import docstring
-from .arguments import Argument, Signature, python_name, signature_of
+from .arguments import Argument, Signature, python_name, signature_of, without_partials
 from .handed import is_of_a_program
 from .object_digest import is_of_this_process
 from .reachable import Root
@@ -29,7 +29,7 @@ class Component:
     Args:
         kind: `optimizer`, `schedule`, …
         name: as written in YAML.
-        build: the function or class behind it.
+        build: the function or class behind it, or a partial of one.
         given: how many leading parameters of `build` optrun supplies (an optimizer's `params`, a schedule's `step`).
         source: the paper or document that defines it.
         facts: what the kind wants to know besides: an optimizer's centre rate, a metric's mode and margin.
@@ -52,7 +52,7 @@ class Component:
 
     @cached_property
     def signature(self) -> Signature:
-        given = 0 if inspect.isclass(self.build) and self.kind in _BOUND else self.given
+        given = 0 if self.is_class and self.kind in _BOUND else self.given
         own = signature_of(self.build, given)
         if not self.variants:
             return own
@@ -73,8 +73,23 @@ class Component:
         return self.variants[flavor]
 
     @property
+    def inmost(self) -> Any:
+        """Return the function or class itself, of which `build` may be a partial."""
+        return without_partials(self.build)
+
+    @property
+    def is_class(self) -> bool:
+        """Return True for a class, which is made before it is called; a partial of one is the class with arguments."""
+        return inspect.isclass(self.inmost)
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """Return the arguments by name that a partial has given already; others may still be given in their place."""
+        return self.build.keywords if isinstance(self.build, functools.partial) else {}
+
+    @property
     def doc(self) -> str:
-        return docstring(self.build)
+        return docstring(self.inmost)
 
     @property
     def summary(self) -> str:
@@ -99,7 +114,7 @@ class Component:
     def bind(self, **args: Any) -> Callable[..., Any]:
         """Return a callable of the given parameters alone: a schedule of `step`, a loss of (outputs, targets)."""
         args = self._own(args)
-        if inspect.isclass(self.build):
+        if self.is_class:
             made: Any = self.build(**args)
             return made
         return functools.partial(self.build, **args) if args else self.build

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..system.user_files import is_users
+from .arguments import without_partials
 from .code_files import is_outside, sha256
 from .object_digest import UnhashableError, object_digest
 from .recorded_imports import is_stale
@@ -132,17 +133,11 @@ def _is_found_by_its_name(thing: Any) -> bool:
 
 
 def _module_of(thing: Any) -> str | None:
-    return getattr(_inmost(thing), "__module__", None)
-
-
-def _inmost(thing: Any) -> Any:
-    while isinstance(thing, functools.partial):
-        thing = thing.func
-    return thing
+    return getattr(without_partials(thing), "__module__", None)
 
 
 def _last_name(thing: Any) -> str:
-    name = getattr(_inmost(thing), "__qualname__", type(thing).__name__).rpartition(".")[2]
+    name = getattr(without_partials(thing), "__qualname__", type(thing).__name__).rpartition(".")[2]
     return name.strip("<>")
 
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from ..errors import UsageError, unknown_name
 from ..system.raised import is_failure, type_and_text
 from . import handed
+from .arguments import without_partials
 from .code_files import PACKAGE, is_outside
 from .component import Component
 from .kinds import Instead, Kind, of_nothing
@@ -36,7 +37,8 @@ class Registry:
 
     Args:
         kind: the singular word, as in `optrun describe KIND/NAME`.
-        package: the package whose modules register themselves on import; scanned at the first look-up.
+        package: the package whose modules register themselves on import; scanned at the first look-up. Empty for a kind
+            of which nothing has a name of its own.
         given: how many leading parameters of each component optrun supplies.
         flavor: what a component's own flavor is called where a second one is registered under its name.
         base: `module:Class` that a class of an installed package must be a subclass of to be named by `pkg.mod:Class`;
@@ -127,13 +129,17 @@ class Registry:
 
     def _handed(self, name: str, found: handed.Handed) -> Component:
         """Return what was handed over, as the registered component that it may be."""
-        if isinstance(name, handed.Reference):
+        inmost = without_partials(found.build)
+        known = None
+        if isinstance(name, handed.Reference) or inmost is not found.build:
             self._scan()
-            known = next((each for each in self._components.values() if each.build is found.build), None)
-            if known is not None:
-                return self._with_variants(known) if known.name in self._flavors else known
-        if (said := self.instead(found.build)) is not None:
+            known = next((each for each in self._components.values() if each.build is inmost), None)
+        if known is not None and inmost is found.build:
+            return self._with_variants(known) if known.name in self._flavors else known
+        if (said := self.instead(inmost)) is not None:
             raise UsageError(said)
+        if known is not None and not found.build.args:  # with all its arguments, of which some have other defaults
+            return replace(known, name=str(name), build=found.build, modules=found.modules)
         source = "" if found.code is None else found.code.path
         return Component(
             self.kind, str(name), found.build, self.given, source=source, code=found.code, modules=found.modules
@@ -190,7 +196,8 @@ class Registry:
             return
         self._scanned = True  # at once, since a module may look something up while it is imported
         try:
-            _import_all(self.package)
+            if self.package:
+                _import_all(self.package)
             _import_plugins()
         except BaseException:
             self._scanned = False

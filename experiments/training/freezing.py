@@ -15,7 +15,7 @@ from ..errors import UsageError
 
 def freed_by(config: Config) -> list[ComponentConfig]:
     """Return the hooks of a configuration that free parameters."""
-    return [hook for hook in config.hooks if hook.component.build is UnfreezeHook]
+    return [hook for hook in config.hooks if hook.component.inmost is UnfreezeHook]
 
 
 def frozen_names(config: Config, named: Sequence[Named]) -> set[str]:

@@ -141,7 +141,7 @@ def _path(of: Selector) -> str:
 
 def _loss_part(config: Config) -> str | None:
     """Return the name of the part of the outputs that is the model's own loss."""
-    if config.loss.component.build is not Output:
+    if config.loss.component.inmost is not Output:
         return None
     return "loss" if config.loss.of is None else _path(config.loss.of)
 

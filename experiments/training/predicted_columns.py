@@ -41,7 +41,7 @@ class PredictedColumns:
         self._num_classes = facts.num_outputs or 1
         self._scale = trained.fitted.scales.get("targets") if is_of_targets else None
         self._columns = (facts.target_columns or facts.class_names) if is_of_targets else ()
-        build = trained.config.loss.component.build if is_of_targets else None
+        build = trained.config.loss.component.inmost if is_of_targets else None
         self._is_softmax = any(build is each for each in _SOFTMAX)
         self._is_logistic = any(build is each for each in _LOGISTIC)
 

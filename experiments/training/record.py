@@ -279,7 +279,7 @@ def sources_of(config: Config) -> dict[str, str]:
     found = {}
     for part in local_components(config):
         with contextlib.suppress(OSError, TypeError):
-            found[_called(part)] = inspect.getsource(getattr(part.build, "func", part.build))
+            found[_called(part)] = inspect.getsource(part.inmost)
     return found
 
 

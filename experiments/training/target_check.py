@@ -117,7 +117,7 @@ class TargetCheck:
             return None
         if not part.component.roots() and self._dataset.ignore_index is not None:
             return self._dataset.ignore_index
-        counts_all = part.component.build is Accuracy and isinstance(targets, Tensor) and targets.dim() == 1
+        counts_all = part.component.inmost is Accuracy and isinstance(targets, Tensor) and targets.dim() == 1
         return None if counts_all else IGNORED
 
     def _check_known(self, part: MeasureConfig, shape: tuple[int, ...]) -> None:

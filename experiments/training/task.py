@@ -43,7 +43,7 @@ def task_of(config: Config, known: AnyData | DataFacts) -> Task | None:
 
 def task_of_part(part: ComponentConfig) -> Task | None:
     """Return what kind of targets a loss or metric is for; None for one that takes any, or one of the user's own."""
-    facts, build = part.component.facts, part.component.build
+    facts, build = part.component.facts, part.component.inmost
     if facts.get("takes_any"):
         return None
     if (task := facts.get("task")) is not None:

@@ -14,10 +14,12 @@ import torch
 
 from optrun.experiments import Run, find_lr, load_config, plan, resume, train, trained_model, verify_resume
 from optrun.experiments.comparison.shipping import pack
+from optrun.experiments.components.data.facts import DataFacts
 from optrun.experiments.components.registries import REGISTRIES
 from optrun.experiments.config import ConfigError
 from optrun.experiments.errors import UsageError
 from optrun.experiments.registry import handed
+from optrun.experiments.training.compatibility import filled
 
 OWN = """
 import torch
@@ -67,6 +69,71 @@ class Count(Hook):
 class Halve(Update):
     def __init__(self, model):
         pass
+
+def function(value):
+    return value
+"""
+#: A class of each kind: what is made of it shows the arguments that it was made with.
+CLASSES = """
+import torch
+from optrun.experiments import Dataset, Hook, Update
+
+class model(torch.nn.Linear):
+    def __init__(self, size: int = 4, num_outputs: int = 3, *, value: float = 0.0):
+        super().__init__(size, num_outputs)
+        self.value = value
+
+class optimizer(torch.optim.SGD):
+    def __init__(self, params, *, lr: float = 0.1, value: float = 0.0):
+        super().__init__(params, lr=lr)
+        self.value = value
+
+class hook(Hook):
+    def __init__(self, *, value: float = 0.0):
+        self.value = value
+
+class update(Update):
+    def __init__(self, model, *, value: float = 0.0):
+        self.value = value
+    def apply(self):
+        pass
+
+class data(torch.utils.data.Dataset):
+    num_classes = 3
+    def __init__(self, *, value: float = 0.0):
+        self.value = value
+    def __len__(self):
+        return 60
+    def __getitem__(self, number):
+        return torch.full((4,), self.value), number % 3
+
+class called:
+    def __init__(self, *, value: float = 0.0):
+        self.value = value
+
+class init(called):
+    def __init__(self, model, **more):
+        super().__init__(**more)
+
+class loss(called):
+    def __call__(self, outputs, targets):
+        return torch.nn.functional.cross_entropy(outputs, targets) + self.value
+
+class metric(called):
+    def __call__(self, outputs, targets):
+        return torch.full((len(targets),), self.value)
+
+class schedule(called):
+    def __call__(self, step):
+        return self.value
+
+class augmentation(called):
+    def __call__(self, inputs, generator):
+        return inputs + self.value
+
+class function(called):
+    def __call__(self, value):
+        return value
 """
 WHERE = {  # a kind, and where a configuration has it
     "model": "model", "optimizer": "optimizer", "loss": "loss", "metric": "metrics.0", "data": "data",
@@ -147,6 +214,102 @@ def test_each_kind_takes_a_class_or_function(kind, form, own, cell):
     assert part.component.build is thing
     assert type(part.name) is str
     assert part.component.is_of_a_program == (form != "file")
+
+
+def nested_arguments():
+    """Return each argument of a section or a registered component that is a component: kind, whole component, key."""
+    found = [("function", {"name": "iris"}, "data.collate"), ("augmentation", {"name": "iris"}, "data.augment.0")]
+    for kind, registry in REGISTRIES.items():
+        for name in registry.names():
+            own = registry.get(name)
+            for argument in own.signature.arguments:
+                if argument.nested is not None:
+                    inner, many = argument.nested
+                    given = {"name": name, **own.facts.get("example", {})}
+                    place = f"{argument.name}.0" if many else argument.name
+                    found.append((inner, given, f"{WHERE[kind]}.{place}"))
+    return found
+
+
+@pytest.mark.parametrize(("kind", "given", "key"), nested_arguments(), ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize("form", ["function", "class", "partial", "partial of a class", "lambda", "method"])
+def test_each_argument_that_is_a_component_takes_a_class_or_function(kind, given, key, form, own, cell):
+    thing = getattr(own, OF_KIND.get(kind, kind))
+    if "class" in form:
+        thing = getattr(cell(CLASSES), kind)
+    if "partial" in form:
+        thing = functools.partial(thing)
+    if form == "lambda":
+        thing = lambda *given, **more: None  # noqa: E731
+    if form == "method":
+        thing = types.MethodType(thing, 0)
+    place, last = key.rpartition(".")[0], key.rpartition(".")[2]
+    item = [thing, *given.get(place.rpartition(".")[2], [])[1:]] if last == "0" else thing
+    name = place.rpartition(".")[2] if last == "0" else last
+    config = load_config(put(next(at for at in WHERE.values() if key.startswith(f"{at}.")), {**given, name: item}))
+    (part,) = [part for part in config.components() if part.path == key]
+    assert part.component.build is thing
+    assert callable(part.component.bind() if kind != "optimizer" else part.component.build)
+
+
+@pytest.mark.parametrize("kind", [*sorted(REGISTRIES), "function"])
+def test_a_partial_of_a_class_is_the_class_with_its_arguments(kind, cell):
+    cls = getattr(cell(CLASSES), kind)
+    part = put({**WHERE, "function": "hooks.0"}[kind], functools.partial(cls, value=0.5))
+    if kind == "function":
+        part = put("hooks.0", {"name": "feed", "function": functools.partial(cls, value=0.5)})
+    config = load_config(part, {"eval.mode": "max"} if kind == "metric" else {})
+    (component,) = [each.component for each in config.components() if each.component.kind == kind and "@" in each.name]
+    given = [[*torch.nn.Linear(4, 3).parameters()]] if kind == "optimizer" else [None] * component.given
+    bound = kind in ("schedule", "loss", "metric", "augmentation", "function")
+    made = component.bind() if bound else component.make(*given)
+    assert type(made) is cls
+    assert made.value == 0.5
+    again = component.bind(value=2.0) if bound else component.make(*given, value=2.0)
+    assert again.value == 2.0  # what the configuration says goes first
+
+
+def test_a_run_of_partials_of_classes_is_that_of_the_classes_with_arguments(cell):
+    program = cell(CLASSES)
+    kinds = ("model", "loss", "metric", "schedule", "hook", "optimizer", "data", "augmentation", "update")
+
+    def config(form):
+        parts = {kind: form(getattr(program, kind)) for kind in kinds}
+        data = parts["data"] if isinstance(parts["data"], dict) else {"name": parts["data"]}
+        return {
+            **{kind: parts[kind] for kind in ("model", "loss", "schedule", "optimizer")},
+            "data": {**data, "batch_size": 16, "augment": [parts["augmentation"]]},
+            "metrics": [parts["metric"]],
+            "hooks": [parts["hook"]],
+            "updates": [parts["update"]],
+            "train": {"steps": 3},
+            "eval": {"mode": "max"},
+        }
+
+    one = train(config(lambda cls: functools.partial(cls, value=0.5)))
+    other = train(config(lambda cls: {"name": cls, "value": 0.5}))
+    assert [*one.summary["final"].values()] == [*other.summary["final"].values()]
+    assert 0.5 in one.summary["final"].values()  # the metric
+    mine, theirs = weights(one), weights(other)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_what_a_partial_has_given_is_given():
+    cross_entropy = functools.partial(torch.nn.CrossEntropyLoss, weight=torch.tensor([1.0, 2.0, 4.0]))
+    one = train({**TINY, "loss": cross_entropy}, {"loss.label_smoothing": 0.1})
+    hand = functools.partial(torch.nn.functional.cross_entropy, weight=torch.tensor([1.0, 2.0, 4.0]))
+    other = train({**TINY, "loss": lambda outputs, targets: hand(outputs, targets, label_smoothing=0.1)})
+    assert all(map(torch.equal, weights(one).values(), weights(other).values()))
+    assert "weight" not in one.config["loss"]  # which no file can express
+    wide = load_config({**TINY, "model": functools.partial(REGISTRIES["model"].get("mlp").build, num_outputs=7)})
+    assert filled(wide.model, DataFacts((4,), "float32", "float32", "classes", 3))["num_outputs"] == 7
+    rate = load_config({**TINY, "optimizer": functools.partial(torch.optim.SGD, lr=0.25)})
+    assert "lr" in rate.optimizer.given  # so that no registered rate takes its place in a comparison
+    assert rate.origin("optimizer.lr").kind == "python"
+    judged = load_config({**TINY, "metrics": [functools.partial(REGISTRIES["metric"].get("top_k").build, k=1)]})
+    assert judged.metrics[0].component.facts["mode"] == "max"  # whose direction is the registered one
+    with pytest.raises(ConfigError, match=r"name the schedule '.*', which does the same"):
+        load_config({**TINY, "schedule": functools.partial(torch.optim.lr_scheduler.StepLR, step_size=3)})
 
 
 @pytest.mark.parametrize("kind", sorted(REGISTRIES))

@@ -41,7 +41,7 @@ def in_evaluation(chosen: Sequence[ComponentConfig]) -> list[Step]:
 
 
 def _facts_of(component: Component) -> Mapping[str, Any]:
-    return component.facts or {"evaluation": getattr(component.build, "evaluation", False)}
+    return component.facts or {"evaluation": getattr(component.inmost, "evaluation", False)}
 
 
 def _alone(item: ComponentConfig) -> Step:
