@@ -66,11 +66,11 @@ def _instead_of(value: Any, path: str) -> str | None:
         return None
     if getattr(value, "shape", None) == ():
         return "write value.item()"
-    if path.partition(".")[0] == "data":
-        return "data is what a function returns, such as {'data': lambda: (inputs, targets)}, or a class with arguments"
+    if any(each.__name__ == "DataLoader" for each in type(value).__mro__):  # whose data set no file could give
+        return f"give a function that returns it: lambda: {cls}(…)"
+    returned = "a function that returns one" + (f": lambda: {cls}(…)" if path in ("data", "data.name") else "")
     return (
-        f"each run makes its own, from its seed: give the class, {{'name': {cls}, …}} with its arguments, or a "
-        "function that returns one"
+        f"each run makes its own, from its seed: give the class, {{'name': {cls}, …}} with its arguments, or {returned}"
     )
 
 

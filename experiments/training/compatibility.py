@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy as is_lazy_tensor
 
 from ..components.data import AnyData, Batch, DataFacts
-from ..components.data.tree import batch_size
+from ..components.data.tree import batch_size, children
 from ..components.data.weights import weights_by_class
-from ..components.losses.class_weights import balanced_weights
+from ..components.losses.class_weights import balanced_weights, refuse_no_weight
 from ..components.registries import REGISTRIES
 from ..components.shapes import IGNORED
 from ..components.trained import Trained, listed, module_of, parameters_within
@@ -24,6 +24,7 @@ from ..config.lengths import Length, RunLength
 from ..config.located import located
 from ..errors import ArgumentsError, UsageError
 from ..registry.arguments import Argument
+from ..registry.calls import described, error_text
 from ..run_directory.checkpoint_format import TYPES
 from ..system.devices import count_work
 from .copies import generators_kept, lent
@@ -122,8 +123,10 @@ def try_forward(model: nn.Module, call: ModelCall, batch: Batch, in_step: int) -
             try:
                 run = functools.partial(call, lazy_or_copy, inputs, targets)
                 return count_work(lazy_or_copy, run, batch_size(inputs, targets), in_step)
-            except (RuntimeError, TypeError, IndexError) as error:
-                if not isinstance(inputs, Tensor) or inputs.is_floating_point():
+            except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+                if isinstance(error, TypeError | AttributeError) and call.is_on_the_whole(inputs):
+                    raise UsageError(f"{error_text(error)}. {_whole(inputs)}") from error
+                if isinstance(error, AttributeError) or not isinstance(inputs, Tensor) or inputs.is_floating_point():
                     raise
                 others = _others("model", "tokens")
                 raise UsageError(f"the model does not take these tokens ({error}); {others}") from error
@@ -181,6 +184,8 @@ def _known_of_targets(part: ComponentConfig, dataset: AnyData, train_targets: An
         args["class_weights"] = balanced_weights(train_targets, dataset.num_outputs or 0, ignored)
     elif isinstance(given := args.get("class_weights"), Mapping):
         args["class_weights"] = weights_by_class(given, dataset.class_names, dataset.num_outputs)
+    if isinstance(weights := args.get("class_weights"), tuple):
+        refuse_no_weight(weights, train_targets, args.get("ignore_index", IGNORED))
     return args
 
 
@@ -221,6 +226,15 @@ def refuse_parameters(config: Config, part: ComponentConfig, made: Any, trained:
                 "`requires_grad_(False)` if they are meant to stay; what is to be trained belongs to the model or the "
                 "loss"
             )
+
+
+def _whole(inputs: Any) -> str:
+    is_of_tensors = isinstance(inputs, tuple | list) and all(isinstance(each, Tensor) for each in children(inputs))
+    what = described(inputs) + (" tensors" if is_of_tensors and not hasattr(inputs, "_fields") else "")
+    return (
+        f"The model was called with {what} as one: choose those that it takes by data.inputs_from (in Python "
+        "`inputs_from`), such as `inputs_from: 0`"
+    )
 
 
 def _check_range(config: Config, part: ComponentConfig, targets: Tensor) -> None:

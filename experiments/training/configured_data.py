@@ -140,7 +140,7 @@ def _sampling(config: Config, splits: Splits) -> Sampling:
         words = f"by the weights '{sampling['weights']}', with replacement"
         return Sampling(weights=weights[positions_of(splits.train)], words=words)
     with located(config, "data.sampling"):
-        num_classes = dataset.num_outputs if dataset.task == "classes" else None
+        num_classes = dataset.num_outputs if dataset.task in ("classes", None) else None  # None: it does not say it
         of_class = weights_by_class(sampling.get("class_weights", {}), dataset.class_names, num_classes)
     return by_class(of_class, targets)
 

@@ -55,6 +55,10 @@ class ModelCall:
             self._targets_go = _targets_for(parameters, self.target_names, inputs, targets)
             self._way = _settled(self.how, type(model).__name__, parameters, inputs, self._targets_go)
 
+    def is_on_the_whole(self, inputs: Any) -> bool:
+        """Return True if a model is called on inputs as one that consist of several."""
+        return self._way == "inputs" and bool(children(inputs))
+
     def __call__(self, model: Callable[..., Any], inputs: Any, targets: Any = None) -> Any:
         """Return the outputs of a model, or of one that stands for it: a copy, or the same compiled.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from ...errors import ArgumentsError, DataError, UsageError
+from ...errors import ArgumentsError, DataError, UsageError, nearest
 from ...registry.calls import described
 from ..weighted import unweighted
 from .batch_parts import BatchParts
@@ -57,10 +57,25 @@ def as_data(made: Any, label: str, loading: Loading) -> AnyData:
         return _of_loader(made, label, loading)
     if isinstance(made, Mapping) and made and set(made) <= set(_PARTS):
         return _of_parts(made, label, loading)
+    if isinstance(made, Mapping) and (unknown := [name for name in made if name not in _PARTS]):
+        _refuse_other_parts(made, unknown, label)
     if isinstance(made, tuple | Mapping) and made:
         num_rows("tensors", made)
         made = _stacked(made)
     return _of_examples(made, label, loading)
+
+
+def _refuse_other_parts(made: Mapping[Any, Any], unknown: Sequence[Any], label: str) -> None:
+    """Refuse data sets under other names than those of the parts; tensors may have any.
+
+    Raises:
+        UsageError: there is one.
+    """
+    kinds = (torch.utils.data.Dataset, DataLoader, Dataset, LoadedData, StreamData)
+    if any(isinstance(each, kinds) for each in made.values()):
+        guess = nearest(str(unknown[0]), [part for part in _PARTS if part not in made])
+        hint = f"; did you mean '{guess}'?" if guess else ""
+        raise UsageError(f"{label} made a part called '{unknown[0]}': parts are {', '.join(_PARTS)}{hint}")
 
 
 def _stacked(tree: Any, place: str = "tensors") -> Any:
@@ -222,6 +237,11 @@ def sampling_of(loader: DataLoader[Any], label: str) -> Sampling:
         UsageError: it has an order of its own, which cannot be had from any batch on.
     """
     sampler: Any = loader.sampler
+    if loader.batch_sampler is None:
+        raise UsageError(
+            f"{label} is a DataLoader with batch_size=None, which makes no batches of its examples: give it a "
+            "batch_size, or give its data set instead, and data.batch_size"
+        )
     if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
         raise UsageError(
             f"{label} is a DataLoader with a batch_sampler of its own, which cannot be asked for the batch at a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -101,6 +101,7 @@ def warm_start(
     check_fit(initial, side, chosen, may_choose=is_free, is_mapped=bool(map), more=shard_note(path))
     new = {name: converted(side, name, place) for name, place in chosen.items() if name in side.found}
     _refuse_untied(chosen, new, path)
+    _refuse_not_finite(side, new, {n for n, each in model.named_parameters() if each.requires_grad}, path)
     with torch.no_grad():
         for name, value in new.items():
             chosen[name].copy_(value)
@@ -225,6 +226,22 @@ def _refuse_untied(places: Mapping[str, Tensor], values: Mapping[str, Tensor], p
         if other != name and not torch.equal(torch.nan_to_num(value), torch.nan_to_num(values[other])):
             raise UsageError(
                 f"{other} and {name} are one tensor of the model, and differ in {shown(path)}: map one to null"
+            )
+
+
+def _refuse_not_finite(side: Side, values: Mapping[str, Tensor], trained: Collection[str], path: Path) -> None:
+    """Refuse values from which no training can start; an infinity may be meant in what is not trained, such as a mask.
+
+    Raises:
+        UsageError: a tensor has a NaN, or an infinity is to be trained.
+    """
+    for name, value in values.items():
+        if not (value.is_floating_point() or value.is_complex()):
+            continue
+        if number := int((~value.isfinite() if name in trained else value.isnan()).sum()):
+            raise UsageError(
+                f"{side.origins[name]} of {shown(path)} has {number:,} of {value.numel():,} values that are not "
+                f"finite: take another file or checkpoint, or leave it to its own start by `fresh: [{name}]`"
             )
 
 

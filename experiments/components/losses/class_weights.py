@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,31 @@ def weights_of_classes(weights: Any, dtype: torch.dtype, device: torch.device) -
         message = "class_weights: balanced is worked out from the training targets, which are not known: give numbers"
         raise ArgumentsError(message, "class_weights")
     return _kept(tuple(weights), dtype, device)
+
+
+def refuse_no_weight(weights: Sequence[float], targets: Any = None, ignore_index: int = IGNORED) -> None:
+    """Refuse class weights by which no target counts, so that the mean is of nothing.
+
+    Args:
+        weights: one number per class.
+        targets: class numbers of the training examples, int64, of any shape; None where they are not known.
+        ignore_index: the class number that does not count.
+
+    Raises:
+        ArgumentsError: all are 0, or those of all classes that occur.
+    """
+    way_out = "give the classes that are to count a weight > 0"
+    if not any(weights):
+        raise ArgumentsError(f"class_weights are all 0: nothing would count; {way_out}", "class_weights")
+    if not isinstance(targets, torch.Tensor) or targets.is_floating_point():
+        return
+    found = targets[targets != ignore_index].unique().tolist()
+    if found and not any(weights[number] for number in found if 0 <= number < len(weights)):
+        classes = ", ".join(map(str, found[:8])) + (", …" if len(found) > 8 else "")
+        raise ArgumentsError(
+            f"class_weights are 0 for all classes of the training targets ({classes}): nothing would count; {way_out}",
+            "class_weights",
+        )
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from ....errors import UsageError, nearest
+from ....errors import ArgumentsError, UsageError, nearest
 from ....registry import Component
 from ....registry.arguments import NonNegative
 from ...trained import Trained
@@ -125,7 +125,11 @@ def _unparametrized(name: str) -> str:
 
 
 def selected(
-    selectors: Sequence[str], all_named: Sequence[Named], where: str, noun: str = "trainable parameters"
+    selectors: Sequence[str],
+    all_named: Sequence[Named],
+    where: str,
+    noun: str = "trainable parameters",
+    argument: str = "",
 ) -> set[int]:
     """Return the positions of the parameters that any of the selectors chooses.
 
@@ -135,6 +139,7 @@ def selected(
         all_named: the parameters to choose from.
         where: what the selectors are for, named in errors.
         noun: what these parameters are, named in errors.
+        argument: that has the selectors, for whoever knows where it was written; empty for nobody.
 
     Raises:
         UsageError: a glob matches nothing, or names or layers are needed and not known.
@@ -150,7 +155,8 @@ def selected(
             names = [named.name or "" for named in all_named]
             guess = nearest(selector, names)
             hint = f"; the nearest is '{guess}'" if guess else f"; they are {_shortened(names)}"
-            raise UsageError(f"{where} '{selector}' matches none of the {len(names)} {noun}{hint}")
+            message = f"{where} '{selector}' matches none of the {len(names)} {noun}{hint}"
+            raise ArgumentsError(message, argument) if argument else UsageError(message)
         positions |= found
     return positions
 
@@ -169,12 +175,12 @@ def assign(
     """
     free = set(range(len(all_named)))
     members = []
-    for group in groups:
+    for place, group in enumerate(groups):
         match = [group["match"]] if isinstance(group["match"], str) else list(group["match"])
-        found = selected(match, all_named, "group")
+        found = selected(match, all_named, "group", argument=f"groups.{place}.match")
         if not found & free:
             reason = "earlier groups have taken all that it matches" if found else "it matches no parameter"
-            raise UsageError(f"group {', '.join(match)} is empty: {reason}")
+            raise ArgumentsError(f"group {', '.join(match)} is empty: {reason}", f"groups.{place}.match")
         settings = {key: value for key, value in group.items() if key != "match"}
         members.append((sorted(found & free), {**args, **settings}))
         free -= found
@@ -189,8 +195,10 @@ def _split_by_decay(positions: list[int], settings: dict[str, Any], all_named: S
         return [{"params": [all_named[position] for position in positions], **settings}]
     chosen = set(range(len(all_named)))
     if "include" in decay:
-        chosen = selected(decay["include"], all_named, "weight_decay.include")
-    chosen -= selected(decay.get("exclude", ()), all_named, "weight_decay.exclude")
+        name = "weight_decay.include"
+        chosen = selected(decay["include"], all_named, name, argument=name)
+    name = "weight_decay.exclude"
+    chosen -= selected(decay.get("exclude", ()), all_named, name, argument=name)
     if not chosen:
         raise UsageError("weight_decay: include and exclude leave no parameter to decay; for that, set it to 0")
     parts = []
