@@ -170,6 +170,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def in_python(*flags: str) -> str:
+    """Return what options are in Python, for the end of a message that names them: ` (in Python allow_change=True)`."""
+    names = (flag.removeprefix("--").replace("-", "_") for flag in flags)
+    return f" (in Python {', '.join(f'{name}=True' for name in names)})"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message that no `kind` is called `name`, with the nearest name and all names."""
     known = sorted(known)

@@ -42,7 +42,8 @@ def entries_of_optimizers(
     """
     if len(targets) != 1 or is_comparison or names_a_run(targets[0]):
         raise UsageError(
-            f"{OPTION} takes one configuration, whose problem it is: optrun compare mine.yaml {OPTION} adam,mom"
+            f"{OPTION} takes one configuration, whose problem it is: optrun compare mine.yaml {OPTION} adam,mom (in "
+            'Python `compare("mine.yaml", optimizers=["adam", "mom"])`)'
         )
     (target,) = targets
     where = target if isinstance(target, str) else "the configuration given"
@@ -66,14 +67,20 @@ def entries_of_optimizers(
 
 
 def command_for_optimizers(targets: Sequence[Target], entries: Sequence[Entry], overrides: Sequence[str]) -> str:
-    """Return the command that puts optimizers among the targets on the problem of the user's own; empty for none."""
+    """Return the command that puts optimizers among the targets on the problem of the user's own; empty for none.
+
+    Where that is a configuration in Python, it is a call.
+    """
     own = [target for target, entry in zip(targets, entries, strict=False) if not entry.shipped]
     theirs = [str(target) for target, entry in zip(targets, entries, strict=False) if entry.shipped]
     theirs = [name.removeprefix("preset:") for name in theirs]
     if len(own) != 1 or not theirs or not all(map(is_optimizer, theirs)):
         return ""
     (target,) = own
-    if isinstance(target, Mapping) or names_a_run(target):
+    if isinstance(target, Mapping):
+        more = f"{json.dumps(list(overrides))}, " if overrides else ""
+        return f"compare({{…}}, {more}optimizers={json.dumps(list(dict.fromkeys(theirs)))})"
+    if names_a_run(target):
         return ""
     return shlex.join(["optrun", "compare", target, OPTION, ",".join(dict.fromkeys(theirs)), *overrides])
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..config import Config, ConfigError, Problem
 from ..config.changes import changed_keys, look_up
 from ..config.values import value_text
-from ..errors import UsageError
+from ..errors import UsageError, in_python
 from ..report.style import listing
 from .entry import Entry
 
@@ -23,7 +23,7 @@ _BATCHES = ("batch_size", "drop_last", "augment")  # of data: what training make
 _COMPUTING = ("eval_batch_size", "workers")  # of data: how it is computed
 _LENGTH = ("epochs", "steps", "max_time", "accumulate", "l2")  # of train
 _JUDGED = ("metric", "mode", "target")  # of eval
-ACROSS = "--across-problems"
+ACROSS = f"--across-problems{in_python('--across-problems')}"
 _MOST_SAID = 6  # differences in one message
 
 
@@ -132,8 +132,8 @@ def _unpairable(difference: Difference) -> Problem:
     one, two = map(_text, difference.values)
     message = f"{two} in {other.name} and {one} in {difference.one.name}: {_WHY[key.partition('.')[0]]}"
     if key.startswith("eval."):
-        way_out = f"give all the same{'' if key.startswith('eval.every') else ', on the command line'}: {key}=…"
-        way_out = "say --target VALUE" if key == "eval.target" else way_out
+        way_out = f"give all the same{'' if key.startswith('eval.every') else ', by an override'}: {key}=…"
+        way_out = "say --target VALUE (in Python `target=`)" if key == "eval.target" else way_out
     else:
         way_out = f"give all the same {key}; or {ACROSS} if that is meant, without pairs and tests"
     return Problem(other.config.origin(key), key, "unpairable", message, way_out)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from ..components.data import AnyData
 from ..config import ComponentConfig, Config
 from ..config.paths import files_read, input_files, moved, name_in, path_in, project_of
-from ..errors import UsageError
+from ..errors import UsageError, in_python
 from ..registry import Component
 from ..registry.handed import is_of_a_program
 from ..registry.object_digest import UnhashableError, object_digest
@@ -57,7 +57,8 @@ def refuse_changes(name: str, flag: str, found: Sequence[RecordChange]) -> None:
     """
     if found:
         listed = "\n".join(f"  {change.text}" for change in found)
-        raise UsageError(f"{name} was made with other {found[0].kind}:\n{listed}\nAdd {flag} to go on all the same")
+        message = f"{name} was made with other {found[0].kind}:\n{listed}\nAdd {flag} to go on all the same"
+        raise UsageError(message + in_python(flag))
 
 
 class RunRecord:

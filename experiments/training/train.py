@@ -12,7 +12,7 @@ from ..config import Config
 from ..config.changes import Change
 from ..config.defaults import changes_since
 from ..config.plain import read_plain
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, in_python
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.group_dir import trash
 from ..run_directory.run import Run
@@ -221,5 +221,6 @@ def _refusal(name: str, changes: Sequence[Change], found: Sequence[RecordChange]
     flags = ["--allow-code"] if not is_local and any(change.kind == "code" for change in found) else []
     flags += ["--allow-change"] if changes or is_local or any(change.kind != "code" for change in found) else []
     fresh = ", or --fresh to start again" if is_local else ""
+    python = in_python(*flags, *(["--fresh"] if is_local else []))
     listed = "\n".join(f"  {line}" for line in lines)
-    return f"{name} was begun with {what}:\n{listed}\nAdd {' '.join(flags)} to go on with the new one{fresh}"
+    return f"{name} was begun with {what}:\n{listed}\nAdd {' '.join(flags)} to go on with the new one{fresh}{python}"

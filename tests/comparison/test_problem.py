@@ -264,6 +264,16 @@ def test_a_file_beside_presets_is_refused_with_the_command_that_was_meant(folder
     assert command_for_optimizers(["own.yaml", "vit-digits"], entries, []) == ""
 
 
+def test_a_configuration_of_python_beside_optimizers_is_refused_with_the_call_that_was_meant(folder):
+    own = {"extends": str(folder / "own.yaml")}
+    with pytest.raises(UsageError) as caught:
+        compare({"mine": own, "adam": "adam"})
+    assert 'The same optimizers on the problem of mine: compare({…}, optimizers=["adam"])' in str(caught.value)
+    assert "across_problems=True" in str(caught.value)
+    names = [entry["name"] for entry in planned(targets=[own], optimizers=["adam"])["entries"]]
+    assert names == ["sgd", "adam"]  # what is offered works
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
