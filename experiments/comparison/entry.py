@@ -57,7 +57,7 @@ class Entry:
             return largest_rate(absolute), f"the largest rate in the schedule of {self.name}"
         raise UsageError(
             f"{self.name}: optimizer '{self.config.optimizer.name}' has no registered centre for a grid of rates: give "
-            f"{self.name}:{LEARNING_RATE}=…, or use --no-tune"
+            f"{self.name}:{LEARNING_RATE}=…, or use --no-tune (in Python `tune=None`)"
         )
 
     def with_target(self, target: float) -> Entry:

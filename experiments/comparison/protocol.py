@@ -147,11 +147,12 @@ def _without_margin(config: Config, endpoint: Goal) -> str:
     """Return why a difference that matters has to be given, and how."""
     part = next((part for part in config.metrics if part.label == endpoint.label), None)
     if part is None or not lacks_scale(config, part):
-        return f"{endpoint.metric} has no registered margin: say with --margin what difference matters"
+        way_out = "say with --margin (in Python `margin=`) what difference matters"
+        return f"{endpoint.metric} has no registered margin: {way_out}"
     return (
         f"{endpoint.metric} is in the unit of the targets of data '{config.data.label}', so that no margin can be "
-        "registered with it: say with --margin (`margin:` in a file) what difference matters in that unit, or compare "
-        "by r2, which has none (metrics: [r2])"
+        "registered with it: say with --margin (`margin:` in a file, `margin=` in Python) what difference matters in "
+        "that unit, or compare by r2, which has none (metrics: [r2])"
     )
 
 
@@ -292,12 +293,13 @@ def _check_tunable(entry: Entry, select: str) -> None:
     if not entry.config.data.val:
         raise UsageError(
             f"{entry.name} has no validation data (data.val is 0), and values are chosen by {select}: give data.val a "
-            "part of the examples, as in data.val=0.2, or choose nothing (of a comparison: --no-tune)"
+            "part of the examples, as in data.val=0.2, or choose nothing (of a comparison: --no-tune; in Python "
+            "`tune=None`)"
         )
     raise UsageError(
         f"{entry.name} does not measure {select}, by which values are chosen; it measures "
         f"{', '.join(_measured(entry))}. Add the metric to its `metrics`, set eval.metric for all entries, or choose "
-        "nothing (of a comparison: --no-tune)"
+        "nothing (of a comparison: --no-tune; in Python `tune=None`)"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..components.registries import REGISTRIES
 from ..config.defaults import changes_since
-from ..errors import UsageError
+from ..errors import UsageError, in_python
 from ..run_directory.comparison_file import is_group, read_group
 from ..run_directory.run_dir import RunDir, is_run
 from ..system.places import shown
@@ -30,16 +30,17 @@ def named_path(root: Path, name: str, entries: Sequence[Entry], protocol: Protoc
     """
     path = RunDir.named(root, name).path
     if is_run(path):
-        raise UsageError(f"{shown(path)} is a run: give the comparison another --name")
+        raise UsageError(f"{shown(path)} is a run: give the comparison another --name (in Python `name=`)")
     if not is_group(path):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"{shown(path)} is there, and is no comparison: give another --name")
+            raise UsageError(f"{shown(path)} is there, and is no comparison: give another --name (in Python `name=`)")
         return path
     changes = changed_question(read_group(path), entries, protocol)
     if changes and not fresh:
         listed = "\n".join(f"  {change}" for change in changes)
         raise UsageError(
             f"{name} asks another question:\n{listed}\nGive this one another --name, or --fresh to begin {name} anew"
+            f"{in_python('--fresh')}"
         )
     return path
 

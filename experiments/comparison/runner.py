@@ -202,6 +202,7 @@ class Runner:
         if missing and not self._train:
             raise NothingMatchedError(
                 f"{len(missing)} of {len(tasks)} runs are missing, the first is {missing[0].path}: leave out --no-train"
+                " (in Python `train=False`)"
             )
         self._ledger.write()
         for task in tasks:

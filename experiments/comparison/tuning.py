@@ -167,7 +167,9 @@ def grid(centre: float, trials: int) -> list[float]:
         UsageError: fewer than 3 trials, which cannot bracket anything.
     """
     if trials < 3:
-        raise UsageError(f"--tune {trials}: a rate is bracketed by at least 3 trials; use --no-tune for none")
+        raise UsageError(
+            f"--tune {trials}: a rate is bracketed by at least 3 trials; use --no-tune (in Python `tune=None`) for none"
+        )
     first = -(trials // 2) if trials % 2 else -(trials // 2) + 1
     return [tidy(centre * FACTOR**power) for power in range(first, first + trials)]
 

@@ -11,6 +11,7 @@ from ..config import Config, ConfigError
 from ..config.changes import Change
 from ..config.goal import with_modes
 from ..config.lengths import RunLength
+from ..errors import in_python
 from ..run_directory import checkpoints
 from ..run_directory.checkpoint_files import CheckpointFile
 from .compatibility import run_length
@@ -75,7 +76,7 @@ def _problem(config: Config, key: str, num_steps: int, step: int) -> ConfigError
     return config.problem(
         key,
         f"the run has taken {step} steps, more than the {num_steps} that this asks for, and steps are not taken back",
-        f"give at least {step} steps, or start again with another name (or --fresh)",
+        f"give at least {step} steps, or start again with another name (or --fresh){in_python('--fresh')}",
         also=["data.batch_size"],
     )
 
