@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import ArgumentsError
 from ..registry.calls import described
 
@@ -85,6 +87,13 @@ def part_of(value: Any, step: str | int, key: str) -> Any:
     elif isinstance(step, str) and hasattr(value, step):
         return getattr(value, step)
     index = int(step) if isinstance(step, str) and step.isdecimal() else step
+    if isinstance(value, Tensor) and isinstance(index, int):
+        raise ArgumentsError(
+            f"`{key}: {step}` of {described(value)} would be its row {step}, which is one example of a batch, and no "
+            f"column: let {'the model' if key == 'of' else 'the data'} give columns by name, in a mapping, or choose "
+            "them in a loss or metric of your own",
+            key,
+        )
     if isinstance(index, int) and hasattr(value, "__getitem__") and not isinstance(value, Mapping):
         try:
             return value[index]

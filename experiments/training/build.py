@@ -44,6 +44,7 @@ from .freezing import frozen_after
 from .load import load_config
 from .model_call import ModelCall, hands_targets
 from .session.hook_order import arrange_hooks, check_metrics
+from .step.batch_source import refuse_to_cut
 from .step.build_train_op import build_train_op
 from .step.fetches import check_fetches
 from .step.gradients import check_clipping
@@ -119,6 +120,8 @@ def build(
 
     with located(config, "train.clip_value"):
         check_clipping(model, config.train.clip_value)
+    with located(config, "train.accumulate"):
+        refuse_to_cut(batches, config.train.accumulate)
     train_op = build_train_op(
         model,
         loss,

@@ -85,13 +85,13 @@ class Evaluator:
             return self._measure(interrupted)
 
     def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
-        counted = 0.0
+        counted, count = 0.0, 0  # of what the mean of the loss is over, of rows
         totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
-        count = len(self.part)
         for inputs, targets in self.part.batches(self.batch_size):
             if interrupted():
                 return None
             size = batch_size(inputs, targets)
+            count += size
             with Calling("model", f"the evaluation of {self.split}"):
                 outputs = self.call(self.model, inputs, targets)
             with Calling("loss", f"the evaluation of {self.split}"):

@@ -164,6 +164,11 @@ def predict(
         columns["file"] = np.array([dataset.names[row] for row in part.positions.tolist()], dtype=np.str_)
     inference = trained.inference(of)
     outputs, targets, name = _outputs(trained, part, inference)
+    if len(outputs) != len(part):
+        raise UsageError(
+            f"the model gives {len(outputs)} predictions for {len(part)} examples, as its batches have not one row for "
+            f"each (data.collate): take `Run({str(trained.run_dir.path)!r}).load_model()` and batches of your own"
+        )
     said = PredictedColumns(trained, inference.compared, outputs)
     columns |= said.predictions()
     if data is None and targets is not None:

@@ -117,6 +117,8 @@ class TargetCheck:
             return None
         if not part.component.roots() and self._dataset.ignore_index is not None:
             return self._dataset.ignore_index
+        if part.component.kind == "metric" and task_of_part(part) == "tokens":
+            return None
         counts_all = part.component.inmost is Accuracy and isinstance(targets, Tensor) and targets.dim() == 1
         return None if counts_all else IGNORED
 

@@ -87,6 +87,10 @@ class AugmentedBatches:
         """Return how many examples batch number `position` has, as far as that is known before it is made."""
         return self.batch_size
 
+    def num_examples_in(self, position: int) -> int | None:
+        """Return how many examples batch number `position` has, where that is not the number of its rows."""
+        return None
+
     def batch(self, position: int) -> Batch:
         """Return batch number `position` of the run.
 
@@ -179,7 +183,7 @@ class DrawnBatches(AugmentedBatches):
         return self.sampling.order(self.seed, epoch, self.num_examples)
 
     def size_of(self, position: int) -> int:
-        return min(self.batch_size, self.num_examples - position * self.batch_size)
+        return min(self.batch_size, self.num_drawn - position % self.steps_per_epoch * self.batch_size)
 
     def indices(self, position: int) -> torch.Tensor:
         """Return which examples batch `position` consists of, int64, in its order."""

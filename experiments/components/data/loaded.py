@@ -22,12 +22,12 @@ from .batches import DrawnBatches
 from .dataset import Task
 from .encoding import Encoding
 from .gathering import all_rows
-from .making import Maker
+from .making import Maker, was_collating
 from .part import Batch
 from .sampling import SHUFFLED, Sampling
 from .scale import Scale
 from .stored import Step
-from .tree import on_device, tensors
+from .tree import batch_size, on_device, tensors
 from .weights import weights_of_source
 from .workers import Reading
 
@@ -124,15 +124,42 @@ class LoadedData(MadeData):
     def __len__(self) -> int:
         return len(self.source)
 
-    @functools.cached_property
+    @property
     def first(self) -> Batch:
-        """Return a batch of the first example."""
-        return self.part(torch.arange(1)).examples(0, 1)
+        """Return a batch of the first example, or of the first that makes a batch alone."""
+        return self._first[1]
+
+    @functools.cached_property
+    def _first(self) -> tuple[int, Batch]:
+        errors: list[Exception] = []
+        for number in range(min(_FIRST, len(self))):
+            batch = self._alone(number, errors)
+            if batch is not None:
+                return number, batch
+        raise errors[0]
+
+    def _alone(self, number: int, errors: list[Exception] | None = None) -> Batch | None:
+        """Return a batch of one example; None where `collate` makes none of it, as one that leaves out None does."""
+        try:
+            return self.part(torch.tensor([number])).examples(0, 1)
+        except Exception as error:
+            if not was_collating(error):
+                raise
+            if errors is not None:
+                errors.append(error)
+            return None
+
+    @functools.cached_property
+    def has_row_per_example(self) -> bool:
+        """Return True if the first dimension of a batch is that of examples: joined graphs have one of nodes."""
+        return self.loading.collate is default_collate or all(
+            batch is None or batch_size(*batch) <= 1 for batch in map(self._alone, range(min(_FIRST, len(self))))
+        )
 
     def is_repeatable(self) -> bool:
         """Return True if the same example is the same when it is made again."""
-        again = self.part(torch.arange(1)).examples(0, 1)
-        return content(self.first) == content(again)
+        number, first = self._first
+        return content(first) == content(self._alone(number))
 
     def sha256(self) -> str:
         """Return a hash of the number of examples, of their targets as far as they are known, and of the first ones.
@@ -150,7 +177,7 @@ class LoadedData(MadeData):
             found.update(content(self.targets))
         if self.is_repeatable():
             for number in range(min(_FIRST, len(self))):
-                found.update(content(self.part(torch.tensor([number])).examples(0, 1)))
+                found.update(content(self._alone(number)))
         return found.hexdigest()
 
     def weights_called(self, name: str | int) -> torch.Tensor:
@@ -271,6 +298,9 @@ class LoadedBatches(DrawnBatches):
 
     def examples(self, start: int, stop: int) -> Batch:
         return self.part.examples(start, stop)
+
+    def num_examples_in(self, position: int) -> int | None:
+        return None if self.part.data.has_row_per_example else self.size_of(position)
 
     def alike(self, augment: Sequence[Any], batch_size: int | None = None) -> LoadedBatches:
         twin = super().alike(augment, batch_size)

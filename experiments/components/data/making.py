@@ -19,6 +19,8 @@ from ...system.raised import refusing_exits, type_and_text
 from .example_generators import ExampleGenerators
 from .gathering import gathered
 
+_COLLATING = "collating examples"
+
 
 class NotMade(NamedTuple):
     """What stands for a batch in which an example could not be made, on its way between processes.
@@ -108,7 +110,7 @@ class Maker:
             except Exception as error:
                 error.add_note(f"example {number} of the data")
                 raise
-        with noting(f"collating examples {', '.join(map(str, numbers[:4]))}{', …' if len(numbers) > 4 else ''}"):
+        with noting(f"{_COLLATING} {', '.join(map(str, numbers[:4]))}{', …' if len(numbers) > 4 else ''}"):
             try:
                 return self.collate(made)
             except TypeError as error:
@@ -116,6 +118,11 @@ class Maker:
                     raise
                 way = "give examples tensors, numbers and texts, or name a function that makes batches by data.collate"
                 raise UsageError(f"{' '.join(str(error).split())}: {way}") from error
+
+
+def was_collating(error: Exception) -> bool:
+    """Return True if an error is that of `collate`, which had all examples of its batch."""
+    return any(note.startswith(_COLLATING) for note in getattr(error, "__notes__", ()))
 
 
 def _all_at_once(source: Any) -> Callable[[list[int]], Any] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils.data import default_collate
 
 from ...errors import ArgumentsError, DataError, UsageError
 from .dataset import Dataset, Task
@@ -19,6 +20,7 @@ from .stored import Step
 from .stream_reading import Recipe
 from .tree import batch_size, joined, on_device, rows
 
+_SOME = 8  # examples
 _NO_SHARE = (
     "is a stream, of which no share can be set aside: nobody knows where it ends, nor that each reading gives the same "
     "examples. Let the data be {'train': …, 'val': …, 'test': …}, with streams or data sets of their own; what it has "
@@ -103,6 +105,13 @@ class StreamData(MadeData):
         (batch,) = self.first_batches(number)
         size = batch_size(*batch)
         return batch if size <= number else Batch(*rows(tuple(batch), 0, number, size))
+
+    @functools.cached_property
+    def has_row_per_example(self) -> bool:
+        """Return True if the first dimension of a batch is that of examples; those that it gives are taken so."""
+        if self.gives_batches or self.loading.collate is default_collate:
+            return True
+        return all(batch_size(*self.first_batches(size)[0]) <= size for size in (1, _SOME))
 
     @functools.cached_property
     def knows_place(self) -> bool:

@@ -129,7 +129,9 @@ class TokenAccuracy:
         """Return the share of each sequence, shape (examples,); with some ignored, as `shares` says."""
         best, predicted = outputs.max(dim=2)
         right = ((predicted == targets) & ~best.isnan()).float()
-        return right.mean(dim=1) if self.ignore_index is None else shares(right, targets, self.ignore_index)
+        if self.ignore_index is None:
+            return torch.where(targets < 0, torch.nan, right).mean(dim=1)  # no token at all is neither right nor wrong
+        return shares(right, targets, self.ignore_index)
 
     def finish(self, means: torch.Tensor) -> torch.Tensor:
         return share(means)

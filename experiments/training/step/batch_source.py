@@ -13,7 +13,7 @@ from ...components.data import LoadedBatches, LoadedData, Loading, StreamBatches
 from ...components.data.adopt import as_data, stream_of
 from ...components.data.batch_parts import BatchParts
 from ...components.data.stream import is_stream
-from ...errors import SessionError, StorageError
+from ...errors import SessionError, StorageError, UsageError
 from ...system.shared_memory import explain_shared_memory
 
 log = logging.getLogger("optrun")
@@ -87,6 +87,23 @@ def as_source(data: Any, seed: int = 0, parts: BatchParts | None = None) -> Batc
         f"data is a {type(data).__name__}: give an object with `batch(position)`, such as Batches(inputs, targets, "
         "batch_size=…), a DataLoader, or a list of batches, such as pairs (inputs, targets); an iterator cannot be "
         "resumed"
+    )
+
+
+def refuse_to_cut(data: BatchSource, accumulate: int) -> None:
+    """Refuse micro-batches of batches whose first dimension is not that of examples.
+
+    Raises:
+        UsageError: they are asked for.
+    """
+    if accumulate == 1 or not isinstance(data, LoadedBatches | StreamBatches):
+        return
+    if (data.data if isinstance(data, StreamBatches) else data.part.data).has_row_per_example:
+        return
+    raise UsageError(
+        f"a batch of one example has several rows, so {accumulate} micro-batches would not be of whole examples: leave "
+        "train.accumulate at 1 and take a smaller batch, or let `collate` give tensors whose first dimension is that "
+        "of examples (batch_first)"
     )
 
 

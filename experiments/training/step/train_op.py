@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...components.data.batch_parts import BatchParts
+from ...components.data.batches import AugmentedBatches
 from ...components.data.tree import batch_size, on_device, split
 from ...components.hooks.session_view import Refused
 from ...components.losses.counting import Counting
@@ -25,7 +26,7 @@ from ...registry.calls import call_of, note_call
 from ...system import rng
 from ..model_call import ModelCall, hands_targets
 from . import fetches, gradients, op_state
-from .batch_source import BatchSource, as_source, draw_batch
+from .batch_source import BatchSource, as_source, draw_batch, refuse_to_cut
 from .closure_step import needs_closure, step_by_closure
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
@@ -79,6 +80,7 @@ class TrainOp:
         weights_from = getattr(loss, "weights_from", None)
         self.parts = BatchParts(options.targets_from, options.inputs_from, not handed, weights_from)
         self.data: BatchSource = as_source(data, options.seed, self.parts)
+        refuse_to_cut(self.data, options.accumulate)
         self.counting = Counting(loss)
         self.l2 = Penalty.of(options.l2, model)
         self.needs_closure = needs_closure(optimizer)
@@ -94,6 +96,7 @@ class TrainOp:
         self._measures_norm = False
         self._version: int | None = None  # of the first gradient, if nothing but the optimizer may change it
         self.last_batch_size = 0
+        self._num_examples: int | None = None  # in the batch, where that is not the number of its rows
         self.may_be_infinite = op_state.infinite_buffers(self.trained)
         self._has_seen_graph = False
         self.unread_checks: list[tuple[int, Mapping[str, Any]]] = []  # size and feed of late-checked steps
@@ -178,10 +181,13 @@ class TrainOp:
     def draw(self, feed: Mapping[str, Any]) -> Any:
         """Return the batch of this step, on the device."""
         batch = feed.get("batch")
+        self._num_examples = None
         if batch is None:
             self.reseed()  # for data that draws
             with self.calling.data:
                 inputs, targets = self.parts(draw_batch(self.data, self.batch))
+                if isinstance(self.data, AugmentedBatches):
+                    self._num_examples = self.data.num_examples_in(self.batch)
         else:
             with self.calling.feed:
                 try:
@@ -204,15 +210,16 @@ class TrainOp:
         for parameter in self.parameters:
             parameter.grad = None
         inputs, targets = batch
-        self.last_batch_size = batch_size(inputs, targets)
+        num_rows = batch_size(inputs, targets)
+        self.last_batch_size = num_rows if self._num_examples is None else self._num_examples
         self.last_grad_norm = None
         self.gradient_evaluations += 1
         if self.options.accumulate == 1:
             self.last_loss = self._backward(inputs, targets, 0, 1.0)
             return
         # Each micro-batch weighs by what its mean is over, so that the sum is the mean over the whole batch.
-        parts = min(self.options.accumulate, self.last_batch_size)
-        micro_batches = split((inputs, targets), parts, self.last_batch_size)
+        parts = min(self.options.accumulate, num_rows)
+        micro_batches = split((inputs, targets), parts, num_rows)
         sizes = [batch_size(*micro_batch) for micro_batch in micro_batches]
         with self.calling.loss:
             weights = self.counting.weights([targets for _, targets in micro_batches], sizes)
