@@ -60,7 +60,7 @@ class TargetCheck:
                 continue
             shape = self._shapes.setdefault(part.path, tuple(compared.shape[1:]))
             if shape == compared.shape[1:]:  # else training differs from evaluation, which is no affair of the data
-                self._refuse(part, self._misfit(part, shape, wanted), rows)
+                self._refuse(part, self._misfit(part, shape, wanted), _aligned(rows, wanted))
                 if part.path not in self._known_to_fit:
                     self._check_known(part, shape)
                     self._known_to_fit.add(part.path)
@@ -94,7 +94,8 @@ class TargetCheck:
     def _look(self, targets: Any, rows: Tensor | None) -> None:
         for part in (self._config.loss, *self._config.metrics):
             if (shape := self._shapes.get(part.path)) is not None:
-                self._refuse(part, self._misfit(part, shape, _of_targets(part, targets), any_size=True), rows)
+                wanted = _of_targets(part, targets)
+                self._refuse(part, self._misfit(part, shape, wanted, any_size=True), _aligned(rows, wanted))
 
     def _misfit(
         self, part: MeasureConfig, shape: tuple[int, ...], targets: Any, any_size: bool = False
@@ -174,6 +175,11 @@ def key_of_targets(config: Config) -> str:
 def _of_targets(part: MeasureConfig, targets: Any) -> Any:
     targets = unweighted(targets)
     return targets if part.target is None else Selected(chosen, target=part.target).targets_of(targets)
+
+
+def _aligned(rows: Tensor | None, targets: Any) -> Tensor | None:
+    """Return which examples the targets are of; None where they have not one row for each."""
+    return rows if rows is not None and isinstance(targets, Tensor) and targets.shape[:1] == rows.shape else None
 
 
 def _is_scores(outputs: Any) -> bool:

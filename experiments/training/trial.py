@@ -194,6 +194,8 @@ class Trial:
             is_stream = isinstance(twin, StreamBatches)
             numbers = None if is_stream else self._train.positions[twin.indices(position).cpu()]
         size = batch_size(*batch)
+        if numbers is not None and len(numbers) != size:  # its rows are not the examples
+            numbers = None
         parts = 1 if at_least is not None else min(self._op.options.accumulate, size)
         inputs, targets = split(batch, parts, size)[-1]
         if numbers is not None:

@@ -187,6 +187,18 @@ def test_an_example_that_cannot_be_made_is_still_told(own, tmp_path):
     assert found.value.problems[0].key == "data"
 
 
+@pytest.mark.parametrize(("data", "collate", "row"), [("Nodes", "joined", 13), ("LaterGaps", "present", 4)])
+def test_a_target_that_does_not_fit_is_told_by_its_row(own, tmp_path, data, collate, row):
+    config, _ = own
+    (tmp_path / "own.py").write_text(
+        CODE.replace("(x.sum(1) > 0.0).long()", "(x.sum(1) > 0.0).long() + 7 * (number == 6)")
+    )
+    made = config(data, collate)
+    made["data"] |= {"sampling": "sequential", "val": 0, "test": 0}
+    with pytest.raises(ConfigError, match=rf"example {row} of a batch of data .* has the label 7"):
+        train(made, name="misfit")
+
+
 @pytest.mark.parametrize(("data", "collate"), [("Nodes", "joined"), ("LaterGaps", "present")])
 def test_predictions_that_are_not_one_for_each_example_are_refused(own, data, collate):
     config, _ = own
