@@ -13,6 +13,7 @@ from ..components.registries import REGISTRIES
 from ..config import Config, ConfigError, Origin
 from ..config.places import place
 from ..errors import OptrunError
+from ..system import switches
 from ..system.raised import guarded_process_end, message_of, place_of, refusing_exits
 from ..system.switches import held_switches
 
@@ -44,6 +45,7 @@ class Asked:
         Raises:
             ConfigError: it cannot be made here, such as where the user's code has changed meanwhile.
         """
+        before = switches.snapshot()
         try:
             made = configuration.load(self.plain, registries=REGISTRIES)
         except ConfigError as error:
@@ -51,6 +53,7 @@ class Asked:
             raise ConfigError(
                 [replace(each, origin=place(self.origins, each.key, self.file)) for each in problems]
             ) from error
+        switches.note_imports(before, made.reached.files)
         return replace(made, origins=self.origins, place=self.file)
 
 
