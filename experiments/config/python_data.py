@@ -66,6 +66,8 @@ def _instead_of(value: Any, path: str) -> str | None:
         return None
     if getattr(value, "shape", None) == ():
         return "write value.item()"
+    if hasattr(value, "shape") and path.partition(".")[0] == "data":
+        return "give a function that returns them, {'data': lambda: (inputs, targets)}, or a class with arguments"
     if any(each.__name__ == "DataLoader" for each in type(value).__mro__):  # whose data set no file could give
         return f"give a function that returns it: lambda: {cls}(…)"
     returned = "a function that returns one" + (f": lambda: {cls}(…)" if path in ("data", "data.name") else "")

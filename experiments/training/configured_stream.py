@@ -35,7 +35,7 @@ def no_split(run: str, split: str, there: Sequence[str], data: AnyData) -> str:
     if isinstance(data, StreamData):
         why = "a stream, of which nobody has all examples" if split == "train" else "a stream, which is not split"
         message += f" that can be measured: its data is {why}, and measured are the parts that come with it"
-    return f"{message}; there is {' and '.join(there)} (--split {there[-1]})" if there else f"{message}; there is none"
+    return f"{message}: {', '.join(there)} (--split {there[-1]})" if there else f"{message}: there is none"
 
 
 def check_length(config: Config, batches: Any) -> None:

@@ -3,12 +3,13 @@
     python tests/benchmarks/loader_overhead.py [--data tensors rows pictures] [--workers 0 2] [--pieces 15]
     python tests/benchmarks/loader_overhead.py --data pictures --draws numpy --pieces 200 --secs 0.02   # a busy machine
 
-Three data sets, read in batches of 64 with shuffle=True, one thread:
+Four data sets, read in batches of 64 with shuffle=True, one thread:
 
 * `tensors`: a TensorDataset of 4,096 rows of 64 numbers, whose examples cost nothing; an MLP 64-128-10.
 * `rows`: the same rows from a Dataset of the user's own, `return self.inputs[number], self.targets[number]`.
 * `pictures`: 2,048 JPEG pictures of 40x40, each decoded, cropped to 32x32, flipped, and made numbers: about 100 us of
   work for an example; a small convolutional net. `--draws` says from which generator crop and flip are drawn.
+* `photos`: 256 JPEG pictures of 256x256, cropped to 224x224: about 2 ms of work for an example; the same net.
 
 By hand: zero_grad, forward, loss, backward, step, and nothing else; and the same with a check that loss and gradients
 are finite, as optrun makes it. optrun: its session, with a metrics row per 100 steps, on the same DataLoader. Both use
@@ -41,6 +42,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from optrun.experiments import LoggingHook, MonitoredTrainingSession, StopAtStepHook, build_train_op
 
 BATCH_SIZE = 64
+PICTURES = {"pictures": (2048, 40, 32), "photos": (256, 256, 224)}  # how many, sides of files and of crops
 HAND, CHECKED, OURS = "by hand", "by hand with a check", "optrun"
 
 
@@ -60,18 +62,18 @@ class Rows(Dataset):
 class Pictures(Dataset):
     """JPEG pictures, decoded, cropped and flipped at random, as a hand-written data set does it."""
 
-    def __init__(self, draws: str, size: int = 2048):
+    def __init__(self, draws: str, number: int, side: int, crop: int):
         noise = np.random.default_rng(0)
-        self.targets = noise.integers(0, 10, size).tolist()
-        self.files = [_jpeg(noise.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(size)]
-        self.draw = DRAWS[draws]
+        self.targets = noise.integers(0, 10, number).tolist()
+        self.files = [_jpeg(noise.integers(0, 256, (8, 8, 3), dtype=np.uint8), side) for _ in range(number)]
+        self.draw, self.crop = DRAWS[draws], crop
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
         left, top, flip = self.draw()
-        picture = Image.open(io.BytesIO(self.files[number])).crop((left, top, left + 32, top + 32))
+        picture = Image.open(io.BytesIO(self.files[number])).crop((left, top, left + self.crop, top + self.crop))
         if flip % 2:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         numbers = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
@@ -86,16 +88,16 @@ DRAWS: dict[str, Callable[[], list[int]]] = {
 }
 
 
-def _jpeg(pixels: np.ndarray) -> bytes:
+def _jpeg(pixels: np.ndarray, side: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).resize((40, 40), Image.Resampling.BICUBIC).save(file, "JPEG")
+    Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(file, "JPEG")
     return file.getvalue()
 
 
 def data_of(kind: str, draws: str) -> Dataset:
     """Return a data set by its name."""
-    if kind == "pictures":
-        return Pictures(draws)
+    if kind in PICTURES:
+        return Pictures(draws, *PICTURES[kind])
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(4096, 64, generator=generator), torch.randint(0, 10, (4096,), generator=generator)
     return TensorDataset(*rows) if kind == "tensors" else Rows(*rows)
@@ -104,7 +106,7 @@ def data_of(kind: str, draws: str) -> Dataset:
 def net(kind: str) -> nn.Module:
     """Return the model for a data set, the same one each time."""
     torch.manual_seed(0)
-    if kind != "pictures":
+    if kind not in PICTURES:
         return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
@@ -187,7 +189,7 @@ def measure(kind: str, draws: str, workers: int, pieces: int, secs: float) -> No
             taken["cpu"][name].append((cpu_secs() - cpu) / steps * 1e3)
     for loop in loops.values():
         loop.close()
-    what = f"{kind}, draws from {draws}" if kind == "pictures" else kind
+    what = f"{kind}, draws from {draws}" if kind in PICTURES else kind
     print(f"{what}, {workers} workers, {pieces} pieces of {steps} steps", flush=True)
     for clock, times in taken.items():
         medians = ", ".join(f"{name} {statistics.median(times[name]):.3f} ms" for name in names)
@@ -211,7 +213,7 @@ def ratio(hand: list[float], ours: list[float]) -> str:
 def main() -> None:
     """Print lines for each data set and number of workers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=["tensors", "rows", "pictures"], default=["tensors", "pictures"])
+    parser.add_argument("--data", nargs="+", choices=["tensors", "rows", *PICTURES], default=["tensors", "pictures"])
     parser.add_argument("--draws", nargs="+", choices=list(DRAWS), default=["torch"])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--pieces", type=int, default=15)
@@ -219,7 +221,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for kind in args.data:
-        for draws in args.draws if kind == "pictures" else ["none"]:
+        for draws in args.draws if kind in PICTURES else ["none"]:
             for workers in args.workers:
                 measure(kind, draws, workers, args.pieces, args.secs)
 

@@ -16,11 +16,11 @@ from optrun.experiments.training.configured_stream import no_split
 
 def test_a_split_that_is_not_there_is_told_with_those_that_are() -> None:
     said = no_split("run", "test", ["train", "val"], make_data("iris"))
-    assert said == "run has no split 'test'; there is train and val (--split val)"
+    assert said == "run has no split 'test': train, val (--split val)"
     stream = StreamData(iter(()))
     said = no_split("run", "train", ["val"], stream)
     assert "a stream, of which nobody has all examples" in said
-    assert said.endswith("there is val (--split val)")
+    assert said.endswith(": val (--split val)")
     assert "a stream, which is not split" in no_split("run", "test", ["val"], stream)
     assert no_split("run", "test", [], stream).endswith("there is none")
 
