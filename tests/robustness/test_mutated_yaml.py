@@ -22,7 +22,7 @@ import pytest
 from . import watched
 from .processes import Case, ForkServer
 
-NUM_QUICK, NUM_ALL = 200, 20_000
+NUM_QUICK, NUM_ALL = 400, 20_000
 MAX_SECS, MAX_BYTES = 0.1, 64 << 20
 FAIL_SECS = 3 * MAX_SECS  # other programs on the machine take from the cache, too
 SEED = 6
