@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import config as configuration
-from ..components.registries import REGISTRIES
 from ..config import Config, ConfigError, Origin
 from ..config.places import place
 from ..errors import OptrunError
-from ..system import switches
 from ..system.raised import guarded_process_end, message_of, place_of, refusing_exits
 from ..system.switches import held_switches
+from ..training.load import read
 
 _PLAIN = (str, int, float, type(None))  # which run no code of the user's where they are unpickled
 
@@ -45,15 +43,13 @@ class Asked:
         Raises:
             ConfigError: it cannot be made here, such as where the user's code has changed meanwhile.
         """
-        before = switches.snapshot()
         try:
-            made = configuration.load(self.plain, registries=REGISTRIES)
+            made = read(self.plain)
         except ConfigError as error:
             problems = error.problems
             raise ConfigError(
                 [replace(each, origin=place(self.origins, each.key, self.file)) for each in problems]
             ) from error
-        switches.note_imports(before, made.reached.files)
         return replace(made, origins=self.origins, place=self.file)
 
 

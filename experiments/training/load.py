@@ -53,14 +53,11 @@ def load_config(
         ConfigError: all that is wrong with it, each at its place.
     """
     REGISTRIES["hook"].names()  # a plug-in that cannot be imported is no mistake of the configuration
-    before = switches.snapshot()
     stored = _stored_record(target)
     moved = {} if stored is None else {"project": stored.project, "move": stored.place}
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
     with _allowing(allow_code):
-        config = configuration.load(target, overrides, registries=REGISTRIES, config_path=_config_path(), **moved)
-        switches.note_imports(before, config.reached.files)
-        return _remembered(config)
+        return _remembered(read(target, overrides, config_path=_config_path(), **moved))
 
 
 def as_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
@@ -116,11 +113,25 @@ def stored_config(
     record = RunRecord(run_dir)
     trusted = None if allow_code or consent() == "all" else record.allowed_code(to_read=to_read)
     where = {"project": record.project, "move": record.place}
-    before = switches.snapshot()
     with _allowing(allow_code):
-        config = configuration.load(run_dir.config_path, overrides, registries=REGISTRIES, trusted=trusted, **where)
-        switches.note_imports(before, config.reached.files)
-        return _remembered(config)
+        return _remembered(read(run_dir.config_path, overrides, trusted=trusted, **where))
+
+
+def read(target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), **options: Any) -> Config:
+    """Return a configuration, and remember what the import of code that it names has turned in this process.
+
+    Args:
+        target: see `load_config`.
+        overrides: see `load_config`.
+        options: more of `config.load`.
+
+    Raises:
+        ConfigError: all that is wrong with it.
+    """
+    before = switches.snapshot()
+    config = configuration.load(target, overrides, registries=REGISTRIES, **options)
+    switches.note_imports(before, config.reached.files)
+    return config
 
 
 def _stored_record(target: object) -> RunRecord | None:

@@ -87,8 +87,8 @@ class AugmentedBatches:
         """Return how many examples batch number `position` has, as far as that is known before it is made."""
         return self.batch_size
 
-    def num_examples_in(self, position: int) -> int | None:
-        """Return how many examples batch number `position` has, where that is not the number of its rows."""
+    def num_examples_in(self, position: int, batch: Batch) -> int | None:
+        """Return how many examples a batch, number `position`, has, where that is not the number of its rows."""
         return None
 
     def batch(self, position: int) -> Batch:

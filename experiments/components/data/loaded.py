@@ -131,22 +131,18 @@ class LoadedData(MadeData):
 
     @functools.cached_property
     def _first(self) -> tuple[int, Batch]:
-        errors: list[Exception] = []
         for number in range(min(_FIRST, len(self))):
-            batch = self._alone(number, errors)
-            if batch is not None:
+            if (batch := self._alone(number)) is not None:
                 return number, batch
-        raise errors[0]
+        return 0, self.part(torch.arange(1)).examples(0, 1)  # which tells why
 
-    def _alone(self, number: int, errors: list[Exception] | None = None) -> Batch | None:
+    def _alone(self, number: int) -> Batch | None:
         """Return a batch of one example; None where `collate` makes none of it, as one that leaves out None does."""
         try:
             return self.part(torch.tensor([number])).examples(0, 1)
         except Exception as error:
             if not was_collating(error):
                 raise
-            if errors is not None:
-                errors.append(error)
             return None
 
     @functools.cached_property
@@ -299,8 +295,9 @@ class LoadedBatches(DrawnBatches):
     def examples(self, start: int, stop: int) -> Batch:
         return self.part.examples(start, stop)
 
-    def num_examples_in(self, position: int) -> int | None:
-        return None if self.part.data.has_row_per_example else self.size_of(position)
+    def num_examples_in(self, position: int, batch: Batch) -> int | None:
+        size = self.size_of(position)
+        return None if batch_size(*batch) == size or self.part.data.has_row_per_example else size
 
     def alike(self, augment: Sequence[Any], batch_size: int | None = None) -> LoadedBatches:
         twin = super().alike(augment, batch_size)

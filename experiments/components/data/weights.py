@@ -80,10 +80,9 @@ def weights_by_class(
     names = list(class_names) or [str(number) for number in range(num_classes or len(given))]
     for name in given:
         if name not in names:
-            guess = nearest(name, names) if class_names or num_classes else None
-            known = (
-                ", ".join(names[:20]) if class_names or num_classes else "numbers from 0 on, since they have no names"
-            )
+            is_known = bool(class_names or num_classes)
+            guess = nearest(name, names) if is_known else None
+            known = ", ".join(names[:20]) if is_known else "numbers from 0 on, since they have no names"
             hint = f"; did you mean '{guess}'?" if guess else f": they are {known}"
             raise ArgumentsError(f"'{name}' is no class of the data{hint}", "class_weights")
     if missing := [name for name in names if name not in given]:

@@ -185,9 +185,10 @@ class TrainOp:
         if batch is None:
             self.reseed()  # for data that draws
             with self.calling.data:
-                inputs, targets = self.parts(draw_batch(self.data, self.batch))
+                drawn = self.parts(draw_batch(self.data, self.batch))
+                inputs, targets = drawn
                 if isinstance(self.data, AugmentedBatches):
-                    self._num_examples = self.data.num_examples_in(self.batch)
+                    self._num_examples = self.data.num_examples_in(self.batch, drawn)
         else:
             with self.calling.feed:
                 try:
