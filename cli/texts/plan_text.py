@@ -67,6 +67,7 @@ def _facts(plan: Plan) -> Iterator[str]:
         "data": f"{streamed}{splits} examples" if splits else streamed.removesuffix(", "),
         "length": _length(plan),
         "device": f"{plan.device} · {plan.precision} · {many(plan.threads, 'thread')} · seed {plan.seed}",
+        "blocks": _blocks(plan),
         "saves": _saves(plan),
         "disk": _disk(plan),
         "duration": _duration(plan),
@@ -86,6 +87,14 @@ def _length(plan: Plan) -> str:
         epochs = f"{many(round(plan.num_epochs or 0, 2), 'epoch')} of {many(plan.steps_per_epoch, 'step')}"
     examples = f"{plan.num_examples:,} examples drawn"
     return f"{many(plan.num_steps, 'step')} · {epochs} · {examples}{evaluations}{budget}"
+
+
+def _blocks(plan: Plan) -> str:
+    by, every = ", ".join(plan.blocks.shortened_by), plan.blocks.looks_every
+    if plan.blocks.longest == 1:
+        return f"of one step: {by} looks at every step" if every == 1 else f"of one step, by {by}"
+    until = f" ({by} every {every:,} steps)" if by and every is not None else ""
+    return f"up to {plan.blocks.longest:,} steps between two looks{until}, at most 0.2 s"
 
 
 def _saves(plan: Plan) -> str:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from ...experiments.components.hooks.hook import Evaluation, Every, Hook, RunArgs
+from ...experiments.components.hooks.hook import NEVER, Evaluation, Every, Hook, RunArgs
 from ...experiments.components.hooks.session_view import BoundSession, SessionView, StepView
 from ...experiments.report.style import duration, large
 from ..terminal.charts import bar, sparkline
@@ -119,13 +119,12 @@ class LineProgressHook(ProgressHook):
         self._pace = -(-self._num_steps // _LINES_PER_RUN) if self._num_steps else 0
         self._silence = Silence(_FIRST_SILENCE_SECS, _LONGEST_SILENCE_SECS)
 
-    def before_run(self, ctx: StepView) -> RunArgs | None:
-        is_tenth = self._pace and (ctx.step + 1) % self._pace == 0
-        return self._request if is_tenth or self._silence.is_over() else None
+    def next_look(self, step: int) -> int:
+        if self._silence.is_over():
+            return step + 1
+        return step - step % self._pace + self._pace if self._pace else NEVER
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
-        if not values:
-            return
         self._silence.broken()
         rate, left = self._rates(ctx.step, values["examples"])
         parts = [

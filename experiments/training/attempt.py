@@ -66,7 +66,7 @@ def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -
                         _record(experiment, run_dir, environment)
                         is_recorded = True
                     while not session.should_stop():
-                        session.run(experiment.train_op)
+                        session.run_block(experiment.train_op)
         except BaseException as error:
             if forks.is_fork():  # the run goes on elsewhere
                 raise

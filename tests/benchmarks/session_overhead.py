@@ -1,6 +1,6 @@
 """What the session costs: its steps per second as a ratio to a hand-written loop.
 
-    python tests/benchmarks/session_overhead.py [--blocks 200] [--steps 50] [--clock cpu]
+    python tests/benchmarks/session_overhead.py [--blocks 200] [--steps 100] [--clock cpu]
     python tests/benchmarks/session_overhead.py --work resnet20 --blocks 20 --steps 2
 
 The work is an MLP 64-128-10 (9,610 parameters) on digits in batches of 64, or He et al.'s ResNet-20 (269,722
@@ -58,8 +58,8 @@ def config_of(work: str, folder: Path) -> dict[str, Any]:
     return {**RESNET20, "data": {**RESNET20["data"], "path": str(folder / "cifar-shaped.npz")}}
 
 
-def plain_loop(config: dict[str, Any], num_steps: int, finite_check: bool) -> Iterator[None]:
-    """Take `num_steps` hand-written steps at a time."""
+def plain_loop(config: dict[str, Any], num_steps: int, finite_check: bool) -> Iterator[int]:
+    """Take `num_steps` hand-written steps at a time; yield how many they were."""
     made = build(load_config(config))
     op, schedule = made.train_op, made.schedule
     model, optimizer, loss_function, data = op.model, op.optimizer, op.loss, op.data
@@ -82,11 +82,11 @@ def plain_loop(config: dict[str, Any], num_steps: int, finite_check: bool) -> It
                 if found.item():
                     raise FloatingPointError
             optimizer.step()
-        yield
+        yield num_steps
 
 
-def session_loop(config: dict[str, Any], num_steps: int, gate: bool) -> Iterator[None]:
-    """Take `num_steps` steps of the monitored session at a time."""
+def session_loop(config: dict[str, Any], num_steps: int, gate: bool) -> Iterator[int]:
+    """Take at least `num_steps` steps of the monitored session at a time, in its blocks; yield how many they were."""
     made = build(load_config(config))
     op = made.train_op
     if not gate:
@@ -94,18 +94,17 @@ def session_loop(config: dict[str, Any], num_steps: int, gate: bool) -> Iterator
     with tempfile.TemporaryDirectory() as folder, made.session(Path(folder)) as session:
         session.evaluators = dict.fromkeys(session.evaluators, lambda interrupted: {})
         while not session.should_stop():
-            for _ in range(num_steps):
-                if session.should_stop():
-                    break
-                session.run(op)
-            yield
+            before = op.global_step
+            while not session.should_stop() and op.global_step < before + num_steps:
+                session.run_block(op)
+            yield op.global_step - before
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", choices=["mlp", "resnet20"], default="mlp")
     parser.add_argument("--blocks", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that is shared")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -129,12 +128,12 @@ def measure(config: dict[str, Any], args: argparse.Namespace) -> None:
         names = names[block % 4 :] + names[: block % 4]  # each comes first, second, third and last equally often
         for name in names:
             start = clock()
-            next(loops[name])
-            secs[name].append(clock() - start)
+            num_steps = next(loops[name])
+            secs[name].append((clock() - start) / num_steps)
     for loop in loops.values():
         loop.close()
     for name, times in secs.items():
-        best, median = min(times) / args.steps * 1e6, statistics.median(times) / args.steps * 1e6
+        best, median = min(times) * 1e6, statistics.median(times) * 1e6
         print(f"{name:<20} {best:7.1f} us/step best, {median:7.1f} median")
     for name, base in (
         ("session, gate off", "plain"),

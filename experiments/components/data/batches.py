@@ -233,6 +233,11 @@ class Batches(DrawnBatches):
         self.weights = None if weights is None else weights.to(device)
         super().__init__(len(inputs), batch_size, self.inputs.device, **options)
 
+    @property
+    def draws_nothing(self) -> bool:
+        """Return True if to make a batch draws nothing from torch's generator, and runs no code of the user's own."""
+        return type(self) is Batches and not self.augment and isinstance(self.inputs, torch.Tensor)
+
     def gathered(self, position: int) -> Batch:
         indices = self.indices(position)
         inputs = self.inputs.index_select(0, indices)  # twice as fast as inputs[indices]

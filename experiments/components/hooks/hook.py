@@ -16,7 +16,11 @@ from ...registry.calls import Call, note_call
 from ...system.raised import refusing_exits
 from .session_view import BoundSession, Refused, SessionView, StepView
 
-_NEVER_AGAIN = 10**15  # steps: more than any run has
+NEVER = 10**15  #: A step that no run comes to.
+
+#: Events of a step, and what a hook without a trigger may define to be left out of steps that it needs not see.
+_OF_A_STEP = ("before_run", "after_gradients", "after_run")
+_AHEAD = ("feed_at", "next_look")
 
 
 class Phase(enum.IntEnum):
@@ -69,7 +73,7 @@ class Every:
     @classmethod
     def once(cls, step: int) -> Every:
         """Return a trigger that fires when `step` updates are complete, and never again."""
-        return cls(steps=_NEVER_AGAIN, first=step)
+        return cls(steps=NEVER, first=step)
 
     @classmethod
     def of(cls, length: Length, run: RunLength) -> Every:
@@ -111,7 +115,7 @@ class Every:
         return first if step < first else step + self.steps - (step - first) % self.steps
 
     def __str__(self) -> str:
-        if self.steps == _NEVER_AGAIN:
+        if self.steps == NEVER:
             return f"once, at step {self.first}"
         unit = next(f"{value:g} {name}" for name, value in vars(self).items() if value is not None)
         return f"every {unit}" + (f" from step {self.first}" if self.first is not None else "")
@@ -153,12 +157,15 @@ class Hook:
                 # after_row(session, row)
                 # after_evaluation(session, evaluation)
                 # before_save(session, step), after_save(session, step, path)
+            after_block(ctx)                      # after one step, or several that nobody looked at
         on_error(ctx, error)                      # only after an exception
         end(session, outcome)                     # always
 
     Each event is called by phase, then in the order of registration. A hook without a trigger is called at every step,
     one with a trigger only at the steps where it is due: this concerns `before_run`, `after_gradients` and `after_run`
-    alone. Where the gate skips a batch, `after_skip(ctx, refused)` is called and the step is over: it is not complete,
+    alone. Steps at which no hook is due are taken in blocks, with a look at the clock in between: a hook that only
+    feeds what depends on the step (`feed_at`), or that knows when it will look next (`next_look`), leaves them whole.
+    Where the gate skips a batch, `after_skip(ctx, refused)` is called and the step is over: it is not complete,
     triggers nothing and calls no `after_run`. Where the gate raises or stops instead, the session ends.
     """
 
@@ -201,6 +208,10 @@ class Hook:
             cls.may_draw = True
         if "only_looks" not in vars(cls):
             cls.only_looks = "after_gradients" not in vars(cls) and cls.only_looks
+        if any(event in vars(cls) for event in _OF_A_STEP):
+            for name in _AHEAD:  # what a base class says of its own events says nothing of these
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Hook, name))
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Hook")).lower()
 
@@ -218,6 +229,24 @@ class Hook:
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         """See the step's result: `values` holds what this hook's `before_run` fetched; `ctx.step` has advanced."""
+
+    def after_block(self, ctx: StepView) -> None:
+        """See where training is after a block of steps, all of them complete; one step may be a block of its own."""
+
+    def feed_at(self, step: int) -> Mapping[str, Any]:
+        """Return what `before_run` feeds when `step` updates are complete, a function of the step alone.
+
+        Within a block it is asked in place of `before_run`, which must then ask for nothing else.
+        """
+        return {}
+
+    def next_look(self, step: int) -> int:
+        """Return the first step after `step` at which a hook without a trigger has to be called.
+
+        It is asked again before each block and each step, and may go by a clock. A class that defines one of a step's
+        events itself does not inherit it.
+        """
+        return step + 1
 
     def after_skip(self, ctx: StepView, refused: Refused) -> None:
         """See the batch that the gate has skipped; the weights are as before it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...errors import UsageError
 from ..schedules import Schedule
 from ..schedules.rate import is_absolute
@@ -54,8 +57,11 @@ class HyperparameterHook(ScheduledHook):
         self._base = max(own, key=abs) if len(set(own)) > 1 else None
 
     def before_run(self, ctx: StepView) -> RunArgs:
-        value = checked(self.schedule(ctx.step), self.schedule, ctx.step)
+        return RunArgs(feed=self.feed_at(ctx.step))
+
+    def feed_at(self, step: int) -> Mapping[str, Any]:
+        value = checked(self.schedule(step), self.schedule, step)
         if self.absolute and self._base is None:
-            return RunArgs(feed={self.of: value})
+            return {self.of: value}
         multiple = value if self._base is None or not self.absolute else value / self._base
-        return RunArgs(feed={self.of: lambda own: own * multiple})
+        return {self.of: lambda own: own * multiple}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...registry.arguments import Positive
 from ..schedules import Schedule
 from ..schedules.rate import LearningRate
@@ -37,5 +40,8 @@ class LearningRateSetterHook(ScheduledHook):
             self._rate = LearningRate.of(self.schedule, session.train_op.optimizer)
 
     def before_run(self, ctx: StepView) -> RunArgs:
+        return RunArgs(feed=self.feed_at(ctx.step))
+
+    def feed_at(self, step: int) -> Mapping[str, Any]:
         assert self._rate is not None
-        return RunArgs(feed={"lr": self._rate(ctx.step)})
+        return {"lr": self._rate(step)}

@@ -9,7 +9,7 @@ from ...errors import UsageError
 from ...registry.arguments import Count, MetricName, Natural, NonNegative, Positive
 from ..metrics import own_goal
 from . import register_hook
-from .hook import Evaluation, Hook, Phase
+from .hook import NEVER, Evaluation, Hook, Phase
 from .session_view import BoundSession, StepView
 
 
@@ -40,9 +40,13 @@ class StopAtStepHook(Hook):
             self.last_step = session.step + self.num_steps
         self._stop_if_there(session)
 
+    def next_look(self, step: int) -> int:
+        if self.last_step is None:
+            return step + 1
+        return self.last_step if step < self.last_step else NEVER
+
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
-        if self.last_step is not None and ctx.step >= self.last_step:
-            self._stop_if_there(ctx.session)
+        self._stop_if_there(ctx.session)
 
     def _stop_if_there(self, session: BoundSession) -> None:
         if self.last_step is not None and session.step >= self.last_step:
@@ -68,7 +72,7 @@ class StopAfterHook(Hook):
     def after_create_session(self, session: BoundSession) -> None:
         self._stop_if_spent(session)
 
-    def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
+    def after_block(self, ctx: StepView) -> None:
         self._stop_if_spent(ctx.session)
 
     def _stop_if_spent(self, session: BoundSession) -> None:

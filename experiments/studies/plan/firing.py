@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...components.hooks.hook import Every, Hook, defines
+from ...components.hooks.hook import NEVER, Every, Hook, defines
 
 EVENTS = ("before_run", "after_gradients", "after_run")  # those of a step
 _NUM_FIRST = 3
@@ -46,6 +46,8 @@ def firing(name: str, hook: Hook, steps_per_epoch: int | None, num_steps: int | 
     phase = hook.phase.name.lower()
     if not events:
         return Firing(name, phase, events, "", (), None, 0)
+    if hook.trigger is None and defines(hook, "next_look"):
+        return _looking(name, phase, events, hook, num_steps)
     every = hook.trigger.in_steps(steps_per_epoch) if hook.trigger else Every(steps=1)
     if every.steps is None:
         return Firing(name, phase, events, str(every), (), None, None)
@@ -59,6 +61,19 @@ def firing(name: str, hook: Hook, steps_per_epoch: int | None, num_steps: int | 
     last = every.following(max(0, num_steps - every.steps)) if inside else None
     count = (last - inside[0]) // every.steps + 1 if last is not None else 0
     return Firing(name, phase, events, trigger, inside, last, count)
+
+
+def _looking(name: str, phase: str, events: tuple[str, ...], hook: Hook, num_steps: int | None) -> Firing:
+    """Return the steps at which a hook is called that says itself when it looks next."""
+    first = [hook.next_look(0)]
+    while len(first) < _NUM_FIRST and first[-1] < NEVER:
+        first.append(hook.next_look(first[-1]))
+    inside = tuple(step for step in first if step < NEVER and (num_steps is None or step <= num_steps))
+    is_all = len(inside) < len(first)
+    when = f"once, at step {inside[0]}" if is_all and len(inside) == 1 else "when it asks to"
+    return Firing(
+        name, phase, events, when, inside, inside[-1] if is_all and inside else None, len(inside) if is_all else None
+    )
 
 
 def steps_of(fired: Firing) -> range:

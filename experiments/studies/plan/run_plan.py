@@ -21,6 +21,7 @@ from ...training.experiment import Experiment
 from ...training.load import as_config
 from ...training.session.hook_order import arrange_hooks
 from ...training.step.parts import Part, parts_of
+from .blocks import Blocks, blocks
 from .costs import Probe, probe
 from .firing import Firing, firing
 from .forecast import Duration, Forecast, Saves
@@ -63,6 +64,7 @@ class Plan:
         groups: of the optimizer's parameters.
         selections: what each selector of the configuration matches.
         hooks: in the order in which they are called.
+        blocks: of steps between two of their looks.
         schedule: of the rate, in words.
         rates: at the start, on both sides of each change of rule, at the last step.
         num_steps, num_epochs, num_examples: of the whole run; None where only a clock ends it; no number of epochs of a
@@ -88,6 +90,7 @@ class Plan:
     groups: tuple[Group, ...]
     selections: tuple[Selection, ...]
     hooks: tuple[Firing, ...]
+    blocks: Blocks
     schedule: str
     rates: tuple[RateAt, ...]
     num_steps: int | None
@@ -141,6 +144,7 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         groups=tuple(_group(group) for group in train_op.optimizer.param_groups),
         selections=tuple(selections(config, train_op.trained)),
         hooks=tuple(firing(name, hook, length.steps_per_epoch, length.num_steps) for name, hook in named.items()),
+        blocks=blocks(named, length.steps_per_epoch, length.num_steps),
         schedule=str(experiment.schedule),
         rates=tuple(_rates(experiment)),
         num_steps=length.num_steps,

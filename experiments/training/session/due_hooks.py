@@ -1,4 +1,7 @@
-"""Which hooks are due at a step, worked out once for each combination, so that a hook that is not due costs nothing."""
+"""Which hooks are due at a step, and how many steps nobody looks at.
+
+They are worked out once for each combination, so that a hook that is not due costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from ...components.hooks.hook import Every, Hook, defines
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
+_EVENTS = ("before_run", "after_gradients", "after_run")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class DueCalls:
 
 
 class DueHooks:
-    """Works out which hooks are due: those without a trigger always, the others when theirs fires.
+    """Works out which hooks are due: those with a trigger when it fires, those that know when they look next at that
+    step, the others always.
 
     Args:
         hooks: in the order in which they are called.
@@ -47,11 +52,16 @@ class DueHooks:
         self._hooks = tuple(hooks)
         self._clock = clock
         triggers = [hook.trigger.in_steps(steps_per_epoch) if hook.trigger else None for hook in self._hooks]
-        self._always = frozenset(index for index, trigger in enumerate(triggers) if trigger is None)
+        untimed = [index for index, trigger in enumerate(triggers) if trigger is None]
+        self._looking = [(i, self._hooks[i].next_look) for i in untimed if defines(self._hooks[i], "next_look")]
+        self._always = frozenset(untimed) - {index for index, _ in self._looking}
         self._every: list[tuple[int, Every]] = [(i, each) for i, each in enumerate(triggers) if each and each.steps]
         self._secs: list[tuple[int, float]] = [(i, each.secs) for i, each in enumerate(triggers) if each and each.secs]
         self._calls: dict[frozenset[int], DueCalls] = {}
         self.of_every_step = self._calls_of(self._always)
+        ahead = [self._hooks[index] for index in sorted(self._always) if _sees_steps(self._hooks[index])]
+        self.feeding: Calls = tuple((hook, hook.feed_at) for hook in ahead if defines(hook, "feed_at"))
+        self.wants_each_step = tuple(hook for hook in ahead if not _only_feeds(hook))
         self.restart()
 
     def restart(self) -> None:
@@ -63,9 +73,10 @@ class DueHooks:
 
     def at(self, step: int) -> DueCalls:
         """Return the calls of the run that will complete `step` updates."""
-        if step < self._next_step and (not self._secs or self._clock() < self._next_clock):
+        looking = [index for index, next_look in self._looking if next_look(step - 1) == step]
+        if not looking and step < self._next_step and (not self._secs or self._clock() < self._next_clock):
             return self.of_every_step
-        due = set(self._always)
+        due = {*self._always, *looking}
         if step >= self._next_step:
             due.update(index for index, every in self._every if every.is_due(step))
             following = [every.following(step) for _, every in self._every]
@@ -74,6 +85,18 @@ class DueHooks:
             now = self._clock()
             due.update(index for index, secs in self._secs if now - self._fired[index] >= secs)
         return self._calls_of(frozenset(due))
+
+    def steps_ahead(self, step: int) -> int:
+        """Return how many steps after `step` completed ones nobody has to see, but who only feeds them."""
+        if self.wants_each_step or (self._secs and self._clock() >= self._next_clock):
+            return 0
+        looks = [every.following(step) for _, every in self._every]
+        looks += [next_look(step) for _, next_look in self._looking]
+        return min(looks, default=1 << 62) - step - 1
+
+    def secs_ahead(self) -> float:
+        """Return for how many seconds no trigger that counts them is due."""
+        return self._next_clock - self._clock() if self._secs else float("inf")
 
     def completed(self, due: DueCalls) -> None:
         """Restart the clocks of the hooks that were called; a skipped batch leaves them due."""
@@ -87,10 +110,19 @@ class DueHooks:
         if due not in self._calls:
             hooks = [self._hooks[index] for index in sorted(due)]
             before, gradients, after = (
-                tuple((hook, getattr(hook, event)) for hook in hooks if defines(hook, event))
-                for event in ("before_run", "after_gradients", "after_run")
+                tuple((hook, getattr(hook, event)) for hook in hooks if defines(hook, event)) for event in _EVENTS
             )
             gradients = tuple(sorted(gradients, key=lambda call: not call[0].only_looks))  # they see them unchanged
             may_draw = any(hook.may_draw for hook, _ in before)
             self._calls[due] = DueCalls(before, gradients, after, due != self._always, may_draw)
         return self._calls[due]
+
+
+def _sees_steps(hook: Hook) -> bool:
+    return any(defines(hook, event) for event in _EVENTS)
+
+
+def _only_feeds(hook: Hook) -> bool:
+    """Return True if a hook without a trigger does nothing at a step but feed what `feed_at` says."""
+    others = [event for event in _EVENTS if event != "before_run" and defines(hook, event)]
+    return defines(hook, "feed_at") and not hook.may_draw and not others

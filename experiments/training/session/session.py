@@ -5,6 +5,7 @@
             session.run(train_op)
 
 One call of `run` is one step: `before_run` of the hooks that are due, the train op, their `after_run` (step_calls.py).
+One of `run_block` is all steps up to the next that a hook looks at.
 Between two calls the state is whole; that is the only point at which it may be saved.
 """
 
@@ -126,7 +127,7 @@ class MonitoredTrainingSession(SessionServices):
         return self.outcome is not None
 
     def run(self, train_op: TrainOp) -> None:
-        """Take one step.
+        """Take one step, whoever looks at it.
 
         If the train op is new to the session, its state is restored first; should that turn out to be the last
         step's, nothing is run.
@@ -135,6 +136,16 @@ class MonitoredTrainingSession(SessionServices):
             SessionError: the session has stopped, or a hook asks for what it cannot have.
             DivergedError: the gate caught a value that is not finite, and its policy is to raise.
         """
+        self._run(train_op, StepCalls.run)
+
+    def run_block(self, train_op: TrainOp) -> None:
+        """Take steps up to the next at which a hook is due, at most those of 0.2 s; see `run`.
+
+        Weights, rows and what hooks see are those of `run`, called as often. It costs less where steps are short.
+        """
+        self._run(train_op, StepCalls.run_block)
+
+    def _run(self, train_op: TrainOp, steps: Callable[[StepCalls], None]) -> None:
         if not self._is_open:
             raise SessionError("a session runs inside `with`: with MonitoredTrainingSession(...) as session: ...")
         if train_op is not self.train_op:
@@ -147,7 +158,7 @@ class MonitoredTrainingSession(SessionServices):
             raise SessionError("the session could not be restored: make a new one, which begins with that again")
         self.is_whole = False
         try:
-            self._take_step(train_op)
+            self._take(train_op, steps)
             self.is_whole = True
         except DivergedError as error:
             self._end_diverged(error)
@@ -158,10 +169,10 @@ class MonitoredTrainingSession(SessionServices):
             refuse_exit(error)
             raise
 
-    def _take_step(self, train_op: TrainOp) -> None:
+    def _take(self, train_op: TrainOp, steps: Callable[[StepCalls], None]) -> None:
         assert self._steps is not None
         try:
-            self._steps.run()  # before_run of the hooks that are due, the train op, their after_run
+            steps(self._steps)  # before_run of the hooks that are due, the train op, their after_run
         except EndOfData as end:
             self.request_stop(str(end), "done")
         if self.outcome is not None or self.interrupted:

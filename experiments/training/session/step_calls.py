@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from ..step.train_op import TrainOp
 from .due_hooks import DueCalls, DueHooks
 
 _NOTHING: Mapping[str, Any] = {}
+_BLOCK_SECS = 0.2  # for which steps are taken without a look at signals and clocks
 
 
 class RunContext:
@@ -51,11 +53,36 @@ class StepCalls:
     def __init__(self, ctx: RunContext, hooks: Sequence[Hook], after_skip: Callable[..., object]):
         self._ctx, self._train_op, self._after_skip = ctx, ctx.train_op, after_skip
         self._due_hooks = DueHooks(hooks, getattr(ctx.train_op.data, "steps_per_epoch", None))
+        self._after_block = [(hook, hook.after_block) for hook in hooks if defines(hook, "after_block")]
         self._known_fetches: set[tuple[str, ...]] = set()
         self.requested: list[Hook] = []  # to be called when all others have seen the step
 
     def run(self) -> None:
         """Take one step."""
+        is_applied = self._run_one()
+        self._end_block(is_applied)
+
+    def run_block(self) -> None:
+        """Take the steps up to the next that a hook looks at, at most those of 0.2 s; or that one, if it is next."""
+        count = self._due_hooks.steps_ahead(self._train_op.global_step)
+        if count < 1:
+            self.run()
+            return
+        deadline = time.monotonic() + min(_BLOCK_SECS, self._due_hooks.secs_ahead())
+        train_op, feeding = self._train_op, self._due_hooks.feeding
+        try:
+            is_whole = train_op.run_block(count, self._feed_at, lambda: time.monotonic() >= deadline)
+        except Exception as error:
+            step = train_op.global_step
+            _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in feeding], step)
+            raise
+        forks.refuse()
+        if not is_whole:
+            self._skipped()
+        self._end_block(is_whole)
+
+    def _run_one(self) -> bool:
+        """Take one step; return False if its batch was skipped."""
         train_op = self._train_op
         due = self._due_hooks.at(train_op.global_step + 1)
         requests = self._before_run(due)
@@ -69,18 +96,14 @@ class StepCalls:
             raise
         forks.refuse()
         if not is_applied:
-            self._after_skip(self._ctx, train_op.refused)
-            train_op.refused = None  # its batch may be large
-            return  # a skipped batch completes no step
+            self._skipped()
+            return False  # a skipped batch completes no step
         if due.triggered:
             train_op.read_late_checks()  # what is logged, measured or saved must be of a good step
         self._after_run(due, _fetched(train_op, requests))
         if due.triggered:
             self._due_hooks.completed(due)
-        while self.requested:
-            hook = self.requested.pop(0)
-            with noting(hook, "after_run", train_op.global_step):
-                hook.after_run(self._ctx, _NOTHING)
+        return True
 
     def restart(self) -> None:
         """Forget what was due: the session has gone back to a checkpoint."""
@@ -90,6 +113,34 @@ class StepCalls:
     def has_state_of_late_steps(self) -> bool:
         """Return True if a hook that sees every step has a state: then it has seen steps whose gate answered late."""
         return any(defines(hook, "state_dict") for hook, _ in self._due_hooks.of_every_step.after_run)
+
+    def _skipped(self) -> None:
+        self._after_skip(self._ctx, self._train_op.refused)
+        self._train_op.refused = None  # its batch may be large
+
+    def _end_block(self, is_applied: bool) -> None:
+        for hook, after_block in self._after_block:
+            with noting(hook, "after_block", self._train_op.global_step):
+                after_block(self._ctx)
+        while is_applied and self.requested:
+            hook = self.requested.pop(0)
+            with noting(hook, "after_run", self._train_op.global_step):
+                hook.after_run(self._ctx, _NOTHING)
+
+    def _feed_at(self, step: int) -> Mapping[str, Any]:
+        """Return what hooks feed at a step of a block."""
+        hook = None
+        try:
+            if len(self._due_hooks.feeding) == 1:
+                ((hook, feed_at),) = self._due_hooks.feeding
+                return feed_at(step)
+            requests: list[tuple[Hook, RunArgs]] = []
+            for hook, feed_at in self._due_hooks.feeding:
+                requests.append((hook, RunArgs(feed=feed_at(step))))
+        except BaseException as error:
+            self._note(error, "before_run", hook)
+            raise
+        return _merged_feed(requests)
 
     # The next two are called at every step: `noting` in their loops would cost more than most hooks do.
 

@@ -49,6 +49,10 @@ class Hyperparameters:
             SessionError: a value is no finite number where the group's own is one.
         """
         groups = self._optimizer.param_groups
+        if len(feed) == 1 and type(lr := feed.get("lr")) is float and math.isfinite(lr) and self._feeds_lr(groups):
+            for group in groups:  # at nearly every step of nearly every run
+                group["lr"] = lr * group.get("lr_scale", 1.0)
+            return
         for name in [name for name in self._fed if name not in feed]:
             for group, value in self._fed.pop(name):
                 _set_entry(group, name, value)
@@ -60,6 +64,13 @@ class Hyperparameters:
                 except Exception as error:
                     note_call(error, Call("hooks", f"what hooks feed for {name}", fed=name))
                     raise
+
+    def _feeds_lr(self, groups: list[dict[str, Any]]) -> bool:
+        """Return True if the rate is all that is being fed, to these groups."""
+        fed = self._fed.get("lr")
+        if fed is None or len(self._fed) != 1 or len(fed) != len(groups):
+            return False
+        return all(group is known for group, (known, _) in zip(groups, fed, strict=True))
 
     def _feed_one(self, name: str, value: Any, groups: list[dict[str, Any]]) -> None:
         own = self.own(name)

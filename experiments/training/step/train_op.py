@@ -132,7 +132,8 @@ class TrainOp:
             measures_norm = (after_gradients, options.clip_norm, options.clip_value) != (None, None, None)
             measures_norm = measures_norm or self.needs_closure
         self._measures_norm = measures_norm
-        self.tell_updates("discard")  # what forward passes outside of a step may have left
+        if self.updates:
+            self.tell_updates("discard")  # what forward passes outside of a step may have left
         self.set_hyperparameters(feed)  # the learning rate among them
         batch = self.draw(feed)
         self._prepare_gate(after_gradients is not None)
@@ -162,6 +163,27 @@ class TrainOp:
             self.unread_checks.append((self.last_batch_size, without_batch(feed)))
         return True
 
+    def run_block(
+        self, count: int, feed_at: Callable[[int], Mapping[str, Any]], is_over: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Take several steps that nobody looks at; return False if the last batch was skipped, which ends the block.
+
+        Args:
+            count: how many, at most.
+            feed_at: completed updates -> what is fed for the next step; see `run`.
+            is_over: asked after each step; True ends the block there.
+
+        Raises:
+            EndOfData: there is no further batch; the steps before are complete.
+            DivergedError: as `run`; the steps before are complete.
+        """
+        for _ in range(count):
+            if not self.run(feed_at(self.global_step), measures_norm=False):
+                return False
+            if is_over():
+                break
+        return True
+
     def set_hyperparameters(self, feed: Mapping[str, Any]) -> None:
         """Set what is fed for a step, and give back what no longer is.
 
@@ -183,7 +205,8 @@ class TrainOp:
         batch = feed.get("batch")
         self._num_examples = None
         if batch is None:
-            self.reseed()  # for data that draws
+            if not getattr(self.data, "draws_nothing", False):
+                self.reseed()
             with self.calling.data:
                 drawn = self.parts(draw_batch(self.data, self.batch))
                 inputs, targets = drawn
