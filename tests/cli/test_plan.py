@@ -15,6 +15,8 @@ tiny
   data       train 120, val 40, test 40 examples
   length     12 steps · 2 epochs of 6 steps · 240 examples drawn · 2 evaluations
   device     cpu · fp32 · 1 thread · seed 0
+  blocks     up to 5 steps between two looks (evaluation every 6 steps), at most
+             0.2 s
   saves      every 600 secs: 1 with the last one, up to 2 more for the best so
              far; at most 3 files kept
   disk       2 kB a checkpoint · 8 kB at the most
@@ -35,7 +37,7 @@ a step
 
 hooks, in the order in which they are called
   learning_rate_setter  control   every step
-  stop_at_step          control   every step
+  stop_at_step          control   once, at step 12: 12 (1 time)
   logging               observe   every 10 steps: 10 (1 time)
   logging_lines         observe   every 10 secs
   evaluation            evaluate  every 6 steps: 6, 12 (2 times)
