@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import StorageError
 
-_FOLDERS = ("OPTRUN_RUNS_DIR", "OPTRUN_DATA_DIR", "OPTRUN_STATE_DIR", "OPTRUN_CONFIG_PATH")  # the last has several
+#: Of these the last has several folders.
+_FOLDERS = ("OPTRUN_RUNS_DIR", "OPTRUN_DATA_DIR", "OPTRUN_STATE_DIR", "OPTRUN_COMPILED_DIR", "OPTRUN_CONFIG_PATH")
 _held: Path | None = None  # the folder in which what runs now was started
 has_moved = False  # whether the user's code has ever gone to another folder, and was brought back
 _given_relative: set[Path] = set()  # those that are shown so

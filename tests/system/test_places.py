@@ -34,7 +34,9 @@ def test_a_block_may_leave_the_process_where_it_went(tmp_path):
     assert Path.cwd() == tmp_path / "elsewhere" == current_folder()
 
 
-@pytest.mark.parametrize("name", ["OPTRUN_RUNS_DIR", "OPTRUN_DATA_DIR", "OPTRUN_STATE_DIR", "OPTRUN_CONFIG_PATH"])
+@pytest.mark.parametrize(
+    "name", ["OPTRUN_RUNS_DIR", "OPTRUN_DATA_DIR", "OPTRUN_STATE_DIR", "OPTRUN_COMPILED_DIR", "OPTRUN_CONFIG_PATH"]
+)
 def test_variables_that_name_folders_are_held_too(tmp_path, monkeypatch, name):
     monkeypatch.setenv(name, "here")
     (tmp_path / "elsewhere").mkdir()

@@ -51,7 +51,11 @@ class Penalty:
 
     def __call__(self) -> Tensor:
         """Return the penalty, a scalar with a gradient."""
-        squares = [(weight * (weight.conj() if weight.is_complex() else weight)).real.sum() for weight in self.weights]
+        return self.of_weights(self.weights)
+
+    def of_weights(self, weights: Sequence[Tensor]) -> Tensor:
+        """Return the penalty of other tensors in the places of its weights."""
+        squares = [(weight * (weight.conj() if weight.is_complex() else weight)).real.sum() for weight in weights]
         return torch.stack(squares).sum() * (self.rate / 2)
 
     def __str__(self) -> str:

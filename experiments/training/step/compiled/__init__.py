@@ -1,0 +1,1 @@
+"""Training steps as one compiled graph each: forward, loss, backward, gate, clipping and optimizer together."""

@@ -1,0 +1,94 @@
+"""From the graph of a loss to that of its gradients, in torch's elementary operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..penalty import Penalty
+from .cannot import CannotCompile
+from .capture import Captured
+from .tracing import traced
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The graph of a loss and its gradients.
+
+    Args:
+        graph: takes tensors; returns the loss and the gradients of the weights that have one.
+        weights: the places of those weights among the tensors.
+        changed: the places of tensors that a forward pass changes, such as running statistics.
+    """
+
+    graph: torch.fx.GraphModule
+    weights: tuple[int, ...]
+    changed: tuple[int, ...]
+
+
+def gradients_of(
+    captured: Captured, tensors: Sequence[Tensor], weights: Sequence[int], penalty: Penalty | None
+) -> Gradients:
+    """Trace the gradients of a captured loss.
+
+    Args:
+        captured: the loss.
+        tensors: what its graph takes, then further weights that only the penalty depends on.
+        weights: the places of the weights that may have a gradient.
+        penalty: that is added to the loss.
+
+    Raises:
+        CannotCompile: a part of it cannot be traced, draws random numbers, or changes a weight.
+    """
+    places = {id(tensor): place for place, tensor in enumerate(tensors)}
+    penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
+    num_inputs = len(captured.graph.graph.find_nodes(op="placeholder"))
+    moved: list[int] = []
+    changed: list[int] = []
+
+    def loss_and_gradients(*given: Tensor) -> list[Tensor]:
+        versions = [tensor._version for tensor in given]
+        taken = list(given)
+        for place in weights:
+            taken[place] = given[place].detach().requires_grad_()
+        with torch.enable_grad():
+            loss = captured.graph(*taken[:num_inputs])[0]
+            if penalty is not None:
+                loss = loss + penalty.of_weights([taken[place] for place in penalised])
+            found = torch.autograd.grad(loss, [taken[place] for place in weights], allow_unused=True)
+        moved[:] = [place for place, gradient in zip(weights, found, strict=True) if gradient is not None]
+        changed[:] = [place for place, tensor in enumerate(given) if tensor._version != versions[place]]
+        return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
+
+    graph = traced(loss_and_gradients, tensors)
+    if drawn := next(_random_operations(graph), None):
+        raise CannotCompile(f"the model or the loss draws random numbers ({drawn})")
+    if not moved:
+        raise CannotCompile("no weight of the optimizer has a gradient")
+    if set(changed) & set(weights):
+        raise CannotCompile("the forward pass changes a weight in place")
+    return Gradients(graph, tuple(moved), tuple(changed))
+
+
+def _random_operations(graph: torch.fx.GraphModule):
+    """Yield the names of operations that draw from a generator of random numbers."""
+    for module in graph.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                tags: Any = getattr(node.target, "tags", ())
+                if torch.Tag.nondeterministic_seeded in tags and not _draws_nothing(node):
+                    yield str(node.target)
+
+
+def _draws_nothing(node: torch.fx.Node) -> bool:
+    """Return True for attention that could drop something, and is told to drop nothing."""
+    schema = node.target._schema  # type: ignore[union-attr] (an operation of torch's has one)
+    for place, argument in enumerate(schema.arguments):
+        if argument.name == "dropout_p":
+            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name, 0.0)
+            return isinstance(given, float | int) and given == 0
+    return False

@@ -1,0 +1,70 @@
+"""What the tests of compiled steps train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optrun.experiments import Batches, build_train_op, make_optimizer
+from optrun.experiments.training.step.compiled.blocks import CompiledBlocks
+from optrun.experiments.training.step.train_op import TrainOp
+
+RATE = 0.05
+
+
+def classification(num_examples: int = 64) -> tuple[Tensor, Tensor]:
+    """Return inputs (num_examples, 4) and classes (num_examples,), three of them."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(num_examples, 4, generator=generator)
+    return inputs, torch.randint(0, 3, (num_examples,), generator=generator)
+
+
+def small_mlp() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def train_op(optimizer: str = "mom", model: nn.Module | None = None, data: Any = None, **options: Any) -> TrainOp:
+    """Return a train op, by default of an MLP 4-8-3 with momentum, in batches of 8, with a bound on its loss."""
+    model = small_mlp() if model is None else model
+    settings = {key.removeprefix("optimizer_"): options.pop(key) for key in [*options] if key.startswith("optimizer_")}
+    made = make_optimizer(model, optimizer, **{"lr": RATE, **settings})
+    data = Batches(*classification(), batch_size=8) if data is None else data
+    options = {"loss_above": 1e6 if options.get("on_nan", "raise") else None, **options}
+    return build_train_op(model, nn.functional.cross_entropy, made, data, **options)
+
+
+def batches(op: TrainOp, first: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return batches as one: inputs (count, examples, ...) and targets (count, examples)."""
+    found = [op.data.batch(first + place) for place in range(count)]
+    return torch.stack([inputs for inputs, _ in found]), torch.stack([targets for _, targets in found])
+
+
+def take(op: TrainOp, lengths: list[int], rate: float = RATE, blocks: CompiledBlocks | None = None) -> list[float]:
+    """Take blocks of these lengths from the first batch on, at rates that change; return the losses."""
+    blocks = blocks or CompiledBlocks(op)
+    first, losses = 0, []
+    for count in lengths:
+        scales = [group["lr_scale"] for group in op.optimizer.param_groups]
+        rates = [[rate * scale / (1 + step) for scale in scales] for step in range(first, first + count)]
+        found, good = blocks.run(*batches(op, first, count), torch.tensor(rates, dtype=torch.float64))
+        assert good.all()
+        losses += found.tolist()
+        first += count
+    return losses
+
+
+def state_of(op: TrainOp) -> dict[str, Tensor]:
+    """Return copies of all that steps move: weights, buffers, the optimizer's state."""
+    found = dict(op.trained.state_dict())
+    for name, state in op.optimizer_state.state_dict()["state"].items():
+        found |= {f"{name}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    return {name: tensor.detach().clone() for name, tensor in found.items()}
+
+
+def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different
