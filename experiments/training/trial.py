@@ -32,6 +32,10 @@ from .step.train_op import TrainOp
 from .target_check import TargetCheck
 
 _ENOUGH = 8  # examples in a batch that nothing calls small
+_BOTH_WAYS = (
+    "let it give in training what it gives in evaluation, or name a loss of your own that takes both: "
+    "`./file.py:function`"
+)
 _MOST_WORK = (
     2_000_000_000  # multiply-adds of a trial, about a second of a CPU core; two examples are tried all the same
 )
@@ -268,7 +272,8 @@ class Trial:
             # Where only training or only a metric is concerned, the model is as it should be, and this is not.
             is_models = key == "loss" and when == "in evaluation" and part.of is None
             place = "model" if is_models else key
-            raise self._config.problem(place, f"{label}, and {given}", _way_out(outputs, part)) from error
+            way = _BOTH_WAYS if when == "in training" else _way_out(outputs, part)
+            raise self._config.problem(place, f"{label}, and {given}", way) from error
 
     def _check_width(self, loss: Any, outputs: Any) -> None:
         config, dataset = self._config, self._dataset
