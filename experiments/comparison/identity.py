@@ -83,7 +83,8 @@ def _changed_bits(config: Config) -> list[str]:
 
     Batch norm layers count their updates for themselves: that is the same where each step reaches each layer once, as
     it does in all models of ours, and where no statistics are taken over. The parameters of a loss are trained: of
-    those losses that may have some, modules of the user's, nobody knows before they are made.
+    those losses that may have some, modules of the user's, nobody knows before they are made. Compiled is a whole step,
+    and was the forward pass alone.
     """
     grouped = [part for part in config.updates if part.name in ("batch_norm", "tf_batch_norm")]
     is_warm = config.init is not None and any(part.args["zero_debias"] for part in grouped)
@@ -91,6 +92,8 @@ def _changed_bits(config: Config) -> list[str]:
     build = config.loss.component.inmost
     if inspect.isclass(build) and issubclass(build, torch.nn.Module) and not _is_ours(config.loss):
         changed.append("parameters of the loss")
+    if config.train.compile:
+        changed.append("whole steps are compiled")
     return changed
 
 

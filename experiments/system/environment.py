@@ -22,7 +22,10 @@ from .switches import SWITCHES, THREAD_VARIABLES, at_start, changes, snapshot, u
 #: are then done anew, in new groups (see `comparison.identity`), and a resumed run says that it is not bit-exact.
 NUMERICS = 1
 
-_MATTERS = ("numerics", "python", "torch", "numpy", "cpu", "cpu_model", "device", "device_name", "threads", "precision")
+_MATTERS = (
+    *("numerics", "python", "torch", "numpy", "cpu", "cpu_model", "device", "device_name", "threads", "precision"),
+    "compiled",
+)
 _USUAL = {name: switch.usual for name, switch in SWITCHES.items() if switch.is_numeric}
 
 

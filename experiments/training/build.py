@@ -43,7 +43,7 @@ from .experiment import Experiment
 from .freezing import frozen_after
 from .load import load_config
 from .model_call import ModelCall, hands_targets
-from .session.hook_order import arrange_hooks, check_metrics
+from .session.hook_order import arrange_hooks, check_metrics, stop_compiling_for
 from .step.batch_source import refuse_to_cut
 from .step.build_train_op import build_train_op
 from .step.fetches import check_fetches
@@ -153,7 +153,11 @@ def build(
     experiment.hooks = configured_hooks(config, schedule, length, evaluators)
     _check_fetches(experiment)
     with located(config, "data.val"):  # the configuration has been checked: what is left is a part without examples
-        check_metrics(arrange_hooks(experiment.hooks, [], [], is_chief=True), evaluators)
+        named_hooks = arrange_hooks(experiment.hooks, [], [], is_chief=True)
+        check_metrics(named_hooks, evaluators)
+    stop_compiling_for(named_hooks, train_op)
+    if config.train.compile and train_op.compiled.why_not is not None:
+        notes.append(f"train.compile: steps are not compiled: {train_op.compiled.why_not}")
     experiment.notes += [
         *([note] if note else []),
         *splits.notes,

@@ -165,4 +165,5 @@ class Experiment:
 
     def environment(self) -> dict[str, Any]:
         """Return what `env.json` records of the circumstances of the run."""
-        return describe_environment(self.device, self.threads, precision=self.config.train.precision)
+        compiled = {"compiled": self.train_op.compiled.why_not is None} if self.config.train.compile else {}
+        return describe_environment(self.device, self.threads, precision=self.config.train.precision, **compiled)

@@ -244,6 +244,14 @@ class Batches(DrawnBatches):
         weights = None if self.weights is None else self.weights.index_select(0, indices)
         return Batch(inputs, weighted(self.targets.index_select(0, indices), weights))
 
+    def several(self, position: int, count: int) -> Batch:
+        """Return batches of one size from a position on, without augmentation: all tensors have a dimension more."""
+        indices = self.indices(position)
+        if count > 1:
+            indices = torch.cat([indices, *(self.indices(position + more) for more in range(1, count))])
+        inputs, targets = self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+        return Batch(inputs.unflatten(0, (count, -1)), targets.unflatten(0, (count, -1)))
+
     def examples(self, start: int, stop: int) -> Batch:
         weights = None if self.weights is None else self.weights[start:stop]
         return Batch(self.inputs[start:stop], weighted(self.targets[start:stop], weights))

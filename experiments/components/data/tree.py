@@ -29,6 +29,15 @@ def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
     return _rebuilt(tree, lambda child: mapped(child, function))
 
 
+def stacked(trees: Sequence[Any]) -> Any:
+    """Return several trees of one kind as one, whose tensors have a first dimension for them; other leaves are those of
+    the first.
+    """
+    each = [list(tensors(tree)) for tree in trees]
+    rows = iter([torch.stack(tensors_of) for tensors_of in zip(*each, strict=True)])
+    return mapped(trees[0], lambda _: next(rows))
+
+
 def tensors(tree: Any) -> Iterator[Tensor]:
     """Yield the tensors of a tree, in its own order."""
     if isinstance(tree, Tensor):

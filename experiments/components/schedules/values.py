@@ -22,6 +22,8 @@ def checked(value: Any, schedule: Callable[[int], Any], step: int) -> float:
     Raises:
         UsageError: it is no finite number, or negative.
     """
+    if type(value) is float and 0.0 <= value < math.inf:  # at nearly every step
+        return value
     if isinstance(value, Real) and not isinstance(value, bool):
         signed, number = getattr(schedule, "signed", False), _as_float(value)
         if math.isfinite(number) and (signed or number >= 0):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...components.hooks.checkpoint import CheckpointHook
 from ...components.hooks.evaluation import EvaluationHook
-from ...components.hooks.hook import Every, Hook
+from ...components.hooks.hook import Every, Hook, defines
 from ...components.hooks.step_counter import StepCounterHook
 from ...components.hooks.summary import SummaryHook
 from ...errors import SessionError, UsageError, unknown_name
@@ -129,6 +129,15 @@ def check_metrics(hooks: Mapping[str, Hook], evaluators: Mapping[str, Any]) -> N
             names = [] if measured is None else [f"{split}/{label}" for label in ("loss", *measured)]
             if names and metric not in names:
                 raise UsageError(f"hook '{hook_name}' waits for it: {unknown_name('metric', metric, names)}")
+
+
+def stop_compiling_for(hooks: Mapping[str, Hook], train_op: TrainOp) -> None:
+    """Take steps uncompiled where a hook looks at gradients, which a compiled step keeps to itself."""
+    for name, hook in hooks.items():
+        if defines(hook, "after_gradients"):
+            train_op.compiled.stop(f"hook '{name}' looks at gradients")
+        elif "grad_norm" in hook.fetches:
+            train_op.compiled.stop(f"hook '{name}' fetches grad_norm")
 
 
 def check_that_it_ends(hooks: Iterable[Hook], train_op: TrainOp | None) -> None:

@@ -34,7 +34,7 @@ from ...system.raised import message_of, refuse_exit, refusing_exits
 from ..step.batch_source import EndOfData
 from ..step.train_op import TrainOp
 from .ending import call_guarded, note_others, outcome_of
-from .hook_order import Defaults, arrange_hooks, check_metrics, check_that_it_ends
+from .hook_order import Defaults, arrange_hooks, check_metrics, check_that_it_ends, stop_compiling_for
 from .process_state import ProcessState
 from .recovery import TRANSIENT_ERRORS, Recovery
 from .saved_state import Clock, SavedState
@@ -272,6 +272,7 @@ class MonitoredTrainingSession(SessionServices):
         if self.train_op is not None:
             raise SessionError("a session runs one train op: make a second session for the second one")
         self.train_op = train_op
+        stop_compiling_for(self.named_hooks, train_op)
         self.process = ProcessState()
         if isinstance(train_op.data, AugmentedBatches):
             self.on_close(train_op.data.close)  # its workers

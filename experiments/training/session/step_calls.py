@@ -71,7 +71,7 @@ class StepCalls:
         deadline = time.monotonic() + min(_BLOCK_SECS, self._due_hooks.secs_ahead())
         train_op, feeding = self._train_op, self._due_hooks.feeding
         try:
-            is_whole = train_op.run_block(count, self._feed_at, lambda: time.monotonic() >= deadline)
+            is_whole = train_op.run_block(count, self._feed_at, lambda: deadline - time.monotonic())
         except Exception as error:
             step = train_op.global_step
             _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in feeding], step)

@@ -65,7 +65,7 @@ def build_train_op(
         on_nan: the gate's policy, `raise`, `stop` or `skip`; None leaves the gate out.
         loss_above: the gate also stops a finite loss above this.
         precision: `bf16` runs forward and loss under autocast; weights stay float32.
-        compile: run the forward pass through torch.compile.
+        compile: take whole steps as compiled graphs, where that can be: `train_op.compiled.why_not` says why not.
         seed: of dropout and other noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
         call: `inputs`, `unpack` or `keywords`: model(inputs), model(*inputs) or model(**inputs); `auto` goes by the

@@ -39,8 +39,9 @@ def parts_of(op: TrainOp, after_gradients: bool = False) -> list[Part]:
     looking = [Part("after_gradients", "hooks look at the gradients, or change them"), *gate]
     micro = f"of {options.accumulate} micro-batches in turn, from forward on" if options.accumulate > 1 else ""
     clips = {"clip_norm": options.clip_norm, "clip_value": options.clip_value}
+    compiled = ", compiled" if op.compiled.why_not is None else ""
     evaluation = [
-        Part("forward", f"{type(op.model).__name__}, {options.precision}{', compiled' * options.compile}"),
+        Part("forward", f"{type(op.model).__name__}, {options.precision}{compiled}"),
         Part("loss", _name_of(op.loss) + _own_parameters(op)),
         *([Part("l2", str(op.l2))] if op.l2 is not None else []),
         Part("backward", micro),

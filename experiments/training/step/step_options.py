@@ -27,7 +27,7 @@ class StepOptions:
         on_nan: the gate's policy; None leaves the gate out.
         loss_above: the gate also stops a finite loss above this.
         precision: `bf16` runs forward and loss under autocast; weights stay float32.
-        compile: run the forward pass through torch.compile.
+        compile: take whole steps as compiled graphs.
         seed: of noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
         call: how the model is called on the inputs.

@@ -8,6 +8,7 @@ what hooks fetch (fetches.py).
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..model_call import ModelCall, hands_targets
 from . import fetches, gradients, op_state
 from .batch_source import BatchSource, as_source, draw_batch, refuse_to_cut
 from .closure_step import needs_closure, step_by_closure
+from .compiled_steps import CompiledSteps
 from .finite_gate import Gate, NotFinite
 from .hyperparameters import Hyperparameters
 from .modes import in_evaluation
@@ -74,7 +76,7 @@ class TrainOp:
         self.trainable_flags = TrainableFlags(self.trained)
         self.built_in_evaluation = in_evaluation(self)  # what is changed since is saved
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.forward: Callable[..., Any] = torch.compile(model) if options.compile else model
+        self.forward: Callable[..., Any] = model
         handed = hands_targets(loss, options.targets_from)
         self.call = options.call if isinstance(options.call, ModelCall) else ModelCall(options.call, handed)
         weights_from = getattr(loss, "weights_from", None)
@@ -105,6 +107,7 @@ class TrainOp:
         is_bf16 = options.precision == "bf16"
         self.calling = PartCalls(self)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16) if is_bf16 else contextlib.nullcontext()
+        self.compiled = CompiledSteps(self)
 
     def run(
         self,
@@ -127,6 +130,18 @@ class TrainOp:
             DivergedError: the loss or a gradient is not finite, and the gate does not skip it.
         """
         feed = feed or {}
+        if after_gradients is None and not measures_norm and self.compiled.takes(feed):
+            return self.compiled.run(1, lambda _: feed, lambda: math.inf)
+        return self.run_uncompiled(feed, after_gradients, measures_norm=measures_norm)
+
+    def run_uncompiled(
+        self,
+        feed: Mapping[str, Any],
+        after_gradients: Callable[[], None] | None = None,
+        *,
+        measures_norm: bool | None = False,
+    ) -> bool:
+        """Take one step as it is written here; see `run`."""
         if measures_norm is None:
             options = self.options
             measures_norm = (after_gradients, options.clip_norm, options.clip_value) != (None, None, None)
@@ -164,25 +179,47 @@ class TrainOp:
         return True
 
     def run_block(
-        self, count: int, feed_at: Callable[[int], Mapping[str, Any]], is_over: Callable[[], bool] = lambda: False
+        self,
+        count: int,
+        feed_at: Callable[[int], Mapping[str, Any]],
+        secs_left: Callable[[], float] = lambda: math.inf,
     ) -> bool:
         """Take several steps that nobody looks at; return False if the last batch was skipped, which ends the block.
 
         Args:
             count: how many, at most.
             feed_at: completed updates -> what is fed for the next step; see `run`.
-            is_over: asked after each step; True ends the block there.
+            secs_left: the seconds that are left; the block ends where none are.
 
         Raises:
             EndOfData: there is no further batch; the steps before are complete.
             DivergedError: as `run`; the steps before are complete.
         """
+        if self.compiled.why_not is None:
+            return self.compiled.run(count, feed_at, secs_left)
         for _ in range(count):
-            if not self.run(feed_at(self.global_step), measures_norm=False):
+            if not self.run_uncompiled(feed_at(self.global_step)):
                 return False
-            if is_over():
+            if secs_left() <= 0:
                 break
         return True
+
+    def note_compiled(self, loss: Tensor, sizes: Sequence[int], feed: Mapping[str, Any]) -> None:
+        """Count applied steps that were taken by a compiled graph.
+
+        Args:
+            loss: of the last.
+            sizes: examples in each.
+            feed: of the last.
+        """
+        self.set_hyperparameters(feed)
+        self.last_loss, self.last_grad_norm, self._version = loss, None, None
+        self.last_batch_size = sizes[-1]
+        self.global_step += len(sizes)
+        self.batch += len(sizes)
+        self.gradient_evaluations += len(sizes)
+        self.examples += sum(sizes)
+        self.skipped_in_row = 0
 
     def set_hyperparameters(self, feed: Mapping[str, Any]) -> None:
         """Set what is fed for a step, and give back what no longer is.
@@ -200,18 +237,19 @@ class TrainOp:
             note_call(unknown, call)
             raise unknown from None
 
-    def draw(self, feed: Mapping[str, Any]) -> Any:
-        """Return the batch of this step, on the device."""
+    def draw(self, feed: Mapping[str, Any], position: int | None = None) -> Any:
+        """Return a batch on the device: that of this step, or the one at a position."""
         batch = feed.get("batch")
+        position = self.batch if position is None else position
         self._num_examples = None
         if batch is None:
             if not getattr(self.data, "draws_nothing", False):
-                self.reseed()
+                self.reseed(position)
             with self.calling.data:
-                drawn = self.parts(draw_batch(self.data, self.batch))
+                drawn = self.parts(draw_batch(self.data, position))
                 inputs, targets = drawn
                 if isinstance(self.data, AugmentedBatches):
-                    self._num_examples = self.data.num_examples_in(self.batch, drawn)
+                    self._num_examples = self.data.num_examples_in(position, drawn)
         else:
             with self.calling.feed:
                 try:
@@ -219,6 +257,10 @@ class TrainOp:
                 except ArgumentsError as error:  # of arguments of the data, which the hook has not
                     raise UsageError(str(error)) from error
         return on_device(inputs, self.device), on_device(targets, self.device)
+
+    def num_examples(self, inputs: Any, targets: Any) -> int:
+        """Return how many examples the batch has that was drawn last."""
+        return batch_size(inputs, targets) if self._num_examples is None else self._num_examples
 
     def _prepare_gate(self, hooks_see_gradients: bool) -> None:
         if self.gate is None:
@@ -301,8 +343,8 @@ class TrainOp:
             SessionError: they have been changed since, and nobody had asked for their norm.
         """
         if self.last_grad_norm is None:
-            found = gradients.present(self.parameters)
-            if self._version is None or found[0]._version != self._version:
+            found = gradients.present(self.parameters) if self._version is not None else []
+            if not found or found[0]._version != self._version:
                 raise SessionError(
                     "grad_norm was not measured in this step, and the gradients have been changed since: "
                     "fetch it in `before_run` of a hook, or call run(measures_norm=True)"
@@ -375,9 +417,13 @@ class TrainOp:
         """Put torch's default generator where it belongs before the forward pass of a micro-batch of this step."""
         self._seed_default(self._noise.key(self.batch, micro << 20 | self.options.rank))
 
-    def reseed(self) -> None:
-        """Put torch's default generator where it belongs before this step, whatever was drawn since the last one."""
-        self._seed_default(self._drawing.key(self.batch, self.options.rank))
+    def reseed(self, position: int | None = None) -> None:
+        """Put torch's default generator where it belongs before this step, whatever was drawn since the last one.
+
+        Args:
+            position: of another batch than that of this step.
+        """
+        self._seed_default(self._drawing.key(self.batch if position is None else position, self.options.rank))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, buffers, optimizer, updates and counters."""

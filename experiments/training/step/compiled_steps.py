@@ -1,0 +1,192 @@
+"""Steps of a train op by compiled graphs: batches are drawn ahead, rates worked out ahead, counters set afterwards."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...components.data.batches import Batches
+from ...components.data.tree import named_leaves, stacked
+from .compiled.blocks import CompiledBlocks
+from .compiled.cannot import CannotCompile
+from .compiled.reasons import why_eager
+
+if TYPE_CHECKING:
+    from .train_op import TrainOp
+
+log = logging.getLogger("optrun")
+
+Feed = Mapping[str, Any]
+_LONGEST = 64  # batches that are drawn ahead
+_LONG = 1e9  # seconds, which no step takes
+_OFF = "train.compile is false"
+
+
+class _Drawn(NamedTuple):
+    """Batches of one shape.
+
+    Args:
+        inputs: of all of them, each tensor with a first dimension for the batches.
+        targets: likewise.
+        sizes: how many examples each has.
+    """
+
+    inputs: Any
+    targets: Any
+    sizes: Sequence[int]
+
+
+class CompiledSteps:
+    """Takes the steps of a train op by compiled graphs, as far as there are some for them.
+
+    Whether a step is compiled depends on the configuration and on what is fed for it, never on how steps are cut into
+    blocks. A batch that a graph refuses is evaluated once more as in an uncompiled step, which says what was wrong.
+
+    Args:
+        op: whose steps they are.
+
+    Attributes:
+        why_not: why none is compiled, in words; None where they are.
+        found: the same, where that only showed on the way: checkpoints keep it.
+    """
+
+    def __init__(self, op: TrainOp):
+        self._op = op
+        self.why_not = why_eager(op) if op.options.compile else _OFF
+        self.found: str | None = None
+        self._blocks = CompiledBlocks(op) if self.why_not is None else None
+        self._step_secs = _LONG  # of the latest
+
+    def stop(self, reason: str, *, is_found: bool = False) -> None:
+        """Take all further steps uncompiled.
+
+        Args:
+            reason: in words.
+            is_found: whether that only showed on the way, so that a resumed run has to know it.
+        """
+        if self._blocks is None:
+            return
+        self._blocks, self.why_not = None, reason
+        if is_found:
+            self.found = reason
+            log.warning("train.compile: steps are not compiled: %s", reason)
+
+    def takes(self, feed: Feed) -> bool:
+        """Return True if a step with such a feed is compiled."""
+        if self._blocks is None:
+            return False
+        rate = feed.get("lr")
+        return not feed or (len(feed) == 1 and type(rate) is float and math.isfinite(rate))
+
+    def run(self, count: int, feed_at: Callable[[int], Feed], secs_left: Callable[[], float]) -> bool:
+        """Take steps; see `TrainOp.run_block`."""
+        op, last = self._op, self._op.global_step + count
+        while op.global_step < last:
+            feed = feed_at(op.global_step)
+            if not self.takes(feed):
+                is_applied = op.run_uncompiled(feed)
+            else:
+                room = min(_LONGEST, secs_left() / self._step_secs)
+                is_applied = self._run_ahead(feed, min(last - op.global_step, max(1, int(room))), feed_at)
+            if not is_applied:
+                return False
+            if secs_left() <= 0:
+                break
+        return True
+
+    def _run_ahead(self, feed: Feed, most: int, feed_at: Callable[[int], Feed]) -> bool:
+        op, start = self._op, time.perf_counter()
+        drawn = self._draw(most)
+        if drawn is None:
+            return op.run_uncompiled(feed)
+        op.set_hyperparameters(feed)
+        feeds, rates = [feed], [self._rates(feed)]
+        for step in range(op.global_step + 1, op.global_step + len(drawn.sizes)):
+            feed = feed_at(step)
+            if not self.takes(feed) or feed.keys() != feeds[0].keys():
+                break
+            feeds.append(feed)
+            rates.append(self._rates(feed))
+        if len(feeds) < len(drawn.sizes):
+            drawn = self._draw(len(feeds))
+            assert drawn is not None
+        return self._take(drawn, feeds, torch.tensor(rates, dtype=torch.float64), start)
+
+    def _take(self, drawn: _Drawn, feeds: Sequence[Feed], rates: Tensor, start: float) -> bool:
+        op, blocks = self._op, self._blocks
+        assert blocks is not None
+        try:
+            losses, good = blocks.run(drawn.inputs, drawn.targets, rates)
+        except CannotCompile as reason:
+            self.stop(str(reason), is_found=True)
+            return op.run_uncompiled(feeds[0])
+        num_good = len(feeds) if bool(good[-1]) else int(good.sum())
+        self._step_secs = (time.perf_counter() - start) / len(feeds)
+        if num_good:
+            op.note_compiled(losses[num_good - 1], drawn.sizes[:num_good], feeds[num_good - 1])
+        return num_good == len(feeds) or op.run_uncompiled(feeds[num_good])
+
+    def _rates(self, feed: Feed) -> list[float]:
+        """Return the rate of each parameter group."""
+        groups = self._op.optimizer.param_groups
+        if "lr" in feed:
+            return [feed["lr"] * group.get("lr_scale", 1.0) for group in groups]
+        return [float(group["lr"]) for group in groups]
+
+    def _draw(self, most: int) -> _Drawn | None:
+        """Return the next batches, as many of one shape as there are, at most so many; None if they have no shape.
+
+        Raises:
+            EndOfData: there is none.
+        """
+        op = self._op
+        data: Any = op.data
+        if type(data) is Batches and data.draws_nothing and data.device == op.device and data.weights is None:
+            count = _num_alike(data, op.batch, most)
+            if count:
+                with op.calling.data:
+                    inputs, targets = data.several(op.batch, count)
+                return _Drawn(inputs, targets, [data.size_of(op.batch)] * count)
+        batches, sizes, shape = [], [], None
+        for position in range(op.batch, op.batch + (1 if hasattr(data, "state_dict") else most)):
+            try:
+                batch = op.draw({}, position)
+            except Exception:  # it comes again when that batch is the next
+                if not batches:
+                    raise
+                break
+            if (found := _shape(batch)) is None:
+                if not batches:
+                    self.stop("a batch has more in it than tensors", is_found=True)
+                    return None
+                break
+            if shape is not None and found != shape:
+                break
+            shape = found
+            batches.append(batch)
+            sizes.append(op.num_examples(*batch))
+        inputs, targets = stacked(batches)
+        return _Drawn(inputs, targets, sizes)
+
+
+def _num_alike(data: Batches, position: int, most: int) -> int:
+    """Return how many batches from a position on have one size, at most so many."""
+    size, count = data.size_of(position), 1
+    end = math.inf if data.num_batches is None else data.num_batches
+    while count < most and position + count < end and data.size_of(position + count) == size:
+        count += 1
+    return count if position < end else 0
+
+
+def _shape(batch: Any) -> list[Any] | None:
+    """Return the shapes of what a batch consists of, by name; None if something in it is no tensor."""
+    leaves = list(named_leaves("batch", batch))
+    if not all((isinstance(leaf, Tensor) and leaf.layout is torch.strided) or leaf is None for _, leaf in leaves):
+        return None
+    return [(name, leaf if leaf is None else (leaf.shape, leaf.dtype)) for name, leaf in leaves]

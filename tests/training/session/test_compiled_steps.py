@@ -1,0 +1,169 @@
+"""Compiled steps in a session: exact however they are cut and resumed; where there are none, it is said why."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from optrun.experiments import (
+    Hook,
+    MonitoredTrainingSession,
+    StopAtStepHook,
+    build,
+    build_train_op,
+    load_config,
+    plan,
+    train,
+)
+from optrun.experiments.components.hooks.hook import RunArgs
+from optrun.experiments.errors import DivergedError
+
+from .test_blocks import CONFIG, Skips, equal, trained
+
+COMPILED = {**CONFIG, "model": {"name": "mlp", "hidden": [4]}, "train": {"steps": 24, "threads": 1, "compile": True}}
+
+
+def batches(positions=(), count=9):
+    generator = torch.Generator().manual_seed(0)
+    made = [(torch.randn(4, 3, generator=generator), torch.randn(4, 1, generator=generator)) for _ in range(count)]
+    for position in positions:
+        made[position][0][0, 0] = float("nan")
+    return made
+
+
+def op_of(data, **options):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
+    op = build_train_op(model, nn.functional.mse_loss, optimizer, data, compile=True, **options)
+    assert op.compiled.why_not is None
+    return op
+
+
+def run_all(op, how, *hooks):
+    with MonitoredTrainingSession(op, hooks=hooks) as session:
+        while not session.should_stop():
+            getattr(session, how)(op)
+    return session
+
+
+def test_compiled_steps_are_the_same_however_they_are_cut(tmp_path):
+    """By one, in blocks, with other intervals of rows, resumed at random; and nearly those of eager ones."""
+    straight, rows, outcome, _ = trained(COMPILED, tmp_path / "straight", "run_block")
+    assert outcome == "done"
+    one_by_one, same_rows, *_ = trained(COMPILED, tmp_path / "one", "run")
+    assert equal([straight, rows], [one_by_one, same_rows])
+    often, *_ = trained(
+        {**COMPILED, "log": {"every": "2 steps"}, "eval": {"every": "5 steps"}}, tmp_path / "often", "run_block"
+    )
+    assert equal({**straight, "updates": 0}, {**often, "updates": 0})
+    cuts = sorted(random.Random(1).sample(range(1, 24), 3))
+    for end in [*cuts, 24]:
+        experiment = build(load_config(COMPILED))
+        with experiment.session(tmp_path / "cut", [StopAtStepHook(last_step=end)]) as session:
+            while not session.should_stop():
+                session.run_block(experiment.train_op)
+    assert equal(straight, experiment.train_op.state_dict()), cuts
+    eager, eager_rows, *_ = trained({**COMPILED, "train": {"steps": 24, "threads": 1}}, tmp_path / "eager", "run_block")
+    assert [row.keys() for row in eager_rows] == [row.keys() for row in rows]
+    for name, value in eager["model"].items():
+        torch.testing.assert_close(straight["model"][name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", [[0], [3], [8], [2, 3], [0, 4, 8]])
+def test_a_skip_at_each_place_of_a_block(positions):
+    found = []
+    for how in ("run", "run_block"):
+        op, skips = op_of(batches(positions), on_nan="skip"), Skips()
+        session = run_all(op, how, skips)
+        counters = op.global_step, op.batch, op.skipped, op.examples, op.gradient_evaluations
+        found.append((op.state_dict(), counters, session.outcome, skips.seen))
+        assert op.compiled.why_not is None
+    assert equal(*found)
+    assert found[0][1] == (9 - len(positions), 9, len(positions), 4 * (9 - len(positions)), 9)
+
+
+@pytest.mark.parametrize("position", [0, 4, 8])
+def test_a_bad_batch_is_told_as_ever(position):
+    op = op_of(batches([position]))
+    with pytest.raises(DivergedError, match=f"diverged in batch {position} after {position} steps: loss is nan"):
+        run_all(op, "run_block")
+    good = op_of(batches(count=position)) if position else op_of(batches())
+    if position:
+        run_all(good, "run_block")
+    assert equal(op.state_dict()["model"], good.state_dict()["model"])
+
+
+def test_a_loss_above_its_bound_is_bad():
+    data = batches()
+    data[5] = (data[5][0], data[5][1] + 1e4)
+    op = op_of(data, loss_above=1e6)
+    with pytest.raises(DivergedError, match=r"in batch 5 after 5 steps: loss .* is above stop\.loss_above"):
+        run_all(op, "run_block")
+
+
+def test_batches_of_other_sizes_and_what_is_no_tensor():
+    data = batches(count=6)
+    data[3] = (data[3][0][:2], data[3][1][:2])
+    op = op_of(data)
+    run_all(op, "run_block")
+    assert (op.global_step, op.examples, op.compiled.why_not) == (6, 22, None)
+    named = op_of([{"inputs": x, "targets": y, "name": "a text"} for x, y in batches(count=3)], inputs_from="inputs")
+    run_all(named, "run_block")
+    assert (named.global_step, named.compiled.why_not) == (3, None)
+
+
+class Odd(Hook):
+    """Feeds momentum at odd steps, which are then taken uncompiled."""
+
+    def before_run(self, ctx):
+        return RunArgs(feed={"momentum": 0.5}) if ctx.step % 2 else None
+
+
+def test_steps_that_are_fed_more_than_the_rate_are_taken_uncompiled():
+    op = op_of(batches())
+    run_all(op, "run_block", Odd())
+    eager = op_of(batches())
+    eager.compiled.stop("the test")
+    run_all(eager, "run_block", Odd())
+    for one, other in zip(op.model.parameters(), eager.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"hooks": [{"name": "norms", "every": "9 steps"}]}, "hook 'norms' looks at gradients"),
+        (
+            {"log": {"every": "5 steps"}, "hooks": [{"name": "logging", "fetches": ["grad_norm"], "every": "3 steps"}]},
+            "fetches grad_norm",
+        ),
+        ({"updates": ["ema"]}, "update Ema has no compiled form"),
+        ({"optimizer": {"name": "sam", "lr": 0.1}}, "evaluates the batch itself"),
+        ({"train": {**COMPILED["train"], "accumulate": 2}}, "micro-batches"),
+    ],
+)
+def test_where_steps_are_not_compiled_it_is_said_why(changes, why):
+    experiment = build(load_config({**COMPILED, **changes}))
+    assert why in experiment.train_op.compiled.why_not
+    assert any("train.compile: steps are not compiled: " in note and why in note for note in experiment.notes)
+    assert experiment.environment()["compiled"] is False
+
+
+def test_a_model_that_draws_is_found_out_and_a_resumed_run_knows(tmp_path):
+    config = {**COMPILED, "model": {"name": "mlp", "hidden": [4], "dropout": 0.5}}
+    straight, *_ = trained(config, tmp_path / "straight", "run_block")
+    eager, *_ = trained({**config, "train": {"steps": 24, "threads": 1}}, tmp_path / "eager", "run_block")
+    assert straight["uncompiled"]
+    assert equal(straight["model"], eager["model"])
+
+
+def test_runs_record_that_their_steps_are_compiled(tmp_path):
+    run = train(COMPILED, root=tmp_path)
+    assert json.loads((run.path / "env.json").read_text())["compiled"] is True
+    forward = next(part for part in plan(COMPILED, measure=False).parts if part.name == "forward")
+    assert forward.what.endswith("compiled")
