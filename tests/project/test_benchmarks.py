@@ -104,3 +104,35 @@ def test_the_watch_of_the_table_counts_from_the_last_start_to_the_first_stop(tab
     watch.time(loop())
     assert watch.secs == 2.0
     assert next(times) == 9.0  # the stop of whoever asked reads no clock
+
+
+@pytest.fixture
+def steps(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.delitem(sys.modules, "optimizer_steps", raising=False)
+    module = importlib.import_module("optimizer_steps")
+
+    def small(device: str) -> torch.nn.Module:
+        layer = torch.nn.Linear(3, 2)
+        for parameter in layer.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return layer
+
+    monkeypatch.setattr(module, "model", small)
+    return module
+
+
+def test_rules_are_held_against_one_of_torchs_with_as_many_slots(steps):
+    for label in steps.SETTINGS:
+        optimizers = steps.optimizers_of(label, "cpu")
+        for optimizer in optimizers.values():
+            optimizer.step()
+        assert len({steps.num_slots(optimizer) for optimizer in optimizers.values()}) == 1, label
+
+
+def test_the_benchmark_of_steps_prints_a_line_for_each_setting_that_is_asked_for(steps, capsys):
+    steps.main(["--blocks", "2", "--steps", "1", "ftrl"])
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert "to foreach" in head
+    assert [line[:36].rstrip() for line in lines] == ["ftrl", "ftrl, l1 and l2"]
+    assert all("Adam (2)" in line for line in lines)

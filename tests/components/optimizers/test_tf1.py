@@ -168,6 +168,38 @@ def test_many_tensors_move_as_each_would_alone(ours, monkeypatch):
     assert equal(together, in_parts)
 
 
+@pytest.mark.parametrize("ours", [*ALL, *CHANGED], ids=lambda ours: ours["name"])
+def test_a_large_tensor_moves_in_pieces_as_it_would_whole_however_it_lies_in_memory(ours, monkeypatch):
+    def layouts() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(2)
+        return [torch.randn(5, 7, generator=generator).requires_grad_() for _ in range(3)]
+
+    def steps(params: list[torch.Tensor]) -> list[torch.Tensor]:
+        params[1] = params[1].detach().t().contiguous().t().requires_grad_()  # by columns
+        optimizer, generator = made(params, ours), torch.Generator().manual_seed(3)
+        for _ in range(3):
+            for place, param in enumerate(params):
+                grad = torch.randn(5, 7, generator=generator)
+                param.grad = grad.t().contiguous().t() if place == 2 else grad  # by columns, the weights by rows
+            optimizer.step()
+        return params
+
+    whole = steps(layouts())
+    monkeypatch.setattr(rule, "_IN_CACHE", 8)
+    assert equal(whole, steps(layouts()))
+
+
+def test_weights_that_a_penalty_makes_0_have_no_sign():
+    for name in ("ftrl", "adagrad_da", "proximal_gradient_descent"):
+        weights = torch.tensor(
+            [0.01, -0.01] * 20, requires_grad=True
+        )  # long enough for vector instructions, and a rest
+        weights.grad = torch.tensor([0.001, -0.001] * 20)
+        made([weights], {"name": name}, lr=0.1, l1=1.0).step()
+        assert (weights == 0).all()
+        assert not torch.signbit(weights).any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("ours", [*ALL, *CHANGED], ids=lambda ours: ours["name"])
 def test_state_survives_state_dict_and_checkpoint_bit_for_bit(ours, dtype):

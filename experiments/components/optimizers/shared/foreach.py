@@ -107,12 +107,13 @@ class ForeachOptimizer(RuleOptimizer):
 
 
 def by_kind(
-    weights: Iterable[Tensor], more: Callable[[Tensor], Hashable] = lambda weight: None
+    weights: Iterable[Tensor], more: Callable[[Tensor], Hashable] | None = None
 ) -> dict[tuple[torch.device, torch.dtype, Any], list[Tensor]]:
     """Return the weights that may move together: by device, type, and what `more` says of each."""
     kinds: dict[tuple[torch.device, torch.dtype, Any], list[Tensor]] = {}
     for weight in weights:
-        kinds.setdefault((weight.device, weight.dtype, more(weight)), []).append(weight)
+        kind = weight.device, weight.dtype, more(weight) if more is not None else None
+        kinds.setdefault(kind, []).append(weight)
     return kinds
 
 

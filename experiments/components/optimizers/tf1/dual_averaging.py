@@ -10,7 +10,7 @@ import torch
 
 from ....registry.arguments import NonNegative, Positive
 from .. import register_optimizer
-from .rule import Batch, TF1Optimizer, beyond, single
+from .rule import Batch, TF1Optimizer, assign_quotients, shrunk, single
 
 log = logging.getLogger("optrun")
 
@@ -112,5 +112,4 @@ class AdagradDA(DualAveraging):
         roots = torch._foreach_sqrt(squares)
         if l2:
             torch._foreach_add_(roots, l2 * steps * lr)
-        torch._foreach_zero_(batch.weights)
-        torch._foreach_addcdiv_(batch.weights, beyond(sums, l1 * steps), roots, -lr)
+        assign_quotients(batch.weights, shrunk(sums, l1 * steps, into=batch.weights), roots, -lr)

@@ -13,7 +13,7 @@ from ....errors import UsageError
 from ....registry.arguments import NonNegative, Positive
 from .. import register_optimizer
 from .dual_averaging import DualAveraging
-from .rule import Batch, beyond, single
+from .rule import Batch, assign_quotients, shrunk, single
 
 NonPositive = Annotated[float, Le(0)]
 
@@ -101,8 +101,7 @@ class Ftrl(DualAveraging):
             torch._foreach_add_(roots, 2 * l2)
         elif not group["initial_accumulator_value"]:
             torch._foreach_clamp_min_(roots, torch.finfo(roots[0].dtype).tiny)  # 0 / 0, without a gradient yet, is 0
-        torch._foreach_zero_(weights)
-        torch._foreach_addcdiv_(weights, beyond(linear, single(group["l1"])), roots, -1)
+        assign_quotients(weights, shrunk(linear, single(group["l1"]), into=weights), roots, -1)
 
 
 def _powers(tensors: list[Tensor], power: float) -> Any:

@@ -46,6 +46,9 @@ class TF1GradientDescent(TF1Optimizer):
     def __init__(self, params: Iterable[Any], *, lr: Positive = 0.1, weight_decay: WeightDecay = 0.0):
         super().__init__(params, lr=lr, weight_decay=weight_decay)
 
+    def passes_once(self, group: Mapping[str, Any]) -> bool:
+        return not group["weight_decay"]
+
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:
         torch._foreach_add_(batch.weights, batch.grads, alpha=-single(group["lr"]))
 

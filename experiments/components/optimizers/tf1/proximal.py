@@ -9,7 +9,7 @@ import torch
 
 from ....registry.arguments import NonNegative, Positive
 from .. import register_optimizer
-from .rule import Batch, TF1Optimizer, clamped, single
+from .rule import Batch, TF1Optimizer, single
 
 
 @register_optimizer(
@@ -48,11 +48,14 @@ class ProximalGradientDescent(TF1Optimizer):
     def __init__(self, params: Iterable[Any], *, lr: Positive = 0.1, l1: NonNegative = 0.0, l2: NonNegative = 0.0):
         super().__init__(params, lr=lr, l1=l1, l2=l2)
 
+    def passes_once(self, group: Mapping[str, Any]) -> bool:
+        return not group["l1"] and not group["l2"]
+
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:
         lr, l1, l2 = single(group["lr"]), single(group["l1"]), single(group["l2"])
         torch._foreach_add_(batch.weights, batch.grads, alpha=-lr)
-        if l1:
-            torch._foreach_sub_(batch.weights, clamped(batch.weights, lr * l1))
+        for weight in batch.weights if l1 else ():
+            weight.sub_(weight.clamp(-lr * l1, lr * l1))
         if l2:
             torch._foreach_div_(batch.weights, 1 + lr * l2)
 

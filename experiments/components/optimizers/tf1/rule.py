@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softshrink
 
 from ....errors import UsageError
 from ....registry import Component
@@ -26,21 +27,22 @@ def single(value: float) -> float:
     return ctypes.c_float(float(value)).value
 
 
-def clamped(tensors: list[Tensor], threshold: float) -> list[Tensor]:
-    """Return copies with each element moved into the interval [-threshold, threshold]."""
-    moved = list(torch._foreach_clamp_min(tensors, -threshold))
-    torch._foreach_clamp_max_(moved, threshold)
-    return moved
-
-
-def beyond(tensors: list[Tensor], threshold: float) -> list[Tensor]:
-    """Return how far each element is from the interval [-threshold, threshold], with its sign; 0 inside."""
+def shrunk(tensors: list[Tensor], threshold: float, into: list[Tensor]) -> list[Tensor]:
+    """Return each element moved towards 0 by the threshold, and 0 where it is nearer than that; written into others."""
     if not threshold:
         return tensors
-    distances = clamped(tensors, threshold)
-    torch._foreach_sub_(distances, tensors)
-    torch._foreach_neg_(distances)
-    return distances
+    for tensor, other in zip(tensors, into, strict=True):
+        softshrink(tensor, threshold, out=other)  # type: ignore[call-arg] (not in torch's stubs)
+    return into
+
+
+def assign_quotients(
+    weights: Sequence[Tensor], numerators: Sequence[Tensor], denominators: Sequence[Tensor], factor: float
+) -> None:
+    """Set the weights to factor * numerator / denominator; what is 0 gets no sign."""
+    zero = weights[0].new_zeros(())
+    for weight, numerator, denominator in zip(weights, numerators, denominators, strict=True):
+        torch.addcdiv(zero, numerator, denominator, value=factor, out=weight)
 
 
 class Batch(NamedTuple):
@@ -95,21 +97,25 @@ class TF1Optimizer(RuleOptimizer):
                 raise UsageError(f"{component.name} has no rule for {parameter.dtype} parameters, only for {known}")
 
     def move(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        names = tuple(self.counters(group))
-        keeps = bool(names or self.slots(group))
-        dense: list[Tensor] = []
-        sparse: list[Tensor] = []
-        for weight in weights:
-            if keeps and not self.state[weight]:
-                self._start(group, weight)
-            (dense if weight.grad.layout is torch.strided else sparse).append(weight)  # type: ignore[union-attr]
-        kinds = by_kind(dense, lambda weight: tuple([self.state[weight][name] for name in names]) if names else ())
-        for (device, _, counters), alike in kinds.items():
-            for part in _parts(alike) if device.type == "cpu" else [alike]:
-                self._move(group, self._batch(group, part, counters))
+        names, slots = tuple(self.counters(group)), tuple(self.slots(group))
+        if names or slots:
+            for weight in weights:
+                if not self.state[weight]:
+                    self._start(group, weight)
+        dense = [weight for weight in weights if weight.grad.layout is torch.strided]  # type: ignore[union-attr]
+        counted = (lambda weight: tuple([self.state[weight][name] for name in names])) if names else None
+        for (device, _, known), alike in by_kind(dense, counted).items():
+            counters = known or ()
+            in_parts = device.type == "cpu" and not self.passes_once(group) and not torch.compiler.is_compiling()
+            for part in _parts(alike) if in_parts else [alike]:
+                batch = self._batch(slots, part, counters)
+                for piece in _pieces(batch) if in_parts and len(part) == 1 else [batch]:
+                    self._move(group, piece)
             self._count(group, alike, counters)
-        for weight in sparse:
-            self._move_rows(group, weight, weight.grad)  # type: ignore[arg-type]
+        if len(dense) < len(weights):
+            for weight in weights:
+                if weight.grad.layout is not torch.strided:  # type: ignore[union-attr]
+                    self._move_rows(group, weight, weight.grad)  # type: ignore[arg-type]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` returned, bit for bit."""
@@ -136,6 +142,10 @@ class TF1Optimizer(RuleOptimizer):
         """Return the counters after a step."""
         return counters
 
+    def passes_once(self, group: Mapping[str, Any]) -> bool:
+        """Return True if the rule is one operation, which gains nothing from weights that stay in the cache."""
+        return False
+
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:
         """Apply the rule to a batch."""
         raise NotImplementedError
@@ -150,8 +160,9 @@ class TF1Optimizer(RuleOptimizer):
         for name, value in self.counters(group).items():
             state[name] = value
 
-    def _batch(self, group: Mapping[str, Any], weights: list[Tensor], counters: tuple[float, ...]) -> Batch:
-        slots = {name: [self.state[weight][name] for weight in weights] for name in self.slots(group)}
+    def _batch(self, names: tuple[str, ...], weights: list[Tensor], counters: tuple[float, ...]) -> Batch:
+        states = [self.state[weight] for weight in weights] if names else []
+        slots = {name: [state[name] for state in states] for name in names}
         return Batch(weights, gradients_of(weights), slots, counters)
 
     def _move(self, group: Mapping[str, Any], batch: Batch) -> None:
@@ -202,13 +213,28 @@ def _component_of(rule: type[TF1Optimizer]) -> Component:
 
 
 def _parts(weights: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Cut a list of tensors into parts that fit the cache; a large tensor is a part of its own."""
+    """Cut a list of tensors into parts that fit the cache; a larger tensor is a part of its own."""
     part: list[Tensor] = []
     size = 0
     for weight in weights:
-        if part and size + weight.numel() > _IN_CACHE:
+        added = weight.numel()
+        if part and size + added > _IN_CACHE:
             yield part
             part, size = [], 0
         part.append(weight)
-        size += weight.numel()
+        size += added
     yield part
+
+
+def _pieces(batch: Batch) -> Iterator[Batch]:
+    """Cut a tensor that is too large for the cache into runs of its elements, if all tensors lie in one order."""
+    tensors = [batch.weights[0], batch.grads[0], *(slot for (slot,) in batch.slots.values())]
+    if tensors[0].numel() <= _IN_CACHE or not all(tensor.is_contiguous() for tensor in tensors):
+        yield batch
+        return
+    for weight, grad, *slots in zip(*(tensor.view(-1).split(_IN_CACHE) for tensor in tensors), strict=True):
+        yield batch._replace(
+            weights=[weight],
+            grads=[grad],
+            slots={name: [slot] for name, slot in zip(batch.slots, slots, strict=True)},
+        )
