@@ -32,7 +32,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import itertools
 import json
 import os
 import platform
@@ -42,6 +41,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import contenders
@@ -110,13 +110,12 @@ class Watch:
         return weights
 
 
-def use_one_core() -> int:
-    """Keep this process to one core, and each library to one thread; return how many cores there were."""
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cores[-1:])
+def use_one_core() -> None:
+    """Keep this process to one core, where the system can do that, and each library to one thread."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
     torch.set_num_threads(1)
-    return len(cores)
 
 
 def measure(names: Sequence[str], num_pieces: int, num_steps: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
@@ -183,11 +182,12 @@ def quartiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
-def machine(num_cores: int) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Return what the figures hold for."""
     return {
         "cpu": cpu_name(),
-        "cores": num_cores,
+        "cores": os.cpu_count(),
+        "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "optrun": version("optrun")},
@@ -195,17 +195,18 @@ def machine(num_cores: int) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        lines = itertools.takewhile(str.strip, file)
-        facts = dict([part.strip() for part in line.split(":", 1)] for line in lines)
-    return facts.get("model name", platform.machine())
+    """Return the model of the processor as Linux has it, or what Python knows of it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def text_of(rows: list[dict[str, Any]], surroundings: Mapping[str, Any], args: argparse.Namespace) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in surroundings["versions"].items())
     lines = [
-        f"{surroundings['cpu']}, 1 thread on one of {surroundings['cores']} cores, load {surroundings['load']:.1f}",
-        versions,
+        f"{surroundings['cpu']}, load {surroundings['load']:.1f}; {versions}",
+        f"threads {surroundings['threads']}, cores {surroundings['cores_used']} of {surroundings['cores']}",
         f"medians of {args.pieces} pieces of {args.steps} steps in turn, {args.clock} time",
         "",
         f"{'':<26} {'steps/s':>8}   {'to by hand':<22} {'start':>7}",
@@ -220,7 +221,7 @@ def text_of(rows: list[dict[str, Any]], surroundings: Mapping[str, Any], args: a
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None, num_cores: int = 1) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--pieces", type=int, default=50)
@@ -229,7 +230,7 @@ def main(argv: Sequence[str] | None = None, num_cores: int = 1) -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     rows = measure(args.only, args.pieces, args.steps, time.process_time if args.clock == "cpu" else time.perf_counter)
-    surroundings = machine(num_cores)
+    surroundings = machine()
     if args.json:
         settings = {"pieces": args.pieces, "steps": args.steps, "clock": args.clock}
         json.dump({"machine": surroundings, **settings, "rows": rows}, sys.stdout, indent=2)
@@ -239,4 +240,5 @@ def main(argv: Sequence[str] | None = None, num_cores: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(num_cores=use_one_core())
+    use_one_core()
+    main()

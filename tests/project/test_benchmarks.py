@@ -59,7 +59,7 @@ def test_the_table_has_a_row_for_each_contender_and_figures_for_those_that_run(t
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].split() == ["Lightning", "not", "installed"]
     assert [line[:26].rstrip() for line in lines[5:]] == ["by hand", "by hand, checked", "optrun", "Lightning"]
-    assert all(len(line) <= 80 for line in lines)
+    assert all(len(line) <= 80 for line in lines[4:])
 
 
 def test_a_contender_of_the_table_goes_on_where_it_was_and_draws_every_example_once_an_epoch(table):
