@@ -87,10 +87,14 @@ class CompiledSteps:
     def run(self, count: int, feed_at: Callable[[int], Feed], secs_left: Callable[[], float]) -> bool:
         """Take steps; see `TrainOp.run_block`."""
         op, last = self._op, self._op.global_step + count
+        if self._blocks is not None:
+            self._blocks.begin()
         while op.global_step < last:
             feed = feed_at(op.global_step)
             if not self.takes(feed):
                 is_applied = op.run_uncompiled(feed)
+                if self._blocks is not None:
+                    self._blocks.begin()
             else:
                 room = min(_LONGEST, secs_left() / self._step_secs)
                 is_applied = self._run_ahead(feed, min(last - op.global_step, max(1, int(room))), feed_at)
@@ -130,7 +134,10 @@ class CompiledSteps:
         self._step_secs = (time.perf_counter() - start) / len(feeds)
         if num_good:
             op.note_compiled(losses[num_good - 1], drawn.sizes[:num_good], feeds[num_good - 1])
-        return num_good == len(feeds) or op.run_uncompiled(feeds[num_good])
+        if num_good == len(feeds):
+            return True
+        blocks.begin()  # an uncompiled step changes what it likes
+        return op.run_uncompiled(feeds[num_good])
 
     def _rates(self, feed: Feed) -> list[float]:
         """Return the rate of each parameter group."""

@@ -1,4 +1,4 @@
-"""Blocks of steps, each of which is one call of a compiled graph."""
+"""Blocks of steps, taken by compiled graphs of one step and of several."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from .cannot import CannotCompile
 from .capture import Capture
 from .cells import Cell, cells_of
 from .layout import Layout
-from .program import number_type, step_of
+from .program import most_steps, number_type, steps_of
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
 
 _ALIGNED = 64  # bytes: kernels of other libraries may round otherwise where a tensor begins elsewhere
-_MOST_STEPS = 8  # compiled ones
+_MOST_GRAPHS = 16  # compiled ones
 
 
 class CompiledBlocks:
-    """Takes several steps of a train op at once, each of which is one compiled graph.
+    """Takes several steps of a train op at once by compiled graphs.
 
-    Forward, loss, backward, gate, clipping and optimizer are one graph, and each step one call of it, so that no bit
-    depends on how steps are cut into blocks. The graph is compiled at the first block, and again where shapes, the
-    model's mode or the optimizer's settings change.
+    Forward, loss, backward, gate, clipping and optimizer are one graph. There is one of a single step and, where steps
+    are short, one of several in a row; no bit depends on how steps are cut into blocks. Graphs are compiled when the
+    first block needs them, and again where shapes, the model's mode or the optimizer's settings change.
 
     Args:
         op: for which `why_eager` knows no reason.
-
-    Attributes:
-        sizes: lengths of blocks that are worth handing over, in falling order; any other works as well.
     """
-
-    sizes: tuple[int, ...] = (64, 16, 4, 1)
 
     def __init__(self, op: TrainOp):
         self._op = op
         self._capture = Capture(_loss_of(op))
         self._num_compiled = 0
+        self._known: dict[Any, tuple[Layout, list[Tensor], list[Cell]]] = {}  # by shapes, since `begin`
+
+    def begin(self) -> None:
+        """Begin steps between which nobody changes anything: the next block looks at all that graphs depend on."""
+        self._known.clear()
 
     def run(self, inputs: Any, targets: Any, rates: Tensor) -> tuple[Tensor, Tensor]:
         """Take the steps of a block: change weights, buffers and the optimizer's state in place.
@@ -60,13 +60,10 @@ class CompiledBlocks:
             CannotCompile: in which case nothing has changed.
         """
         leaves = [_rows(leaf) for tree in (inputs, targets) for leaf in tensors(tree)]
-        layout, taken = self._layout(inputs, targets, [rows[0] for rows in leaves])
-        cells = cells_of(self._op.optimizer, layout.weights)
-        step = self._step(layout, cells, taken)
-        for weight in layout.weights:
-            weight.grad = None  # of an earlier step
-        losses, good = self._take_steps(step, layout, cells, taken, leaves, rates)
-        num_good = len(losses) if self._op.gate is None else int(good.sum())
+        layout, taken, cells = self._found(inputs, targets, [rows[0] for rows in leaves])
+        graphs = self._graphs(layout, cells, taken, len(rates))
+        losses, good = self._take_steps(graphs, layout, cells, taken, leaves, rates)
+        num_good = len(losses) if self._op.gate is None or bool(good[-1]) else int(good.sum())
         for cell in cells:
             cell.end(self._op.optimizer, num_good)
         moved = [state for cell in cells for state in cell.kept()]
@@ -74,6 +71,21 @@ class CompiledBlocks:
             [*layout.weights, *moved, *(taken[place] for place in layout.gradients.changed)]
         )
         return losses, good
+
+    def _found(self, inputs: Any, targets: Any, first: Sequence[Tensor]) -> tuple[Layout, list[Tensor], list[Cell]]:
+        """Return the graph of the loss of the first batch, what it takes, and the weights that it moves."""
+        shapes = tuple(map(_kind, first))
+        if shapes not in self._known:
+            layout, taken = self._layout(inputs, targets, first)
+            for weight in layout.weights:
+                weight.grad = None  # of an earlier step
+            ids = [*map(id, layout.weights)]
+            if any([*map(id, known.weights)] != ids for known, *_ in self._known.values()):
+                self._known.clear()  # those that one of them alone has would fall behind in a cell of the other
+            self._known[shapes] = layout, taken, cells_of(self._op.optimizer, layout.weights)
+        for cell in self._known[shapes][2]:
+            cell.count()
+        return self._known[shapes]
 
     def _layout(self, inputs: Any, targets: Any, first: Sequence[Tensor]) -> tuple[Layout, list[Tensor]]:
         """Return how the graph of the loss of the first batch is laid out, and what it takes now."""
@@ -87,19 +99,27 @@ class CompiledBlocks:
             layout = captured.made["layout"] = Layout(op, captured, taken, again, first)
         return layout, layout.tensors(taken)
 
-    def _step(self, layout: Layout, cells: Sequence[Cell], taken: Sequence[Tensor]) -> Callable[..., Any]:
-        """Return the compiled step for weights in such cells."""
+    def _graphs(
+        self, layout: Layout, cells: Sequence[Cell], taken: Sequence[Tensor], count: int
+    ) -> list[tuple[int, Callable[..., Any]]]:
+        """Return graphs that take so many steps one after the other, each with its number of steps."""
         key = tuple((cell.settings(), tuple(map(id, cell.weights)), *map(_kind, cell.kept())) for cell in cells)
-        if key not in layout.steps:
-            self._num_compiled += 1
-            if self._num_compiled > _MOST_STEPS:
-                raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_STEPS} times")
-            layout.steps[key] = step_of(layout.gradients, cells, taken, self._op.options)
-        return layout.steps[key]
+        most, graphs = most_steps(layout.gradients), []
+        while count:
+            size = most if count >= most else 1
+            if (key, size) not in layout.steps:
+                self._num_compiled += 1
+                if self._num_compiled > _MOST_GRAPHS:
+                    raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_GRAPHS} times")
+                batch = [place for place in layout.batch if place is not None]
+                layout.steps[key, size] = steps_of(layout.gradients, cells, taken, self._op.options, batch, size)
+            graphs.append((size, layout.steps[key, size]))
+            count -= size
+        return graphs
 
     def _take_steps(
         self,
-        step: Callable[..., Any],
+        graphs: Sequence[tuple[int, Callable[..., Any]]],
         layout: Layout,
         cells: Sequence[Cell],
         taken: list[Tensor],
@@ -108,20 +128,22 @@ class CompiledBlocks:
     ) -> tuple[Tensor, Tensor]:
         device = layout.weights[0].device
         numbers = _numbers(cells, rates, device)
-        given = [*taken, *(state for cell in cells for state in cell.kept()), numbers[0]]
-        moving = [(place, rows) for place, rows in zip(layout.batch, leaves, strict=True) if place is not None]
-        all_good = torch.ones((), dtype=torch.bool, device=device)
-        flags = [] if self._op.gate is None else [all_good]
-        losses, good = [], []
+        own, kept = list(taken), [state for cell in cells for state in cell.kept()]
+        places = [place for place in layout.batch if place is not None]
+        moving = [rows for place, rows in zip(layout.batch, leaves, strict=True) if place is not None]
+        good = torch.ones((), dtype=torch.bool, device=device)
+        losses, flags, start = [], [], 0
         with torch.no_grad():
-            for index, row in enumerate(numbers):
-                for place, rows in moving:
-                    given[place] = rows[index]
-                given[-1] = row
-                loss, *flags = step(*given, *flags)
-                losses.append(loss)
-                good += flags or [all_good]
-            return torch.stack(losses), torch.stack(good)
+            for size, graph in graphs:
+                for place, rows in zip(places, moving, strict=True):
+                    own[place] = rows[start]
+                end = start + size
+                more = [rows[step] for step in range(start + 1, end) for rows in moving]
+                found, good_after = graph(*own, *kept, good, *numbers[start:end], *more)
+                good, start = good_after[-1], end
+                losses.append(found)
+                flags.append(good_after)
+            return (losses[0], flags[0]) if len(graphs) == 1 else (torch.cat(losses), torch.cat(flags))
 
 
 def _loss_of(op: TrainOp) -> Callable[[Any, Any], Tensor]:

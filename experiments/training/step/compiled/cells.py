@@ -47,13 +47,20 @@ class Cell:
         """Return the numbers of the rule for the step after so many more steps."""
         return self.rule.numbers(self.group, rate, self.steps + more)
 
+    def count(self) -> None:
+        """Look how many steps the weights have taken."""
+        if self.rule.counts:
+            self.steps = self.states[0]["step"].item()
+
     def end(self, optimizer: torch.optim.Optimizer, num_steps: int) -> None:
-        """Give the optimizer its state, after so many applied steps."""
+        """Give the optimizer its state, after so many more applied steps."""
         if not num_steps:
             return
-        for weight, state in zip(self.weights, self.states, strict=True):
-            if any(weight is each for each in self.fresh):
-                optimizer.state[weight] = state
+        if self.fresh:
+            for weight, state in zip(self.weights, self.states, strict=True):
+                if any(weight is each for each in self.fresh):
+                    optimizer.state[weight] = state
+            self.fresh.clear()
         if self.rule.counts:
             torch._foreach_add_([state["step"] for state in self.states], num_steps)
 

@@ -1,4 +1,4 @@
-"""One step of training as one compiled graph, to be called with other batches and rates again and again."""
+"""Steps of training as one compiled graph, to be called with other batches and rates again and again."""
 
 from __future__ import annotations
 
@@ -13,55 +13,104 @@ from .cells import Cell
 from .gradients import Gradients
 from .inductor import compile_graph
 
+_MOST_STEPS = 8
+_MOST_OPERATIONS = 800  # of a graph, above which compiling takes longer than the calls that are saved
 
-def step_of(
-    gradients: Gradients, cells: Sequence[Cell], tensors: Sequence[Tensor], options: StepOptions
+
+def most_steps(gradients: Gradients) -> int:
+    """Return how many steps one graph should have, by the size of one step: a call costs 50 µs, whatever is in it."""
+    size = sum(node.op == "call_function" for node in gradients.graph.graph.nodes)
+    return _MOST_STEPS if size * _MOST_STEPS <= _MOST_OPERATIONS else 1
+
+
+def steps_of(
+    gradients: Gradients,
+    cells: Sequence[Cell],
+    tensors: Sequence[Tensor],
+    options: StepOptions,
+    batch: Sequence[int],
+    num_steps: int,
 ) -> Callable[..., Any]:
-    """Compile the step of weights in cells.
+    """Compile some steps of weights in cells.
 
         loss, gradients = graph(tensors)
         good = good and loss and gradients are finite and loss <= loss_above         (with a gate)
         weights, state = rule(clipped gradients) if good, else as they were
 
-    The function takes the tensors, the state of the cells in order, the numbers of their rules (one tensor), and with a
-    gate `good`, a boolean scalar; it returns the loss and `good`.
+    The function takes the tensors with the first batch among them, the state of the cells in order, `good`, a boolean
+    scalar, the numbers of the rules of each step, and for each further step its batch. It returns the losses, and `good`
+    after each step.
+
+    Args:
+        gradients: of the loss.
+        cells: of the weights.
+        tensors: that the graph of the loss takes.
+        options: of the train op.
+        batch: the places of a batch's tensors among them.
+        num_steps: in a row.
 
     Raises:
         CannotCompile: there is no compiler, or it fails.
     """
-    has_gate = options.on_nan is not None
     kept = [state for cell in cells for state in cell.kept()]
     num_numbers = sum(len(cell.numbers(0.0, 0)) for cell in cells)
-    dtype = number_type(cells)
-    place_of = {id(tensors[place]): place for place in gradients.weights}
-    places = [[place_of[id(weight)] for weight in cell.weights] for cell in cells]
+    dtype, device = number_type(cells), tensors[gradients.weights[0]].device
+    step = _Step(gradients, cells, tensors, options)
 
-    def step(*given: Tensor) -> list[Tensor]:
-        own, kept_here = list(given[: len(tensors)]), list(given[len(tensors) : len(tensors) + len(kept)])
-        numbers = given[len(tensors) + len(kept)].unbind()
+    def steps(*given: Tensor) -> list[Tensor]:
+        own, rest = list(given[: len(tensors)]), given[len(tensors) :]
+        kept_here, (good, *rest) = rest[: len(kept)], rest[len(kept) :]
+        numbers, batches = rest[:num_steps], rest[num_steps:]
+        losses, flags = [], []
+        for index in range(num_steps):
+            if index:
+                for place in batch:
+                    own[place], *batches = batches
+            loss, good = step(own, kept_here, numbers[index].unbind(), good)
+            losses.append(loss)
+            flags.append(good)
+        return [torch.stack(losses), torch.stack(flags)]
+
+    examples = [*tensors, *kept, torch.ones((), dtype=torch.bool, device=device)]
+    examples += [torch.zeros(num_numbers, dtype=dtype, device=device) for _ in range(num_steps)]
+    examples += [tensors[place].clone() for _ in range(num_steps - 1) for place in batch]
+    return compile_graph(steps, examples)
+
+
+class _Step:
+    """One step as a function that changes tensors in place."""
+
+    def __init__(self, gradients: Gradients, cells: Sequence[Cell], tensors: Sequence[Tensor], options: StepOptions):
+        self._gradients, self._cells, self._options = gradients, cells, options
+        place_of = {id(tensors[place]): place for place in gradients.weights}
+        self._places = [[place_of[id(weight)] for weight in cell.weights] for cell in cells]
+
+    def __call__(
+        self, own: Sequence[Tensor], kept: Sequence[Tensor], numbers: Sequence[Tensor], good: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and whether this step and all before were good."""
+        gradients, options = self._gradients, self._options
+        has_gate = options.on_nan is not None
         before = [own[place].clone() for place in gradients.changed] if has_gate else []
         loss, *found = gradients.graph(*own)
-        good = _gate(given[-1], loss, found, options) if has_gate else None
+        if has_gate:
+            good = _gate(good, loss, found, options)
+        moves = good if has_gate else None
         by_place = dict(zip(gradients.weights, _clipped(found, options), strict=True))
         for place, old in zip(gradients.changed, before, strict=False):
-            _move(own[place], own[place], old, good)
-        for cell, members in zip(cells, places, strict=True):
+            _move(own[place], own[place], old, moves)
+        for cell, members in zip(self._cells, self._places, strict=True):
             names = list(cell.rule.state(cell.group))
             count = len(cell.numbers(0.0, 0))
             here, numbers = numbers[:count], numbers[count:]
             for place in members:
                 weight = own[place]
-                state, kept_here = dict(zip(names, kept_here, strict=False)), kept_here[len(names) :]
+                state, kept = dict(zip(names, kept, strict=False)), kept[len(names) :]
                 new, new_state = cell.rule.update(cell.group, here, weight, by_place[place], state)
                 for name, value in new_state.items():
-                    _move(state[name], value, state[name], good)
-                _move(weight, new, weight, good)
-        return [loss] if good is None else [loss, good]
-
-    device = tensors[gradients.weights[0]].device
-    flags = [torch.ones((), dtype=torch.bool, device=device)] if has_gate else []
-    examples = [*tensors, *kept, torch.zeros(num_numbers, dtype=dtype, device=device), *flags]
-    return compile_graph(step, examples)
+                    _move(state[name], value, state[name], moves)
+                _move(weight, new, weight, moves)
+        return loss, good
 
 
 def number_type(cells: Sequence[Cell]) -> torch.dtype:
