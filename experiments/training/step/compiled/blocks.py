@@ -13,6 +13,7 @@ from .cannot import CannotCompile
 from .capture import Capture
 from .cells import Cell, cells_of
 from .layout import Layout
+from .noise import Noise
 from .program import most_steps, number_type, steps_of
 
 if TYPE_CHECKING:
@@ -139,11 +140,26 @@ class CompiledBlocks:
                     own[place] = rows[start]
                 end = start + size
                 more = [rows[step] for step in range(start + 1, end) for rows in moving]
-                found, good_after = graph(*own, *kept, good, *numbers[start:end], *more)
+                noise = self._drawn(layout.gradients.noise, range(start, end))
+                found, good_after = graph(*own, *kept, good, *numbers[start:end], *noise, *more)
                 good, start = good_after[-1], end
                 losses.append(found)
                 flags.append(good_after)
             return (losses[0], flags[0]) if len(graphs) == 1 else (torch.cat(losses), torch.cat(flags))
+
+    def _drawn(self, noise: Sequence[Noise], steps: range) -> list[Tensor]:
+        """Return the noise of steps of a block, each from where an eager step would begin to draw."""
+        op, now, found = self._op, self._op.batch, []
+        if not noise:
+            return found
+        try:
+            for step in steps:
+                op.batch = now + step
+                op.seed_noise()
+                found += [each.draw() for each in noise]
+        finally:
+            op.batch = now
+        return found
 
 
 def _loss_of(op: TrainOp) -> Callable[[Any, Any], Tensor]:
@@ -174,10 +190,9 @@ def _rows(leaf: Tensor) -> Sequence[Tensor]:
 
 def _numbers(cells: Sequence[Cell], rates: Tensor, device: torch.device) -> Sequence[Tensor]:
     """Return the numbers of the rules, a row for each step."""
-    rows = [
-        [number for cell in cells for number in cell.numbers(rate[cell.place], index)]
-        for index, rate in enumerate(rates.tolist())
-    ]
+    by_group = list(zip(*rates.tolist(), strict=True))
+    by_cell = [cell.numbers(by_group[cell.place]) for cell in cells]
+    rows = [[number for numbers in step for number in numbers] for step in zip(*by_cell, strict=True)]
     return torch.tensor(rows, dtype=number_type(cells)).to(device).unbind()
 
 

@@ -36,7 +36,10 @@ class Capture:
     """
 
     def __init__(self, function: Callable[[Any, Any], Tensor]):
+        from torch._dynamo import config
+
         self._num_graphs = 0
+        self._strictly = config.patch(side_effect_replay_policy="error")  # to make one takes as long as a step
         self._called: tuple[Captured, tuple[Any, ...]] | None = None
         # dynamo keeps graphs by the code of a function, which other train ops would share.
         own = types.FunctionType(
@@ -50,12 +53,11 @@ class Capture:
         Raises:
             CannotCompile: it cannot be captured, or there have been too many.
         """
-        from torch._dynamo import config  # a second, where nothing is compiled
         from torch._dynamo.exc import TorchDynamoException
 
         self._called = None
         try:
-            with torch.enable_grad(), config.patch(side_effect_replay_policy="error"):
+            with torch.enable_grad(), self._strictly:
                 self._compiled(inputs, targets)
         except TorchDynamoException as error:
             raise CannotCompile(_reason(error)) from error

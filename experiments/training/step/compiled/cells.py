@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .rules import RULES, Rule
+from .known_rules import RULES
+from .rules import Counters, Rule
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Cell:
         rule: of the optimizer.
         group: the parameter group.
         place: of the group in the optimizer.
-        steps: that they have taken.
+        counters: the numbers that the rule keeps, the same for all.
         weights: the parameters.
         states: what is kept for each, by name.
         fresh: those whose state is not in the optimizer yet.
@@ -29,9 +30,9 @@ class Cell:
     rule: Rule
     group: Mapping[str, Any]
     place: int
-    steps: float
+    counters: Counters
     weights: list[Tensor] = field(default_factory=list)
-    states: list[dict[str, Tensor]] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
     fresh: list[Tensor] = field(default_factory=list)
 
     def kept(self) -> list[Tensor]:
@@ -43,14 +44,19 @@ class Cell:
         """Return what a graph for these weights depends on."""
         return (self.place, *(self.group.get(name) for name in self.rule.settings))
 
-    def numbers(self, rate: float, more: int) -> tuple[float, ...]:
-        """Return the numbers of the rule for the step after so many more steps."""
-        return self.rule.numbers(self.group, rate, self.steps + more)
+    def numbers(self, rates: Sequence[float]) -> list[tuple[float, ...]]:
+        """Return the numbers of the rule for steps at these rates, one after the other."""
+        counters, found = self.counters, []
+        for rate in rates:
+            found.append(self.rule.numbers(self.group, rate, counters))
+            counters = self.rule.counted(self.group, counters)
+        return found
 
     def count(self) -> None:
-        """Look how many steps the weights have taken."""
-        if self.rule.counts:
-            self.steps = self.states[0]["step"].item()
+        """Look at the numbers that the weights' state has now."""
+        if self.counters:
+            state = self.states[0]
+            self.counters = tuple([float(state[name]) for name in self.rule.counters(self.group)])
 
     def end(self, optimizer: torch.optim.Optimizer, num_steps: int) -> None:
         """Give the optimizer its state, after so many more applied steps."""
@@ -61,8 +67,16 @@ class Cell:
                 if any(weight is each for each in self.fresh):
                     optimizer.state[weight] = state
             self.fresh.clear()
-        if self.rule.counts:
-            torch._foreach_add_([state["step"] for state in self.states], num_steps)
+        counters = self.counters
+        for _ in range(num_steps):
+            counters = self.rule.counted(self.group, counters)
+        for name, value in zip(self.rule.counters(self.group), counters, strict=True):
+            if self.rule.counters_are_tensors:
+                for state in self.states:
+                    state[name].fill_(value)
+            else:
+                for state in self.states:
+                    state[name] = value
 
 
 def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> list[Cell]:
@@ -71,19 +85,20 @@ def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> lis
     rule = RULES[type(optimizer)]
     found: list[Cell] = []
     for place, group in enumerate(optimizer.param_groups):
-        by_steps: dict[float, Cell] = {}
+        alike: dict[Counters, Cell] = {}
+        kept, counted = tuple(rule.state(group)), tuple(rule.counters(group))
         for weight in group["params"]:
             if id(weight) not in wanted:
                 continue
             state = optimizer.state.get(weight, {})
-            is_fresh = any(state.get(name) is None for name in _names(rule, group))
+            is_fresh = any(state.get(name) is None for name in kept + counted)
             if is_fresh:
                 state = _first_state(rule, group, weight)
-            steps = state["step"].item() if rule.counts else 0.0
-            if steps not in by_steps:
-                by_steps[steps] = Cell(rule, group, place, steps)
-                found.append(by_steps[steps])
-            cell = by_steps[steps]
+            counters = tuple([float(state[name]) for name in counted])
+            if counters not in alike:
+                alike[counters] = Cell(rule, group, place, counters)
+                found.append(alike[counters])
+            cell = alike[counters]
             cell.weights.append(weight)
             cell.states.append(state)
             if is_fresh:
@@ -91,20 +106,17 @@ def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> lis
     return found
 
 
-def _names(rule: Rule, group: Mapping[str, Any]) -> list[str]:
-    return [*rule.state(group), *(["step"] if rule.counts else [])]
-
-
-def _first_state(rule: Rule, group: Mapping[str, Any], weight: Tensor) -> dict[str, Tensor]:
+def _first_state(rule: Rule, group: Mapping[str, Any], weight: Tensor) -> dict[str, Any]:
     """Return what the optimizer itself makes at the first step of a weight."""
     with torch.no_grad():
         state = {
             name: torch.full_like(weight, value, memory_format=torch.preserve_format, requires_grad=False)
             for name, value in rule.state(group).items()
         }
-    if not rule.counts:
-        return state
+    if not rule.counters_are_tensors:
+        return {**state, **rule.counters(group)}
     is_wide = not group.get("fused") and torch.get_default_dtype() == torch.float64
     is_beside = group.get("fused") or group.get("capturable")
     dtype, device = torch.float64 if is_wide else torch.float32, weight.device if is_beside else torch.device("cpu")
-    return {"step": torch.zeros((), dtype=dtype, device=device), **state}
+    counters = {name: torch.full((), value, dtype=dtype, device=device) for name, value in rule.counters(group).items()}
+    return {**counters, **state}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..penalty import Penalty
 from .cannot import CannotCompile
 from .capture import Captured
+from .noise import Noise, take_out
 from .tracing import traced
 
 
@@ -20,14 +20,16 @@ class Gradients:
     """The graph of a loss and its gradients.
 
     Args:
-        graph: takes tensors; returns the loss and the gradients of the weights that have one.
+        graph: takes tensors, then noise; returns the loss and the gradients of the weights that have one.
         weights: the places of those weights among the tensors.
         changed: the places of tensors that a forward pass changes, such as running statistics.
+        noise: the random numbers of a step, in the order in which they are drawn.
     """
 
     graph: torch.fx.GraphModule
     weights: tuple[int, ...]
     changed: tuple[int, ...]
+    noise: tuple[Noise, ...]
 
 
 def gradients_of(
@@ -42,7 +44,7 @@ def gradients_of(
         penalty: that is added to the loss.
 
     Raises:
-        CannotCompile: a part of it cannot be traced, draws random numbers, or changes a weight.
+        CannotCompile: a part of it cannot be traced, draws what depends on what it computes, or changes a weight.
     """
     places = {id(tensor): place for place, tensor in enumerate(tensors)}
     penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
@@ -65,30 +67,9 @@ def gradients_of(
         return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
 
     graph = traced(loss_and_gradients, tensors)
-    if drawn := next(_random_operations(graph), None):
-        raise CannotCompile(f"the model or the loss draws random numbers ({drawn})")
+    noise = take_out(graph)
     if not moved:
         raise CannotCompile("no weight of the optimizer has a gradient")
     if set(changed) & set(weights):
         raise CannotCompile("the forward pass changes a weight in place")
-    return Gradients(graph, tuple(moved), tuple(changed))
-
-
-def _random_operations(graph: torch.fx.GraphModule):
-    """Yield the names of operations that draw from a generator of random numbers."""
-    for module in graph.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            for node in module.graph.nodes:
-                tags: Any = getattr(node.target, "tags", ())
-                if torch.Tag.nondeterministic_seeded in tags and not _draws_nothing(node):
-                    yield str(node.target)
-
-
-def _draws_nothing(node: torch.fx.Node) -> bool:
-    """Return True for attention that could drop something, and is told to drop nothing."""
-    schema = node.target._schema  # type: ignore[union-attr] (an operation of torch's has one)
-    for place, argument in enumerate(schema.arguments):
-        if argument.name == "dropout_p":
-            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name, 0.0)
-            return isinstance(given, float | int) and given == 0
-    return False
+    return Gradients(graph, tuple(moved), tuple(changed), tuple(noise))

@@ -38,8 +38,8 @@ def steps_of(
         weights, state = rule(clipped gradients) if good, else as they were
 
     The function takes the tensors with the first batch among them, the state of the cells in order, `good`, a boolean
-    scalar, the numbers of the rules of each step, and for each further step its batch. It returns the losses, and `good`
-    after each step.
+    scalar, the numbers of the rules of each step, the noise of each, and for each further step its batch. It returns
+    the losses, and `good` after each step.
 
     Args:
         gradients: of the loss.
@@ -53,26 +53,33 @@ def steps_of(
         CannotCompile: there is no compiler, or it fails.
     """
     kept = [state for cell in cells for state in cell.kept()]
-    num_numbers = sum(len(cell.numbers(0.0, 0)) for cell in cells)
+    num_numbers = sum(len(cell.numbers([0.0])[0]) for cell in cells)
     dtype, device = number_type(cells), tensors[gradients.weights[0]].device
+    num_drawn = num_steps * len(gradients.noise)
     step = _Step(gradients, cells, tensors, options)
 
     def steps(*given: Tensor) -> list[Tensor]:
         own, rest = list(given[: len(tensors)]), given[len(tensors) :]
         kept_here, (good, *rest) = rest[: len(kept)], rest[len(kept) :]
-        numbers, batches = rest[:num_steps], rest[num_steps:]
+        numbers, noise, batches = (
+            rest[:num_steps],
+            rest[num_steps : num_steps + num_drawn],
+            rest[num_steps + num_drawn :],
+        )
         losses, flags = [], []
         for index in range(num_steps):
             if index:
                 for place in batch:
                     own[place], *batches = batches
-            loss, good = step(own, kept_here, numbers[index].unbind(), good)
+            drawn, noise = noise[: len(gradients.noise)], noise[len(gradients.noise) :]
+            loss, good = step([*own, *drawn], kept_here, numbers[index].unbind(), good)
             losses.append(loss)
             flags.append(good)
         return [torch.stack(losses), torch.stack(flags)]
 
     examples = [*tensors, *kept, torch.ones((), dtype=torch.bool, device=device)]
     examples += [torch.zeros(num_numbers, dtype=dtype, device=device) for _ in range(num_steps)]
+    examples += [each.empty() for _ in range(num_steps) for each in gradients.noise]
     examples += [tensors[place].clone() for _ in range(num_steps - 1) for place in batch]
     return compile_graph(steps, examples)
 
@@ -92,7 +99,7 @@ class _Step:
         gradients, options = self._gradients, self._options
         has_gate = options.on_nan is not None
         before = [own[place].clone() for place in gradients.changed] if has_gate else []
-        loss, *found = gradients.graph(*own)
+        loss, *found = gradients.graph(*own)  # with the noise behind the rest
         if has_gate:
             good = _gate(good, loss, found, options)
         moves = good if has_gate else None
@@ -101,7 +108,7 @@ class _Step:
             _move(own[place], own[place], old, moves)
         for cell, members in zip(self._cells, self._places, strict=True):
             names = list(cell.rule.state(cell.group))
-            count = len(cell.numbers(0.0, 0))
+            count = len(cell.numbers([0.0])[0])
             here, numbers = numbers[:count], numbers[count:]
             for place in members:
                 weight = own[place]

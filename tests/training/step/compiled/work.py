@@ -33,7 +33,8 @@ def train_op(optimizer: str = "mom", model: nn.Module | None = None, data: Any =
     made = make_optimizer(model, optimizer, **{"lr": RATE, **settings})
     data = Batches(*classification(), batch_size=8) if data is None else data
     options = {"loss_above": 1e6 if options.get("on_nan", "raise") else None, **options}
-    return build_train_op(model, nn.functional.cross_entropy, made, data, **options)
+    loss = options.pop("loss", nn.functional.cross_entropy)
+    return build_train_op(model, loss, made, data, **options)
 
 
 def batches(op: TrainOp, first: int, count: int) -> tuple[Tensor, Tensor]:
@@ -51,6 +52,7 @@ def take(op: TrainOp, lengths: list[int], rate: float = RATE, blocks: CompiledBl
         rates = [[rate * scale / (1 + step) for scale in scales] for step in range(first, first + count)]
         found, good = blocks.run(*batches(op, first, count), torch.tensor(rates, dtype=torch.float64))
         assert good.all()
+        op.batch += count
         losses += found.tolist()
         first += count
     return losses
@@ -68,3 +70,20 @@ def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert one.keys() == other.keys()
     different = [name for name in one if not torch.equal(one[name], other[name])]
     assert not different
+
+
+def assert_update_is(
+    before: dict[str, Tensor], wanted: dict[str, Tensor], found: dict[str, Tensor], rtol: float = 1e-5
+) -> None:
+    """Compare what a step has moved, where that is above the noise of its tensor; state that began counts as moved."""
+    assert wanted.keys() == found.keys()
+    for name, tensor in wanted.items():
+        ours = found[name]
+        assert (tensor.dtype, tensor.shape, tensor.stride()) == (ours.dtype, ours.shape, ours.stride()), name
+        start = before.get(name, torch.zeros_like(tensor))
+        moved, moved_here = (tensor - start).double(), (ours - start).double()
+        noise = 2 * torch.finfo(tensor.dtype).eps * start.abs().max().item() if tensor.is_floating_point() else 0.0
+        largest = moved.abs().max().item()
+        torch.testing.assert_close(
+            moved_here, moved, rtol=rtol, atol=rtol * largest + noise, msg=lambda m, n=name: f"{n}: {m}"
+        )
