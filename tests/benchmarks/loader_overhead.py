@@ -2,6 +2,7 @@
 
     python tests/benchmarks/loader_overhead.py [--data tensors rows pictures] [--workers 0 2] [--pieces 15]
     python tests/benchmarks/loader_overhead.py --data pictures --draws numpy --pieces 200 --secs 0.02   # a busy machine
+    python tests/benchmarks/loader_overhead.py --data pictures --instructions        # a busier one, and ten minutes
 
 Four data sets, read in batches of 64 with shuffle=True, one thread:
 
@@ -20,6 +21,9 @@ does hits them alike. Printed are medians over the pieces: the time of a step, a
 with its quartiles and that of the fastest tenths, which a busy machine disturbs least. `cpu` is the time for which the
 process and its workers computed, `wall` that which went by; before each piece workers fill their queues, so that none
 begins with what another left over.
+
+`--instructions` counts what the processor does instead, by valgrind, without workers: the instructions of 40 steps, as
+the difference of two processes. No other work on the machine has a part in them.
 """
 
 from __future__ import annotations
@@ -27,8 +31,13 @@ from __future__ import annotations
 import argparse
 import io
 import multiprocessing
+import os
 import random
+import re
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,6 +52,7 @@ from optrun.experiments import LoggingHook, MonitoredTrainingSession, StopAtStep
 
 BATCH_SIZE = 64
 PICTURES = {"pictures": (2048, 40, 32), "photos": (256, 256, 224)}  # how many, sides of files and of crops
+COUNTED = (4, 44)  # steps of the two processes whose instructions are counted
 HAND, CHECKED, OURS = "by hand", "by hand with a check", "optrun"
 
 
@@ -197,6 +207,39 @@ def measure(kind: str, draws: str, workers: int, pieces: int, secs: float) -> No
         print(f"  {clock:<4}  {medians}; of the speed: {against}", flush=True)
 
 
+def count(kind: str, draws: str) -> None:
+    """Print the instructions of a step of each loop, and the ratio."""
+    if shutil.which("valgrind") is None:
+        raise SystemExit("--instructions needs valgrind")
+    per_step = {}
+    for name in (HAND, CHECKED, OURS):
+        few, many = (_instructions(kind, draws, name, steps) for steps in COUNTED)
+        per_step[name] = (many - few) / (COUNTED[1] - COUNTED[0])
+    each = ", ".join(f"{name} {number / 1e6:.2f}M" for name, number in per_step.items())
+    against = ", ".join(f"{per_step[name] / per_step[OURS]:.3f} {name}" for name in (HAND, CHECKED))
+    print(f"{kind}, draws from {draws}, instructions of a step\n  {each}; of the speed: {against}", flush=True)
+
+
+def _instructions(kind: str, draws: str, name: str, steps: int) -> int:
+    """Return how many instructions a process executes that takes some steps of a loop."""
+    work = [sys.executable, __file__, "--data", kind, "--draws", draws, "--loop", name, str(steps)]
+    tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+    done = subprocess.run([*tool, *work], env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True)
+    found = re.search(r"I +refs: +([\d,]+)", done.stderr)
+    if done.returncode or found is None:
+        raise SystemExit(done.stderr)
+    return int(found[1].replace(",", ""))
+
+
+def take_steps(kind: str, draws: str, name: str, steps: int) -> None:
+    """Take some steps of a loop, for those who count instructions."""
+    torch.manual_seed(0)
+    loader = DataLoader(data_of(kind, draws), batch_size=BATCH_SIZE, shuffle=True)
+    loop = by_session(kind, loader) if name == OURS else by_hand(kind, loader, checks=name == CHECKED)
+    advance(loop, steps)
+    loop.close()
+
+
 def advance(loop: Iterator[None], steps: int) -> None:
     """Take some steps."""
     for _ in range(steps):
@@ -218,10 +261,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--pieces", type=int, default=15)
     parser.add_argument("--secs", type=float, default=0.3, help="that a piece of the loop by hand takes, about")
+    parser.add_argument("--instructions", action="store_true", help="count them instead of taking times")
+    parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.loop:
+        take_steps(args.data[0], args.draws[0], args.loop[0], int(args.loop[1]))
+        return
     for kind in args.data:
         for draws in args.draws if kind in PICTURES else ["none"]:
+            if args.instructions:
+                count(kind, draws)
+                continue
             for workers in args.workers:
                 measure(kind, draws, workers, args.pieces, args.secs)
 
