@@ -1,8 +1,8 @@
 """One training, by hand, by optrun and by other tools: the contenders of table.py.
 
-A contender is a generator that trains a piece of steps each time it is asked, and yields a function that returns the
-weights it has reached: weight and bias of both layers, as torch keeps them. `watch` runs while it is asked. Where a
-tool's own loop has a beginning, the contender starts the watch anew once the first step is about to be taken.
+A contender is a generator that trains a piece each time it is asked, and yields how many steps it took and the weights
+that it has reached. `watch` runs while it is asked. Where a tool's own loop has a beginning, the contender starts the
+watch anew once the first step is about to be taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -32,8 +32,17 @@ CONFIG: dict[str, Any] = {
     "optimizer": {"name": "mom", "lr": LR, "momentum": MOMENTUM},
 }
 
-Weights = Callable[[], list[np.ndarray]]
-Loop = Generator[Weights, None, None]
+Weights = Callable[[], list[np.ndarray]]  # weight and bias of both layers, as torch keeps them
+
+
+class Piece(NamedTuple):
+    """What a contender has done: how many steps, and where they have led."""
+
+    num_steps: int
+    weights: Weights
+
+
+Loop = Generator[Piece, None, None]
 
 
 class Watch(Protocol):
@@ -107,7 +116,7 @@ def by_hand(work: Work, watch: Watch, checks: bool = False) -> Loop:
                 if found.item():
                     raise FloatingPointError
             optimizer.step()
-        yield weights_of(model)
+        yield Piece(work.num_steps, weights_of(model))
 
 
 def checked(work: Work, watch: Watch) -> Loop:
@@ -126,7 +135,7 @@ def accelerate(work: Work, watch: Watch) -> Loop:
             loss = cross_entropy(prepared(inputs), targets)
             accelerator.backward(loss)
             optimizer.step()
-        yield weights_of(model)
+        yield Piece(work.num_steps, weights_of(model))
 
 
 def ignite(work: Work, watch: Watch) -> Loop:
@@ -148,7 +157,7 @@ def ignite(work: Work, watch: Watch) -> Loop:
     trainer.add_event_handler(Events.COMPLETED, watch.stop)
     while True:
         trainer.run(itertools.islice(batches, work.num_steps), max_epochs=1, epoch_length=work.num_steps)
-        yield weights_of(model)
+        yield Piece(work.num_steps, weights_of(model))
 
 
 def lightning(work: Work, watch: Watch) -> Loop:
@@ -187,7 +196,7 @@ def lightning(work: Work, watch: Watch) -> Loop:
                 accelerator="cpu", devices=1, barebones=True, max_steps=work.num_steps, callbacks=[Timing()]
             )
             trainer.fit(module, Drawn())
-        yield weights_of(module.model)
+        yield Piece(work.num_steps, weights_of(module.model))
 
 
 # ---- optrun ----------------------------------------------------------------------------------------------------------
@@ -196,8 +205,8 @@ def lightning(work: Work, watch: Watch) -> Loop:
 def optrun(work: Work, watch: Watch, compiled: bool = False) -> Loop:
     config = {**CONFIG, "train": {**CONFIG["train"], "compile": compiled}}
     with contextlib.closing(session_loop(config, work.num_steps, gate=True)) as loop:
-        for _ in loop:
-            yield list  # none to compare: its weights and order are drawn by its own seed
+        for num_steps in loop:
+            yield Piece(num_steps, list)  # no weights to compare: they and the order are drawn by its own seed
 
 
 def optrun_compiled(work: Work, watch: Watch) -> Loop:
@@ -226,7 +235,7 @@ def keras(work: Work, watch: Watch) -> Loop:
     )
     while True:
         model.fit(batches, steps_per_epoch=work.num_steps, shuffle=False, verbose=0, callbacks=[Timing()])
-        yield lambda: [value.T for value in model.get_weights()]
+        yield Piece(work.num_steps, lambda: [value.T for value in model.get_weights()])
 
 
 def jax_step(work: Work, watch: Watch) -> Loop:
@@ -238,7 +247,7 @@ def jax_step(work: Work, watch: Watch) -> Loop:
         for index in itertools.islice(indices, work.num_steps):
             state = step(state, index.numpy())
         jax.block_until_ready(state)
-        yield _jax_weights(state)
+        yield Piece(work.num_steps, _jax_weights(state))
 
 
 def jax_scan(work: Work, watch: Watch) -> Loop:
@@ -253,7 +262,7 @@ def jax_scan(work: Work, watch: Watch) -> Loop:
     while True:
         drawn = torch.stack(list(itertools.islice(indices, work.num_steps)))
         state = jax.block_until_ready(loop(state, drawn.numpy()))
-        yield _jax_weights(state)
+        yield Piece(work.num_steps, _jax_weights(state))
 
 
 def _jax_step(work: Work) -> tuple[Callable[[Any, Any], Any], Any]:

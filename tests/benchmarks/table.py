@@ -8,8 +8,8 @@ through a DataLoader. Those of torch use its fused SGD. All but optrun begin wit
 batches, and that they have trained the same is checked after the first piece.
 
 * by hand: zero_grad, forward, loss, backward, step; "checked" also looks whether loss and gradients are finite.
-* optrun: its session with the default hooks and the check, a metrics row per 100 steps; "compiled" with
-  `train.compile: true`.
+* optrun: its session with the default hooks and the check, in its own blocks, a metrics row per 100 steps; "compiled"
+  with `train.compile: true`.
 * Accelerate: a loop by hand with prepared model and optimizer, and its own `backward`.
 * Ignite: an Engine without handlers. Lightning: `Trainer(barebones=True)`, without logging, checkpoints, progress bar,
   summary and sanity check. Keras, on torch: `fit` from a generator, without metrics.
@@ -102,12 +102,12 @@ class Watch:
         if self._since is not None:
             self.secs, self._since = self.clock() - self._since, None
 
-    def time(self, loop: Loop) -> contenders.Weights:
-        """Train a piece; `secs` is then how long it took."""
+    def time(self, loop: Loop) -> float:
+        """Train a piece, and return the seconds that a step of it took."""
         self.start()
-        weights = next(loop)
+        piece = next(loop)
         self.stop()
-        return weights
+        return self.secs / piece.num_steps
 
 
 def use_one_core() -> None:
@@ -130,10 +130,10 @@ def measure(names: Sequence[str], num_pieces: int, num_steps: int, clock: Callab
             if CONTENDERS[name].is_installed():
                 begun = time.perf_counter()
                 loops[name] = stack.enter_context(contextlib.closing(CONTENDERS[name].make(work, watch)))
-                first_weights[name] = next(loops[name])()
+                first_weights[name] = next(loops[name]).weights()
                 starts[name] = time.perf_counter() - begun
                 check_alike(name, first_weights[name], first_weights[BASE])
-        secs = take_turns(loops, watch, num_pieces, num_steps)
+        secs = take_turns(loops, watch, num_pieces)
     return [row_of(name, secs, starts) for name in names]
 
 
@@ -149,15 +149,16 @@ def check_alike(name: str, weights: list[np.ndarray], expected: list[np.ndarray]
             raise AssertionError(f"{name} trains something else than by hand: a weight differs by {difference:.2g}")
 
 
-def take_turns(loops: Mapping[str, Loop], watch: Watch, num_pieces: int, num_steps: int) -> dict[str, list[float]]:
+def take_turns(loops: Mapping[str, Loop], watch: Watch, num_pieces: int) -> dict[str, list[float]]:
     """Return the seconds that a step took, by contender and piece."""
     secs: dict[str, list[float]] = {name: [] for name in loops}
     names = list(loops)
-    for piece in range(num_pieces):
+    for piece in range(-1, num_pieces):  # the first turn warms up
         first = piece % len(names)
         for name in names[first:] + names[:first]:
-            watch.time(loops[name])
-            secs[name].append(watch.secs / num_steps)
+            taken = watch.time(loops[name])
+            if piece >= 0:
+                secs[name].append(taken)
     return secs
 
 
