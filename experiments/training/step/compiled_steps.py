@@ -24,6 +24,7 @@ log = logging.getLogger("optrun")
 
 Feed = Mapping[str, Any]
 _LONGEST = 64  # batches that are drawn ahead
+_MOST_SHAPES = 4  # of batches
 _LONG = 1e9  # seconds, which no step takes
 _OFF = "train.compile is false"
 
@@ -53,13 +54,13 @@ class CompiledSteps:
 
     Attributes:
         why_not: why none is compiled, in words; None where they are.
-        found: the same, where that only showed on the way: checkpoints keep it.
     """
 
     def __init__(self, op: TrainOp):
         self._op = op
         self.why_not = why_eager(op) if op.options.compile else _OFF
-        self.found: str | None = None
+        self._found: str | None = None  # why not, where that only showed on the way
+        self._shapes: list[str] = []  # of the batches so far
         self._blocks = CompiledBlocks(op) if self.why_not is None else None
         self._step_secs = _LONG  # of the latest
 
@@ -74,8 +75,20 @@ class CompiledSteps:
             return
         self._blocks, self.why_not = None, reason
         if is_found:
-            self.found = reason
+            self._found = reason
             log.warning("train.compile: steps are not compiled: %s", reason)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what decides whether later steps are compiled: shapes of batches, and what was found out."""
+        if not self._shapes and self._found is None:
+            return {}
+        return {"shapes": self._shapes, "why_not": self._found}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._shapes = list(state.get("shapes", []))
+        if (reason := state.get("why_not")) is not None:
+            self.stop(reason, is_found=True)
 
     def takes(self, feed: Feed) -> bool:
         """Return True if a step with such a feed is compiled."""
@@ -159,7 +172,8 @@ class CompiledSteps:
             if count:
                 with op.calling.data:
                     inputs, targets = data.several(op.batch, count)
-                return _Drawn(inputs, targets, [data.size_of(op.batch)] * count)
+                size = data.size_of(op.batch)
+                return _Drawn(inputs, targets, [size] * count) if self._has_room(f"{size} examples") else None
         batches, sizes, shape = [], [], None
         for position in range(op.batch, op.batch + (1 if hasattr(data, "state_dict") else most)):
             try:
@@ -178,8 +192,19 @@ class CompiledSteps:
             shape = found
             batches.append(batch)
             sizes.append(op.num_examples(*batch))
+        if not self._has_room(str(shape)):
+            return None
         inputs, targets = stacked(batches)
         return _Drawn(inputs, targets, sizes)
+
+    def _has_room(self, shape: str) -> bool:
+        """Return True unless batches come in too many shapes, each of which has graphs of its own."""
+        if shape not in self._shapes:
+            if len(self._shapes) == _MOST_SHAPES:
+                self.stop(f"batches come in more than {_MOST_SHAPES} shapes", is_found=True)
+                return False
+            self._shapes.append(shape)
+        return True
 
 
 def _num_alike(data: Batches, position: int, most: int) -> int:

@@ -45,7 +45,7 @@ def state_dict(op: TrainOp) -> dict[str, Any]:
         "updates": updates,
         **mode_state(op),
         **_data_state(op),
-        **({"uncompiled": op.compiled.found} if op.compiled.found is not None else {}),
+        **({"compiled": compiled} if (compiled := op.compiled.state_dict()) else {}),
         "counters": {_SAVED_AS.get(name, name): getattr(op, name) for name in COUNTERS},
     }
 
@@ -84,8 +84,7 @@ def load_state_dict(op: TrainOp, state: Mapping[str, Any]) -> None:
             kind = saved_update["kind"]
             raise CheckpointError(f"the state of {kind} in the checkpoint does not fit: {error!r}") from error
     load_mode_state(op, state)
-    if (reason := state.get("uncompiled")) is not None:
-        op.compiled.stop(reason, is_found=True)
+    op.compiled.load_state_dict(state.get("compiled", {}))
     for name in COUNTERS:
         setattr(op, name, state["counters"][_SAVED_AS.get(name, name)])
     if _has_place(op.data):
