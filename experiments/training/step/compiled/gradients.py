@@ -12,7 +12,7 @@ from ..penalty import Penalty
 from .cannot import CannotCompile
 from .capture import Captured
 from .noise import Noise, take_out
-from .tracing import traced
+from .tracing import traced, written
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,8 @@ def gradients_of(
     penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
     num_inputs = len(captured.graph.graph.find_nodes(op="placeholder"))
     moved: list[int] = []
-    changed: list[int] = []
 
     def loss_and_gradients(*given: Tensor) -> list[Tensor]:
-        versions = [tensor._version for tensor in given]
         taken = list(given)
         for place in weights:
             taken[place] = given[place].detach().requires_grad_()
@@ -63,13 +61,25 @@ def gradients_of(
                 loss = loss + penalty.of_weights([taken[place] for place in penalised])
             found = torch.autograd.grad(loss, [taken[place] for place in weights], allow_unused=True)
         moved[:] = [place for place, gradient in zip(weights, found, strict=True) if gradient is not None]
-        changed[:] = [place for place, tensor in enumerate(given) if tensor._version != versions[place]]
         return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
 
     graph = traced(loss_and_gradients, tensors)
+    if any(_writes_in_secret(node) for node in graph.graph.nodes):
+        raise CannotCompile("a layer changes its running statistics in a way that is not compiled")
+    changed = written(graph)
     noise = take_out(graph)
     if not moved:
         raise CannotCompile("no weight of the optimizer has a gradient")
     if set(changed) & set(weights):
         raise CannotCompile("the forward pass changes a weight in place")
-    return Gradients(graph, tuple(moved), tuple(changed), tuple(noise))
+    return Gradients(graph, tuple(moved), changed, tuple(noise))
+
+
+def _writes_in_secret(node: torch.fx.Node) -> bool:
+    """Return True for an operation that changes running statistics, and whose schema does not say so."""
+    schema = getattr(node.target, "_schema", None)
+    named = [] if schema is None else list(zip(schema.arguments, node.args, strict=False))
+    is_declared = any(argument.alias_info is not None for argument, _ in named)
+    changes = any(argument.name in ("training", "train") and given is True for argument, given in named)
+    has_statistics = any(argument.name == "running_mean" and given is not None for argument, given in named)
+    return changes and has_statistics and not is_declared and "backward" not in str(node.target)
