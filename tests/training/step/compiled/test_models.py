@@ -114,9 +114,11 @@ def test_layers_that_are_frozen_and_freed_and_another_mode_are_captured_anew():
     blocks.run(*batches(op, 0, 2), torch.full((2, 1), RATE))
     assert torch.equal(weights[0], frozen)
     weights[0].requires_grad_(True)
+    blocks.begin()
     blocks.run(*batches(op, 2, 1), torch.full((1, 1), RATE))
     assert not torch.equal(weights[0], frozen)
     op.model.eval()
+    blocks.begin()
     kept = {name: buffer.clone() for name, buffer in op.model.named_buffers()}
     blocks.run(*batches(op, 0, 1), torch.full((1, 1), RATE))
     assert_same_bits(dict(op.model.named_buffers()), kept)
