@@ -73,8 +73,9 @@ class StepCalls:
         try:
             is_whole = train_op.run_block(count, self._feed_at, lambda: deadline - time.monotonic())
         except Exception as error:
-            step = train_op.global_step
-            _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in feeding], step)
+            if _is_about_feeds(error):  # else asking for them may have failed, and would again
+                step = train_op.global_step
+                _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in feeding], step)
             raise
         forks.refuse()
         if not is_whole:
@@ -92,7 +93,8 @@ class StepCalls:
         try:
             is_applied = train_op.run(feed, after_gradients, measures_norm=measures_norm)
         except Exception as error:
-            _note_who_fed(error, requests, train_op.global_step)
+            if _is_about_feeds(error):
+                _note_who_fed(error, requests, train_op.global_step)
             raise
         forks.refuse()
         if not is_applied:
@@ -203,12 +205,14 @@ def _merged_feed(requests: Sequence[tuple[Hook, RunArgs]]) -> Mapping[str, Any]:
     return feed
 
 
+def _is_about_feeds(error: Exception) -> bool:
+    call = call_of(error)
+    return call is not None and call.key == "hooks"
+
+
 def _note_who_fed(error: Exception, requests: Sequence[tuple[Hook, RunArgs]], step: int) -> None:
     """Note on an exception of what hooks have fed, which the train op cannot tell apart, whose it was."""
-    call = call_of(error)
-    if call is None or call.key != "hooks":
-        return
-    name = call.fed or "batch"
+    name = getattr(call_of(error), "fed", "") or "batch"
     hook = next((hook for hook, request in requests if name in request.feed), None)
     if hook is not None:
         renote_call(error, Call(hook.configured_as, f"what hook '{hook.name}' feeds for {name}", step))

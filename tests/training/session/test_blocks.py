@@ -266,6 +266,15 @@ def test_an_error_within_a_block_says_where():
 
         may_draw = False
 
+    def rate(step):
+        return 1.0 if step < 5 else {}[step]
+
+    op = op_of(poisoned([]))
+    with pytest.raises(KeyError) as found:
+        run_all(op, "run_block", LearningRateSetterHook(rate))
+    assert "in before_run of hook 'learning_rate_setter', at step 5" in found.value.__notes__
+    assert op.global_step == 5
+
     op = op_of(poisoned([]))
     with pytest.raises(Exception, match="what is fed for lr is nan"):
         run_all(op, "run_block", Fails(make_schedule("constant")))
