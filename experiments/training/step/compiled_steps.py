@@ -125,7 +125,10 @@ class CompiledSteps:
         op.set_hyperparameters(feed)
         feeds, rates = [feed], [self._rates(feed)]
         for step in range(op.global_step + 1, op.global_step + len(drawn.sizes)):
-            feed = feed_at(step)
+            try:
+                feed = feed_at(step)
+            except Exception:  # noqa: BLE001 (it comes again when that step is the next)
+                break
             if not self.takes(feed) or feed.keys() != feeds[0].keys():
                 break
             feeds.append(feed)

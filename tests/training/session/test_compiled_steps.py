@@ -11,6 +11,7 @@ from torch import nn
 
 from optrun.experiments import (
     Hook,
+    LearningRateSetterHook,
     MonitoredTrainingSession,
     StopAtStepHook,
     build,
@@ -153,6 +154,17 @@ def test_steps_that_are_fed_more_than_the_rate_are_taken_uncompiled():
     run_all(eager, "run_block", Odd())
     for one, other in zip(op.model.parameters(), eager.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_errors_of_later_steps_come_at_their_own():
+    def rate(step):
+        return 1.0 if step < 5 else {}[step]
+
+    op = op_of(batches())
+    with pytest.raises(KeyError) as found:
+        run_all(op, "run_block", LearningRateSetterHook(rate))
+    assert "in before_run of hook 'learning_rate_setter', at step 5" in found.value.__notes__
+    assert (op.global_step, op.compiled.why_not) == (5, None)
 
 
 @pytest.mark.parametrize(
