@@ -20,7 +20,7 @@ class CannotCompile(Exception):
 
 @contextmanager
 def explained(part: str) -> Iterator[None]:
-    """Raise whatever a part of torch's compiler raises as one error; of its own old ways it need not warn.
+    """Raise whatever a part of torch's compiler raises as one error; its warnings are about its own ways, and dropped.
 
     Args:
         part: in words.
@@ -29,8 +29,7 @@ def explained(part: str) -> Iterator[None]:
         CannotCompile: it failed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore")  # where they are errors, none of them is one of the user's
         try:
             yield
         except CannotCompile:
