@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from .cannot import CannotCompile, explained
 from .tracing import traced
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_DISTUTILS = "SETUPTOOLS_USE_DISTUTILS"
 _SETTINGS = {
     "cpp_wrapper": True,  # one library for a whole step: no Python between its kernels
     "compile_threads": 1,  # it is one file; more would begin processes
@@ -68,12 +71,28 @@ def compile_graph(function: Callable[..., list[Tensor]], examples: Sequence[Tens
         CannotCompile: the compiler fails.
     """
     with torch.no_grad(), _private_folder(), explained("inductor"):
+        _import_setuptools()
         from torch._dynamo.utils import preserve_rng_state
         from torch._inductor import config
         from torch._inductor.compile_fx import compile_fx
 
         with preserve_rng_state(), config.patch(_SETTINGS):
             return compile_fx(traced(function, examples), [example.detach() for example in examples])  # type: ignore[return-value]
+
+
+def _import_setuptools() -> None:
+    """Import what inductor finds torch's headers with, and which fails where somebody has imported distutils before."""
+    if "distutils" not in sys.modules or "setuptools" in sys.modules:
+        return
+    before = os.environ.get(_DISTUTILS)
+    os.environ[_DISTUTILS] = "stdlib"  # that one may stay
+    try:
+        importlib.import_module("setuptools")
+    finally:
+        if before is None:
+            os.environ.pop(_DISTUTILS, None)
+        else:
+            os.environ[_DISTUTILS] = before
 
 
 @contextmanager
