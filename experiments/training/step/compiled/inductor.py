@@ -81,11 +81,11 @@ def compile_graph(function: Callable[..., list[Tensor]], examples: Sequence[Tens
 
 
 def _import_setuptools() -> None:
-    """Import what inductor finds torch's headers with, and which fails where somebody has imported distutils before."""
-    if "distutils" not in sys.modules or "setuptools" in sys.modules:
+    """Import what inductor finds torch's headers with; it fails in processes where it cannot replace distutils."""
+    if sys.version_info >= (3, 12) or "setuptools" in sys.modules:
         return
     before = os.environ.get(_DISTUTILS)
-    os.environ[_DISTUTILS] = "stdlib"  # that one may stay
+    os.environ[_DISTUTILS] = "stdlib"  # Python's own may stay
     try:
         importlib.import_module("setuptools")
     finally:
