@@ -19,7 +19,7 @@ from .session_view import BoundSession, Refused, SessionView, StepView
 NEVER = 10**15  #: A step that no run comes to.
 
 #: Events of a step, and what a hook without a trigger may define to be left out of steps that it needs not see.
-_OF_A_STEP = ("before_run", "after_gradients", "after_run")
+STEP_EVENTS = ("before_run", "after_gradients", "after_run")
 _AHEAD = ("feed_at", "next_look")
 
 
@@ -208,7 +208,7 @@ class Hook:
             cls.may_draw = True
         if "only_looks" not in vars(cls):
             cls.only_looks = "after_gradients" not in vars(cls) and cls.only_looks
-        if any(event in vars(cls) for event in _OF_A_STEP):
+        if any(event in vars(cls) for event in STEP_EVENTS):
             for name in _AHEAD:  # what a base class says of its own events says nothing of these
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Hook, name))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...components.hooks.hook import NEVER, Every, Hook, defines
+from ...components.hooks.hook import NEVER, STEP_EVENTS, Every, Hook, defines
 
-EVENTS = ("before_run", "after_gradients", "after_run")  # those of a step
 _NUM_FIRST = 3
 
 
@@ -42,7 +41,7 @@ def firing(name: str, hook: Hook, steps_per_epoch: int | None, num_steps: int | 
         steps_per_epoch: for triggers in epochs.
         num_steps: in the run; None where only a clock ends it.
     """
-    events = tuple(event for event in EVENTS if defines(hook, event))
+    events = tuple(event for event in STEP_EVENTS if defines(hook, event))
     phase = hook.phase.name.lower()
     if not events:
         return Firing(name, phase, events, "", (), None, 0)

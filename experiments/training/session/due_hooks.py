@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...components.hooks.hook import Every, Hook, defines
+from ...components.hooks.hook import STEP_EVENTS, Every, Hook, defines
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
-_EVENTS = ("before_run", "after_gradients", "after_run")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class DueHooks:
         if due not in self._calls:
             hooks = [self._hooks[index] for index in sorted(due)]
             before, gradients, after = (
-                tuple((hook, getattr(hook, event)) for hook in hooks if defines(hook, event)) for event in _EVENTS
+                tuple((hook, getattr(hook, event)) for hook in hooks if defines(hook, event)) for event in STEP_EVENTS
             )
             gradients = tuple(sorted(gradients, key=lambda call: not call[0].only_looks))  # they see them unchanged
             may_draw = any(hook.may_draw for hook, _ in before)
@@ -119,10 +118,10 @@ class DueHooks:
 
 
 def _sees_steps(hook: Hook) -> bool:
-    return any(defines(hook, event) for event in _EVENTS)
+    return any(defines(hook, event) for event in STEP_EVENTS)
 
 
 def _only_feeds(hook: Hook) -> bool:
     """Return True if a hook without a trigger does nothing at a step but feed what `feed_at` says."""
-    others = [event for event in _EVENTS if event != "before_run" and defines(hook, event)]
+    others = [event for event in STEP_EVENTS if event != "before_run" and defines(hook, event)]
     return defines(hook, "feed_at") and not hook.may_draw and not others

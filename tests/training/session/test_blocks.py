@@ -89,7 +89,7 @@ def test_blocks_are_the_same_steps(name, tmp_path):
     assert few < many * 0.6
 
 
-def poisoned(positions, count=9):
+def poisoned(positions=(), count=9):
     generator = torch.Generator().manual_seed(0)
     batches = [(torch.randn(4, 3, generator=generator), torch.randn(4, 1, generator=generator)) for _ in range(count)]
     for position in positions:

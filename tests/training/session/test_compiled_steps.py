@@ -23,17 +23,10 @@ from optrun.experiments import (
 from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.errors import DivergedError
 
-from .test_blocks import CONFIG, Skips, equal, trained
+from .test_blocks import CONFIG, Skips, equal, run_all, trained
+from .test_blocks import poisoned as batches
 
 COMPILED = {**CONFIG, "model": {"name": "mlp", "hidden": [4]}, "train": {"steps": 24, "threads": 1, "compile": True}}
-
-
-def batches(positions=(), count=9):
-    generator = torch.Generator().manual_seed(0)
-    made = [(torch.randn(4, 3, generator=generator), torch.randn(4, 1, generator=generator)) for _ in range(count)]
-    for position in positions:
-        made[position][0][0, 0] = float("nan")
-    return made
 
 
 def op_of(data, **options):
@@ -43,13 +36,6 @@ def op_of(data, **options):
     op = build_train_op(model, nn.functional.mse_loss, optimizer, data, compile=True, **options)
     assert op.compiled.why_not is None
     return op
-
-
-def run_all(op, how, *hooks):
-    with MonitoredTrainingSession(op, hooks=hooks) as session:
-        while not session.should_stop():
-            getattr(session, how)(op)
-    return session
 
 
 def test_compiled_steps_are_the_same_however_they_are_cut(tmp_path):

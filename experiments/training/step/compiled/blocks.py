@@ -64,7 +64,7 @@ class CompiledBlocks:
         layout, taken, cells = self._found(inputs, targets, [rows[0] for rows in leaves])
         graphs = self._graphs(layout, cells, taken, len(rates))
         losses, good = self._take_steps(graphs, layout, cells, taken, leaves, rates)
-        num_good = len(losses) if self._op.gate is None or bool(good[-1]) else int(good.sum())
+        num_good = len(losses) if bool(good[-1]) else int(good.sum())
         for cell in cells:
             cell.end(self._op.optimizer, num_good)
         moved = [state for cell in cells for state in cell.kept()]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .known_rules import RULES
 from .rules import Counters, Rule
+from .torch_rules import RULES
 
 
 @dataclass

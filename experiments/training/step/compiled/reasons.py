@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .inductor import folder_problem
-from .known_rules import RULES
+from .torch_rules import RULES
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp

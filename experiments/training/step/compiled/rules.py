@@ -1,8 +1,8 @@
 """What an optimizer does to weights, written as functions of tensors: a compiled step consists of nothing else.
 
-A rule computes the numbers of a step (rates, corrections for the
-number of steps) on the host in Python's own floats, as the optimizer itself does, so that the graph has only arithmetic
-of whole tensors in it, and knows nothing of the number of the step.
+A rule computes the numbers of a step (rates, corrections for the number of steps) on the host in Python's own floats,
+as the optimizer itself does, so that the graph has only arithmetic of whole tensors in it, and knows nothing of the
+number of the step.
 """
 
 from __future__ import annotations
