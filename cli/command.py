@@ -127,6 +127,7 @@ export_option = click.option(
 allow_code_option = click.option(
     "--allow-code", is_flag=True, help="Load your own code although it has changed since, or is new on this machine."
 )
+profile_option = click.option("--profile", is_flag=True, help="Measure where the time of a step goes; slower on a GPU.")
 force_option = click.option("--force", is_flag=True, help="Replace the file if it is there.")
 of_option = click.option(
     "--of", metavar="PART", help="Of several outputs, the one to predict: a name, an index, or a path such as heads.0."

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .registry.arguments import Natural as Natural
     from .registry.arguments import NonNegative as NonNegative
     from .registry.arguments import Positive as Positive
+    from .report.tables.step_profile import profile_text as profile_text
     from .run_directory.checkpoint_files import checkpoints_iterator as checkpoints_iterator
     from .run_directory.run import Run as Run
     from .studies.lr_finder import LrRange as LrRange
@@ -150,6 +151,7 @@ _HOMES = {
     "make_schedule": "components.schedules",
     "plan": "studies.plan",
     "predict": "training.predict",
+    "profile_text": "report.tables.step_profile",
     "register_data": "components.data",
     "register_hook": "components.hooks",
     "register_init": "components.initializers",

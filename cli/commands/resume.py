@@ -23,8 +23,9 @@ from ..terminal.console import Output
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @shared.allow_change_option
 @shared.allow_code_option
+@shared.profile_option
 @shared.output_options
-def command(run: str, overrides: tuple[str, ...], output: Output, **allowed: Any) -> int:
+def command(run: str, overrides: tuple[str, ...], output: Output, **options: Any) -> int:
     """Go on with RUN from its latest checkpoint.
 
     RUN is a name, the beginning of one, a path, or @1 for the latest.
@@ -33,4 +34,4 @@ def command(run: str, overrides: tuple[str, ...], output: Output, **allowed: Any
     from ..watching.watch import Watch
 
     watch = Watch("resume", output)
-    return watch.follow(lambda: resume(run, overrides, **allowed, on_start=watch.start))
+    return watch.follow(lambda: resume(run, overrides, **options, on_start=watch.start))

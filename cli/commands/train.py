@@ -18,6 +18,7 @@ from ..terminal.console import Output
     optrun train configs/mom.yaml optimizer.lr=0.05 train.epochs=40
     optrun train adam --seed 3 --name adam-3  # again: resumes, or reports
     optrun train mom --dry-run  # build everything, take one step
+    optrun train mom --profile  # where the time of a step goes
     optrun train mom --json | jq '.final["test/accuracy"]'
     """,
 )
@@ -30,6 +31,7 @@ from ..terminal.console import Output
 @click.option("--fresh", is_flag=True, help="With --name: move what is there into the trash and start anew.")
 @shared.allow_change_option
 @shared.allow_code_option
+@shared.profile_option
 @shared.output_options
 def command(
     target: str,
@@ -39,7 +41,7 @@ def command(
     precision: str | None,
     dry_run: bool,
     output: Output,
-    **options: Any,  # name, fresh, allow_change, allow_code: as `train` takes them
+    **options: Any,  # name, fresh, allow_change, allow_code, profile: as `train` takes them
 ) -> int:
     """Train one model.
 
@@ -50,6 +52,8 @@ def command(
     overrides = [f"{key}={value}" for key, value in short.items() if value is not None] + overrides
     if options["name"] is None and (options["fresh"] or options["allow_change"]):
         raise click.UsageError("--fresh and --allow-change speak of an existing run: add --name")
+    if dry_run and options["profile"]:
+        raise click.UsageError("--dry-run takes one step, which says little of the others: leave it or --profile out")
 
     from ...experiments.training.load import load_config
     from ...experiments.training.train import train

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ...experiments.report.style import many, score, seconds
+from ...experiments.report.tables.step_profile import profile_text, slow_hook_text
 from ...experiments.run_directory.final_values import not_finite, not_finite_text
 from ...experiments.run_directory.run_dir import default_root
 from ...experiments.system.places import shown
@@ -72,6 +73,18 @@ def result_lines(name: str, summary: Mapping[str, Any], with_message: bool = Tru
         when = f"reached at step {reached.get('step')}" if reached else "not reached"
         lines.append(f"  target {metric['target']:g} {when}")
     return lines
+
+
+def profile_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the lines that say where the time of a step went; none for a run that was not profiled."""
+    return profile_text(summary["profile"]).split("\n") if "profile" in summary else []
+
+
+def slow_hook_lines(summary: Mapping[str, Any], stream: IO[str]) -> list[str]:
+    """Return the lines that name hooks which took much of the time."""
+    return [
+        line for slow in summary.get("slow_hooks", ()) for line in filled(slow_hook_text(slow), indent=2, stream=stream)
+    ]
 
 
 def result_pairs(name: str, summary: Mapping[str, Any]) -> str:

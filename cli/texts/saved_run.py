@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ...experiments.config import to_yaml
 from ...experiments.report.style import many
 from ...experiments.system.places import shown
+from ..terminal.streams import results
 from .diverged_text import history_lines, ways_out, why_lines
-from .run_text import colored, result_lines, resume_command
+from .run_text import colored, profile_lines, result_lines, resume_command, slow_hook_lines
 
 if TYPE_CHECKING:
     from ...experiments.run_directory.run import Run
@@ -23,6 +24,8 @@ def _result(run: Run) -> list[str]:
     state = run.state
     if run.summary and state != "running":
         lines = result_lines(run.name, run.result)
+        lines += [f"  {line}" for line in slow_hook_lines(run.result, results())]
+        lines += profile_lines(run.result)
         lines += _divergence(run) if state == "diverged" else []
     else:
         step = f" at step {run.rows[-1]['step']}" if run.rows else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,14 @@ from ...experiments.system.places import shown
 from ..terminal import github
 from ..terminal.console import Output, result, result_json, say, say_error
 from ..terminal.logs import show_log
-from ..texts.run_text import header, result_lines, result_pairs, resume_command
+from ..texts.run_text import (
+    header,
+    profile_lines,
+    result_lines,
+    result_pairs,
+    resume_command,
+    slow_hook_lines,
+)
 
 if TYPE_CHECKING:
     from ...experiments.components.hooks.hook import Hook
@@ -119,6 +127,11 @@ class Watch:
             result(result_pairs(run.name, summary))
         elif not isinstance(end, Interrupted):
             result(result_lines(run.name, summary, with_message=end is None))
+        if "profile" in summary and not (self.quiet or self.as_json):
+            result(["", *profile_lines(summary)])
+        if not self.quiet:
+            for line in slow_hook_lines(summary, sys.stderr):
+                say(line)
         github.add_step_summary(run.name, summary)
         if isinstance(end, Interrupted):
             say(f"resume: {resume_command(run.dir)}")

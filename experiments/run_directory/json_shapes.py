@@ -162,6 +162,7 @@ _CONFIG = _object(
     **dict.fromkeys(("metrics", "updates", "hooks"), _list(_COMPONENT)),
     **dict.fromkeys(("train", "eval", "stop", "checkpoint", "log"), _object()),
 )
+_PART = _record(name=_text, secs=_number, share=_number, ms_per_step=_or_null(_number), waited_secs=_or_null(_number))
 _ALWAYS = ("outcome", "steps", "train_secs", "final", "metric", "best", "curve", "target_reached", "config")
 _FILES: dict[str, dict[str, Check]] = {
     "status.json": {
@@ -187,6 +188,8 @@ _FILES: dict[str, dict[str, Check]] = {
         "not_finite": _each(_text),
         **dict.fromkeys(("best", "target_reached"), _or_null(_place)),
         "curve": _list(_or_null(_number)),
+        "slow_hooks": _list(_record(hook=_text, secs=_number, share=_number, when=_text, key=_text)),
+        "profile": _record(steps=_count, secs=_number, waited_secs=_or_null(_number), parts=_list(_PART)),
         "config": _CONFIG,
     },
     "fitted.json": {

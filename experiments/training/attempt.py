@@ -45,13 +45,13 @@ def watched(on_start: OnStart | None) -> OnStart:
     return start
 
 
-def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None) -> Run:
+def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None, profile: bool = False) -> Run:
     """Train in a run directory that this process holds, from its latest checkpoint if there is one.
 
     What a run is made of is written before its first step; once there is a checkpoint, not before that is restored.
     """
     with log_file(run_dir):
-        session = experiment.session(run_dir.path)
+        session = experiment.session(run_dir.path, profile=profile)
         evidence = DivergenceHook(run_dir.diverged_path, experiment.config.seed)
         saved = list_checkpoints(run_dir.checkpoints_path)
         environment = _environment(experiment, run_dir)

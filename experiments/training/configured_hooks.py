@@ -40,6 +40,11 @@ def configured_hooks(
         with located(config, key, *RUN_LENGTH):
             return Every.of(interval, length)
 
+    def add(key: str, *hooks_at: Hook) -> None:
+        for hook in hooks_at:
+            hook.interval_key = key
+        hooks.extend(hooks_at)
+
     goal = eval_goal(config)
     log_every = every("log.every", config.log.every)
     hooks: list[Hook] = [LearningRateSetterHook(schedule)]
@@ -48,25 +53,26 @@ def configured_hooks(
         hooks.append(StopAtStepHook(last_step=length.num_steps))
     if config.train.max_time is not None:
         hooks.append(StopAfterHook(config.train.max_time.amount))
-    hooks.append(LoggingHook(log_every, rows=True, lines=False))
-    hooks.append(LoggingHook(every("log.lines", config.log.lines), rows=False))
+    add("log.every", LoggingHook(log_every, rows=True, lines=False))
+    add("log.lines", LoggingHook(every("log.lines", config.log.lines), rows=False))
     with located(config, "log.to"):
-        hooks += _writers(config, log_every)
+        add("log.every", *_writers(config, log_every))
     during = [split for split in ("val",) if split in splits]  # test is read once, at the end
     after = [split for split in ("val", "test") if split in splits]
-    hooks.append(EvaluationHook(every("eval.every", config.eval.every), during, after))
+    add("eval.every", EvaluationHook(every("eval.every", config.eval.every), during, after))
     if config.stop.patience is not None or config.stop.at_target:
         target = config.eval.target if config.stop.at_target else None
         stop = config.stop
         hooks.append(EarlyStoppingHook(goal.metric, goal.mode, stop.patience, target, min_delta=stop.min_delta))
-    hooks.append(
+    add(
+        "checkpoint.every",
         CheckpointHook(
             every("checkpoint.every", config.checkpoint.every),
             config.checkpoint.keep,
             goal.metric if config.checkpoint.best and during else None,
             goal.mode,
             config.checkpoint.keep_every_hours,
-        )
+        ),
     )
     return hooks + [_users_own(config, hook, length) for hook in config.hooks]
 
@@ -90,6 +96,7 @@ def _users_own(config: Config, hook: ComponentConfig, length: RunLength) -> Hook
         if not isinstance(made, Hook):
             raise ValueError(f"{hook.name} made {described(made)}, which is not an optrun Hook")
         made.configured_as = hook.path
+        made.interval_key = f"{hook.path}.every" if "every" in hook.component.signature.names() else ""
         _check_attributes(made)
         return made
 

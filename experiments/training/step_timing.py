@@ -26,10 +26,10 @@ def time_block(take: Callable[[int], int], size: int, device: torch.device) -> B
         size: how many steps.
         device: that takes them.
     """
-    _wait_for(device)
+    wait_for(device)
     started = time.perf_counter()
     num_steps = take(size)
-    _wait_for(device)
+    wait_for(device)
     return Block(num_steps, time.perf_counter() - started)
 
 
@@ -59,7 +59,8 @@ def mean_secs(blocks: Sequence[Block]) -> float:
     return sum(block.secs for block in blocks) / sum(block.num_steps for block in blocks)
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was given; the CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -53,6 +53,8 @@ def summarise(experiment: Experiment, session: MonitoredTrainingSession, outcome
         "best": {metric: best[metric], **{key: best.get(key) for key in where}} if best else None,
         "target_reached": {key: reached.get(key) for key in where} if reached else None,
         "curve": _thinned([row[metric] for row in scored]),
+        "slow_hooks": session.times.slow_hooks(session.named_hooks),
+        **({"profile": profile} if (profile := session.profile()) is not None else {}),
         "config": experiment.config.to_dict(),
     }
 

@@ -47,6 +47,7 @@ def train(
     root: Path | None = None,
     on_start: OnStart | None = None,
     progress: bool = False,
+    profile: bool = False,
 ) -> Run:
     """Train one model, and return its run.
 
@@ -63,6 +64,7 @@ def train(
         root: the folder of the run directories; by default $OPTRUN_RUNS_DIR or `runs`.
         on_start: called with the experiment and its run directory before the first step; returns hooks to add.
         progress: show how far the run is: in a notebook in the cell's output, on a terminal by a bar, else by lines.
+        profile: measure where the time of a step goes, for `run.result["profile"]`; see `profile_text`.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -77,7 +79,7 @@ def train(
     config = load_config(target, overrides, allow_code=allow_code)
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:
-        return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
+        return _go_on(config, run_dir, allow_change, allow_code, on_start, profile, is_local=True)
     if run_dir is not None and not (fresh and run_dir.is_leftover()):
         run_dir.check_is_free()
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
@@ -89,9 +91,9 @@ def train(
         log.warning("moved %s to %s", shown(run_dir.path), shown(place))
     with run_dir.lock():
         if not run_dir.exists():  # no run has begun here: the folder may have been made a line ago
-            return attempt(experiment, run_dir, on_start)
+            return attempt(experiment, run_dir, on_start, profile)
     # Another process has begun a run of this name since we looked.
-    return _go_on(config, run_dir, allow_change, allow_code, on_start, is_local=True)
+    return _go_on(config, run_dir, allow_change, allow_code, on_start, profile, is_local=True)
 
 
 @held_places()
@@ -106,6 +108,7 @@ def resume(
     root: Path | None = None,
     on_start: OnStart | None = None,
     progress: bool = False,
+    profile: bool = False,
 ) -> Run:
     """Go on with a run from its latest checkpoint; a finished one is returned as it is.
 
@@ -117,6 +120,7 @@ def resume(
         root: the folder of the run directories.
         on_start: see `train`.
         progress: see `train`.
+        profile: see `train`; of the steps that this call takes.
 
     Raises:
         UsageError: overrides change the configuration, or code or data has changed, without the permission for it.
@@ -125,7 +129,7 @@ def resume(
     on_start = watched(on_start) if progress else on_start
     run_dir = run_dir_of(run, root)
     config = stored_config(run_dir, overrides, allow_code)
-    return _go_on(config, run_dir, allow_change, allow_code, on_start)
+    return _go_on(config, run_dir, allow_change, allow_code, on_start, profile)
 
 
 @held_places()
@@ -153,6 +157,7 @@ def _go_on(
     allow_change: bool,
     allow_code: bool,
     on_start: OnStart | None,
+    profile: bool,
     *,
     is_local: bool = False,
 ) -> Run:
@@ -196,7 +201,7 @@ def _go_on(
         if changes and state == "diverged":
             what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside
             log.warning(what_was_done)
-        return attempt(experiment, run_dir, on_start)
+        return attempt(experiment, run_dir, on_start, profile)
 
 
 def _finished(run_dir: RunDir, state: str) -> Run:

@@ -11,6 +11,7 @@ import yaml
 
 from optrun.cli.texts.run_text import setting_text
 from optrun.experiments.config.other_names import _HERE
+from optrun.experiments.training.session import loop_times
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -22,6 +23,11 @@ def normalised(text: str) -> str:
     text = re.sub(r"\d\.\d{2,}", "0.NNNN", text)
     text = re.sub(r"[▁▂▃▄▅▆▇█]+", "▁▁", text)
     return re.sub(r"ex/s=\d+( eta=\d+s)", "ex/s=N eta=Ns", text)
+
+
+def words(text: str) -> str:
+    """Return text on one line."""
+    return " ".join(text.split())
 
 
 def test_header_lines_and_summary_read_as_they_should(optrun):
@@ -259,3 +265,49 @@ def test_a_setting_given_as_an_option_is_refused_with_how_to_give_it(optrun, com
     assert done.code == 2
     assert done.err.splitlines()[0].endswith(said)
     assert ("VALUE" in done.err.splitlines()[0]) == ("VALUE" in said)
+
+
+def test_a_profile_is_printed_after_the_result_and_shown_later(optrun):
+    done = optrun("train", "tiny.yaml", "--name", "it", "--profile")
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+    _, table = done.out.split("\n\n")
+    title, *lines = table.splitlines()
+    assert title.startswith("where the time went: ")
+    assert [line.split("  ")[1] for line in lines][:4] == ["part", "first step", "data", "forward"]
+    assert table.strip() in optrun("show", "it").out
+    again = optrun("train", "tiny.yaml", "--name", "it")
+    assert "it was finished before" in again.err
+    assert optrun("train", "tiny.yaml").out.count("where the time went") == 0
+
+
+def test_a_profile_is_an_object_in_json_and_left_out_of_one_line(optrun):
+    found = optrun("train", "tiny.yaml", "--profile", "--json").json["profile"]
+    assert sum(part["share"] for part in found["parts"]) == pytest.approx(1)
+    assert len(optrun("train", "tiny.yaml", "--profile", "--quiet").out.splitlines()) == 1
+    done = optrun("train", "tiny.yaml", "--profile", "--dry-run")
+    assert done.code == 2
+    assert "leave it or --profile out" in done.err
+
+
+def test_slow_hooks_are_named_at_the_end_with_what_changes_that(optrun, monkeypatch):
+    monkeypatch.setattr(loop_times, "_LONG_SECS", 0.0)
+    monkeypatch.setattr(loop_times, "_LARGE_SHARE", 0.0)
+    done = optrun("train", "tiny.yaml", "--name", "it", "eval.every=4 steps")
+    said = re.search(r"hook evaluation took \d+% of the time of the steps \(every 4 steps\): (.*)", words(done.err))
+    assert said is not None
+    assert said[1].startswith("eval.every changes that")
+    assert "hook evaluation took " in words(optrun("show", "it").out)
+    document = optrun("train", "tiny.yaml", "--json", "eval.every=4 steps").json
+    (slow,) = [each for each in document["slow_hooks"] if each["hook"] == "evaluation"]
+    assert (slow["when"], slow["key"]) == ("every 4 steps", "eval.every")
+    quiet = optrun("train", "tiny.yaml", "--quiet")
+    assert "took" not in quiet.err + quiet.out
+
+
+def test_what_a_resumed_run_spends_is_profiled_too(optrun):
+    optrun("train", "tiny.yaml", "--name", "it", "train.epochs=1")
+    done = optrun("resume", "it", "train.epochs=2", "--allow-change", "--profile")
+    assert "where the time went: " in done.out
+    summary = optrun("show", "it", "--json").json["summary"]
+    assert summary["profile"]["steps"] * 2 == summary["steps"]

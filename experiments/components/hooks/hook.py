@@ -190,6 +190,9 @@ class Hook:
     #: The key that it was configured under, such as `hooks.0`; errors of the hook are told there.
     configured_as: str = ""
 
+    #: The key that says how often it is called, such as `eval.every`; empty where no configuration does.
+    interval_key: str = ""
+
     #: Names of metrics whose evaluations it waits for, such as `val/loss`: a session that cannot have them is refused.
     watches: Sequence[str] = ()
 

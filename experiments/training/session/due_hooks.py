@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...components.hooks.hook import STEP_EVENTS, Every, Hook, defines
+from .loop_times import LoopTimes
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
 
@@ -42,14 +43,21 @@ class DueHooks:
         hooks: in the order in which they are called.
         steps_per_epoch: for triggers in epochs; None if the data has none.
         clock: a monotonic clock in seconds; read once a step, and only if some hook counts seconds.
+        times: measures how long the hooks take; None where they are not called.
 
     Raises:
         ValueError: a trigger counts epochs of data that has none.
     """
 
-    def __init__(self, hooks: Sequence[Hook], steps_per_epoch: int | None, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        hooks: Sequence[Hook],
+        steps_per_epoch: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        times: LoopTimes | None = None,
+    ):
         self._hooks = tuple(hooks)
-        self._clock = clock
+        self._clock, self._times = clock, times or LoopTimes()
         triggers = [hook.trigger.in_steps(steps_per_epoch) if hook.trigger else None for hook in self._hooks]
         untimed = [index for index, trigger in enumerate(triggers) if trigger is None]
         self._looking = [(i, self._hooks[i].next_look) for i in untimed if defines(self._hooks[i], "next_look")]
@@ -59,7 +67,9 @@ class DueHooks:
         self._calls: dict[frozenset[int], DueCalls] = {}
         self.of_every_step = self._calls_of(self._always)
         ahead = [self._hooks[index] for index in sorted(self._always) if _sees_steps(self._hooks[index])]
-        self.feeding: Calls = tuple((hook, hook.feed_at) for hook in ahead if defines(hook, "feed_at"))
+        self.feeding: Calls = tuple(
+            (hook, self._times.of_feed(hook, hook.feed_at)) for hook in ahead if defines(hook, "feed_at")
+        )
         self.wants_each_step = tuple(hook for hook in ahead if not _only_feeds(hook))
         self.restart()
 
@@ -109,7 +119,8 @@ class DueHooks:
         if due not in self._calls:
             hooks = [self._hooks[index] for index in sorted(due)]
             before, gradients, after = (
-                tuple((hook, getattr(hook, event)) for hook in hooks if defines(hook, event)) for event in STEP_EVENTS
+                tuple((hook, self._times.of_hook(hook, getattr(hook, event))) for hook in hooks if defines(hook, event))
+                for event in STEP_EVENTS
             )
             gradients = tuple(sorted(gradients, key=lambda call: not call[0].only_looks))  # they see them unchanged
             may_draw = any(hook.may_draw for hook, _ in before)

@@ -15,6 +15,7 @@ from ...run_directory.json_shapes import Position
 from ...run_directory.rows import RowLog
 from ...system import forks, signals, storage
 from ..step.train_op import TrainOp
+from .loop_times import LoopTimes
 from .process_state import ProcessState
 from .saved_state import Clock, save_state
 from .step_calls import StepCalls
@@ -45,6 +46,7 @@ class SessionServices:
         outcome: set as soon as the session is to stop: `done`, `stopped`, `diverged`, `interrupted` or `failed`.
         reason: of this outcome, in words.
         error: that ended the session.
+        times: how long the loop has taken, and each hook in it.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class SessionServices:
         self.reason = ""
         self.error: BaseException | None = None
         self.process: ProcessState | None = None  # from when there is a train op
+        self.times = LoopTimes()
         self._steps: StepCalls | None = None  # comes with the train op
         self._last_kept_by: tuple[int, frozenset[str]] = 0, frozenset()  # of the last checkpoint: step and hooks
         self._clock = Clock()
@@ -213,7 +216,7 @@ class SessionServices:
         for name, hook in tuple(self.named_hooks.items()):
             if defines(hook, event):
                 with noting(hook, event, self.step if self.train_op is not None else None, name):
-                    found |= getattr(hook, event)(*args) is True
+                    found |= self.times.of_hook(hook, getattr(hook, event))(*args) is True
                 forks.refuse()
         return found
 

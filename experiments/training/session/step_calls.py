@@ -14,6 +14,7 @@ from ...system import forks
 from ..step.fetches import check_fetches
 from ..step.train_op import TrainOp
 from .due_hooks import DueCalls, DueHooks
+from .loop_times import LoopTimes
 
 _NOTHING: Mapping[str, Any] = {}
 _BLOCK_SECS = 0.2  # for which steps are taken without a look at signals and clocks
@@ -48,12 +49,14 @@ class StepCalls:
         ctx: what hooks are given.
         hooks: in the order in which they are called.
         after_skip: called with the context and the batch when the gate has skipped one.
+        times: measures how long the hooks take.
     """
 
-    def __init__(self, ctx: RunContext, hooks: Sequence[Hook], after_skip: Callable[..., object]):
-        self._ctx, self._train_op, self._after_skip = ctx, ctx.train_op, after_skip
-        self._due_hooks = DueHooks(hooks, getattr(ctx.train_op.data, "steps_per_epoch", None))
-        self._after_block = [(hook, hook.after_block) for hook in hooks if defines(hook, "after_block")]
+    def __init__(self, ctx: RunContext, hooks: Sequence[Hook], after_skip: Callable[..., object], times: LoopTimes):
+        self._ctx, self.train_op, self._after_skip, self._times = ctx, ctx.train_op, after_skip, times
+        self._due_hooks = DueHooks(hooks, getattr(ctx.train_op.data, "steps_per_epoch", None), times=times)
+        with_blocks = [hook for hook in hooks if defines(hook, "after_block")]
+        self._after_block = [(hook, times.of_hook(hook, hook.after_block)) for hook in with_blocks]
         self._known_fetches: set[tuple[str, ...]] = set()
         self.requested: list[Hook] = []  # to be called when all others have seen the step
 
@@ -64,12 +67,12 @@ class StepCalls:
 
     def run_block(self) -> None:
         """Take the steps up to the next that a hook looks at, at most those of 0.2 s; or that one, if it is next."""
-        count = self._due_hooks.steps_ahead(self._train_op.global_step)
+        count = self._due_hooks.steps_ahead(self.train_op.global_step)
         if count < 1:
             self.run()
             return
         deadline = time.monotonic() + min(_BLOCK_SECS, self._due_hooks.secs_ahead())
-        train_op, feeding = self._train_op, self._due_hooks.feeding
+        train_op, feeding = self.train_op, self._due_hooks.feeding
         try:
             is_whole = train_op.run_block(count, self._feed_at, lambda: deadline - time.monotonic())
         except Exception as error:
@@ -84,7 +87,7 @@ class StepCalls:
 
     def _run_one(self) -> bool:
         """Take one step; return False if its batch was skipped."""
-        train_op = self._train_op
+        train_op = self.train_op
         due = self._due_hooks.at(train_op.global_step + 1)
         requests = self._before_run(due)
         after_gradients = self._after_gradients(due) if due.after_gradients else None
@@ -117,17 +120,17 @@ class StepCalls:
         return any(defines(hook, "state_dict") for hook, _ in self._due_hooks.of_every_step.after_run)
 
     def _skipped(self) -> None:
-        self._after_skip(self._ctx, self._train_op.refused)
-        self._train_op.refused = None  # its batch may be large
+        self._after_skip(self._ctx, self.train_op.refused)
+        self.train_op.refused = None  # its batch may be large
 
     def _end_block(self, is_applied: bool) -> None:
         for hook, after_block in self._after_block:
-            with noting(hook, "after_block", self._train_op.global_step):
+            with noting(hook, "after_block", self.train_op.global_step):
                 after_block(self._ctx)
         while is_applied and self.requested:
             hook = self.requested.pop(0)
-            with noting(hook, "after_run", self._train_op.global_step):
-                hook.after_run(self._ctx, _NOTHING)
+            with noting(hook, "after_run", self.train_op.global_step):
+                self._times.of_hook(hook, hook.after_run)(self._ctx, _NOTHING)
 
     def _feed_at(self, step: int) -> Mapping[str, Any]:
         """Return what hooks feed at a step of a block."""
@@ -148,7 +151,7 @@ class StepCalls:
 
     def _before_run(self, due: DueCalls) -> list[tuple[Hook, RunArgs]]:
         if due.may_draw:
-            self._train_op.reseed()
+            self.train_op.reseed()
         requests: list[tuple[Hook, RunArgs]] = []
         hook = None
         try:
@@ -158,7 +161,7 @@ class StepCalls:
                     if not isinstance(request, RunArgs):
                         raise TypeError(f"returned {described(request)}: return RunArgs(…), or None")
                     if request.fetches and request.fetches not in self._known_fetches:
-                        check_fetches(self._train_op, request.fetches)
+                        check_fetches(self.train_op, request.fetches)
                         self._known_fetches.add(request.fetches)
                     requests.append((hook, request))
         except BaseException as error:

@@ -54,6 +54,7 @@ class CompiledSteps:
 
     Attributes:
         why_not: why none is compiled, in words; None where they are.
+        blocks: takes them; None where none is compiled.
     """
 
     def __init__(self, op: TrainOp):
@@ -61,7 +62,7 @@ class CompiledSteps:
         self.why_not = why_eager(op) if op.options.compile else _OFF
         self._found: str | None = None  # why not, where that only showed on the way
         self._shapes: list[str] = []  # of the batches so far
-        self._blocks = CompiledBlocks(op) if self.why_not is None else None
+        self.blocks = CompiledBlocks(op) if self.why_not is None else None
         self._step_secs = _LONG  # of the latest
 
     def stop(self, reason: str, *, is_found: bool = False) -> None:
@@ -71,9 +72,9 @@ class CompiledSteps:
             reason: in words.
             is_found: whether that only showed on the way, so that a resumed run has to know it.
         """
-        if self._blocks is None:
+        if self.blocks is None:
             return
-        self._blocks, self.why_not = None, reason
+        self.blocks, self.why_not = None, reason
         if is_found:
             self._found = reason
             log.warning("train.compile: steps are not compiled: %s", reason)
@@ -92,7 +93,7 @@ class CompiledSteps:
 
     def takes(self, feed: Feed) -> bool:
         """Return True if a step with such a feed is compiled."""
-        if self._blocks is None:
+        if self.blocks is None:
             return False
         rate = feed.get("lr")
         return not feed or (len(feed) == 1 and type(rate) is float and math.isfinite(rate))
@@ -100,14 +101,14 @@ class CompiledSteps:
     def run(self, count: int, feed_at: Callable[[int], Feed], secs_left: Callable[[], float]) -> bool:
         """Take steps; see `TrainOp.run_block`."""
         op, last = self._op, self._op.global_step + count
-        if self._blocks is not None:
-            self._blocks.begin()
+        if self.blocks is not None:
+            self.blocks.begin()
         while op.global_step < last:
             feed = feed_at(op.global_step)
             if not self.takes(feed):
                 is_applied = op.run_uncompiled(feed)
-                if self._blocks is not None:
-                    self._blocks.begin()
+                if self.blocks is not None:
+                    self.blocks.begin()
             else:
                 room = min(_LONGEST, secs_left() / self._step_secs)
                 is_applied = self._run_ahead(feed, min(last - op.global_step, max(1, int(room))), feed_at)
@@ -119,7 +120,7 @@ class CompiledSteps:
 
     def _run_ahead(self, feed: Feed, most: int, feed_at: Callable[[int], Feed]) -> bool:
         op, start = self._op, time.perf_counter()
-        drawn = self._draw(most)
+        drawn = self.draw(most)
         if drawn is None:
             return op.run_uncompiled(feed)
         op.set_hyperparameters(feed)
@@ -134,12 +135,12 @@ class CompiledSteps:
             feeds.append(feed)
             rates.append(self._rates(feed))
         if len(feeds) < len(drawn.sizes):
-            drawn = self._draw(len(feeds))
+            drawn = self.draw(len(feeds))
             assert drawn is not None
         return self._take(drawn, feeds, torch.tensor(rates, dtype=torch.float64), start)
 
     def _take(self, drawn: _Drawn, feeds: Sequence[Feed], rates: Tensor, start: float) -> bool:
-        op, blocks = self._op, self._blocks
+        op, blocks = self._op, self.blocks
         assert blocks is not None
         try:
             losses, good = blocks.run(drawn.inputs, drawn.targets, rates)
@@ -162,7 +163,7 @@ class CompiledSteps:
             return [feed["lr"] * group.get("lr_scale", 1.0) for group in groups]
         return [float(group["lr"]) for group in groups]
 
-    def _draw(self, most: int) -> _Drawn | None:
+    def draw(self, most: int) -> _Drawn | None:
         """Return the next batches, as many of one shape as there are, at most so many; None if they have no shape.
 
         Raises:

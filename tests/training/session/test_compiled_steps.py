@@ -93,6 +93,20 @@ def test_a_loss_above_its_bound_is_bad():
         run_all(op, "run_block")
 
 
+def test_a_profile_changes_no_bit_and_has_the_parts_of_a_graph():
+    op, profiled = op_of(batches()), op_of(batches())
+    run_all(op, "run_block")
+    with MonitoredTrainingSession(profiled, profile=True) as session:
+        while not session.should_stop():
+            session.run_block(profiled)
+    assert equal(op.state_dict(), profiled.state_dict())
+    found = {part["name"]: part["secs"] for part in session.profile()["parts"]}
+    assert {"first step", "compiling", "data", "graph"} <= found.keys()
+    assert not {"forward", "backward", "optimizer"} & found.keys()
+    assert sum(found.values()) == pytest.approx(session.profile()["secs"])
+    assert profiled.compiled.why_not is None
+
+
 def test_batches_of_other_sizes_and_what_is_no_tensor():
     data = batches(count=6)
     data[3] = (data[3][0][:2], data[3][1][:2])

@@ -109,14 +109,22 @@ class CompiledBlocks:
         while count:
             size = most if count >= most else 1
             if (key, size) not in layout.steps:
-                self._num_compiled += 1
-                if self._num_compiled > _MOST_GRAPHS:
-                    raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_GRAPHS} times")
-                batch = [place for place in layout.batch if place is not None]
-                layout.steps[key, size] = steps_of(layout.gradients, cells, taken, self._op.options, batch, size)
+                layout.steps[key, size] = self.compile(layout, cells, taken, size)
             graphs.append((size, layout.steps[key, size]))
             count -= size
         return graphs
+
+    def compile(self, layout: Layout, cells: Sequence[Cell], taken: Sequence[Tensor], size: int) -> Callable[..., Any]:
+        """Return a graph that takes so many steps.
+
+        Raises:
+            CannotCompile: there are too many by now, or there is no compiler.
+        """
+        self._num_compiled += 1
+        if self._num_compiled > _MOST_GRAPHS:
+            raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_GRAPHS} times")
+        batch = [place for place in layout.batch if place is not None]
+        return steps_of(layout.gradients, cells, taken, self._op.options, batch, size)
 
     def _take_steps(
         self,
