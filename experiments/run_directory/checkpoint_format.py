@@ -64,7 +64,7 @@ def encode(
         "format": FORMAT,
         "step": step,
         "aliases": aliases,
-        "facts": _json_facts(facts),
+        "facts": json_facts(facts),
         "sections": _digest_sections(tensors, pieces),
     }
     first = _file_header(tensors, {**header, "sha256": digest_json(header)})
@@ -102,7 +102,12 @@ def read_facts(beginning: Callable[[int], bytes]) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def _json_facts(facts: Mapping[str, Any]) -> Any:
+def json_facts(facts: Mapping[str, Any]) -> Any:
+    """Return facts as they are read back: a copy of their own.
+
+    Raises:
+        UsageError: they are no JSON.
+    """
     try:
         text = json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -10,6 +10,8 @@ import base64
 import json
 import os
 import random
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,22 @@ SECTOR = 512
 
 
 class RecordingSystem(FaultySystem):
-    """Makes the real calls, and keeps what they did, with paths relative to `root`."""
+    """Makes the real calls, one at a time, and keeps what they did, with paths relative to `root`."""
 
     def __init__(self, root: Path):
         super().__init__()
         self.log: list[list[Any]] = []
         self._root = root.resolve()
+        self._recording = threading.Lock()
+
+    def _do(self, name: str, args: tuple[Any, ...], real: Callable[..., Any]) -> Any:
+        with self._recording:
+            return self._note(name, args, real(*args))
+
+    def note_save(self, step: int) -> None:
+        """Note that the checkpoint of a step is said to be there."""
+        with self._recording:
+            self.log.append(["saved", step])
 
     def _note(self, name: str, args: tuple[Any, ...], result: Any) -> Any:
         match name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno as errors
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ class FaultySystem:
 
     def __init__(self, at: int | None = None, fault: str = "before", errno: int = errors.EIO, for_good: bool = False):
         self.names: list[str] = []
+        self._counting = threading.Lock()  # a thread writes checkpoints
         self._at, self._fault, self._errno, self._for_good = at, fault, errno, for_good
         self._real = storage.System()
 
@@ -37,16 +39,17 @@ class FaultySystem:
         real = getattr(self._real, name)
 
         def call(*args: Any) -> Any:
-            self.names.append(name)
-            number = len(self.names)
+            with self._counting:
+                self.names.append(name)
+                number = len(self.names)
             if self._at is None or number < self._at or (number > self._at and not self._for_good):
-                return self._note(name, args, real(*args))
+                return self._do(name, args, real)
             return self._go_wrong(name, args, real)
 
         return call
 
-    def _note(self, name: str, args: tuple[Any, ...], result: Any) -> Any:
-        return result
+    def _do(self, name: str, args: tuple[Any, ...], real: Callable[..., Any]) -> Any:
+        return real(*args)
 
     def _go_wrong(self, name: str, args: tuple[Any, ...], real: Callable[..., Any]) -> Any:
         if self._fault == "error":

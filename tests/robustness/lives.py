@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,6 @@ from optrun.experiments.comparison.workers import Workers
 from optrun.experiments.run_directory import checkpoints
 from optrun.experiments.run_directory.run_dir import RunDir
 from optrun.experiments.system import signals, storage
-from optrun.experiments.training.session import services
 
 from . import bugs
 from .disk import RecordingSystem
@@ -51,25 +51,62 @@ def _remember_code_of(root: Path) -> None:
 
 
 def train_life(
-    target: Path, root: Path, name: str = "run", fault: Fault | None = None, bug: str | None = None
+    target: Path,
+    root: Path,
+    name: str = "run",
+    fault: Fault | None = None,
+    bug: str | None = None,
+    dies_after_save: int | None = None,
 ) -> dict[str, Any]:
-    """Train, or go on; return the names of the calls, and after how many of them each checkpoint was there.
+    """Train, or go on; return the names of the calls.
 
     What is remembered of the code belongs to these runs, so that the first life of any of them makes the same calls.
+
+    Args:
+        target: what to train.
+        root: the folder of runs.
+        name: of the run.
+        fault: what goes wrong.
+        bug: to plant.
+        dies_after_save: the step whose checkpoint is written, and none deleted yet, when SIGKILL comes.
     """
     _remember_code_of(root)
     system = _prepare(fault, bug)
-    saves: list[tuple[int, int]] = []
+    _report_saves(root, dies_after_save)
+    train(target, name=name, root=root)
+    return {"names": system.names}
+
+
+def _report_saves(root: Path, dies_after: int | None = None) -> None:
+    """Leave the step of each checkpoint that is said to be there in a file beside the folder of runs."""
+    report = os.open(_report_of(root), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def note(step: int) -> None:
+        os.write(report, b"%d\n" % step)
+        if step == dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _after_each_save(note)
+
+
+def _after_each_save(note: Callable[[int], None]) -> None:
     save = checkpoints.save
 
     def noting_save(*args: Any, **options: Any) -> Any:
         file = save(*args, **options)
-        saves.append((len(system.names), file.step))
+        note(file.step)
         return file
 
     checkpoints.save = noting_save
-    train(target, name=name, root=root)
-    return {"names": system.names, "saves": saves}
+
+
+def _report_of(root: Path) -> Path:
+    return root.with_name(f"{root.name}-saves")
+
+
+def saved_in(root: Path) -> list[int]:
+    """Return the steps of all checkpoints that the last life in a folder of runs was told were there."""
+    return [int(line) for line in _report_of(root).read_text().splitlines()]
 
 
 def recorded_life(target: Path, root: Path, log: Path, bug: str | None = None) -> None:
@@ -77,22 +114,17 @@ def recorded_life(target: Path, root: Path, log: Path, bug: str | None = None) -
     system = RecordingSystem(root)
     _prepare(None, bug)
     storage.system = system
-    save_state = services.save_state
-
-    def noting_save(*args: Any, **options: Any) -> Any:
-        path = save_state(*args, **options)
-        system.log.append(["saved", checkpoints.parse_checkpoint_name(path.name)[0]])  # type: ignore[index]
-        return path
-
-    services.save_state = noting_save
+    _after_each_save(system.note_save)
     train(target, name="run", root=root)
     system.dump(log)
 
 
-def cli_life(arguments: list[str], root: Path, fault: Fault | None = None) -> None:
-    """Do what `optrun ARGUMENTS` does, and exit with its code."""
+def cli_life(arguments: list[str], root: Path, fault: Fault | None = None, reports: bool = False) -> None:
+    """Do what `optrun ARGUMENTS` does, and exit with its code; report the checkpoints that are there, if asked to."""
     os.environ["OPTRUN_RUNS_DIR"] = str(root)
     _prepare(fault, None)
+    if reports:
+        _report_saves(root)
     sys.exit(app.run(arguments))
 
 
@@ -264,26 +296,26 @@ def _prepare(fault: Fault | None, bug: str | None) -> FaultySystem:
 def watched_life(life: str, log: Path, arguments: dict[str, Any]) -> None:
     """Live, and note each path that is written: `+ path` if `storage` does it, `- path` if somebody else does."""
     notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    inside: list[str] = []
+    inside = threading.local()  # whether this thread is in a call of `storage`
     for name in CALLS:
         setattr(storage.System, name, staticmethod(_noting(getattr(storage.System, name), inside)))
 
     def see(event: str, args: tuple[Any, ...]) -> None:
         path = _written_path(event, args)
         if path is not None and path not in (os.devnull, str(log)):
-            os.write(notes, f"{'+' if inside else '-'} {path}\n".encode())
+            os.write(notes, f"{'+' if getattr(inside, 'storage', False) else '-'} {path}\n".encode())
 
     sys.addaudithook(see)
     globals()[life](**arguments)
 
 
-def _noting(call: Callable[..., Any], inside: list[str]) -> Callable[..., Any]:
+def _noting(call: Callable[..., Any], inside: threading.local) -> Callable[..., Any]:
     def noted(*args: Any) -> Any:
-        inside.append("")
+        inside.storage = True
         try:
             return call(*args)
         finally:
-            inside.pop()
+            inside.storage = False
 
     return noted
 

@@ -121,8 +121,11 @@ def _by_hand(experiment: Any, steps: int) -> None:
             average[name].lerp_(value, 0.01)
         if (step + 1) % 50 == 0:
             evaluator()
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": average}
+            copied = copy.deepcopy(state)  # as whoever writes it while the next steps are taken needs it
             with tempfile.NamedTemporaryFile() as file:
-                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": average}, file)
+                torch.save(copied, file)
+            del copied
 
 
 class _Mallinfo2(ctypes.Structure):

@@ -92,7 +92,7 @@ class Sweep:
 
     @cached_property
     def recording(self) -> dict[str, Any]:
-        """The names of the calls of a run with the bug, and after which of them each checkpoint was there."""
+        """The names of the calls of a run with the bug; two threads make them, whose turns are not always the same."""
         return self._alive(self.live(self.new_root())).result
 
     def case(
@@ -102,6 +102,7 @@ class Sweep:
         start: Path | None = None,
         recording: dict[str, Any] | None = None,
         quarantined: int = 0,
+        good: int | None = None,
     ) -> list[str]:
         """Kill a life at a call, go on in a second one, and return what is wrong.
 
@@ -111,6 +112,7 @@ class Sweep:
             start: a folder of runs to begin with.
             recording: what a life that begins there does.
             quarantined: how many damaged checkpoints there are.
+            good: the step of the newest good one there.
         """
         root = self.new_root()
         if start is not None:
@@ -119,7 +121,7 @@ class Sweep:
         first = self.live(root, fault={"at": at, "fault": fault})
         if not first.killed:
             return [f"{fault} call {at}: it ended with {first.code} before that: {first.output}"]
-        saved = max((step for count, step in recording["saves"] if count < at), default=None)
+        saved = max(lives.saved_in(root), default=good)
         found = self._after_a_kill(root, saved) + self.finish(root, quarantined)
         shutil.rmtree(root)
         return [f"{fault} call {at} ({recording['names'][at - 1]}): {problem}" for problem in found]

@@ -27,8 +27,7 @@ def interrupted(server, fast_folder):
     """A run that was killed after its second checkpoint."""
     swept = Sweep(server, fast_folder / "damage")
     swept.start = swept.new_root()
-    after = swept.recording["saves"][1][0] + 2
-    assert swept.live(swept.start, fault={"at": after, "fault": "before"}).killed
+    assert swept.live(swept.start, dies_after_save=4).killed
     return swept
 
 

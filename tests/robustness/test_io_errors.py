@@ -39,8 +39,8 @@ def command(swept, root, **options):
     return swept.server.run(lives.cli_life, **life)
 
 
-def what_is_wrong(ended, root, recording, at):
-    """Return what is wrong after a life whose disk failed at a call."""
+def what_is_wrong(ended, root, saved=()):
+    """Return what is wrong after a life whose disk failed, and which had saved these steps."""
     run, found, reports = RunDir(root / "run"), [], []
     if ended.code not in (0, 74):
         found.append(f"exit {ended.code}")
@@ -51,9 +51,8 @@ def what_is_wrong(ended, root, recording, at):
     if ended.code == 0 and run.status().get("state") != "done":
         found.append(f"exit 0 of a run that is {run.status()}")
     state = load_latest_state(run.checkpoints_path, reports.append) if run.checkpoints_path.is_dir() else None
-    saved = max((step for count, step in recording["saves"] if count < at), default=None)
-    if saved is not None and (state is None or state.step < saved):
-        found.append(f"the checkpoint of step {saved} is gone")
+    if saved and (state is None or state.step < max(saved)):
+        found.append(f"the checkpoint of step {max(saved)} is gone")
     return [f"{what}: {ended.output}" for what in [*found, *reports]]
 
 
@@ -67,8 +66,8 @@ def test_a_call_that_fails_ends_the_run_with_74_and_costs_nothing(swept, stride,
     for count, (at, number) in enumerate(cases):
         root = swept.new_root()
         fault = {"at": at, "fault": "error", "errno": number, "for_good": for_good}
-        ended = command(swept, root, fault=fault)
-        problems = what_is_wrong(ended, root, swept.recording, at)
+        ended = command(swept, root, fault=fault, reports=True)
+        problems = what_is_wrong(ended, root, lives.saved_in(root))
         can_delete = not for_good or number == errno.ENOSPC
         if can_delete and (strays := [path.name for path in root.rglob(".tmp-*")]):
             problems.append(f"left lying about: {strays}")
@@ -109,7 +108,7 @@ def test_a_disk_that_is_really_full_costs_nothing(swept, small_disk, num_sizes):
         root.mkdir()
         ended = command(swept, root)
         ends.append(ended.code)
-        problems = what_is_wrong(ended, root, {"saves": []}, 0)
+        problems = what_is_wrong(ended, root)
         ballast.unlink()
         if strays := [path.name for path in root.rglob(".tmp-*")]:
             problems.append(f"left lying about: {strays}")

@@ -40,6 +40,8 @@ def test_ten_thousand_steps_stay_within_a_mebibyte():
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [64, 2048])
 def test_the_peak_is_that_of_a_loop_by_hand(width):
-    """Both with the same imports, model (9 thousand and 4 million parameters), data, optimizer and average."""
+    """Both with the same imports, model (9 thousand and 4 million parameters), data, optimizer, average, and a copy of
+    all this for a checkpoint.
+    """
     ours, by_hand = (measure(mode=mode, steps=110, width=width)["peak"] for mode in ("peak", "peak by hand"))
     assert ours <= 1.1 * by_hand, f"{ours / MIB:.1f} and {by_hand / MIB:.1f} MiB"

@@ -13,7 +13,7 @@ import torch
 from optrun.experiments.errors import CheckpointError, DivergedError, StorageError, UsageError
 from optrun.experiments.run_directory import checkpoint_format, checkpoints
 from optrun.experiments.run_directory.checkpoint_files import checkpoint_name, list_checkpoints, parse_checkpoint_name
-from optrun.experiments.run_directory.checkpoints import BY_HAND, load, load_latest, prune, save
+from optrun.experiments.run_directory.checkpoints import BY_HAND, load, load_latest, prune, save, snapshot
 from optrun.experiments.system import storage
 
 FACTS = {"position": {"epoch": 1, "batch": 17}, "metrics": {"offset": 123, "sha256": "ab"}, "lr": 0.1, "name": "é ∞"}
@@ -170,15 +170,41 @@ def test_facts_that_are_not_json_are_refused(tmp_path, facts):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2, torch.complex64], ids=str)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_state_that_must_be_finite_and_is_not_leaves_no_file(tmp_path, dtype, bad):
+def test_a_state_that_must_be_finite_and_is_not_is_no_snapshot(dtype, bad):
     broken = torch.ones(4)
     broken[2] = bad
     tensors = {"model/a": torch.ones(2), "optimizer/b": broken.to(dtype), "optimizer/c": broken}
     with pytest.raises(DivergedError, match=r"step 7: optimizer/b has 1 of 4 values"):
-        save(tmp_path, 7, tensors, {}, require_finite=True)
-    assert os.listdir(tmp_path) == []
-    save(tmp_path, 7, tensors, {})
-    save(tmp_path, 8, {"hooks/best": broken, "model/n": torch.tensor([1])}, {}, require_finite=True)
+        snapshot(7, tensors, {})
+    snapshot(7, tensors, {}, may_be_infinite=["optimizer/b", "optimizer/c"])
+    snapshot(8, {"hooks/best": broken, "model/n": torch.tensor([1])}, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_numbers_that_are_finite_may_have_an_infinite_sum(dtype):
+    largest = torch.full((4,), torch.finfo(dtype).max, dtype=dtype)
+    assert torch.isinf(largest.sum())
+    snapshot(1, {"model/w": largest}, {})
+
+
+def test_a_snapshot_is_saved_as_the_state_was_whatever_becomes_of_it(tmp_path):
+    weight, facts = torch.randn(6, 4), {"hooks": {"kept": [1, 2]}}
+    state = {
+        "model/w": weight,
+        "model/tied": weight,
+        "model/transposed": weight.t(),
+        "model/part": weight[:, 1],
+        "model/expanded": torch.ones(1).expand(3),
+        "hooks/conj": torch.tensor([1 + 2j, 3j]).conj(),
+        "hooks/empty": torch.empty(0, 3),
+        "optimizer/step": torch.tensor(3.0),
+    }
+    then = save(tmp_path / "then", 5, state, facts)
+    taken = snapshot(5, state, facts)
+    weight.zero_()
+    facts["hooks"]["kept"].append(3)
+    assert save(tmp_path / "later", 5, *taken).path.name == then.path.name  # so is every byte of it
+    assert save(tmp_path / "now", 5, state, facts).path.name != then.path.name
 
 
 def test_bit_flips_are_never_loaded_in_silence(file):
@@ -546,7 +572,7 @@ def test_killed_at_every_call_the_old_or_the_new_state_loads(tmp_path, server):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_device_tensors_are_copied_to_the_cpu(tmp_path):
     weight = torch.randn(5, 5, device="cuda")
-    loaded, _ = load(save(tmp_path, 1, {"model/a": weight, "model/b": weight}, {}, require_finite=True))
+    loaded, _ = load(save(tmp_path, 1, *snapshot(1, {"model/a": weight, "model/b": weight}, {})))
     assert loaded["model/a"] is loaded["model/b"]
     assert same(loaded["model/a"], weight.cpu())
 

@@ -12,7 +12,7 @@ from ...run_directory import checkpoints
 from ...system import ranks
 from ..metrics import own_goal
 from . import register_hook
-from .hook import Evaluation, Every, Hook, Phase
+from .hook import Evaluation, Every, Hook, Phase, defines
 from .session_view import BoundSession, SessionView, StepView
 
 
@@ -60,6 +60,11 @@ class SaveFunctions(Hook):
     def __init__(self, before: Callable[[int], object] | None, after: Callable[[Path], object] | None):
         self._before, self._after = before, after
 
+    @property
+    def sees_files(self) -> bool:
+        """Return True if there is a function that is given the file."""
+        return self._after is not None
+
     def before_save(self, session: BoundSession, step: int) -> None:
         if self._before is not None:
             self._before(step)
@@ -73,6 +78,9 @@ class CheckpointHook(Hook):
     """Save the whole state, and keep the newest, the best and one every few hours.
 
     The restored step is not saved again, step 0 only where other ranks wait for it, the last step always.
+
+    A thread writes the file, from a copy in memory, while the next steps are taken; older files are deleted when it is
+    durable. Where somebody is to see it (`listeners`, a hook with `after_save`) the next step waits for it.
 
     Each of several such hooks keeps what it has saved by its own rule. What two save at one step is one file, which
     stays while either wants it. A checkpoint says which hooks keep it, by name; none deletes what a hook that is gone
@@ -144,7 +152,7 @@ class CheckpointHook(Hook):
     def end(self, session: SessionView, outcome: str) -> None:
         # A session that failed in the middle of a step, or diverged, has nothing whole to save.
         if session.train_op is not None and session.is_whole and outcome != "diverged" and session.step > 0:
-            self._save_for_all(session)
+            self._save_for_all(session, at_end=True)
         for listener in self.listeners:
             listener.end(session, session.step)
 
@@ -154,34 +162,35 @@ class CheckpointHook(Hook):
             self.best_step, self.best_value = evaluation.step, value
             self._ask(session)
 
-    def wanted(self, own: Sequence[int]) -> set[int]:
-        """Return the steps that it wants to keep.
-
-        Args:
-            own: of its checkpoints, oldest first.
-        """
+    def rule(self) -> Callable[[Sequence[int]], set[int]]:
+        """Return what it wants to keep as of now: a function of the steps of its checkpoints, oldest first."""
         best = [] if self.best_step is None else [self.best_step]
-        return {*own[-self.keep :], *self._for_good, *best}
+        chosen = {*self._for_good, *best}
+        return lambda own: {*own[-self.keep :], *chosen}
 
-    def save(self, session: SessionView) -> None:
+    def save(self, session: SessionView, at_end: bool = False) -> None:
         """Save the step for all hooks that have asked for it, unless it is saved; delete what none wants any more."""
-        step = session.step
-        if session.checkpoint_dir is None or self._asked_step != step or self._saved_step == step:
+        step, folder = session.step, session.checkpoint_dir
+        if folder is None or self._asked_step != step or self._saved_step == step:
             return
         hooks = {name: hook for name, hook in session.named_hooks.items() if isinstance(hook, CheckpointHook)}
         asking = {name: hook for name, hook in hooks.items() if hook._asked_step == step}
         for hook in asking.values():
             hook._keep_for_its_hour(session)
-        session.save_checkpoint(kept_by=asking)
+        if at_end or any(map(_sees_files, session.hooks)):
+            session.save_checkpoint(kept_by=asking)
+            checkpoints.prune(folder, {name: hook.rule() for name, hook in hooks.items()})
+        else:
+            rules = {name: hook.rule() for name, hook in hooks.items()}
+            session.save_in_background(self._saving, asking, then=lambda: checkpoints.prune(folder, rules))
         for hook in asking.values():
             hook._saved_step = step
-        checkpoints.prune(session.checkpoint_dir, {name: hook.wanted for name, hook in hooks.items()})
 
-    def _save_for_all(self, session: SessionView) -> None:
+    def _save_for_all(self, session: SessionView, at_end: bool = False) -> None:
         for hook in session.hooks:
             if isinstance(hook, CheckpointHook):
                 hook._asked_step = session.step
-        self.save(session)
+        self.save(session, at_end)
 
     def _ask(self, session: BoundSession) -> None:
         if self._asked_step != session.step:
@@ -209,3 +218,10 @@ class CheckpointHook(Hook):
             self.best_step, self.best_value = state["best_step"], state["best_value"]
         elif state["best_step"] is not None:  # a best value of another metric means nothing here, but is not deleted
             self._for_good.append(state["best_step"])
+
+
+def _sees_files(hook: Hook) -> bool:
+    """Return True if a hook is to see each file when it is there."""
+    if isinstance(hook, CheckpointHook) and type(hook).after_save is CheckpointHook.after_save:
+        return bool(hook.listeners)
+    return hook.sees_files if isinstance(hook, SaveFunctions) else defines(hook, "after_save")

@@ -264,7 +264,7 @@ class Hook:
         """See the session before its state of `step` completed updates is written."""
 
     def after_save(self, session: BoundSession, step: int, path: Path) -> bool | None:
-        """See the file that was written; True ends the session."""
+        """See the file that was written; True ends the session. The next step waits for it if a hook defines this."""
 
     def on_error(self, ctx: StepView, error: BaseException) -> None:
         """Learn that the session is failing; it fails all the same."""

@@ -129,6 +129,9 @@ class SessionView(Protocol):
         """Save the whole state as of the last completed step; without the hooks that keep it, nobody deletes it."""
         ...
 
+    def save_in_background(self, hook: Hook, kept_by: Collection[str], then: Callable[[], object]) -> None:
+        """Save the whole state as of the last completed step while the next steps are taken; `then` follows it."""
+
     def save_aside(self, folder: Path) -> Path:
         """Save the whole state where no run looks for checkpoints."""
         ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...components.hooks.hook import Hook, defines, noting
 from ...components.hooks.session_view import TrainOpView
@@ -101,30 +102,62 @@ def whole_state(train_op: TrainOpView, hooks: Mapping[str, Hook]) -> dict[str, A
     return train_op.state_dict() | {"hooks": hook_states, "rng": _random_states()}
 
 
-def save_state(
-    folder: Path, train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog, clock: Clock, more: Mapping[str, Any]
-) -> Path:
-    """Write a checkpoint of the last completed step into `folder`, with `more` facts beside the state.
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole state after a step, to be written.
+
+    Args:
+        step: completed updates.
+        tensors: by section and name.
+        facts: the rest, as JSON.
+        rows: the metrics log, which holds those of this step by now.
+    """
+
+    step: int
+    tensors: Mapping[str, torch.Tensor]
+    facts: Mapping[str, Any]
+    rows: RowLog
+
+    def write(self, folder: Path) -> Path:
+        """Write it into a folder, and return the file when it is durable.
+
+        Raises:
+            StorageError: it could not be written; the checkpoints before it are untouched.
+        """
+        self.rows.sync()  # a checkpoint must not speak of rows that a power cut could still take
+        return checkpoints.save(folder, self.step, self.tensors, self.facts).path
+
+
+def take_snapshot(
+    train_op: TrainOp, hooks: Mapping[str, Hook], rows: RowLog, clock: Clock, more: Mapping[str, Any], copies: bool
+) -> Snapshot:
+    """Return the state of the last completed step, with `more` facts beside it.
+
+    Args:
+        train_op: whose weights, optimizer state and counters are part of it.
+        hooks: whose states are.
+        rows: the metrics log.
+        clock: of the run.
+        more: JSON.
+        copies: whether it may be written while training goes on; else before the next step.
 
     Raises:
         DivergedError: weights or optimizer state are not finite.
-        StorageError: it could not be written; the checkpoints before it are untouched.
+        UsageError: a state cannot be stored.
     """
     tensors: dict[str, Any] = {}
     skeletons: dict[str, Any] = {}
     for section, content in whole_state(train_op, hooks).items():
         found, skeletons[section] = checkpoints.flatten_state(section, content)
         tensors |= found
-    rows.sync()  # a checkpoint must not speak of rows that a power cut could still take
     facts = {
         "state": skeletons,
         "rows": {"offset": rows.offset, "sha256": rows.digest()},
         "spent": [round(clock.elapsed_secs, 4), round(clock.cpu_secs, 4)],
         **more,
     }
-    exempt = train_op.may_be_infinite
-    step = train_op.global_step
-    return checkpoints.save(folder, step, tensors, facts, require_finite=True, may_be_infinite=exempt).path
+    step, exempt = train_op.global_step, train_op.may_be_infinite
+    return Snapshot(step, *checkpoints.snapshot(step, tensors, facts, exempt, copies), rows)
 
 
 def load_latest_state(folder: Path, report: Callable[[str], None]) -> SavedState | None:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ...components.hooks.checkpoint import SaveFunctions
-from ...components.hooks.hook import Evaluation, Hook, defines, noting
+from ...components.hooks.hook import Evaluation, Hook, defines, note_event, noting
 from ...errors import SessionError
 from ...run_directory import checkpoints
 from ...run_directory.json_shapes import Position
 from ...run_directory.rows import RowLog
 from ...system import forks, signals, storage
 from ..step.train_op import TrainOp
+from .checkpoint_writer import CheckpointWriter
 from .loop_times import LoopTimes
 from .process_state import ProcessState
-from .saved_state import Clock, save_state
+from .saved_state import Clock, Snapshot, take_snapshot
 from .step_calls import StepCalls
 
 _REQUESTED = ("stopped", "done", "interrupted")
@@ -77,6 +78,7 @@ class SessionServices:
         self.times = LoopTimes()
         self._steps: StepCalls | None = None  # comes with the train op
         self._last_kept_by: tuple[int, frozenset[str]] = 0, frozenset()  # of the last checkpoint: step and hooks
+        self._writer = CheckpointWriter()
         self._clock = Clock()
         self._facts: Mapping[str, Any] = {}  # that checkpoints keep beside the state
         self._signal = signals.Stop()
@@ -161,19 +163,42 @@ class SessionServices:
             DivergedError: the weights or the optimizer's state are not finite.
             SessionError: there is no folder, or the state could not be restored as a whole.
         """
-        if self.checkpoint_dir is None:
-            raise SessionError("a session without checkpoint_dir has nowhere to save")
         if self.restoring is not None and self.is_loaded:
             return self.restoring
-        self._require_op().read_late_checks()
-        self._call_hooks("before_save", self, self.step)
-        before = self._last_kept_by if self._last_kept_by[0] == self.step else (0, frozenset[str]())
-        self._last_kept_by = self.step, before[1] | {*kept_by}  # one step, one file, whoever wants it
-        path = self._save(self.checkpoint_dir, {checkpoints.KEPT_BY: sorted(self._last_kept_by[1])})
+        folder, snapshot = self._begin_saving(kept_by, copies=False)
+        path = snapshot.write(folder)
         self.recoveries = 0
         if self._call_hooks("after_save", self, self.step, path):
             self.request_stop(f"asked for after the checkpoint of step {self.step}")
         return path
+
+    def save_in_background(self, hook: Hook, kept_by: Collection[str], then: Callable[[], object]) -> None:
+        """Save the whole state as of the last completed step while the next steps are taken.
+
+        It is copied now, and written by a thread. What is still being written is waited for first. No hook sees the
+        file; an error of writing is raised before the next block of steps, at the latest when the session ends.
+
+        Args:
+            hook: that errors of writing are told of.
+            kept_by: names of the hooks that keep it, and may delete it.
+            then: called by the thread when the file is durable.
+
+        Raises:
+            DivergedError: the weights or the optimizer's state are not finite.
+            SessionError: there is no folder, or the state could not be restored as a whole.
+        """
+        folder, snapshot = self._begin_saving(kept_by, copies=True)
+
+        def write() -> None:
+            try:
+                snapshot.write(folder)
+                then()
+            except Exception as error:
+                note_event(error, hook, "after_run", snapshot.step)
+                raise
+
+        self._writer.start(write)
+        self.recoveries = 0
 
     def save_aside(self, folder: Path) -> Path:
         """Save the whole state as of the last completed step where no run looks for checkpoints; return the file.
@@ -181,15 +206,26 @@ class SessionServices:
         Raises:
             DivergedError: the weights or the optimizer's state are not finite.
         """
-        return self._save(folder, {})
+        return self._snapshot({}, copies=False).write(folder)
 
-    def _save(self, folder: Path, facts: Mapping[str, Any]) -> Path:
+    def _begin_saving(self, kept_by: Collection[str], copies: bool) -> tuple[Path, Snapshot]:
+        """Return the folder of the checkpoints and what is to be written there, when hooks know and it is free."""
+        if self.checkpoint_dir is None:
+            raise SessionError("a session without checkpoint_dir has nowhere to save")
+        self._writer.wait()
+        self._require_op().read_late_checks()
+        self._call_hooks("before_save", self, self.step)
+        before = self._last_kept_by if self._last_kept_by[0] == self.step else (0, frozenset[str]())
+        self._last_kept_by = self.step, before[1] | {*kept_by}  # one step, one file, whoever wants it
+        return self.checkpoint_dir, self._snapshot({checkpoints.KEPT_BY: sorted(self._last_kept_by[1])}, copies)
+
+    def _snapshot(self, facts: Mapping[str, Any], copies: bool) -> Snapshot:
         if self.restoring is not None:
             raise SessionError(f"{self.restoring.name} is not restored as a whole: nothing is saved")
         facts = {**self._facts, **facts}
         if self.process is not None and (turned := self.process.notice(self.step)):
             facts["switches"] = turned
-        return save_state(folder, self._require_op(), self.named_hooks, self.rows, self._clock, facts)
+        return take_snapshot(self._require_op(), self.named_hooks, self.rows, self._clock, facts, copies)
 
     def on_checkpoint(
         self, before: Callable[[int], object] | None = None, after: Callable[[Path], object] | None = None

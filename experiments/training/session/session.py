@@ -11,6 +11,7 @@ Between two calls the state is whole; that is the only point at which it may be 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -182,6 +183,7 @@ class MonitoredTrainingSession(SessionServices):
 
     def _take(self, train_op: TrainOp, steps: Callable[[StepCalls], None]) -> None:
         assert self._steps is not None
+        self._writer.check()
         try:
             self.times.take(steps, self._steps)  # before_run of the hooks that are due, the train op, their after_run
         except EndOfData as end:
@@ -216,6 +218,8 @@ class MonitoredTrainingSession(SessionServices):
     def _recover(self, error: Exception) -> None:
         """Go back to the last good checkpoint; the clock goes on."""
         assert self._steps is not None
+        with contextlib.suppress(*self._recovery.transient):  # one more reason to go back
+            self._writer.wait()
         self.recoveries += 1
         saved = self._recovery.after(error, self.recoveries, lambda: self.interrupted)
         self.outcome, self.reason, self.evaluation = None, "", None  # the steps that are repeated set them again
@@ -259,14 +263,14 @@ class MonitoredTrainingSession(SessionServices):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        late = self._late_error() if error is None and self.outcome is None else None
+        late = (self._late_error() or self._unwritten()) if error is None else None
         self._shut_down(error or late)
         if late is not None:
             raise late
 
     def _late_error(self) -> DivergedError | None:
         """Read late checks after a loop that was left early; return the error if they end the session with one."""
-        if self.train_op is None:
+        if self.train_op is None or self.outcome is not None:
             return None
         try:
             self.train_op.read_late_checks()
@@ -275,6 +279,15 @@ class MonitoredTrainingSession(SessionServices):
                 self._end_diverged(found)
             except DivergedError as error:
                 return error
+        return None
+
+    def _unwritten(self) -> Exception | None:
+        """Wait for the checkpoint that is being written; return the error if that fails."""
+        try:
+            self._writer.wait()
+        except Exception as error:  # noqa: BLE001 (the caller raises it, or notes it on another one)
+            self.is_whole = False  # as where a step fails: the state is not saved once more at the end
+            return error
         return None
 
     @refusing_exits()
@@ -344,7 +357,8 @@ class MonitoredTrainingSession(SessionServices):
         for folder in self._folders():
             forks.let_go(folder)
         self.outcome, self.error = outcome_of(self.outcome, error), error or self.error
-        failures: list[BaseException] = []
+        unwritten = self._unwritten()
+        failures: list[BaseException] = [] if unwritten is None else [unwritten]
         if self.process is not None:
             self.process.notice(self.step)
         try:
