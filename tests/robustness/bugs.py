@@ -107,8 +107,8 @@ def step_is_off_by_one() -> None:
 def _zeroed(key: str) -> None:
     restored = OptimizerState._restored
 
-    def changed(self: OptimizerState, name: str, state: Any) -> dict[str, Any]:
-        found = restored(self, name, state)
+    def changed(self: OptimizerState, *args: Any) -> dict[str, Any]:
+        found = restored(self, *args)
         return {**found, key: found[key] * 0}
 
     OptimizerState._restored = changed  # type: ignore[method-assign]
