@@ -12,15 +12,37 @@ from ....components.data.tree import mapped, tensors
 from .cannot import CannotCompile
 from .capture import Capture
 from .cells import Cell, cells_of
+from .inductor import Graph
 from .layout import Layout
 from .noise import Noise
-from .program import most_steps, number_type, steps_of
+from .program import ALIGNED, most_steps, number_type, row_length, rows_like, steps_of
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
 
-_ALIGNED = 64  # bytes: kernels of other libraries may round otherwise where a tensor begins elsewhere
 _MOST_GRAPHS = 16  # compiled ones
+
+
+class _Known:
+    """What a block of batches of one shape needs, as long as nobody changes anything.
+
+    Args:
+        layout: of the graph of the loss.
+        taken: what that graph takes, with the first batch among it.
+        cells: the weights that it moves.
+    """
+
+    def __init__(self, layout: Layout, taken: list[Tensor], cells: list[Cell]):
+        self.layout, self.taken, self.cells = layout, taken, cells
+        self.kept = [state for cell in cells for state in cell.kept()]
+        self.places = [(index, place) for index, place in enumerate(layout.batch) if place is not None]
+        self.noise = layout.gradients.outline.noise
+        self.changes = [*layout.weights, *self.kept, *(taken[place] for place in layout.gradients.outline.changed)]
+        self.key = tuple((cell.settings(), tuple(map(id, cell.weights)), *map(_kind, cell.kept())) for cell in cells)
+        self.most = most_steps(layout.gradients.outline.num_operations)
+        device = layout.weights[0].device
+        self.good = torch.ones((), dtype=torch.bool, device=device)
+        self.to_numbers = {"dtype": number_type(cells), "device": device}
 
 
 class CompiledBlocks:
@@ -38,7 +60,7 @@ class CompiledBlocks:
         self._op = op
         self._capture = Capture(_loss_of(op))
         self._num_compiled = 0
-        self._known: dict[Any, tuple[Layout, list[Tensor], list[Cell]]] = {}  # by shapes, since `begin`
+        self._known: dict[Any, _Known] = {}  # by shapes, since `begin`
 
     def begin(self) -> None:
         """Begin steps between which nobody changes anything: the next block looks at all that graphs depend on."""
@@ -60,31 +82,28 @@ class CompiledBlocks:
         Raises:
             CannotCompile: in which case nothing has changed.
         """
-        leaves = [_rows(leaf) for tree in (inputs, targets) for leaf in tensors(tree)]
-        layout, taken, cells = self._found(inputs, targets, [rows[0] for rows in leaves])
-        graphs = self._graphs(layout, cells, taken, len(rates))
-        losses, good = self._take_steps(graphs, layout, cells, taken, leaves, rates)
+        leaves = [_in_rows(leaf) for tree in (inputs, targets) for leaf in tensors(tree)]
+        known = self._found(inputs, targets, leaves)
+        graphs = self._graphs(known, len(rates))
+        losses, good = self._take_steps(graphs, known, leaves, rates)
         num_good = len(losses) if bool(good[-1]) else int(good.sum())
-        for cell in cells:
+        for cell in known.cells:
             cell.end(self._op.optimizer, num_good)
-        moved = [state for cell in cells for state in cell.kept()]
-        torch.autograd.graph.increment_version(
-            [*layout.weights, *moved, *(taken[place] for place in layout.gradients.changed)]
-        )
+        torch.autograd.graph.increment_version(known.changes)
         return losses, good
 
-    def _found(self, inputs: Any, targets: Any, first: Sequence[Tensor]) -> tuple[Layout, list[Tensor], list[Cell]]:
-        """Return the graph of the loss of the first batch, what it takes, and the weights that it moves."""
-        shapes = tuple(map(_kind, first))
+    def _found(self, inputs: Any, targets: Any, leaves: Sequence[Tensor]) -> _Known:
+        """Return what is needed for batches of such a shape."""
+        shapes = tuple([(leaf.shape[1:], leaf.stride()[1:], leaf.dtype, leaf.device) for leaf in leaves])
         if shapes not in self._known:
-            layout, taken = self._layout(inputs, targets, first)
+            layout, taken = self._layout(inputs, targets, [leaf[0] for leaf in leaves])
             for weight in layout.weights:
                 weight.grad = None  # of an earlier step
             ids = [*map(id, layout.weights)]
-            if any([*map(id, known.weights)] != ids for known, *_ in self._known.values()):
+            if any([*map(id, known.layout.weights)] != ids for known in self._known.values()):
                 self._known.clear()  # those that one of them alone has would fall behind in a cell of the other
-            self._known[shapes] = layout, taken, cells_of(self._op.optimizer, layout.weights)
-        for cell in self._known[shapes][2]:
+            self._known[shapes] = _Known(layout, taken, cells_of(self._op.optimizer, layout.weights))
+        for cell in self._known[shapes].cells:
             cell.count()
         return self._known[shapes]
 
@@ -100,21 +119,18 @@ class CompiledBlocks:
             layout = captured.made["layout"] = Layout(op, captured, taken, again, first)
         return layout, layout.tensors(taken)
 
-    def _graphs(
-        self, layout: Layout, cells: Sequence[Cell], taken: Sequence[Tensor], count: int
-    ) -> list[tuple[int, Callable[..., Any]]]:
+    def _graphs(self, known: _Known, count: int) -> list[tuple[int, Graph]]:
         """Return graphs that take so many steps one after the other, each with its number of steps."""
-        key = tuple((cell.settings(), tuple(map(id, cell.weights)), *map(_kind, cell.kept())) for cell in cells)
-        most, graphs = most_steps(layout.gradients), []
+        graphs, steps = [], known.layout.steps
         while count:
-            size = most if count >= most else 1
-            if (key, size) not in layout.steps:
-                layout.steps[key, size] = self.compile(layout, cells, taken, size)
-            graphs.append((size, layout.steps[key, size]))
+            size = known.most if count >= known.most else 1
+            if (known.key, size) not in steps:
+                steps[known.key, size] = self.compile(known, size)
+            graphs.append((size, steps[known.key, size]))
             count -= size
         return graphs
 
-    def compile(self, layout: Layout, cells: Sequence[Cell], taken: Sequence[Tensor], size: int) -> Callable[..., Any]:
+    def compile(self, known: _Known, size: int) -> Graph:
         """Return a graph that takes so many steps.
 
         Raises:
@@ -123,33 +139,21 @@ class CompiledBlocks:
         self._num_compiled += 1
         if self._num_compiled > _MOST_GRAPHS:
             raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_GRAPHS} times")
-        batch = [place for place in layout.batch if place is not None]
-        return steps_of(layout.gradients, cells, taken, self._op.options, batch, size)
+        places = [place for _, place in known.places]
+        return steps_of(known.layout.gradients, known.cells, known.taken, self._op.options, places, size)
 
     def _take_steps(
-        self,
-        graphs: Sequence[tuple[int, Callable[..., Any]]],
-        layout: Layout,
-        cells: Sequence[Cell],
-        taken: list[Tensor],
-        leaves: Sequence[Sequence[Tensor]],
-        rates: Tensor,
+        self, graphs: Sequence[tuple[int, Graph]], known: _Known, leaves: Sequence[Tensor], rates: Tensor
     ) -> tuple[Tensor, Tensor]:
-        device = layout.weights[0].device
-        numbers = _numbers(cells, rates, device)
-        own, kept = list(taken), [state for cell in cells for state in cell.kept()]
-        places = [place for place in layout.batch if place is not None]
-        moving = [rows for place, rows in zip(layout.batch, leaves, strict=True) if place is not None]
-        good = torch.ones((), dtype=torch.bool, device=device)
-        losses, flags, start = [], [], 0
+        numbers = torch.tensor(_numbers(known.cells, rates), **known.to_numbers)
+        own, good, losses, flags, start = [*known.taken], known.good, [], [], 0
         with torch.no_grad():
             for size, graph in graphs:
-                for place, rows in zip(places, moving, strict=True):
-                    own[place] = rows[start]
                 end = start + size
-                more = [rows[step] for step in range(start + 1, end) for rows in moving]
-                noise = self._drawn(layout.gradients.noise, range(start, end))
-                found, good_after = graph(*own, *kept, good, *numbers[start:end], *noise, *more)
+                for index, place in known.places:
+                    own[place] = leaves[index][start:end]
+                noise = self._drawn(known.noise, range(start, end))
+                found, good_after = graph([*own, *known.kept, good, numbers[start:end], *noise])
                 good, start = good_after[-1], end
                 losses.append(found)
                 flags.append(good_after)
@@ -187,21 +191,18 @@ def _loss_of(op: TrainOp) -> Callable[[Any, Any], Tensor]:
     return in_bf16
 
 
-def _rows(leaf: Tensor) -> Sequence[Tensor]:
-    """Return a tensor's rows, each of which begins where one of its own would."""
-    rows = leaf.unbind()
-    row_bytes = leaf.stride(0) * leaf.element_size()
-    if leaf.data_ptr() % _ALIGNED or (len(rows) > 1 and row_bytes % _ALIGNED):
-        return [row.clone() for row in rows]
-    return rows
+def _in_rows(leaf: Tensor) -> Tensor:
+    """Return batches in rows that begin where a graph has them begin."""
+    first = leaf[0]
+    is_so = len(leaf) == 1 or leaf.stride(0) == row_length(first)
+    return leaf if is_so and leaf.data_ptr() % ALIGNED == 0 else rows_like(first, len(leaf)).copy_(leaf)
 
 
-def _numbers(cells: Sequence[Cell], rates: Tensor, device: torch.device) -> Sequence[Tensor]:
+def _numbers(cells: Sequence[Cell], rates: Tensor) -> list[list[float]]:
     """Return the numbers of the rules, a row for each step."""
     by_group = list(zip(*rates.tolist(), strict=True))
     by_cell = [cell.numbers(by_group[cell.place]) for cell in cells]
-    rows = [[number for numbers in step for number in numbers] for step in zip(*by_cell, strict=True)]
-    return torch.tensor(rows, dtype=number_type(cells)).to(device).unbind()
+    return [[number for numbers in step for number in numbers] for step in zip(*by_cell, strict=True)]
 
 
 def _kind(tensor: Tensor) -> Any:

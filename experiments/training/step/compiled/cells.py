@@ -18,6 +18,7 @@ class Cell:
     """Weights of one parameter group that have taken the same number of steps.
 
     Args:
+        name: of the optimizer's class.
         rule: of the optimizer.
         group: the parameter group.
         place: of the group in the optimizer.
@@ -27,6 +28,7 @@ class Cell:
         fresh: those whose state is not in the optimizer yet.
     """
 
+    name: str
     rule: Rule
     group: Mapping[str, Any]
     place: int
@@ -82,7 +84,8 @@ class Cell:
 def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> list[Cell]:
     """Sort weights that have a gradient into cells, with the state that the optimizer has for them, or a first one."""
     wanted = {id(weight) for weight in weights}
-    rule = RULES[type(optimizer)]
+    kind = type(optimizer)
+    name, rule = f"{kind.__module__}.{kind.__qualname__}", RULES[kind]
     found: list[Cell] = []
     for place, group in enumerate(optimizer.param_groups):
         alike: dict[Counters, Cell] = {}
@@ -96,7 +99,7 @@ def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> lis
                 state = _first_state(rule, group, weight)
             counters = tuple([float(state[name]) for name in counted])
             if counters not in alike:
-                alike[counters] = Cell(rule, group, place, counters)
+                alike[counters] = Cell(name, rule, group, place, counters)
                 found.append(alike[counters])
             cell = alike[counters]
             cell.weights.append(weight)

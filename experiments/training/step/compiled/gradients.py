@@ -3,76 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..penalty import Penalty
+from . import store
 from .cannot import CannotCompile
 from .capture import Captured
+from .fingerprint import digest, kinds_of, machine, text_of
 from .noise import Noise, take_out
 from .tracing import traced, written
 
+_TUPLES = ("numbers", "shape", "stride")  # lists in JSON
+
 
 @dataclass(frozen=True)
-class Gradients:
-    """The graph of a loss and its gradients.
+class Outline:
+    """What a graph of gradients is like, without the graph.
 
     Args:
-        graph: takes tensors, then noise; returns the loss and the gradients of the weights that have one.
-        weights: the places of those weights among the tensors.
+        weights: the places of weights that have a gradient among the tensors that it takes.
         changed: the places of tensors that a forward pass changes, such as running statistics.
         noise: the random numbers of a step, in the order in which they are drawn.
+        num_operations: in it.
     """
 
-    graph: torch.fx.GraphModule
     weights: tuple[int, ...]
     changed: tuple[int, ...]
     noise: tuple[Noise, ...]
+    num_operations: int
 
 
-def gradients_of(
-    captured: Captured, tensors: Sequence[Tensor], weights: Sequence[int], penalty: Penalty | None
-) -> Gradients:
-    """Trace the gradients of a captured loss.
+class Gradients:
+    """The gradients of a captured loss.
+
+    Its graph takes tensors, then noise, and returns the loss and the gradients of the weights that have one. It is
+    traced when somebody needs it: what it is like is known from an earlier process, if there was one.
 
     Args:
         captured: the loss.
         tensors: what its graph takes, then further weights that only the penalty depends on.
-        weights: the places of the weights that may have a gradient.
+        free: the places of the weights that may have a gradient.
         penalty: that is added to the loss.
+
+    Attributes:
+        key: of all that it depends on; None where that cannot be told.
+        outline: what its graph is like.
 
     Raises:
         CannotCompile: a part of it cannot be traced, draws what depends on what it computes, or changes a weight.
     """
-    places = {id(tensor): place for place, tensor in enumerate(tensors)}
-    penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
-    num_inputs = len(captured.graph.graph.find_nodes(op="placeholder"))
-    moved: list[int] = []
 
-    def loss_and_gradients(*given: Tensor) -> list[Tensor]:
-        taken = list(given)
-        for place in weights:
-            taken[place] = given[place].detach().requires_grad_()
-        with torch.enable_grad():
-            loss = captured.graph(*taken[:num_inputs])[0]
-            if penalty is not None:
-                loss = loss + penalty.of_weights([taken[place] for place in penalised])
-            found = torch.autograd.grad(loss, [taken[place] for place in weights], allow_unused=True)
-        moved[:] = [place for place, gradient in zip(weights, found, strict=True) if gradient is not None]
-        return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
+    def __init__(self, captured: Captured, tensors: Sequence[Tensor], free: Sequence[int], penalty: Penalty | None):
+        places = {id(tensor): place for place, tensor in enumerate(tensors)}
+        self._captured, self._free, self._penalty = captured, free, penalty
+        self._penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
+        self._graph: torch.fx.GraphModule | None = None
+        text = text_of(captured.graph)
+        rate = None if penalty is None else penalty.rate
+        parts = ("gradients", machine(), text, kinds_of(tensors), [*free], self._penalised, rate)
+        self.key = None if text is None else digest(parts)
+        facts = store.recall(self.key)
+        if facts is None:
+            _, self.outline = self._trace(tensors)
+            store.keep(self.key, asdict(self.outline))
+        else:
+            self.outline = _outline_of(facts)
 
-    graph = traced(loss_and_gradients, tensors)
-    if any(_writes_in_secret(node) for node in graph.graph.nodes):
-        raise CannotCompile("a layer changes its running statistics in a way that is not compiled")
-    changed = written(graph)
-    noise = take_out(graph)
-    if not moved:
-        raise CannotCompile("no weight of the optimizer has a gradient")
-    if set(changed) & set(weights):
-        raise CannotCompile("the forward pass changes a weight in place")
-    return Gradients(graph, tuple(moved), changed, tuple(noise))
+    def graph(self, tensors: Sequence[Tensor]) -> torch.fx.GraphModule:
+        """Return the graph.
+
+        Args:
+            tensors: of the kinds that it takes.
+        """
+        if self._graph is None:
+            self._graph, found = self._trace(tensors)
+            assert found == self.outline
+        return self._graph
+
+    def _trace(self, tensors: Sequence[Tensor]) -> tuple[torch.fx.GraphModule, Outline]:
+        num_inputs = len(self._captured.graph.graph.find_nodes(op="placeholder"))
+        free, penalty = self._free, self._penalty
+        moved: list[int] = []
+
+        def loss_and_gradients(*given: Tensor) -> list[Tensor]:
+            taken = list(given)
+            for place in free:
+                taken[place] = given[place].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = self._captured.graph(*taken[:num_inputs])[0]
+                if penalty is not None:
+                    loss = loss + penalty.of_weights([taken[place] for place in self._penalised])
+                found = torch.autograd.grad(loss, [taken[place] for place in free], allow_unused=True)
+            moved[:] = [place for place, gradient in zip(free, found, strict=True) if gradient is not None]
+            return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
+
+        graph = traced(loss_and_gradients, tensors)
+        if any(_writes_in_secret(node) for node in graph.graph.nodes):
+            raise CannotCompile("a layer changes its running statistics in a way that is not compiled")
+        changed = written(graph)
+        noise = take_out(graph)
+        if not moved:
+            raise CannotCompile("no weight of the optimizer has a gradient")
+        if set(changed) & set(free):
+            raise CannotCompile("the forward pass changes a weight in place")
+        size = sum(node.op == "call_function" for node in graph.graph.nodes)
+        self._graph = graph
+        return graph, Outline(tuple(moved), changed, tuple(noise), size)
+
+
+def _outline_of(facts: dict[str, Any]) -> Outline:
+    noise = tuple([Noise(**{**each, **{name: tuple(each[name]) for name in _TUPLES}}) for each in facts["noise"]])
+    return Outline(tuple(facts["weights"]), tuple(facts["changed"]), noise, facts["num_operations"])
 
 
 def _writes_in_secret(node: torch.fx.Node) -> bool:

@@ -1,10 +1,9 @@
-"""The call of torch's inductor: its settings hold for one call, and what it keeps lies in a folder of the user's."""
+"""The call of torch's inductor, ahead of time: a graph becomes a library, which other processes can load."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,53 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....errors import StorageError
-from ....system.places import folder_of
-from ....system.storage import make_dir
-from .cannot import CannotCompile, explained
+from .cannot import explained
+from .store import private_folder
 from .tracing import traced
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _DISTUTILS = "SETUPTOOLS_USE_DISTUTILS"
 _SETTINGS = {
-    "cpp_wrapper": True,  # one library for a whole step: no Python between its kernels
     "compile_threads": 1,  # it is one file; more would begin processes
-    "fx_graph_cache": True,
-    "cpp_cache_precompile_headers": False,  # they lie in a folder in /tmp that somebody else may have made
     "cpp.vec_isa_ok": True,  # the CPU says what it can; to try each of its instruction sets takes 15 s
+    "aot_inductor.precompile_headers": False,  # they lie in a folder in /tmp that somebody else may have made
 }
 _lock = threading.RLock()  # an environment variable is the whole process's
 
-
-def compiled_dir() -> Path:
-    """Return the folder of compiled code: OPTRUN_COMPILED_DIR, else `optrun/compiled` in the user's cache."""
-    if (own := folder_of("OPTRUN_COMPILED_DIR")) is not None:
-        return own
-    cache = os.environ.get("XDG_CACHE_HOME", "")  # its specification has relative paths ignored
-    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "optrun" / "compiled"
+Graph = Callable[[list[Tensor]], list[Tensor]]
 
 
-def folder_problem() -> str | None:
-    """Return why the folder of compiled code cannot be used, in words: code in it is executed, so it must be private.
-
-    It is made where there is none.
-    """
-    folder = compiled_dir()
-    try:
-        if make_dir(folder, exist_ok=True):
-            folder.chmod(0o700)
-        found = folder.stat()
-    except (OSError, StorageError) as error:
-        return f"the folder of compiled code cannot be used ({error}): set OPTRUN_COMPILED_DIR"
-    if os.name == "posix" and found.st_uid != os.getuid():
-        return f"{folder}, where compiled code is kept, belongs to somebody else: set OPTRUN_COMPILED_DIR"
-    if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
-        return f"{folder}, where compiled code is kept, is open to others: chmod 700 {folder}"
-    return None
-
-
-def compile_graph(function: Callable[..., list[Tensor]], examples: Sequence[Tensor]) -> Callable[..., Any]:
-    """Trace a function of tensors, and compile it; it may change tensors in place.
+def compiled(function: Callable[..., list[Tensor]], examples: Sequence[Tensor]) -> Path:
+    """Trace a function of tensors, and compile it to a library; it may change tensors in place.
 
     Args:
         function: (*tensors) -> tensors.
@@ -70,14 +40,31 @@ def compile_graph(function: Callable[..., list[Tensor]], examples: Sequence[Tens
     Raises:
         CannotCompile: the compiler fails.
     """
-    with torch.no_grad(), _private_folder(), explained("inductor"):
+    with torch.no_grad(), _inductors_folder(), explained("inductor"):
         _import_setuptools()
         from torch._dynamo.utils import preserve_rng_state
-        from torch._inductor import config
-        from torch._inductor.compile_fx import compile_fx
+        from torch._inductor import aot_compile, config
 
         with preserve_rng_state(), config.patch(_SETTINGS):
-            return compile_fx(traced(function, examples), [example.detach() for example in examples])  # type: ignore[return-value]
+            made: Any = aot_compile(traced(function, examples), tuple(example.detach() for example in examples))
+    return Path(made)
+
+
+def loaded(library: Path, device: torch.device) -> Graph:
+    """Load a compiled graph.
+
+    Args:
+        library: of `compiled`.
+        device: of its tensors.
+
+    Raises:
+        CannotCompile: it cannot be loaded.
+    """
+    with explained("inductor"):
+        runners: Any = torch._C._aoti
+        if device.type == "cpu":
+            return runners.AOTIModelContainerRunnerCpu(str(library), 1).run
+        return runners.AOTIModelContainerRunnerCuda(str(library), 1, str(device)).run
 
 
 def _import_setuptools() -> None:
@@ -96,17 +83,16 @@ def _import_setuptools() -> None:
 
 
 @contextmanager
-def _private_folder() -> Iterator[None]:
+def _inductors_folder() -> Iterator[None]:
     """Let inductor keep its files in the folder of compiled code.
 
     Raises:
         CannotCompile: the folder cannot be used.
     """
-    if (problem := folder_problem()) is not None:
-        raise CannotCompile(problem)
+    folder = private_folder()
     with _lock:
         before = os.environ.get(_VARIABLE)
-        os.environ[_VARIABLE] = str(compiled_dir())
+        os.environ[_VARIABLE] = str(folder)
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .cannot import CannotCompile
 from .capture import Captured
-from .gradients import gradients_of
+from .gradients import Gradients
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -27,7 +27,7 @@ class Layout:
 
     Attributes:
         batch: for each tensor of a batch its place, or None where the loss does not look at it.
-        gradients: the graph of loss and gradients.
+        gradients: of the loss.
         weights: those that have a gradient.
         steps: compiled steps, by all that they depend on.
 
@@ -52,8 +52,8 @@ class Layout:
         if any(tensor.requires_grad and id(tensor) not in known for tensor in tensors):
             raise CannotCompile("the loss depends on a parameter that nobody trains")
         free = [place for place, tensor in enumerate(tensors) if id(tensor) in held and tensor.requires_grad]
-        self.gradients = gradients_of(captured, tensors, free, op.l2)
-        self.weights = [tensors[place] for place in self.gradients.weights]
+        self.gradients = Gradients(captured, tensors, free, op.l2)
+        self.weights = [tensors[place] for place in self.gradients.outline.weights]
         self.steps: dict[Any, Any] = {}
 
     def tensors(self, taken: Sequence[Tensor]) -> list[Tensor]:
@@ -62,6 +62,6 @@ class Layout:
 
     def fits(self, taken: Sequence[Tensor]) -> bool:
         """Return True if the weights are still the same tensors."""
-        places = self.gradients.weights
+        places = self.gradients.outline.weights
         tensors = self.tensors(taken)
         return all(tensors[place] is weight for place, weight in zip(places, self.weights, strict=True))

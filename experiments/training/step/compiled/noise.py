@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from .cannot import CannotCompile
 
 _aten = torch.ops.aten
-#: Operations that fill a new tensor with noise, by what fills it, and those that make one to be filled.
+#: Operations that fill a new tensor with noise, by the method that does, and those that make one to be filled.
 _FILLED = {
-    _aten.rand.default: Tensor.uniform_,
-    _aten.rand_like.default: Tensor.uniform_,
-    _aten.randn.default: Tensor.normal_,
-    _aten.randn_like.default: Tensor.normal_,
+    _aten.rand.default: "uniform_",
+    _aten.rand_like.default: "uniform_",
+    _aten.randn.default: "normal_",
+    _aten.randn_like.default: "normal_",
 }
 _EMPTY = (_aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default)
 
@@ -27,22 +27,35 @@ class Noise:
     """A tensor of random numbers that a step needs.
 
     Args:
-        fill: fills a tensor from torch's default generator.
-        like: an unreal tensor of the same shape and kind.
+        method: of a tensor, fills it from torch's default generator.
+        numbers: that the method takes.
+        shape: of the tensor; so the next three.
+        stride: in elements.
+        dtype: by its name in torch.
+        device: by its name.
     """
 
-    fill: Callable[[Tensor], Any]
-    like: Tensor
+    method: str
+    numbers: tuple[float, ...]
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: str
+    device: str
+
+    @classmethod
+    def like(cls, tensor: Tensor, method: str, *numbers: float) -> Noise:
+        """Return the noise that fills tensors of a shape and kind."""
+        dtype, device = str(tensor.dtype).removeprefix("torch."), str(tensor.device)
+        return cls(method, numbers, tuple(tensor.shape), tensor.stride(), dtype, device)
 
     def empty(self) -> Tensor:
         """Return a tensor for the numbers."""
-        like = self.like
-        return torch.empty_strided(tuple(like.shape), like.stride(), dtype=like.dtype, device=like.device)
+        return torch.empty_strided(self.shape, self.stride, dtype=getattr(torch, self.dtype), device=self.device)
 
     def draw(self) -> Tensor:
         """Return new numbers, from torch's default generator."""
         tensor = self.empty()
-        self.fill(tensor)
+        getattr(tensor, self.method)(*self.numbers)
         return tensor
 
 
@@ -61,7 +74,7 @@ def take_out(graph: torch.fx.GraphModule) -> list[Noise]:
         last = graph.graph.find_nodes(op="placeholder")[-1]
         with graph.graph.inserting_after(last):
             given = graph.graph.placeholder(f"noise_{len(found)}")
-        given.meta["val"] = noise.like
+        given.meta["val"] = node.meta["val"]
         for each in filled:  # what is filled last, then the empty tensor
             each.replace_all_uses_with(given)
             graph.graph.erase_node(each)
@@ -75,8 +88,8 @@ def take_out(graph: torch.fx.GraphModule) -> list[Noise]:
 def _noise_of(node: torch.fx.Node) -> tuple[Noise | None, list[torch.fx.Node]]:
     """Return the noise that an operation draws, and the nodes that stand for it; None where that is more than noise."""
     like = node.meta["val"]
-    if (fill := _FILLED.get(node.target)) is not None:  # type: ignore[arg-type]
-        return Noise(fill, like), [node]
+    if (method := _FILLED.get(node.target)) is not None:  # type: ignore[arg-type]
+        return Noise.like(like, method), [node]
     is_dropout = node.target is _aten.bernoulli_.float and node.kwargs.get("generator") is None
     if not is_dropout or not 0 < len(node.args) <= 2:
         return None, []
@@ -85,7 +98,7 @@ def _noise_of(node: torch.fx.Node) -> tuple[Noise | None, list[torch.fx.Node]]:
         return None, []
     if next(iter(empty.users)) is not node:  # somebody reads what is not filled yet
         return None, []
-    return Noise(lambda tensor: tensor.bernoulli_(chance), like), [node, empty]
+    return Noise.like(like, "bernoulli_", chance), [node, empty]
 
 
 def _drawing(graph: torch.fx.GraphModule) -> Iterator[torch.fx.Node]:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..step_options import StepOptions
+from . import store
 from .cells import Cell
+from .fingerprint import digest, kinds_of
 from .gradients import Gradients
-from .inductor import compile_graph
+from .inductor import Graph, compiled, loaded
 
 _MOST_STEPS = 8
+ALIGNED = 64  # bytes
 _MOST_OPERATIONS = 800  # of a graph, above which compiling takes longer than the calls that are saved
 
 
-def most_steps(gradients: Gradients) -> int:
-    """Return how many steps one graph should have, by the size of one step: a call costs 50 µs, whatever is in it."""
-    size = sum(node.op == "call_function" for node in gradients.graph.graph.nodes)
-    return _MOST_STEPS if size * _MOST_STEPS <= _MOST_OPERATIONS else 1
+def most_steps(num_operations: int) -> int:
+    """Return how many steps one graph should have, by the size of one: a call costs some 50 µs, whatever is in it."""
+    return _MOST_STEPS if num_operations * _MOST_STEPS <= _MOST_OPERATIONS else 1
 
 
 def steps_of(
@@ -30,16 +34,16 @@ def steps_of(
     options: StepOptions,
     batch: Sequence[int],
     num_steps: int,
-) -> Callable[..., Any]:
-    """Compile some steps of weights in cells.
+) -> Graph:
+    """Return some steps of weights in cells as a compiled graph, which an earlier process may have made.
 
         loss, gradients = graph(tensors)
         good = good and loss and gradients are finite and loss <= loss_above         (with a gate)
         weights, state = rule(clipped gradients) if good, else as they were
 
-    The function takes the tensors with the first batch among them, the state of the cells in order, `good`, a boolean
-    scalar, the numbers of the rules of each step, the noise of each, and for each further step its batch. It returns
-    the losses, and `good` after each step.
+    It takes the tensors, batches in rows among them (see `rows_like`), the state of the cells in order, `good`, a
+    boolean scalar, the numbers of the rules, a row for each step, and the noise of each step. It returns the losses,
+    and `good` after each step.
 
     Args:
         gradients: of the loss.
@@ -53,58 +57,105 @@ def steps_of(
         CannotCompile: there is no compiler, or it fails.
     """
     kept = [state for cell in cells for state in cell.kept()]
+    dtype, device = number_type(cells), tensors[gradients.outline.weights[0]].device
+    key = None
+    if gradients.key is not None:
+        places = {id(tensor): place for place, tensor in enumerate(tensors)}
+        rules = [(cell.name, cell.settings(), [places[id(weight)] for weight in cell.weights]) for cell in cells]
+        read = (options.on_nan is None, options.loss_above, options.clip_norm, options.clip_value)
+        key = digest(("steps", gradients.key, rules, kinds_of(kept), dtype, read, batch, num_steps))
+    with store.alone(key):
+        library = _library_of(store.recall(key))
+        if library is None:
+            library = compiled(*_program(gradients, cells, tensors, options, batch, num_steps))
+            name = os.path.relpath(library, store.compiled_dir())
+            store.keep(key, {"library": name, "size": library.stat().st_size})
+    return loaded(library, device)
+
+
+def _library_of(facts: store.Facts | None) -> Path | None:
+    """Return the library that was made, if it is still there."""
+    if facts is None:
+        return None
+    library = store.compiled_dir() / facts["library"]
+    return library if library.exists() and library.stat().st_size == facts["size"] else None
+
+
+def _program(
+    gradients: Gradients,
+    cells: Sequence[Cell],
+    tensors: Sequence[Tensor],
+    options: StepOptions,
+    batch: Sequence[int],
+    num_steps: int,
+) -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
+    """Return the steps as a function of tensors, and examples of these."""
+    kept = [state for cell in cells for state in cell.kept()]
     num_numbers = sum(len(cell.numbers([0.0])[0]) for cell in cells)
-    dtype, device = number_type(cells), tensors[gradients.weights[0]].device
-    num_drawn = num_steps * len(gradients.noise)
+    all_noise = gradients.outline.noise
+    dtype, device = number_type(cells), tensors[gradients.outline.weights[0]].device
     step = _Step(gradients, cells, tensors, options)
 
     def steps(*given: Tensor) -> list[Tensor]:
         own, rest = list(given[: len(tensors)]), given[len(tensors) :]
-        kept_here, (good, *rest) = rest[: len(kept)], rest[len(kept) :]
-        numbers, noise, batches = (
-            rest[:num_steps],
-            rest[num_steps : num_steps + num_drawn],
-            rest[num_steps + num_drawn :],
-        )
+        batches = {place: own[place] for place in batch}
+        kept_here, (good, numbers, *noise) = rest[: len(kept)], rest[len(kept) :]
         losses, flags = [], []
         for index in range(num_steps):
-            if index:
-                for place in batch:
-                    own[place], *batches = batches
-            drawn, noise = noise[: len(gradients.noise)], noise[len(gradients.noise) :]
+            for place in batch:
+                own[place] = batches[place][index]
+            drawn, noise = noise[: len(all_noise)], noise[len(all_noise) :]
             loss, good = step([*own, *drawn], kept_here, numbers[index].unbind(), good)
             losses.append(loss)
             flags.append(good)
         return [torch.stack(losses), torch.stack(flags)]
 
-    examples = [*tensors, *kept, torch.ones((), dtype=torch.bool, device=device)]
-    examples += [torch.zeros(num_numbers, dtype=dtype, device=device) for _ in range(num_steps)]
-    examples += [each.empty() for _ in range(num_steps) for each in gradients.noise]
-    examples += [tensors[place].clone() for _ in range(num_steps - 1) for place in batch]
-    return compile_graph(steps, examples)
+    examples = [rows_like(each, num_steps) if place in batch else each for place, each in enumerate(tensors)]
+    examples += [*kept, torch.ones((), dtype=torch.bool, device=device)]
+    examples.append(torch.zeros(num_steps, num_numbers, dtype=dtype, device=device))
+    examples += [each.empty() for _ in range(num_steps) for each in all_noise]
+    return steps, examples
+
+
+def rows_like(tensor: Tensor, count: int) -> Tensor:
+    """Return an empty tensor for several in a row, each of which begins where a tensor of its own would.
+
+    Kernels of other libraries may round otherwise where a tensor begins elsewhere.
+    """
+    length = row_length(tensor)
+    rows = torch.empty(count * length, dtype=tensor.dtype, device=tensor.device)
+    return rows.as_strided((count, *tensor.shape), (length, *tensor.stride()))
+
+
+def row_length(tensor: Tensor) -> int:
+    """Return how many elements lie between the beginnings of such rows."""
+    extent = 1 + sum([(size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)])
+    wide = ALIGNED // math.gcd(ALIGNED, tensor.element_size())
+    return -(-extent // wide) * wide
 
 
 class _Step:
     """One step as a function that changes tensors in place."""
 
     def __init__(self, gradients: Gradients, cells: Sequence[Cell], tensors: Sequence[Tensor], options: StepOptions):
-        self._gradients, self._cells, self._options = gradients, cells, options
-        place_of = {id(tensors[place]): place for place in gradients.weights}
+        self._graph, self._outline = gradients.graph(tensors), gradients.outline
+        self._cells, self._options = cells, options
+        place_of = {id(tensors[place]): place for place in self._outline.weights}
         self._places = [[place_of[id(weight)] for weight in cell.weights] for cell in cells]
 
     def __call__(
         self, own: Sequence[Tensor], kept: Sequence[Tensor], numbers: Sequence[Tensor], good: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the loss, and whether this step and all before were good."""
-        gradients, options = self._gradients, self._options
+        outline, options = self._outline, self._options
         has_gate = options.on_nan is not None
-        before = [own[place].clone() for place in gradients.changed] if has_gate else []
-        loss, *found = gradients.graph(*own)  # with the noise behind the rest
+        before = [own[place].clone() for place in outline.changed] if has_gate else []
+        loss, *found = self._graph(*own)  # with the noise behind the rest
         if has_gate:
             good = _gate(good, loss, found, options)
         moves = good if has_gate else None
-        by_place = dict(zip(gradients.weights, _clipped(found, options), strict=True))
-        for place, old in zip(gradients.changed, before, strict=False):
+        by_place = dict(zip(outline.weights, _clipped(found, options), strict=True))
+        for place, old in zip(outline.changed, before, strict=False):
             _move(own[place], own[place], old, moves)
         for cell, members in zip(self._cells, self._places, strict=True):
             names = list(cell.rule.state(cell.group))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .inductor import folder_problem
+from .store import folder_problem
 from .torch_rules import RULES
 
 if TYPE_CHECKING:

@@ -26,8 +26,19 @@ def traced(function: Callable[..., Any], examples: Sequence[Tensor]) -> torch.fx
 
     aten = torch.ops.aten
     apart: Any = get_decompositions([aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm])
+    apart[aten.addmm.default] = _product_and_sum
     with explained("tracing"):
         return make_fx(function, apart, tracing_mode="fake")(*(example.detach() for example in examples))
+
+
+def _product_and_sum(bias: Tensor, one: Tensor, other: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Return a linear layer as two operations: to add becomes a part of what follows, and costs nothing there.
+
+    It is written as a difference, the same to the last bit, because inductor would join a sum to one operation again.
+    """
+    if beta != 1 or alpha != 1:
+        return NotImplemented
+    return one @ other - (-bias)
 
 
 def written(graph: torch.fx.GraphModule) -> tuple[int, ...]:
