@@ -15,7 +15,7 @@ tiny
   data       train 120, val 40, test 40 examples
   length     12 steps · 2 epochs of 6 steps · 240 examples drawn · 2 evaluations
   device     cpu · fp32 · 1 thread · seed 0
-  blocks     up to 5 steps between two looks (evaluation every 6 steps), at most
+  blocks     up to 6 steps between two looks (evaluation every 6 steps), at most
              0.2 s
   saves      every 600 secs: 1 with the last one, up to 2 more for the best so
              far; at most 3 files kept

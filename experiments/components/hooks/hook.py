@@ -20,7 +20,7 @@ NEVER = 10**15  #: A step that no run comes to.
 
 #: Events of a step, and what a hook without a trigger may define to be left out of steps that it needs not see.
 STEP_EVENTS = ("before_run", "after_gradients", "after_run")
-_AHEAD = ("feed_at", "next_look")
+_AHEAD = ("feed_at", "fetches_at", "next_look")
 
 
 class Phase(enum.IntEnum):
@@ -164,7 +164,9 @@ class Hook:
     Each event is called by phase, then in the order of registration. A hook without a trigger is called at every step,
     one with a trigger only at the steps where it is due: this concerns `before_run`, `after_gradients` and `after_run`
     alone. Steps at which no hook is due are taken in blocks, with a look at the clock in between: a hook that only
-    feeds what depends on the step (`feed_at`), or that knows when it will look next (`next_look`), leaves them whole.
+    feeds what depends on the step (`feed_at`), or that knows when it will look next (`next_look`), leaves them whole. A
+    step that hooks look at when it is over ends a block; if one of them has a `before_run`, it has to be known what
+    that asks for (`fetches_at`), or else the step is one of its own.
     Where the gate skips a batch, `after_skip(ctx, refused)` is called and the step is over: it is not complete,
     triggers nothing and calls no `after_run`. Where the gate raises or stops instead, the session ends.
     """
@@ -242,6 +244,13 @@ class Hook:
         Within a block it is asked in place of `before_run`, which must then ask for nothing else.
         """
         return {}
+
+    def fetches_at(self, step: int) -> Sequence[str]:
+        """Return the names of what `before_run` fetches when `step` updates are complete, a function of the step alone.
+
+        Where a block ends with that step it is asked in place of `before_run`, which must then ask for nothing else.
+        """
+        return ()
 
     def next_look(self, step: int) -> int:
         """Return the first step after `step` at which a hook without a trigger has to be called.

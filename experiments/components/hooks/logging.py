@@ -48,10 +48,12 @@ class LoggingHook(Hook):
         if not (self._rows or lines):
             raise UsageError("LoggingHook has nothing to write: rows need a trigger in steps or epochs")
         self.fetches = tuple(fetches)
-        self._request = RunArgs(self.fetches)
 
     def before_run(self, ctx: StepView) -> RunArgs:
-        return self._request
+        return RunArgs(tuple(self.fetches))
+
+    def fetches_at(self, step: int) -> Sequence[str]:
+        return self.fetches
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         if self._rows:

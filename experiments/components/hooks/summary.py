@@ -51,7 +51,6 @@ class SummaryHook(Hook):
         self.trigger = every.starting(first)
         self.log_dir, self.outside = log_dir, outside
         self.fetches = tuple(fetches)
-        self._request = RunArgs(self.fetches)
         self._writer: Any = None
 
     def begin(self, session: SessionView) -> None:
@@ -73,7 +72,7 @@ class SummaryHook(Hook):
         from torch.utils.tensorboard import SummaryWriter
 
         rows = session.rows.rows()
-        if rows and not all(any(name in row for row in rows) for name in self._request.fetches):
+        if rows and not all(any(name in row for row in rows) for name in self.fetches):
             self._writer = SummaryWriter(str(self._folder), purge_step=session.step + 1, filename_suffix=self._suffix)
             return
         for old in self._folder.glob(f"events.out.tfevents.*{self._suffix}"):
@@ -84,7 +83,10 @@ class SummaryHook(Hook):
             self._write(row["step"], values)
 
     def before_run(self, ctx: StepView) -> RunArgs:
-        return self._request
+        return RunArgs(tuple(self.fetches))
+
+    def fetches_at(self, step: int) -> Sequence[str]:
+        return self.fetches
 
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         self._write(ctx.step, values)

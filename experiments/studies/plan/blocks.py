@@ -13,7 +13,7 @@ _MOST_LOOKS = 10_000  # that are gone through for the longest block
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of steps, each taken without a look at any hook, as far as 0.2 s go.
+    """Blocks of steps, each taken with a look of hooks at its end alone, as far as 0.2 s go.
 
     Args:
         longest: how many steps the longest has; 1 where each step is one of its own.
@@ -40,7 +40,8 @@ def blocks(named_hooks: Mapping[str, Hook], steps_per_epoch: int | None, num_ste
     step, longest = 0, 0
     for _ in range(_MOST_LOOKS):
         ahead = due.steps_ahead(step)
-        longest = max(longest, ahead if num_steps is None else min(ahead, num_steps - step))
+        length = ahead + (due.look_after(step + ahead) is not None)
+        longest = max(longest, length if num_steps is None else min(length, num_steps - step))
         step += ahead + 1
         if num_steps is not None and step >= num_steps:
             break

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from ...components.hooks.hook import STEP_EVENTS, Every, Hook, defines
+from ...components.hooks.hook import STEP_EVENTS, Every, Hook, defines, noting
 from .loop_times import LoopTimes
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
@@ -26,6 +26,7 @@ class DueCalls:
         after_run: likewise.
         triggered: whether a trigger is due; else these are the calls of every step.
         may_draw: whether one of `before_run` may draw random numbers.
+        only_after: whether it is known what `before_run` asks for, so that a block may end with such a step.
     """
 
     before_run: Calls
@@ -33,6 +34,19 @@ class DueCalls:
     after_run: Calls
     triggered: bool
     may_draw: bool
+    only_after: bool
+
+
+class Look(NamedTuple):
+    """The step that a block ends with.
+
+    Args:
+        due: the calls of that step.
+        fetches: the names of values that hooks want of it.
+    """
+
+    due: DueCalls
+    fetches: Sequence[tuple[Hook, tuple[str, ...]]]
 
 
 class DueHooks:
@@ -103,6 +117,17 @@ class DueHooks:
         looks += [next_look(step) for _, next_look in self._looking]
         return min(looks, default=1 << 62) - step - 1
 
+    def look_after(self, step: int) -> Look | None:
+        """Return what hooks want of the run after `step` completed ones, if all of that is known ahead."""
+        due = self.at(step + 1)
+        if not due.only_after:
+            return None
+        fetches = []
+        for hook, _ in due.before_run:
+            with noting(hook, "before_run", step):
+                fetches.append((hook, tuple(hook.fetches_at(step))))
+        return None if any("grad_norm" in names for _, names in fetches) else Look(due, fetches)
+
     def secs_ahead(self) -> float:
         """Return for how many seconds no trigger that counts them is due."""
         return self._next_clock - self._clock() if self._secs else float("inf")
@@ -124,7 +149,10 @@ class DueHooks:
             )
             gradients = tuple(sorted(gradients, key=lambda call: not call[0].only_looks))  # they see them unchanged
             may_draw = any(hook.may_draw for hook, _ in before)
-            self._calls[due] = DueCalls(before, gradients, after, due != self._always, may_draw)
+            is_known = all(any(defines(hook, name) for name in ("feed_at", "fetches_at")) for hook, _ in before)
+            self._calls[due] = DueCalls(
+                before, gradients, after, due != self._always, may_draw, is_known and not gradients
+            )
         return self._calls[due]
 
 

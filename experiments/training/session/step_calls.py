@@ -66,23 +66,33 @@ class StepCalls:
         self._end_block(is_applied)
 
     def run_block(self) -> None:
-        """Take the steps up to the next that a hook looks at, at most those of 0.2 s; or that one, if it is next."""
-        count = self._due_hooks.steps_ahead(self.train_op.global_step)
+        """Take the steps up to the next that a hook looks at, at most those of 0.2 s.
+
+        The block ends with that step if hooks only look at it when it is over; else it is one of its own.
+        """
+        train_op, hooks = self.train_op, self._due_hooks
+        count = hooks.steps_ahead(train_op.global_step)
         if count < 1:
             self.run()
             return
-        deadline = time.monotonic() + min(_BLOCK_SECS, self._due_hooks.secs_ahead())
-        train_op, feeding = self.train_op, self._due_hooks.feeding
+        look = hooks.look_after(train_op.global_step + count)
+        requests = [(hook, self._checked(RunArgs(names))) for hook, names in look.fetches] if look is not None else []
+        last = train_op.global_step + count + (look is not None)
+        deadline = time.monotonic() + min(_BLOCK_SECS, hooks.secs_ahead())
         try:
-            is_whole = train_op.run_block(count, self._feed_at, lambda: deadline - time.monotonic())
+            is_whole = train_op.run_block(
+                last - train_op.global_step, self._feed_at, lambda: deadline - time.monotonic()
+            )
         except Exception as error:
             if _is_about_feeds(error):  # else asking for them may have failed, and would again
                 step = train_op.global_step
-                _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in feeding], step)
+                _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in hooks.feeding], step)
             raise
         forks.refuse()
         if not is_whole:
             self._skipped()
+        elif look is not None and train_op.global_step == last:
+            self._look(look.due, requests)
         self._end_block(is_whole)
 
     def _run_one(self) -> bool:
@@ -103,12 +113,16 @@ class StepCalls:
         if not is_applied:
             self._skipped()
             return False  # a skipped batch completes no step
+        self._look(due, requests)
+        return True
+
+    def _look(self, due: DueCalls, requests: Sequence[tuple[Hook, RunArgs]]) -> None:
+        """Let hooks see a step that is complete."""
         if due.triggered:
-            train_op.read_late_checks()  # what is logged, measured or saved must be of a good step
-        self._after_run(due, _fetched(train_op, requests))
+            self.train_op.read_late_checks()  # what is logged, measured or saved must be of a good step
+        self._after_run(due, _fetched(self.train_op, requests))
         if due.triggered:
             self._due_hooks.completed(due)
-        return True
 
     def restart(self) -> None:
         """Forget what was due: the session has gone back to a checkpoint."""
@@ -160,14 +174,17 @@ class StepCalls:
                 if request is not None:
                     if not isinstance(request, RunArgs):
                         raise TypeError(f"returned {described(request)}: return RunArgs(…), or None")
-                    if request.fetches and request.fetches not in self._known_fetches:
-                        check_fetches(self.train_op, request.fetches)
-                        self._known_fetches.add(request.fetches)
-                    requests.append((hook, request))
+                    requests.append((hook, self._checked(request)))
         except BaseException as error:
             self._note(error, "before_run", hook)
             raise
         return requests
+
+    def _checked(self, request: RunArgs) -> RunArgs:
+        if request.fetches and request.fetches not in self._known_fetches:
+            check_fetches(self.train_op, request.fetches)
+            self._known_fetches.add(request.fetches)
+        return request
 
     def _after_run(self, due: DueCalls, values: Mapping[int, Mapping[str, Any]]) -> None:
         hook = None

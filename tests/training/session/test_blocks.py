@@ -17,6 +17,7 @@ from optrun.experiments import (
     LearningRateSetterHook,
     LoggingHook,
     MonitoredTrainingSession,
+    RunArgs,
     StopAtStepHook,
     build,
     build_train_op,
@@ -318,6 +319,43 @@ def test_steps_ahead():
     assert due.steps_ahead(0) == 0
 
 
+class Asking(LoggingHook):
+    """Asks for what nobody knows ahead."""
+
+    def before_run(self, ctx):
+        return RunArgs(("lr",) if ctx.step > 20 else ("loss",))
+
+
+class Foreseen(Asking):
+    def fetches_at(self, step):
+        return ("lr",) if step > 20 else ("loss",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fetches", "blocks"),
+    [
+        (LoggingHook, ("loss", "lr"), [10, 20, 30, 40]),
+        (LoggingHook, ("loss", "grad_norm"), [9, 10, 19, 20, 29, 30, 39, 40]),
+        (Asking, ("lr",), [9, 10, 19, 20, 29, 30, 39, 40]),
+        (Foreseen, ("lr",), [10, 20, 30, 40]),
+    ],
+)
+def test_a_block_ends_with_a_look_that_is_known_ahead(kind, fetches, blocks):
+    """And hooks fetch of that step what they fetch in a step of its own."""
+    rows, ends = {}, []
+    for how in ("run", "run_block"):
+        op = small_train_op()
+        logging = kind(every=Every(steps=10), fetches=fetches, lines=False)
+        with MonitoredTrainingSession(op, hooks=[logging, StopAtStepHook(last_step=40)]) as session:
+            while not session.should_stop():
+                getattr(session, how)(op)
+                ends.append(op.global_step)
+            rows[how] = [{name: row.get(name) for name in ("step", *fetches, "loss")} for row in session.rows.rows()]
+    assert ends[40:] == blocks
+    assert rows["run"] == rows["run_block"]
+    assert [row["step"] for row in rows["run"]] == [10, 20, 30, 40]
+
+
 class Each(Hook):
     def after_run(self, ctx, values): ...
 
@@ -325,8 +363,8 @@ class Each(Hook):
 @pytest.mark.parametrize(
     ("more", "longest", "by", "every"),
     [
-        ([], 9, ("logging",), 10),
-        ([{"name": "evaluation", "every": "4 steps"}], 3, ("evaluation_2",), 4),
+        ([], 10, ("logging",), 10),
+        ([{"name": "evaluation", "every": "4 steps"}], 4, ("evaluation_2",), 4),
         ([{"name": "logging", "every": "1 steps", "fetches": ["lr"]}], 1, ("logging_2",), 1),
         ([Each], 1, ("each",), 1),
     ],

@@ -61,7 +61,7 @@ def loaded(library: Path, device: torch.device) -> Graph:
         CannotCompile: it cannot be loaded.
     """
     with explained("inductor"):
-        runners: Any = torch._C._aoti
+        runners: Any = vars(torch._C)["_aoti"]
         if device.type == "cpu":
             return runners.AOTIModelContainerRunnerCpu(str(library), 1).run
         return runners.AOTIModelContainerRunnerCuda(str(library), 1, str(device)).run
