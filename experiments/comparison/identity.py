@@ -32,6 +32,7 @@ from ..config.paths import moved, name_in
 from ..registry.object_digest import object_digest
 from ..system.environment import NUMERICS
 from ..training.record import init_sha256, local_components
+from ..training.step.compiled.reasons import has_compiler
 
 _PACKAGE = __name__.partition(".")[0]
 IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
@@ -84,7 +85,7 @@ def _changed_bits(config: Config) -> list[str]:
     Batch norm layers count their updates for themselves: that is the same where each step reaches each layer once, as
     it does in all models of ours, and where no statistics are taken over. The parameters of a loss are trained: of
     those losses that may have some, modules of the user's, nobody knows before they are made. Compiled is a whole step,
-    and was the forward pass alone.
+    and was the forward pass alone; without a compiler it is none, and `auto` goes by that as well.
     """
     grouped = [part for part in config.updates if part.name in ("batch_norm", "tf_batch_norm")]
     is_warm = config.init is not None and any(part.args["zero_debias"] for part in grouped)
@@ -93,7 +94,7 @@ def _changed_bits(config: Config) -> list[str]:
     if inspect.isclass(build) and issubclass(build, torch.nn.Module) and not _is_ours(config.loss):
         changed.append("parameters of the loss")
     if config.train.compile:
-        changed.append("whole steps are compiled")
+        changed.append("whole steps are compiled" if has_compiler() else "there is no compiler")
     return changed
 
 

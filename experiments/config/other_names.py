@@ -13,6 +13,7 @@ _BY_KEY = {
     "train.precision": "fp16 bf16 amp use_amp mixed_precision autocast",
     "train.device": "accelerator devices gpus num_gpus strategy num_nodes",
     "train.compile": "torch_compile",
+    "train.channels_last": "memory_format",
     "data": "dataset datamodule dataloader train_dataset",
     "data.batch_size": "train_batch_size per_device_train_batch_size",
     "data.eval_batch_size": "val_batch_size per_device_eval_batch_size",

@@ -192,7 +192,8 @@ class TrainConfig:
     freeze: tuple[str, ...] = ()
     freeze_statistics: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
+    compile: bool | Literal["auto"] = False
+    channels_last: bool = False
     device: str = "auto"
     soft_placement: bool = True
     threads: Literal["auto"] | Count = "auto"

@@ -132,7 +132,7 @@ def _hint(annotation: Any, value: Any) -> str | None:
     choices = [choice for member in _members(annotation) for choice in _choices(member)]
     if hint := suggestion(value, [choice for choice in choices if isinstance(choice, str)]):
         return hint
-    if annotation is bool and value.lower() in _BOOLEAN_WORDS:
+    if bool in _members(annotation) and value.lower() in _BOOLEAN_WORDS:
         return "write true or false, without quotes"
     if "," in value and typing.get_origin(_bare(annotation)) in (list, tuple):
         return f"write [{shorten(value)}]"

@@ -83,8 +83,10 @@ def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None, p
 
 def _environment(experiment: Experiment, run_dir: RunDir) -> dict[str, Any]:
     """Return the circumstances of the run, and say what may keep a resumed one from being bit-exact."""
-    environment = experiment.environment()
     before = run_dir.read_json("env.json")
+    if before and "compiled" in before:
+        experiment.train_op.compiled.go_on(before["compiled"])
+    environment = experiment.environment()
     if before and (changes := changes_that_matter(before, environment)):
         experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
     if left := switches.left_by_imports(experiment.config.reached.files):

@@ -92,6 +92,8 @@ def build(
         model = make_model(config, dataset)
         work = compatibility.try_forward(model, call, splits.train.examples(0, 2), batches.batch_size)
         model.to(device)
+        if config.train.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] (torch's own stub knows it not)
         compatibility.check_storable(model)
     threads = choose_threads(config.train.threads, work)
     torch.set_num_threads(threads)
@@ -136,6 +138,7 @@ def build(
         loss_above=config.stop.loss_above,
         precision=config.train.precision,
         compile=config.train.compile,
+        num_steps=length.num_steps,
         seed=config.seed,
         call=call,
     )
@@ -156,7 +159,9 @@ def build(
         named_hooks = arrange_hooks(experiment.hooks, [], [], is_chief=True)
         check_metrics(named_hooks, evaluators)
     stop_compiling_for(named_hooks, train_op)
-    if config.train.compile and train_op.compiled.why_not is not None:
+    if config.train.channels_last and not any(weight.dim() == 4 for weight in model.parameters()):
+        notes.append("train.channels_last changes nothing: no weight of the model has the 4 dimensions of images")
+    if config.train.compile is True and train_op.compiled.why_not is not None:
         notes.append(f"train.compile: steps are not compiled: {train_op.compiled.why_not}")
     experiment.notes += [
         *([note] if note else []),

@@ -165,5 +165,8 @@ class Experiment:
 
     def environment(self) -> dict[str, Any]:
         """Return what `env.json` records of the circumstances of the run."""
-        compiled = {"compiled": self.train_op.compiled.why_not is None} if self.config.train.compile else {}
-        return describe_environment(self.device, self.threads, precision=self.config.train.precision, **compiled)
+        options = self.config.train
+        more = {"compiled": self.train_op.compiled.why_not is None} if options.compile else {}
+        if options.channels_last:
+            more["channels_last"] = True
+        return describe_environment(self.device, self.threads, precision=options.precision, **more)

@@ -214,3 +214,12 @@ def test_what_an_earlier_version_began_keeps_its_name_where_it_lies(tmp_path, mo
     assert sweep_name(entry, {"optimizer.lr": [0.1, 1.0]}, 1, tmp_path) == before
     (tmp_path / name).mkdir()
     assert sweep_name(entry, {"optimizer.lr": [0.1, 1.0]}, 1, tmp_path) == name
+
+
+def test_a_compiled_run_is_told_from_others_and_from_one_without_a_compiler(base, monkeypatch):
+    """And `auto` from both, since what it chooses follows from what the key has."""
+    kinds = [make_entries(["sgd"], [f"train.compile={value}"], Path("runs"))[0] for value in ("false", "true", "auto")]
+    keys = [key(entry) for entry in kinds]
+    monkeypatch.setattr(identity, "has_compiler", lambda: False)
+    assert key(kinds[0]) == keys[0]
+    assert len({*keys, key(kinds[1]), key(kinds[2])}) == 5

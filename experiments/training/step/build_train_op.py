@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,12 +37,13 @@ def build_train_op(
     on_nan: Policy | None = "raise",
     loss_above: float | None = None,
     precision: Precision = "fp32",
-    compile: bool = False,
+    compile: bool | Literal["auto"] = False,
     seed: int = 0,
     rank: int = 0,
     call: Call | ModelCall = "auto",
     inputs_from: Place | Sequence[Place] | None = None,
     targets_from: Place | Sequence[Place] | None = None,
+    num_steps: int | None = None,
 ) -> TrainOp:
     """Group gradients, gate, clipping, the optimizer and extra updates into one train op.
 
@@ -65,19 +66,21 @@ def build_train_op(
         on_nan: the gate's policy, `raise`, `stop` or `skip`; None leaves the gate out.
         loss_above: the gate also stops a finite loss above this.
         precision: `bf16` runs forward and loss under autocast; weights stay float32.
-        compile: take whole steps as compiled graphs, where that can be: `train_op.compiled.why_not` says why not.
+        compile: take whole steps as compiled graphs, where that can be: `train_op.compiled.why_not` says why not; or
+            `auto`: where it also pays, by a rule of shapes and `num_steps`.
         seed: of dropout and other noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
         call: `inputs`, `unpack` or `keywords`: model(inputs), model(*inputs) or model(**inputs); `auto` goes by the
             signature of the model's forward. Or a `ModelCall` made before.
         inputs_from: name or index of the inputs in a batch, or several; None for all that are no targets.
         targets_from: name or index of the targets in a batch, or several; None for those that a batch names itself.
+        num_steps: that are planned for the whole run; None where nobody knows.
 
     Raises:
         SessionError: a value that cannot work.
     """
     bounds = (accumulate, clip_norm, clip_value, l2, on_nan, loss_above)
-    options = StepOptions(*bounds, precision, compile, seed, rank, call, inputs_from, targets_from)
+    options = StepOptions(*bounds, precision, compile, seed, rank, call, inputs_from, targets_from, num_steps)
     made = [make_update(update, model) for update in updates]
     trained = Trained(model, loss)
     _check_that_it_is_one(optimizer)

@@ -16,6 +16,7 @@ from ...components.data.tree import named_leaves, stacked
 from .compiled.blocks import CompiledBlocks
 from .compiled.cannot import CannotCompile
 from .compiled.reasons import why_eager
+from .compiled.worth import why_not_worth
 
 if TYPE_CHECKING:
     from .train_op import TrainOp
@@ -59,11 +60,27 @@ class CompiledSteps:
 
     def __init__(self, op: TrainOp):
         self._op = op
-        self.why_not = why_eager(op) if op.options.compile else _OFF
+        self.why_not = self._reason() if op.options.compile else _OFF
         self._found: str | None = None  # why not, where that only showed on the way
         self._shapes: list[str] = []  # of the batches so far
         self.blocks = CompiledBlocks(op) if self.why_not is None else None
         self._step_secs = _LONG  # of the latest
+
+    def _reason(self) -> str | None:
+        op, options = self._op, self._op.options
+        reason = why_eager(op)
+        return why_not_worth(op, options.num_steps) if reason is None and options.compile == "auto" else reason
+
+    def go_on(self, was_compiled: bool) -> None:
+        """Do as the run has begun, whatever `auto` would choose now."""
+        if self._op.options.compile != "auto" or self._found is not None or was_compiled == (self.blocks is not None):
+            return
+        if not was_compiled:
+            self.stop("the run has begun uncompiled")
+        elif (reason := why_eager(self._op)) is None:
+            self.blocks, self.why_not = CompiledBlocks(self._op), None
+        else:
+            log.warning("train.compile: steps were compiled when the run began, and are not from here on: %s", reason)
 
     def stop(self, reason: str, *, is_found: bool = False) -> None:
         """Take all further steps uncompiled.
@@ -81,6 +98,8 @@ class CompiledSteps:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what decides whether later steps are compiled: shapes of batches, and what was found out."""
+        if self._op.options.compile == "auto":
+            return {"shapes": self._shapes, "why_not": self._found, "chosen": self.blocks is not None}
         if not self._shapes and self._found is None:
             return {}
         return {"shapes": self._shapes, "why_not": self._found}
@@ -90,6 +109,8 @@ class CompiledSteps:
         self._shapes = list(state.get("shapes", []))
         if (reason := state.get("why_not")) is not None:
             self.stop(reason, is_found=True)
+        if "chosen" in state:
+            self.go_on(state["chosen"])
 
     def takes(self, feed: Feed) -> bool:
         """Return True if a step with such a feed is compiled."""

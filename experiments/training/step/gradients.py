@@ -31,6 +31,14 @@ def present(parameters: Sequence[Tensor]) -> list[Tensor]:
     return gradients
 
 
+def lay_as_weights(parameters: Sequence[Tensor]) -> None:
+    """Let gradients that hooks have put there lie in memory as their weights do: fused steps go by that order alone."""
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None and gradient.layout is torch.strided and gradient.stride() != parameter.stride():
+            parameter.grad = torch.empty_like(parameter, dtype=gradient.dtype, requires_grad=False).copy_(gradient)
+
+
 def clip(parameters: Sequence[Tensor], options: StepOptions) -> bool:
     """Clip gradients by norm, then by value; return True if the options ask for it.
 

@@ -104,7 +104,12 @@ class OptimizerState:
                 if alike and value.shape != parameter.shape:
                     shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
                     raise CheckpointError(f"{key} of {name} in the checkpoint has shape {shapes}")
-                value = value.clone() if self._stays_on_host(key) else value.to(parameter.device, copy=True)
+                if self._stays_on_host(key):
+                    value = value.clone()
+                elif value.shape == parameter.shape:  # fused steps go through memory, whatever the strides say
+                    value = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+                else:
+                    value = value.to(parameter.device, copy=True)
             restored[key] = value
         return restored
 

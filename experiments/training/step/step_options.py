@@ -27,12 +27,13 @@ class StepOptions:
         on_nan: the gate's policy; None leaves the gate out.
         loss_above: the gate also stops a finite loss above this.
         precision: `bf16` runs forward and loss under autocast; weights stay float32.
-        compile: take whole steps as compiled graphs.
+        compile: take whole steps as compiled graphs; `auto` where that pays.
         seed: of noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
         call: how the model is called on the inputs.
         inputs_from: which entries of a batch are inputs.
         targets_from: which are targets.
+        num_steps: in the whole run, which `auto` goes by; None where nobody knows.
 
     Raises:
         SessionError: a value that cannot work.
@@ -45,12 +46,13 @@ class StepOptions:
     on_nan: Policy | None = "raise"
     loss_above: float | None = None
     precision: Precision = "fp32"
-    compile: bool = False
+    compile: bool | Literal["auto"] = False
     seed: int = 0
     rank: int = 0
     call: Call | ModelCall = "auto"
     inputs_from: Place | Sequence[Place] | None = None
     targets_from: Place | Sequence[Place] | None = None
+    num_steps: int | None = None
 
     def __post_init__(self) -> None:
         rate = self.l2["rate"] if isinstance(self.l2, Mapping) else None if isinstance(self.l2, Penalty) else self.l2
@@ -61,5 +63,7 @@ class StepOptions:
             raise SessionError(f"accumulate must be at least 1, got {self.accumulate!r}")
         if self.precision not in ("fp32", "bf16"):
             raise SessionError(f"no precision '{self.precision}': use fp32 or bf16")
+        if self.compile not in (True, False, "auto"):
+            raise SessionError(f"compile is True, False or 'auto', got {self.compile!r}")
         if self.on_nan is None and self.loss_above is not None:
             raise SessionError("loss_above is the gate's business: give it an on_nan policy as well")

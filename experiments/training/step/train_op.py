@@ -326,6 +326,7 @@ class TrainOp:
             self.last_grad_norm = gradients.norm(found)
         if after_gradients is not None:
             after_gradients()
+            gradients.lay_as_weights(self.parameters)
             self._check_finite(by_hook=True)
         is_clipped = gradients.clip(self.parameters, self.options)
         self._version = None if is_clipped or after_gradients is not None or self.needs_closure else found[0]._version

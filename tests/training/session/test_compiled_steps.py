@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -18,10 +20,15 @@ from optrun.experiments import (
     build_train_op,
     load_config,
     plan,
+    resume,
     train,
 )
+from optrun.experiments.components.data.batches import Batches
 from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.errors import DivergedError
+from optrun.experiments.training.step import compiled_steps
+from optrun.experiments.training.step.compiled import reasons
+from optrun.experiments.training.step.compiled.worth import why_not_worth
 
 from .test_blocks import CONFIG, Skips, equal, run_all, trained
 from .test_blocks import poisoned as batches
@@ -228,3 +235,58 @@ def test_runs_record_that_their_steps_are_compiled(tmp_path):
     assert json.loads((run.path / "env.json").read_text())["compiled"] is True
     forward = next(part for part in plan(COMPILED, measure=False).parts if part.name == "forward")
     assert forward.what.endswith("compiled")
+
+
+def op_that_chooses(num_steps, widths=(3, 1), examples=4):
+    layers = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
+    optimizer = torch.optim.SGD([each for layer in layers for each in layer.parameters()], lr=0.1)
+    data = Batches(torch.zeros(examples, widths[0]), torch.zeros(examples, 1), batch_size=4)
+    return build_train_op(
+        nn.Sequential(*layers), nn.functional.mse_loss, optimizer, data, compile="auto", num_steps=num_steps
+    )
+
+
+def least_steps(**options):
+    reason = why_not_worth(op_that_chooses(1, **options), 1)
+    return int(re.search(r"from ([\d,]+) steps on", reason)[1].replace(",", ""))
+
+
+def test_auto_goes_by_shapes_and_planned_steps_alone():
+    least = least_steps()
+    assert 20_000 < least < 200_000
+    assert op_that_chooses(least).compiled.why_not is None
+    assert f"and this one has {least - 1:,}" in op_that_chooses(least - 1).compiled.why_not
+    assert "does not know" in op_that_chooses(None).compiled.why_not
+    assert least_steps(examples=6) == pytest.approx(2 * least, abs=1)  # a smaller last batch has graphs of its own
+    assert least_steps(widths=[3] * 20 + [1]) < least / 2  # more is saved at each step
+
+
+def test_auto_stays_with_what_a_run_has_begun_with():
+    uncompiled, compiled = op_that_chooses(1), op_that_chooses(10**6)
+    states = {op.compiled.why_not is None: op.state_dict() for op in (uncompiled, compiled)}
+    uncompiled.load_state_dict(states[True])
+    compiled.load_state_dict(states[False])
+    assert uncompiled.compiled.why_not is None
+    assert compiled.compiled.why_not == "the run has begun uncompiled"
+    always = op_of(batches())
+    always.load_state_dict({**always.state_dict(), "compiled": {}})
+    assert always.compiled.why_not is None
+
+
+def test_a_run_that_goes_on_without_a_compiler_says_that_it_is_another(monkeypatch, caplog):
+    state = op_that_chooses(10**6).state_dict()
+    monkeypatch.setattr(reasons, "has_compiler", lambda: False)
+    later = op_that_chooses(10**6)
+    later.load_state_dict(state)
+    assert "there is no C++ compiler" in later.compiled.why_not
+    assert "steps were compiled when the run began, and are not from here on" in caplog.text
+
+
+def test_a_resumed_run_keeps_what_auto_has_chosen(tmp_path, monkeypatch):
+    config = {**COMPILED, "train": {"steps": 4, "threads": 1, "compile": "auto"}}
+    run = train(config, root=tmp_path)
+    monkeypatch.setattr(compiled_steps, "why_not_worth", lambda op, num_steps: None)  # as if it were long enough now
+    assert build(load_config(config)).train_op.compiled.why_not is None
+    resumed = resume(run.path, ["train.steps=6"], allow_change=True)
+    assert (resumed.result["steps"], json.loads((run.path / "env.json").read_text())["compiled"]) == (6, False)
+    assert "not bit-exact" not in (run.path / "log.txt").read_text()

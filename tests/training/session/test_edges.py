@@ -622,3 +622,78 @@ def test_a_run_shorter_than_its_evaluation_interval_has_a_best_value_all_the_sam
 def test_an_experiment_is_built_with_its_hooks():
     names = [hook.name for hook in build(load_config(SMALL)).hooks]
     assert names == ["learning_rate_setter", "stop_at_step", "logging", "logging_lines", "evaluation", "checkpoint"]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad])
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_weights_with_another_layout_in_memory_resume_exactly(kind, is_fused, tmp_path):
+    """A fused step goes through memory as it lies there: state that is read from a file has to lie as its weight."""
+
+    def finished(folder, last):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2)).to(memory_format=torch.channels_last)
+        model[2].weight = nn.Parameter(torch.randn(16, 2).t())
+        options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        batches = [(torch.randn(4, 3, 4, 4), torch.randn(4, 2)) for _ in range(6)]
+        op = build_train_op(
+            model, nn.functional.mse_loss, kind(model.parameters(), lr=0.01, fused=is_fused, **options), batches
+        )
+        with MonitoredTrainingSession(op, checkpoint_dir=folder, hooks=[StopAtStepHook(last_step=last)]) as session:
+            while not session.should_stop():
+                session.run(op)
+        assert not model[0].weight.is_contiguous()
+        assert not model[2].weight.is_contiguous()
+        return [parameter.detach() for parameter in model.parameters()]
+
+    straight = finished(tmp_path / "straight", 6)
+    finished(tmp_path / "cut", 3)
+    assert all(map(torch.equal, straight, finished(tmp_path / "cut", 6)))
+
+
+class RowMajor(Hook):
+    """Puts gradients of the same values in place, in row-major order."""
+
+    def after_gradients(self, ctx):
+        for parameter in ctx.train_op.model.parameters():
+            parameter.grad = parameter.grad.contiguous()
+
+
+def test_gradients_that_a_hook_puts_in_another_layout_move_the_same_weights():
+    def finished(*hooks):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2)).to(memory_format=torch.channels_last)
+        batches = [(torch.randn(4, 3, 4, 4), torch.randn(4, 2)) for _ in range(3)]
+        op = build_train_op(
+            model, nn.functional.mse_loss, torch.optim.Adam(model.parameters(), lr=0.01, fused=True), batches
+        )
+        run_steps(op, 3, *hooks)
+        return [parameter.detach() for parameter in model.parameters()]
+
+    assert all(map(torch.equal, finished(), finished(RowMajor())))
+
+
+def test_a_run_with_channels_last_resumes_exactly_and_is_recorded(tmp_path):
+    config = {
+        "name": "last",
+        "data": {"name": "digits", "batch_size": 64},
+        "model": {"name": "convnet", "channels": [4]},
+        "loss": "cross_entropy",
+        "optimizer": {"name": "mom", "lr": 0.05},
+        "train": {"steps": 6, "threads": 1, "channels_last": True},
+    }
+
+    def finished(folder, last):
+        experiment = build(load_config(config))
+        with experiment.session(tmp_path / folder, [StopAtStepHook(last_step=last)]) as session:
+            while not session.should_stop():
+                session.run_block(experiment.train_op)
+        weights = [p.detach() for p in experiment.train_op.model.parameters() if p.dim() == 4]
+        assert all(each.is_contiguous(memory_format=torch.channels_last) for each in weights)
+        assert experiment.environment()["channels_last"] is True
+        return list(experiment.train_op.model.parameters())
+
+    straight = finished("straight", 6)
+    finished("cut", 3)
+    assert all(map(torch.equal, straight, finished("cut", 6)))
+    experiment = build(load_config({**config, "model": "mlp"}))
+    assert any("train.channels_last changes nothing" in note for note in experiment.notes)

@@ -79,16 +79,16 @@ def _machine(op: TrainOp) -> Iterator[str]:
 
     if not hasattr(config, "side_effect_replay_policy"):
         yield f"torch {torch.__version__} cannot say what a model does besides computing: use a newer one"
-    if op.device.type == "cpu" and not _compilers():
+    if op.device.type == "cpu" and not has_compiler():
         yield "there is no C++ compiler (g++): install one, or name it in CXX"
     if (problem := folder_problem()) is not None:
         yield problem
 
 
-def _compilers() -> list[str]:
-    """Return the C++ compilers that inductor would find."""
+def has_compiler() -> bool:
+    """Return True if there is a C++ compiler that inductor would find."""
     from torch._inductor import config
 
     wanted: Any = config.cpp.cxx
     names = wanted if isinstance(wanted, tuple | list) else [wanted]
-    return [found for name in names if name is not None and (found := shutil.which(name)) is not None]
+    return any(name is not None and shutil.which(name) is not None for name in names)
