@@ -44,13 +44,15 @@ class Work:
 
     Args:
         name: of the work.
+        channels_last: whether its weights lie so in memory.
+        device: of weights and data.
     """
 
-    def __init__(self, name: str, channels_last: bool = False):
+    def __init__(self, name: str, channels_last: bool = False, device: str = "cpu"):
         work, self.is_text = _WORK[name], name == "gpt"
         self.size = work["size"]
         torch.manual_seed(0)
-        self.model: nn.Module = make_model(**work["model"])
+        self.model: nn.Module = make_model(**work["model"]).to(device)
         self.loss = make_loss("next_token" if self.is_text else "cross_entropy")
         self.rate = 0.001 if self.is_text else 0.05
         self.optimizer = make_optimizer(self.model, "adamw" if self.is_text else "mom", lr=self.rate)
@@ -60,12 +62,13 @@ class Work:
         else:
             self.inputs = torch.randn(_EXAMPLES, *work["model"]["input_shape"])
             self.targets = torch.randint(0, 10, (_EXAMPLES,))
+        self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
 
     def batches(self, first: int, count: int) -> tuple[Tensor, Tensor]:
         """Return batches as one: (count, examples, ...)."""
-        rows = torch.arange(first * self.size, (first + count) * self.size) % _EXAMPLES
+        rows = torch.arange(first * self.size, (first + count) * self.size, device=self.inputs.device) % _EXAMPLES
         inputs, targets = self.inputs.index_select(0, rows), self.targets.index_select(0, rows)
         return inputs.view(count, self.size, *inputs.shape[1:]), targets.view(count, self.size, *targets.shape[1:])
 
