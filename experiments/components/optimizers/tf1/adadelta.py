@@ -59,7 +59,8 @@ class TF1Adadelta(TF1Optimizer):
     ):
         super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"square_avg": 0.0, "acc_delta": 0.0}
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:

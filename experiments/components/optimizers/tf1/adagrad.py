@@ -56,7 +56,8 @@ class TF1Adagrad(TF1Optimizer):
     ):
         super().__init__(params, lr=lr, initial_accumulator_value=initial_accumulator_value, weight_decay=weight_decay)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:

@@ -65,14 +65,17 @@ class TF1Adam(TF1Optimizer):
     ):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
 
-    def counters(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def counters(group: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = group["betas"]
         return {"beta1_power": single(beta1), "beta2_power": single(beta2)}
 
-    def counted(self, group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
+    @staticmethod
+    def counted(group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(single(power * single(beta)) for power, beta in zip(counters, group["betas"], strict=True))
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,18 +21,27 @@ class DualAveraging(TF1Optimizer):
     _rates: list[float] | None = None  # of the step before, by group
     _has_warned = False
 
+    def announce(self, rates: Sequence[Sequence[float]]) -> None:
+        """Say what is to be known of steps that are about to be taken.
+
+        Args:
+            rates: of each parameter group, at one step after the other.
+        """
+        for now in rates:
+            pairs = zip(now if self._rates is None else self._rates, now, strict=False)
+            changed = next((pair for pair in pairs if pair[0] != pair[1]), None)
+            if changed is not None and not self._has_warned:
+                self._has_warned = True
+                log.warning(
+                    "%s: the weights are a multiple of lr, so that a schedule scales them all (lr was %g, and is %g): "
+                    "use a constant schedule",
+                    type(self).__name__,
+                    *changed,
+                )
+            self._rates = list(now)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        rates = [float(group["lr"]) for group in self.param_groups]
-        changed = next((pair for pair in zip(self._rates or rates, rates, strict=False) if pair[0] != pair[1]), None)
-        if changed is not None and not self._has_warned:
-            self._has_warned = True
-            log.warning(
-                "%s: the weights are a multiple of lr, so that a schedule scales them all (lr was %g, and is %g): "
-                "use a constant schedule",
-                type(self).__name__,
-                *changed,
-            )
-        self._rates = rates
+        self.announce([[float(group["lr"]) for group in self.param_groups]])
         return super().step(closure)
 
 
@@ -86,22 +95,25 @@ class AdagradDA(DualAveraging):
     ):
         super().__init__(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"gradient_sum": 0.0, "square_sum": group["initial_accumulator_value"]}
 
-    def counters(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def counters(group: Mapping[str, Any]) -> dict[str, float]:
         return {"step": 0}
 
-    def counted(self, group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
+    @staticmethod
+    def counted(group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
         return (counters[0] + 1,)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def announce(self, rates: Sequence[Sequence[float]]) -> None:
         if not self.state and any(weight.detach().any() for group in self.param_groups for weight in group["params"]):
             log.warning(
                 "AdagradDA forgets the initial weights: its first step makes each of them at most lr, whatever it "
                 "was. It suits linear models; a deep network, whose layers then hardly pass anything on, may not learn"
             )
-        return super().step(closure)
+        super().announce(rates)
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:
         lr, l1, l2 = single(group["lr"]), single(group["l1"]), single(group["l2"])

@@ -79,13 +79,13 @@ class Ftrl(DualAveraging):
         accumulator = {"lr_power": lr_power, "initial_accumulator_value": initial_accumulator_value, "beta": beta}
         super().__init__(params, lr=lr, l1=l1, l2=l2, l2_shrinkage=l2_shrinkage, **accumulator)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"accumulator": group["initial_accumulator_value"], "linear": 0.0}
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:
         lr, power, shrinkage = single(group["lr"]), -single(group["lr_power"]), single(group["l2_shrinkage"])
-        if lr == 0:
-            raise UsageError("ftrl divides by lr, which the schedule has brought to 0: use a constant schedule")
+        refuse_zero(lr)
         weights, sums, linear = batch.weights, batch.slots["accumulator"], batch.slots["linear"]
         change = _powers(sums, power)
         torch._foreach_addcmul_(sums, batch.grads, batch.grads)
@@ -97,7 +97,7 @@ class Ftrl(DualAveraging):
         if shrinkage:
             torch._foreach_add_(linear, weights, alpha=2 * shrinkage)
         torch._foreach_div_(roots, lr)
-        if l2 := _l2(group, lr):
+        if l2 := all_l2(group, lr):
             torch._foreach_add_(roots, 2 * l2)
         elif not group["initial_accumulator_value"]:
             torch._foreach_clamp_min_(roots, torch.finfo(roots[0].dtype).tiny)  # 0 / 0, without a gradient yet, is 0
@@ -108,6 +108,12 @@ def _powers(tensors: list[Tensor], power: float) -> Any:
     return torch._foreach_sqrt(tensors) if power == 0.5 else torch._foreach_pow(tensors, power)
 
 
-def _l2(group: Mapping[str, Any], lr: float) -> float:
+def refuse_zero(lr: float) -> None:
+    """Refuse a rate that the rule would divide by."""
+    if lr == 0:
+        raise UsageError("ftrl divides by lr, which the schedule has brought to 0: use a constant schedule")
+
+
+def all_l2(group: Mapping[str, Any], lr: float) -> float:
     """Return the L2 rate with beta's part in it, `l2 + beta / (2 lr)`, each operation in single precision."""
     return single(single(group["l2"]) + single(single(group["beta"]) / (2 * lr)))

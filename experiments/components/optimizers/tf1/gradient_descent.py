@@ -98,7 +98,8 @@ class TF1Momentum(TF1Optimizer):
     ):
         super().__init__(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"momentum_buffer": 0.0}
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:

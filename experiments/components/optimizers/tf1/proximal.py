@@ -107,7 +107,8 @@ class ProximalAdagrad(TF1Optimizer):
     ):
         super().__init__(params, lr=lr, initial_accumulator_value=initial_accumulator_value, l1=l1, l2=l2)
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
 
     def update(self, group: Mapping[str, Any], batch: Batch) -> None:

@@ -68,7 +68,8 @@ class TF1RMSProp(TF1Optimizer):
             params, lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered, weight_decay=weight_decay
         )
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         slots = {"square_avg": 1.0}
         if group["centered"]:
             slots["grad_avg"] = 0.0

@@ -130,15 +130,18 @@ class TF1Optimizer(RuleOptimizer):
 
     # What a rule consists of.
 
-    def slots(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def slots(group: Mapping[str, Any]) -> dict[str, float]:
         """Return the tensors that the rule keeps for each parameter, by name, with the value that they start at."""
         return {}
 
-    def counters(self, group: Mapping[str, Any]) -> dict[str, float]:
+    @staticmethod
+    def counters(group: Mapping[str, Any]) -> dict[str, float]:
         """Return the numbers that the rule keeps for each parameter, by name, with the value that they start at."""
         return {}
 
-    def counted(self, group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
+    @staticmethod
+    def counted(group: Mapping[str, Any], counters: tuple[float, ...]) -> tuple[float, ...]:
         """Return the counters after a step."""
         return counters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .inductor import Graph
 from .layout import Layout
 from .noise import Noise
 from .program import ALIGNED, most_steps, number_type, row_length, rows_like, steps_of
+from .rule_table import RULES
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -66,6 +68,10 @@ class CompiledBlocks:
         """Begin steps between which nobody changes anything: the next block looks at all that graphs depend on."""
         self._known.clear()
 
+    def takes_rate(self, rate: float) -> bool:
+        """Return True if steps at such a rate are compiled."""
+        return math.isfinite(rate) and not (rate == 0 and RULES[type(self._op.optimizer)].divides_by_rate)
+
     def run(self, inputs: Any, targets: Any, rates: Tensor) -> tuple[Tensor, Tensor]:
         """Take the steps of a block: change weights, buffers and the optimizer's state in place.
 
@@ -85,10 +91,12 @@ class CompiledBlocks:
         leaves = [_in_rows(leaf) for tree in (inputs, targets) for leaf in tensors(tree)]
         known = self._found(inputs, targets, leaves)
         graphs = self._graphs(known, len(rates))
+        RULES[type(self._op.optimizer)].announce(self._op.optimizer, rates.tolist())
         losses, good = self._take_steps(graphs, known, leaves, rates)
         num_good = len(losses) if bool(good[-1]) else int(good.sum())
+        taken = rates[:num_good].T.tolist()
         for cell in known.cells:
-            cell.end(self._op.optimizer, num_good)
+            cell.end(self._op.optimizer, taken[cell.place])
         torch.autograd.graph.increment_version(known.changes)
         return losses, good
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cannot import CannotCompile
+from .rule_table import RULES
 from .rules import Counters, Rule
-from .torch_rules import RULES
 
 
 @dataclass
@@ -39,8 +40,11 @@ class Cell:
 
     def kept(self) -> list[Tensor]:
         """Return the tensors of the state that the rule moves."""
-        names = self.rule.state(self.group)
-        return [state[name] for state in self.states for name in names]
+        return [state[name] for state, names in zip(self.states, self.names(), strict=True) for name in names]
+
+    def names(self) -> list[tuple[str, ...]]:
+        """Return the names of these tensors, for each weight."""
+        return [tuple(self.rule.state(self.group, weight)) for weight in self.weights]
 
     def settings(self) -> tuple[Any, ...]:
         """Return what a graph for these weights depends on."""
@@ -51,18 +55,18 @@ class Cell:
         counters, found = self.counters, []
         for rate in rates:
             found.append(self.rule.numbers(self.group, rate, counters))
-            counters = self.rule.counted(self.group, counters)
+            counters = self.rule.counted(self.group, rate, counters)
         return found
 
     def count(self) -> None:
         """Look at the numbers that the weights' state has now."""
         if self.counters:
             state = self.states[0]
-            self.counters = tuple([float(state[name]) for name in self.rule.counters(self.group)])
+            self.counters = tuple([float(state[name]) for name in self.rule.counters(self.group, self.weights[0])])
 
-    def end(self, optimizer: torch.optim.Optimizer, num_steps: int) -> None:
-        """Give the optimizer its state, after so many more applied steps."""
-        if not num_steps:
+    def end(self, optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> None:
+        """Give the optimizer its state, after more steps that were applied, at these rates."""
+        if not rates:
             return
         if self.fresh:
             for weight, state in zip(self.weights, self.states, strict=True):
@@ -70,29 +74,33 @@ class Cell:
                     optimizer.state[weight] = state
             self.fresh.clear()
         counters = self.counters
-        for _ in range(num_steps):
-            counters = self.rule.counted(self.group, counters)
-        for name, value in zip(self.rule.counters(self.group), counters, strict=True):
+        for rate in rates:
+            counters = self.rule.counted(self.group, rate, counters)
+        for name, value in zip(self.rule.counters(self.group, self.weights[0]), counters, strict=True):
             if self.rule.counters_are_tensors:
                 for state in self.states:
                     state[name].fill_(value)
             else:
                 for state in self.states:
-                    state[name] = value
+                    state[name] = type(state[name])(value)  # a whole number stays one
 
 
 def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> list[Cell]:
-    """Sort weights that have a gradient into cells, with the state that the optimizer has for them, or a first one."""
+    """Sort weights that have a gradient into cells, with the state that the optimizer has for them, or a first one.
+
+    Raises:
+        CannotCompile: the rule has one count for the weights of a group, and some of them were frozen for a time.
+    """
     wanted = {id(weight) for weight in weights}
     kind = type(optimizer)
     name, rule = f"{kind.__module__}.{kind.__qualname__}", RULES[kind]
     found: list[Cell] = []
     for place, group in enumerate(optimizer.param_groups):
         alike: dict[Counters, Cell] = {}
-        kept, counted = tuple(rule.state(group)), tuple(rule.counters(group))
         for weight in group["params"]:
             if id(weight) not in wanted:
                 continue
+            kept, counted = tuple(rule.state(group, weight)), tuple(rule.counters(group, weight))
             state = optimizer.state.get(weight, {})
             is_fresh = any(state.get(name) is None for name in kept + counted)
             if is_fresh:
@@ -106,6 +114,8 @@ def cells_of(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> lis
             cell.states.append(state)
             if is_fresh:
                 cell.fresh.append(weight)
+        if rule.counters_are_common and len(alike) > 1:
+            raise CannotCompile(f"{kind.__name__} counts the steps of weights that began at different ones as one")
     return found
 
 
@@ -113,13 +123,14 @@ def _first_state(rule: Rule, group: Mapping[str, Any], weight: Tensor) -> dict[s
     """Return what the optimizer itself makes at the first step of a weight."""
     with torch.no_grad():
         state = {
-            name: torch.full_like(weight, value, memory_format=torch.preserve_format, requires_grad=False)
-            for name, value in rule.state(group).items()
+            name: start(weight.detach()) if callable(start) else torch.full_like(weight, start, requires_grad=False)
+            for name, start in rule.state(group, weight).items()
         }
     if not rule.counters_are_tensors:
-        return {**state, **rule.counters(group)}
+        return {**state, **rule.counters(group, weight)}
     is_wide = not group.get("fused") and torch.get_default_dtype() == torch.float64
     is_beside = group.get("fused") or group.get("capturable")
     dtype, device = torch.float64 if is_wide else torch.float32, weight.device if is_beside else torch.device("cpu")
-    counters = {name: torch.full((), value, dtype=dtype, device=device) for name, value in rule.counters(group).items()}
+    counted = rule.counters(group, weight)
+    counters = {name: torch.full((), value, dtype=dtype, device=device) for name, value in counted.items()}
     return {**counters, **state}

@@ -158,10 +158,9 @@ class _Step:
         for place, old in zip(outline.changed, before, strict=False):
             _move(own[place], own[place], old, moves)
         for cell, members in zip(self._cells, self._places, strict=True):
-            names = list(cell.rule.state(cell.group))
             count = len(cell.numbers([0.0])[0])
             here, numbers = numbers[:count], numbers[count:]
-            for place in members:
+            for place, names in zip(members, cell.names(), strict=True):
                 weight = own[place]
                 state, kept = dict(zip(names, kept, strict=False)), kept[len(names) :]
                 new, new_state = cell.rule.update(cell.group, here, weight, by_place[place], state)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .rule_table import RULES
 from .store import folder_problem
-from .torch_rules import RULES
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp

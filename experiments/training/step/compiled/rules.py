@@ -15,7 +15,9 @@ from torch import Tensor
 
 Group = Mapping[str, Any]  # a parameter group of an optimizer
 State = dict[str, Tensor]  # of one weight, by the names that its optimizer gives it
+Start = float | Callable[[Tensor], Tensor]  # the value of all elements, or a function of the weight
 Counters = tuple[float, ...]  # numbers that are kept for each weight, such as its steps
+Rates = Sequence[Sequence[float]]  # of each parameter group, at one step after the other
 
 
 @dataclass(frozen=True)
@@ -23,32 +25,38 @@ class Rule:
     """The rule of a class of optimizers.
 
     Args:
-        state: (group) -> the tensors that are kept for each weight, by name, with the value that they start at.
+        state: (group, weight) -> the tensors that are kept for a weight, by name, with what they start at.
         numbers: (group, rate, counters) -> the numbers of a step, given the learning rate.
         update: (group, numbers, weight, gradient, state) -> the new weight and the new state.
-        counters: (group) -> the numbers that are kept for each weight, by name, with the value that they start at.
-        counted: (group, counters) -> the counters after a step.
+        counters: (group, weight) -> the numbers that are kept for a weight, by name, with the value they start at.
+        counted: (group, rate, counters) -> the counters after a step.
         counters_are_tensors: whether the optimizer keeps them so, as torch's do, or as Python's numbers.
+        counters_are_common: whether the weights of a group have the same, whenever each of them began to move.
         settings: names of what else in a group the rule reads; a change of these needs another graph.
         refuses: (group) -> what the rule does not cover, in words, or None.
+        divides_by_rate: whether it has no step at a rate of 0.
+        announce: (optimizer, rates) -> None: what the optimizer says of steps that it is about to take.
     """
 
-    state: Callable[[Group], dict[str, float]]
+    state: Callable[[Group, Tensor], dict[str, Start]]
     numbers: Callable[[Group, float, Counters], tuple[float, ...]]
     update: Callable[[Group, Sequence[Tensor], Tensor, Tensor, State], tuple[Tensor, State]]
-    counters: Callable[[Group], dict[str, float]] = lambda group: {}
-    counted: Callable[[Group, Counters], Counters] = lambda group, counters: counters
+    counters: Callable[[Group, Tensor], dict[str, float]] = lambda group, weight: {}
+    counted: Callable[[Group, float, Counters], Counters] = lambda group, rate, counters: counters
     counters_are_tensors: bool = True
+    counters_are_common: bool = False
     settings: tuple[str, ...] = ()
     refuses: Callable[[Group], str | None] = lambda group: None
+    divides_by_rate: bool = False
+    announce: Callable[[Any, Rates], None] = lambda optimizer, rates: None
 
 
-def steps_from_0(group: Group) -> dict[str, float]:
+def steps_from_0(group: Group, weight: Tensor) -> dict[str, float]:
     """Return the counter that most of torch's optimizers have."""
     return {"step": 0.0}
 
 
-def one_more(group: Group, counters: Counters) -> Counters:
+def one_more(group: Group, rate: float, counters: Counters) -> Counters:
     """Return the number of steps after another one."""
     return (counters[0] + 1,)
 
@@ -63,3 +71,12 @@ def penalised(group: Group, gradient: Tensor, weight: Tensor) -> Tensor:
     if group.get("maximize"):
         gradient = -gradient
     return gradient + weight * group["weight_decay"] if group["weight_decay"] else gradient
+
+
+def moments(group: Group, gradient: Tensor, state: State) -> State:
+    """Return the running means of the gradient and of its square."""
+    beta1, beta2 = group["betas"]
+    return {
+        "exp_avg": state["exp_avg"] + (gradient - state["exp_avg"]) * (1 - beta1),
+        "exp_avg_sq": state["exp_avg_sq"] * beta2 + gradient * gradient * (1 - beta2),
+    }
