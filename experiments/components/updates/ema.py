@@ -46,10 +46,17 @@ class Ema(Averaging, Update):
     def apply(self) -> None:
         self.count += 1
         if self._frozen:
-            self._take_in([name for name, weight in self._frozen.items() if weight.requires_grad])
-        decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.num_updates else self.decay
+            self._take_in(self.freed())
         shadows, weights = list(self.shadows.values()), list(self._weights.values())
-        torch._foreach_add_(shadows, torch._foreach_sub(weights, shadows), alpha=1 - decay)
+        torch._foreach_add_(shadows, torch._foreach_sub(weights, shadows), alpha=1 - self.decay_at(self.count))
+
+    def decay_at(self, count: float) -> float:
+        """Return how much of the past an update keeps, by its number, the first one being 1."""
+        return min(self.decay, (1 + count) / (10 + count)) if self.num_updates else self.decay
+
+    def freed(self) -> list[str]:
+        """Return the names of weights that were frozen, and whose average begins with the next update."""
+        return [name for name, weight in self._frozen.items() if weight.requires_grad]
 
     def _take_in(self, freed: Iterable[str]) -> None:
         """Begin to average weights that were frozen before."""

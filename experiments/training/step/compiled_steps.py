@@ -117,7 +117,8 @@ class CompiledSteps:
         if self.blocks is None:
             return False
         rate = feed.get("lr")
-        return not feed or (len(feed) == 1 and type(rate) is float and self.blocks.takes_rate(rate))
+        is_known = not feed or (len(feed) == 1 and type(rate) is float)
+        return is_known and self.blocks.may_take(rate)
 
     def run(self, count: int, feed_at: Callable[[int], Feed], secs_left: Callable[[], float]) -> bool:
         """Take steps; see `TrainOp.run_block`."""

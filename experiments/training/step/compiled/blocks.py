@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ....components.data.tree import mapped, tensors
+from .averages import average_cells, is_settled
 from .cannot import CannotCompile
 from .capture import Capture
 from .cells import Cell, cells_of
@@ -68,9 +69,13 @@ class CompiledBlocks:
         """Begin steps between which nobody changes anything: the next block looks at all that graphs depend on."""
         self._known.clear()
 
-    def takes_rate(self, rate: float) -> bool:
-        """Return True if steps at such a rate are compiled."""
-        return math.isfinite(rate) and not (rate == 0 and RULES[type(self._op.optimizer)].divides_by_rate)
+    def may_take(self, rate: float | None) -> bool:
+        """Return True if a step at such a rate is compiled, where nothing else is fed."""
+        if rate is not None and not math.isfinite(rate):
+            return False
+        if rate == 0 and RULES[type(self._op.optimizer)].divides_by_rate:
+            return False
+        return all(is_settled(update) for update in self._op.updates)
 
     def run(self, inputs: Any, targets: Any, rates: Tensor) -> tuple[Tensor, Tensor]:
         """Take the steps of a block: change weights, buffers and the optimizer's state in place.
@@ -110,7 +115,9 @@ class CompiledBlocks:
             ids = [*map(id, layout.weights)]
             if any([*map(id, known.layout.weights)] != ids for known in self._known.values()):
                 self._known.clear()  # those that one of them alone has would fall behind in a cell of the other
-            self._known[shapes] = _Known(layout, taken, cells_of(self._op.optimizer, layout.weights))
+            cells = cells_of(self._op.optimizer, layout.weights)
+            cells += average_cells(self._op.updates, taken)
+            self._known[shapes] = _Known(layout, taken, cells)
         for cell in self._known[shapes].cells:
             cell.count()
         return self._known[shapes]

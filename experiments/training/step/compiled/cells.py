@@ -58,6 +58,10 @@ class Cell:
             counters = self.rule.counted(self.group, rate, counters)
         return found
 
+    def num_numbers(self) -> int:
+        """Return how many numbers the rule has at each step."""
+        return len(self.rule.numbers(self.group, 1.0, self.counters))
+
     def count(self) -> None:
         """Look at the numbers that the weights' state has now."""
         if self.counters:

@@ -47,7 +47,7 @@ def steps_of(
 
     Args:
         gradients: of the loss.
-        cells: of the weights.
+        cells: of the weights, and of averages of them.
         tensors: that the graph of the loss takes.
         options: of the train op.
         batch: the places of a batch's tensors among them.
@@ -91,7 +91,7 @@ def _program(
 ) -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
     """Return the steps as a function of tensors, and examples of these."""
     kept = [state for cell in cells for state in cell.kept()]
-    num_numbers = sum(len(cell.numbers([0.0])[0]) for cell in cells)
+    num_numbers = sum(cell.num_numbers() for cell in cells)
     all_noise = gradients.outline.noise
     dtype, device = number_type(cells), tensors[gradients.outline.weights[0]].device
     step = _Step(gradients, cells, tensors, options)
@@ -140,7 +140,8 @@ class _Step:
     def __init__(self, gradients: Gradients, cells: Sequence[Cell], tensors: Sequence[Tensor], options: StepOptions):
         self._graph, self._outline = gradients.graph(tensors), gradients.outline
         self._cells, self._options = cells, options
-        place_of = {id(tensors[place]): place for place in self._outline.weights}
+        place_of = {id(tensor): place for place, tensor in enumerate(tensors)}
+        place_of |= {id(tensors[place]): place for place in self._outline.weights}
         self._places = [[place_of[id(weight)] for weight in cell.weights] for cell in cells]
 
     def __call__(
@@ -158,15 +159,17 @@ class _Step:
         for place, old in zip(outline.changed, before, strict=False):
             _move(own[place], own[place], old, moves)
         for cell, members in zip(self._cells, self._places, strict=True):
-            count = len(cell.numbers([0.0])[0])
+            count = cell.num_numbers()
             here, numbers = numbers[:count], numbers[count:]
             for place, names in zip(members, cell.names(), strict=True):
                 weight = own[place]
                 state, kept = dict(zip(names, kept, strict=False)), kept[len(names) :]
-                new, new_state = cell.rule.update(cell.group, here, weight, by_place[place], state)
+                gradient = by_place.get(place, weight)  # averages look at none
+                new, new_state = cell.rule.update(cell.group, here, weight, gradient, state)
                 for name, value in new_state.items():
                     _move(state[name], value, state[name], moves)
-                _move(weight, new, weight, moves)
+                if new is not weight:
+                    _move(weight, new, weight, moves)
         return loss, good
 
 

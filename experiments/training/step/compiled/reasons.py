@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .averages import has_form
 from .rule_table import RULES
 from .store import folder_problem
 
@@ -33,8 +34,9 @@ def _step(op: TrainOp) -> Iterator[str]:
         yield f"steps on {op.device.type} are not compiled"
     if op.options.accumulate > 1:
         yield "steps of several micro-batches (train.accumulate) are not compiled"
-    if op.updates:
-        yield f"the update {type(op.updates[0]).__name__} has no compiled form"
+    for update in op.updates:
+        if not has_form(update):
+            yield f"the update {type(update).__name__} has no compiled form"
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         yield "steps of several ranks are not compiled"
 

@@ -181,7 +181,9 @@ def test_each_optimizer_is_compiled_or_says_why_not(name, flavor):
 
 def test_reasons_of_the_step():
     assert "micro-batches" in str(why_eager(train_op(accumulate=2)))
-    assert "Ema" in str(why_eager(train_op(updates=["ema"])))
+    assert why_eager(train_op(updates=["ema"])) is None
+    normalised = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    assert "BatchNormUpdate" in str(why_eager(train_op(model=normalised, updates=["ema", "batch_norm"])))
     op = train_op()
     next(op.model.parameters()).register_hook(lambda gradient: gradient * 2)
     assert "hooks on its gradient" in str(why_eager(op))
