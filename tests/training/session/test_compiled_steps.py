@@ -182,7 +182,7 @@ def test_errors_of_later_steps_come_at_their_own():
             {"log": {"every": "5 steps"}, "hooks": [{"name": "logging", "fetches": ["grad_norm"], "every": "3 steps"}]},
             "fetches grad_norm",
         ),
-        ({"updates": ["ema"]}, "update Ema has no compiled form"),
+        ({"optimizer": {"name": "muon", "lr": 0.1}}, "Muon has no compiled rule"),
         ({"optimizer": {"name": "sam", "lr": 0.1}}, "evaluates the batch itself"),
         ({"train": {**COMPILED["train"], "accumulate": 2}}, "micro-batches"),
     ],
