@@ -23,7 +23,7 @@ from typing import Any, Literal
 from ..errors import DataError, StorageError, UsageError
 from . import storage
 from .append_file import AppendFile
-from .locks import try_lock
+from .locks import locked
 from .places import folder_of
 from .public_files import PublicFile
 
@@ -125,21 +125,6 @@ def fetch(file: PublicFile) -> Path:
                 if not path.exists():  # nobody else has fetched it meanwhile
                     _download(file, path)
     return check(file)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time make the file at `path`; the others wait until it is there."""
-    file = path.with_name(f"{path.name}.lock")
-    lock = try_lock(file, path, patience_secs=0)
-    if lock is None:
-        logger.warning("another process is making %s: waiting for it", path)
-        lock = try_lock(file, path, patience_secs=-1)
-    assert lock is not None  # it waits for ever
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,6 +70,25 @@ def try_lock(file: Path, what: Path, patience_secs: float) -> Lock | None:
                 raise StorageError(_without_locks(what, error)) from error
             raise
     return lock
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time make the file at `path`; the others wait until it is there.
+
+    Raises:
+        StorageError: see `try_lock`.
+    """
+    file = path.with_name(f"{path.name}.lock")
+    lock = try_lock(file, path, patience_secs=0)
+    if lock is None:
+        log.warning("another process is making %s: waiting for it", path)
+        lock = try_lock(file, path, patience_secs=-1)
+    assert lock is not None  # it waits for ever
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _refuse_stand_in(file: Path) -> None:

@@ -60,9 +60,10 @@ def kinds_of(tensors: Sequence[Tensor]) -> str:
 def _name_of(function: Any) -> str | None:
     if isinstance(function, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
         return str(function) if function.namespace in ("aten", "prims") else None  # type: ignore[union-attr]
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if module is None:  # of C functions the name alone says whose they are
-        module = "torch" if name is not None and getattr(torch, name, None) is function else module
+    name = getattr(function, "__name__", None)
+    if name is not None and getattr(torch, name, None) is function:  # C functions do not say whose they are
+        return f"torch.{name}"
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", name)
     if module is None or name is None or module.split(".")[0] not in _KNOWN:
         return None
     return f"{module}.{name}"

@@ -6,18 +6,21 @@ A fact is a small JSON file `steps/<key>.json` in the folder of compiled code, w
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ....errors import StorageError
-from ....system.locks import try_lock
+from ....system.locks import locked
 from ....system.places import folder_of
 from ....system.storage import make_dir, read_bytes, write_derived
 from .cannot import CannotCompile
+
+log = logging.getLogger("optrun")
 
 Facts = dict[str, Any]
 
@@ -61,13 +64,13 @@ def private_folder() -> Path:
 
 
 def recall(key: str | None) -> Facts | None:
-    """Return what is kept under a key; None where nothing is, or where it cannot be read."""
+    """Return what is kept under a key; None where nothing is, or what a full disk or a crash left of it: no loss."""
     if key is None:
         return None
-    file = private_folder() / "steps" / f"{key}.json"
+    file = _file_of(key)
     try:
         return json.loads(read_bytes(file)) if file.exists() else None
-    except (StorageError, ValueError):  # of a disk that was full, say: it is made anew
+    except (StorageError, ValueError):
         return None
 
 
@@ -75,22 +78,32 @@ def keep(key: str | None, facts: Facts) -> None:
     """Keep facts under a key, for other processes and for later."""
     if key is None:
         return
-    file = private_folder() / "steps" / f"{key}.json"
-    make_dir(file.parent, exist_ok=True)
-    write_derived(file, json.dumps(facts))
+    try:
+        write_derived(_file_of(key), json.dumps(facts))
+    except StorageError as error:
+        log.warning("what was compiled is not kept for later runs: %s", error)
 
 
 @contextmanager
 def alone(key: str | None) -> Iterator[None]:
-    """Let one process at a time make what a key stands for: others wait, and find it made."""
-    if key is None:
+    """Let one process at a time make what a key stands for: others wait, and find it made.
+
+    Raises:
+        CannotCompile: the folder cannot be locked.
+    """
+    with ExitStack() as stack:
+        if key is not None:
+            try:
+                stack.enter_context(locked(_file_of(key)))
+            except StorageError as error:
+                raise CannotCompile(f"the folder of compiled code cannot be locked: {error}") from error
         yield
-        return
+
+
+def _file_of(key: str) -> Path:
     folder = private_folder() / "steps"
-    make_dir(folder, exist_ok=True)
-    lock = try_lock(folder / f"{key}.lock", folder, patience_secs=-1)
-    assert lock is not None  # it waits for ever
     try:
-        yield
-    finally:
-        lock.release()
+        make_dir(folder, exist_ok=True)
+    except StorageError as error:
+        raise CannotCompile(f"the folder of compiled code cannot be used: {error}") from error
+    return folder / f"{key}.json"
