@@ -92,8 +92,10 @@ def machine() -> str:
 
 @functools.cache
 def _installed() -> tuple[str, ...]:
-    folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("*.py")), folder.parent / "penalty.py"]
+    step = Path(__file__).parents[1]
+    components = step.parents[1] / "components"
+    folders = (step, components / "optimizers", components / "updates")  # of which rules and steps are made
+    sources = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
     code = hashlib.sha256(b"".join(map(read_bytes, sources))).hexdigest()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     version = (torch.__version__, str(torch.version.git_version), sys.version, platform.platform())
