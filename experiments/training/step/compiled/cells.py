@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .cannot import CannotCompile
 from .rule_table import RULES
-from .rules import Counters, Rule
+from .rules import COMMON_SETTINGS, Counters, Rule
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Cell:
 
     def settings(self) -> tuple[Any, ...]:
         """Return what a graph for these weights depends on."""
-        return (self.place, *(self.group.get(name) for name in self.rule.settings))
+        return (self.place, *(self.group.get(name) for name in (*COMMON_SETTINGS, *self.rule.settings)))
 
     def numbers(self, rates: Sequence[float]) -> list[tuple[float, ...]]:
         """Return the numbers of the rule for steps at these rates, one after the other."""

@@ -20,6 +20,9 @@ Counters = tuple[float, ...]  # numbers that are kept for each weight, such as i
 Rates = Sequence[Sequence[float]]  # of each parameter group, at one step after the other
 
 
+COMMON_SETTINGS = ("maximize",)  #: What rules of all optimizers may read in a group.
+
+
 @dataclass(frozen=True)
 class Rule:
     """The rule of a class of optimizers.
@@ -32,7 +35,7 @@ class Rule:
         counted: (group, rate, counters) -> the counters after a step.
         counters_are_tensors: whether the optimizer keeps them so, as torch's do, or as Python's numbers.
         counters_are_common: whether the weights of a group have the same, whenever each of them began to move.
-        settings: names of what else in a group the rule reads; a change of these needs another graph.
+        settings: names of what `update` reads in a group besides COMMON_SETTINGS; another value needs another graph.
         refuses: (group) -> what the rule does not cover, in words, or None.
         divides_by_rate: whether it has no step at a rate of 0.
         announce: (optimizer, rates) -> None: what the optimizer says of steps that it is about to take.

@@ -14,6 +14,7 @@ from optrun.experiments.errors import UsageError
 from optrun.experiments.training.step.compiled.cannot import CannotCompile
 from optrun.experiments.training.step.compiled.cells import cells_of
 from optrun.experiments.training.step.compiled.rule_table import RULES
+from optrun.experiments.training.step.compiled.rules import COMMON_SETTINGS
 
 RATES = [0.05, 0.05, 0.02, 0.08, 0.01]
 DECAY = {"weight_decay": 0.1}
@@ -155,3 +156,33 @@ def test_dual_averaging_says_of_steps_taken_together_what_it_says_of_single_ones
     assert "lr was 0.1, and is 0.05" in caplog.messages[1]
     RULES[type(optimizer)].announce(optimizer, [[0.01]])
     assert len([each for each in caplog.messages if "lr was" in each]) == 1
+
+
+class Recording(dict):
+    """A parameter group that notes what is read of it."""
+
+    def __init__(self, group):
+        super().__init__(group)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name):
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name, default=None):
+        self.read.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize(("name", "flavor", "settings"), CASES)
+def test_a_rule_reads_nothing_of_its_group_that_its_graph_is_not_found_by(name, flavor, settings):
+    optimizer, weights = optimizer_of(name, flavor, settings)
+    rule = RULES[type(optimizer)]
+    step_by_itself(optimizer, weights, 0)
+    for cell in cells_of(optimizer, weights):
+        group = Recording(cell.group)
+        numbers = torch.tensor(cell.numbers([RATES[0]])[0], dtype=torch.float64).unbind()
+        for weight, state, names in zip(cell.weights, cell.states, cell.names(), strict=True):
+            with torch.no_grad():
+                rule.update(group, numbers, weight, torch.ones_like(weight), {key: state[key] for key in names})
+        assert group.read <= {*rule.settings, *COMMON_SETTINGS}

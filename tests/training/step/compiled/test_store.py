@@ -45,6 +45,13 @@ def frozen():
     return model
 
 
+def uphill():
+    op = train_op()
+    for group in op.optimizer.param_groups:
+        group["maximize"] = True
+    return op
+
+
 def key_of(op, monkeypatch):
     """Return the key of a step, which is not compiled."""
     keys = []
@@ -87,8 +94,9 @@ def test_another_train_op_finds_what_was_compiled_without_tracing(monkeypatch):
         lambda: train_op(model=small_mlp().double(), loss=lambda outputs, targets: outputs.mean()),
         lambda: train_op(model=frozen()),
         lambda: train_op(loss=nn.MultiMarginLoss()),
+        lambda: uphill(),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_what_differs_has_another_key(make, monkeypatch):
     usual = key_of(train_op(), monkeypatch)
