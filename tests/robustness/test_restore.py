@@ -42,7 +42,13 @@ class Planted(RuntimeError):
     """The fault of a case."""
 
 
-class Cut(Hook):
+class Settled(Hook):
+    """Lets saves be over before the next step, so that nobody writes to the folder while it is looked at."""
+
+    def after_save(self, session, step, path): ...
+
+
+class Cut(Settled):
     """Copy the run's folder as it is after some step."""
 
     phase = Phase.PERSIST
@@ -55,7 +61,7 @@ class Cut(Hook):
             shutil.copytree(self.source, self.target)
 
 
-class Stumble(Hook):
+class Stumble(Settled):
     """Raise a passing error once, and from then on let restores fail."""
 
     def __init__(self, plant):

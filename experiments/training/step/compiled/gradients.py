@@ -81,7 +81,8 @@ class Gradients:
         """
         if self._graph is None:
             self._graph, found = self._trace(tensors)
-            assert found == self.outline
+            if found != self.outline:
+                raise CannotCompile(f"what {store.compiled_dir()} has of this model is not so: delete that folder")
         return self._graph
 
     def _trace(self, tensors: Sequence[Tensor]) -> tuple[torch.fx.GraphModule, Outline]:
