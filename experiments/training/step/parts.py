@@ -39,7 +39,8 @@ def parts_of(op: TrainOp, after_gradients: bool = False) -> list[Part]:
     looking = [Part("after_gradients", "hooks look at the gradients, or change them"), *gate]
     micro = f"of {options.accumulate} micro-batches in turn, from forward on" if options.accumulate > 1 else ""
     clips = {"clip_norm": options.clip_norm, "clip_value": options.clip_value}
-    compiled = ", compiled" if op.compiled.why_not is None else ""
+    why_not = op.compiled.why_not
+    compiled = ", compiled" if why_not is None else f", uncompiled: {why_not}" if options.compile == "auto" else ""
     evaluation = [
         Part("forward", f"{type(op.model).__name__}, {options.precision}{compiled}"),
         Part("loss", _name_of(op.loss) + _own_parameters(op)),
