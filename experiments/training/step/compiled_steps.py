@@ -98,11 +98,10 @@ class CompiledSteps:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what decides whether later steps are compiled: shapes of batches, and what was found out."""
-        if self._op.options.compile == "auto":
-            return {"shapes": self._shapes, "why_not": self._found, "chosen": self.blocks is not None}
-        if not self._shapes and self._found is None:
+        chosen = {"chosen": self.blocks is not None} if self._op.options.compile == "auto" else {}
+        if not chosen and not self._shapes and self._found is None:
             return {}
-        return {"shapes": self._shapes, "why_not": self._found}
+        return {"shapes": self._shapes, "why_not": self._found, **chosen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""

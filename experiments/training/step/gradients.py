@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...components.hooks.norms import wide
 from ...components.trained import Trained, parameters_of_graph
 from ...errors import SessionError
+from .optimizer_state import laid_as
 from .step_options import StepOptions
 
 SWITCHED_OFF = (
@@ -32,11 +33,11 @@ def present(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def lay_as_weights(parameters: Sequence[Tensor]) -> None:
-    """Let gradients that hooks have put there lie in memory as their weights do: fused steps go by that order alone."""
+    """Let gradients that hooks have put there lie in memory as their weights do."""
     for parameter in parameters:
         gradient = parameter.grad
         if gradient is not None and gradient.layout is torch.strided and gradient.stride() != parameter.stride():
-            parameter.grad = torch.empty_like(parameter, dtype=gradient.dtype, requires_grad=False).copy_(gradient)
+            parameter.grad = laid_as(parameter, gradient)
 
 
 def clip(parameters: Sequence[Tensor], options: StepOptions) -> bool:

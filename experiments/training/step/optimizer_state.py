@@ -106,8 +106,8 @@ class OptimizerState:
                     raise CheckpointError(f"{key} of {name} in the checkpoint has shape {shapes}")
                 if self._stays_on_host(key):
                     value = value.clone()
-                elif value.shape == parameter.shape:  # fused steps go through memory, whatever the strides say
-                    value = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+                elif value.shape == parameter.shape:
+                    value = laid_as(parameter, value)
                 else:
                     value = value.to(parameter.device, copy=True)
             restored[key] = value
@@ -127,3 +127,8 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and bool((one.cpu() == other.cpu()).all())
     return type(one) is type(other) and one == other
+
+
+def laid_as(parameter: Tensor, values: Tensor) -> Tensor:
+    """Return values as a tensor that lies in memory as a parameter does: fused steps go by that order alone."""
+    return torch.empty_like(parameter, dtype=values.dtype, requires_grad=False).copy_(values)

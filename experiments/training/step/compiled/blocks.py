@@ -19,6 +19,7 @@ from .layout import Layout
 from .noise import Noise
 from .program import ALIGNED, most_steps, number_type, row_length, rows_like, steps_of
 from .rule_table import RULES
+from .rules import Rates
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -97,11 +98,11 @@ class CompiledBlocks:
         known = self._found(inputs, targets, leaves)
         graphs = self._graphs(known, len(rates))
         RULES[type(self._op.optimizer)].announce(self._op.optimizer, rates.tolist())
-        losses, good = self._take_steps(graphs, known, leaves, rates)
+        by_group = rates.T.tolist()
+        losses, good = self._take_steps(graphs, known, leaves, by_group)
         num_good = len(losses) if bool(good[-1]) else int(good.sum())
-        taken = rates[:num_good].T.tolist()
         for cell in known.cells:
-            cell.end(self._op.optimizer, taken[cell.place])
+            cell.end(self._op.optimizer, by_group[cell.place][:num_good])
         torch.autograd.graph.increment_version(known.changes)
         return losses, good
 
@@ -158,9 +159,9 @@ class CompiledBlocks:
         return steps_of(known.layout.gradients, known.cells, known.taken, self._op.options, places, size)
 
     def _take_steps(
-        self, graphs: Sequence[tuple[int, Graph]], known: _Known, leaves: Sequence[Tensor], rates: Tensor
+        self, graphs: Sequence[tuple[int, Graph]], known: _Known, leaves: Sequence[Tensor], by_group: Rates
     ) -> tuple[Tensor, Tensor]:
-        numbers = torch.tensor(_numbers(known.cells, rates), **known.to_numbers)
+        numbers = torch.tensor(_numbers(known.cells, by_group), **known.to_numbers)
         own, good, losses, flags, start = [*known.taken], known.good, [], [], 0
         with torch.no_grad():
             for size, graph in graphs:
@@ -213,9 +214,8 @@ def _in_rows(leaf: Tensor) -> Tensor:
     return leaf if is_so and leaf.data_ptr() % ALIGNED == 0 else rows_like(first, len(leaf)).copy_(leaf)
 
 
-def _numbers(cells: Sequence[Cell], rates: Tensor) -> list[list[float]]:
-    """Return the numbers of the rules, a row for each step."""
-    by_group = list(zip(*rates.tolist(), strict=True))
+def _numbers(cells: Sequence[Cell], by_group: Rates) -> list[list[float]]:
+    """Return the numbers of the rules, a row for each step, at the rates of each parameter group."""
     by_cell = [cell.numbers(by_group[cell.place]) for cell in cells]
     return [[number for numbers in step for number in numbers] for step in zip(*by_cell, strict=True)]
 

@@ -68,7 +68,7 @@ class Gradients:
         self.key = None if text is None else digest(parts)
         facts = store.recall(self.key)
         if facts is None:
-            _, self.outline = self._trace(tensors)
+            self.outline = self._trace(tensors)
             store.keep(self.key, asdict(self.outline))
         else:
             self.outline = _outline_of(facts)
@@ -80,12 +80,14 @@ class Gradients:
             tensors: of the kinds that it takes.
         """
         if self._graph is None:
-            self._graph, found = self._trace(tensors)
+            found = self._trace(tensors)
             if found != self.outline:
                 raise CannotCompile(f"what {store.compiled_dir()} has of this model is not so: delete that folder")
+        assert isinstance(self._graph, torch.fx.GraphModule)
         return self._graph
 
-    def _trace(self, tensors: Sequence[Tensor]) -> tuple[torch.fx.GraphModule, Outline]:
+    def _trace(self, tensors: Sequence[Tensor]) -> Outline:
+        """Trace the graph; return what it is like."""
         num_inputs = len(self._captured.graph.graph.find_nodes(op="placeholder"))
         free, penalty = self._free, self._penalty
         moved: list[int] = []
@@ -113,7 +115,7 @@ class Gradients:
             raise CannotCompile("the forward pass changes a weight in place")
         size = sum(node.op == "call_function" for node in graph.graph.nodes)
         self._graph = graph
-        return graph, Outline(tuple(moved), changed, tuple(noise), size)
+        return Outline(tuple(moved), changed, tuple(noise), size)
 
 
 def _outline_of(facts: dict[str, Any]) -> Outline:

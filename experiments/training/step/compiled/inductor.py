@@ -71,15 +71,8 @@ def _import_setuptools() -> None:
     """Import what inductor finds torch's headers with; it fails in processes where it cannot replace distutils."""
     if sys.version_info >= (3, 12) or "setuptools" in sys.modules:
         return
-    before = os.environ.get(_DISTUTILS)
-    os.environ[_DISTUTILS] = "stdlib"  # Python's own may stay
-    try:
+    with _variable(_DISTUTILS, "stdlib"):  # Python's own may stay
         importlib.import_module("setuptools")
-    finally:
-        if before is None:
-            os.environ.pop(_DISTUTILS, None)
-        else:
-            os.environ[_DISTUTILS] = before
 
 
 @contextmanager
@@ -90,13 +83,19 @@ def _inductors_folder() -> Iterator[None]:
         CannotCompile: the folder cannot be used.
     """
     folder = private_folder()
-    with _lock:
-        before = os.environ.get(_VARIABLE)
-        os.environ[_VARIABLE] = str(folder)
-        try:
-            yield
-        finally:
-            if before is None:
-                os.environ.pop(_VARIABLE, None)
-            else:
-                os.environ[_VARIABLE] = before
+    with _lock, _variable(_VARIABLE, str(folder)):
+        yield
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before

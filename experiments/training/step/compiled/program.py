@@ -23,7 +23,7 @@ _MOST_OPERATIONS = 800  # of a graph, above which compiling takes longer than th
 
 
 def most_steps(num_operations: int) -> int:
-    """Return how many steps one graph should have, by the size of one: a call costs some 50 µs, whatever is in it."""
+    """Return how many steps one graph should have, by the size of one: a call costs the same, whatever is in it."""
     return _MOST_STEPS if num_operations * _MOST_STEPS <= _MOST_OPERATIONS else 1
 
 
@@ -56,21 +56,15 @@ def steps_of(
     Raises:
         CannotCompile: there is no compiler, or it fails.
     """
-    kept = [state for cell in cells for state in cell.kept()]
-    dtype, device = number_type(cells), tensors[gradients.outline.weights[0]].device
-    key = None
-    if gradients.key is not None:
-        places = {id(tensor): place for place, tensor in enumerate(tensors)}
-        rules = [(cell.name, cell.settings(), [places[id(weight)] for weight in cell.weights]) for cell in cells]
-        read = (options.on_nan is None, options.loss_above, options.clip_norm, options.clip_value)
-        key = digest(("steps", gradients.key, rules, kinds_of(kept), dtype, read, batch, num_steps))
+    steps = _Steps(gradients, cells, tensors, options, batch, num_steps)
+    key = steps.key()
     with store.alone(key):
         library = _library_of(store.recall(key))
         if library is None:
-            library = compiled(*_program(gradients, cells, tensors, options, batch, num_steps))
+            library = compiled(*steps.as_function())
             name = os.path.relpath(library, store.compiled_dir())
             store.keep(key, {"library": name, "size": library.stat().st_size})
-    return loaded(library, device)
+    return loaded(library, steps.device)
 
 
 def _library_of(facts: store.Facts | None) -> Path | None:
@@ -81,40 +75,62 @@ def _library_of(facts: store.Facts | None) -> Path | None:
     return library if library.exists() and library.stat().st_size == facts["size"] else None
 
 
-def _program(
-    gradients: Gradients,
-    cells: Sequence[Cell],
-    tensors: Sequence[Tensor],
-    options: StepOptions,
-    batch: Sequence[int],
-    num_steps: int,
-) -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
-    """Return the steps as a function of tensors, and examples of these."""
-    kept = [state for cell in cells for state in cell.kept()]
-    num_numbers = sum(cell.num_numbers() for cell in cells)
-    all_noise = gradients.outline.noise
-    dtype, device = number_type(cells), tensors[gradients.outline.weights[0]].device
-    step = _Step(gradients, cells, tensors, options)
+class _Steps:
+    """Steps in a row, by what they depend on and as a function; see `steps_of`."""
 
-    def steps(*given: Tensor) -> list[Tensor]:
-        own, rest = list(given[: len(tensors)]), given[len(tensors) :]
-        batches = {place: own[place] for place in batch}
-        kept_here, (good, numbers, *noise) = rest[: len(kept)], rest[len(kept) :]
-        losses, flags = [], []
-        for index in range(num_steps):
-            for place in batch:
-                own[place] = batches[place][index]
-            drawn, noise = noise[: len(all_noise)], noise[len(all_noise) :]
-            loss, good = step([*own, *drawn], kept_here, numbers[index].unbind(), good)
-            losses.append(loss)
-            flags.append(good)
-        return [torch.stack(losses), torch.stack(flags)]
+    def __init__(
+        self,
+        gradients: Gradients,
+        cells: Sequence[Cell],
+        tensors: Sequence[Tensor],
+        options: StepOptions,
+        batch: Sequence[int],
+        num_steps: int,
+    ):
+        self._gradients, self._cells, self._tensors, self._options = gradients, cells, tensors, options
+        self._batch, self._num_steps = batch, num_steps
+        self._kept = [state for cell in cells for state in cell.kept()]
+        place_of = {id(tensor): place for place, tensor in enumerate(tensors)}
+        place_of |= {id(tensors[place]): place for place in gradients.outline.weights}
+        self._places = [[place_of[id(weight)] for weight in cell.weights] for cell in cells]
+        self.device = tensors[gradients.outline.weights[0]].device
 
-    examples = [rows_like(each, num_steps) if place in batch else each for place, each in enumerate(tensors)]
-    examples += [*kept, torch.ones((), dtype=torch.bool, device=device)]
-    examples.append(torch.zeros(num_steps, num_numbers, dtype=dtype, device=device))
-    examples += [each.empty() for _ in range(num_steps) for each in all_noise]
-    return steps, examples
+    def key(self) -> str | None:
+        """Return the digest of all that they depend on; None where that cannot be told."""
+        if self._gradients.key is None:
+            return None
+        rules = [(cell.name, cell.settings(), places) for cell, places in zip(self._cells, self._places, strict=True)]
+        options = self._options
+        read = (options.on_nan is None, options.loss_above, options.clip_norm, options.clip_value)
+        kinds = (kinds_of(self._kept), number_type(self._cells))
+        return digest(("steps", self._gradients.key, rules, *kinds, read, self._batch, self._num_steps))
+
+    def as_function(self) -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
+        """Return them as a function of tensors, and examples of these."""
+        tensors, kept, batch, num_steps = self._tensors, self._kept, self._batch, self._num_steps
+        all_noise = self._gradients.outline.noise
+        step = _Step(self._gradients, self._cells, self._places, tensors, self._options)
+
+        def steps(*given: Tensor) -> list[Tensor]:
+            own, rest = list(given[: len(tensors)]), given[len(tensors) :]
+            batches = {place: own[place] for place in batch}
+            kept_here, (good, numbers, *noise) = rest[: len(kept)], rest[len(kept) :]
+            losses, flags = [], []
+            for index in range(num_steps):
+                for place in batch:
+                    own[place] = batches[place][index]
+                drawn, noise = noise[: len(all_noise)], noise[len(all_noise) :]
+                loss, good = step([*own, *drawn], kept_here, numbers[index].unbind(), good)
+                losses.append(loss)
+                flags.append(good)
+            return [torch.stack(losses), torch.stack(flags)]
+
+        shape = num_steps, sum(cell.num_numbers() for cell in self._cells)
+        examples = [rows_like(each, num_steps) if place in batch else each for place, each in enumerate(tensors)]
+        examples += [*kept, torch.ones((), dtype=torch.bool, device=self.device)]
+        examples.append(torch.zeros(shape, dtype=number_type(self._cells), device=self.device))
+        examples += [each.empty() for _ in range(num_steps) for each in all_noise]
+        return steps, examples
 
 
 def rows_like(tensor: Tensor, count: int) -> Tensor:
@@ -137,12 +153,16 @@ def row_length(tensor: Tensor) -> int:
 class _Step:
     """One step as a function that changes tensors in place."""
 
-    def __init__(self, gradients: Gradients, cells: Sequence[Cell], tensors: Sequence[Tensor], options: StepOptions):
+    def __init__(
+        self,
+        gradients: Gradients,
+        cells: Sequence[Cell],
+        places: Sequence[Sequence[int]],
+        tensors: Sequence[Tensor],
+        options: StepOptions,
+    ):
         self._graph, self._outline = gradients.graph(tensors), gradients.outline
-        self._cells, self._options = cells, options
-        place_of = {id(tensor): place for place, tensor in enumerate(tensors)}
-        place_of |= {id(tensors[place]): place for place in self._outline.weights}
-        self._places = [[place_of[id(weight)] for weight in cell.weights] for cell in cells]
+        self._cells, self._places, self._options = cells, places, options
 
     def __call__(
         self, own: Sequence[Tensor], kept: Sequence[Tensor], numbers: Sequence[Tensor], good: Tensor
