@@ -25,6 +25,7 @@ from .divergence import DivergenceHook
 from .experiment import Experiment
 from .load import FACTS, FITTED
 from .log_file import log_file
+from .making_ahead import make_ahead
 from .record import data_record, init_sha256, make_record
 from .session.session import MonitoredTrainingSession
 from .summary import summarise
@@ -61,6 +62,7 @@ def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None, p
         try:
             with experiment.located():
                 session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
+                make_ahead(experiment, session.hooks)
                 with session:
                     if saved:
                         _record(experiment, run_dir, environment)

@@ -13,6 +13,7 @@ from ...errors import ArgumentsError, UsageError
 from ...registry.calls import Calling
 from ...system import rng
 from ..weighted import Weighted, weighted
+from .ahead import Ahead
 from .part import Batch
 from .sampling import SHUFFLED, Sampling
 from .stored import as_examples
@@ -74,6 +75,7 @@ class AugmentedBatches:
         self._calling = [Calling(f"data.augment.{place}", "the augmentation") for place in range(len(self.augment))]
         self.num_classes = num_classes
         self._generator = torch.Generator(device)
+        self._ahead: Ahead | None = None
 
     def gathered(self, position: int) -> Batch:
         """Return batch number `position` without augmentation."""
@@ -99,6 +101,9 @@ class AugmentedBatches:
         """
         if position < 0 or (self.num_batches is not None and position >= self.num_batches):
             raise IndexError(f"no batch {position}: there are {self.num_batches or 'endlessly many'}, from 0")
+        return self._made(position) if self._ahead is None else self._ahead.batch(position)
+
+    def _made(self, position: int) -> Batch:
         batch = self.gathered(position)
         if self.augment:
             self._generator.manual_seed(rng.key(self.seed, "augment", position))
@@ -118,11 +123,11 @@ class AugmentedBatches:
         twin = copy.copy(self)
         twin.augment = tuple(augment)
         twin.batch_size = self.batch_size if batch_size is None else batch_size
-        twin._generator = torch.Generator(self.device)
+        twin._generator, twin._ahead = torch.Generator(self.device), None
         return twin
 
     def close(self) -> None:
-        """End the processes that make batches, if there are any; others begin when a batch is asked for."""
+        """End the processes and threads that make batches, if there are any; others begin when one is asked for."""
 
     def _mixed(self, result: Mixed, batch: Batch) -> Batch:
         targets = batch.targets
@@ -237,6 +242,18 @@ class Batches(DrawnBatches):
     def draws_nothing(self) -> bool:
         """Return True if to make a batch draws nothing from torch's generator, and runs no code of the user's own."""
         return type(self) is Batches and not self.augment and isinstance(self.inputs, torch.Tensor)
+
+    def make_ahead(self) -> None:
+        """Let a thread make batches from now on, some before they are asked for.
+
+        They are the same ones, as long as nobody changes the data meanwhile, and augmentations draw from their
+        generator alone.
+        """
+        self._ahead = Ahead(self.alike(self.augment).batch, self.num_batches)
+
+    def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
 
     def gathered(self, position: int) -> Batch:
         indices = self.indices(position)
