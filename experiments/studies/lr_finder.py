@@ -20,7 +20,7 @@ from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from ..training.build import build
 from ..training.experiment import Experiment
-from ..training.load import as_config
+from ..training.load import load_config
 from ..training.session.session import MonitoredTrainingSession
 
 RULES: Mapping[str, str] = {
@@ -97,7 +97,7 @@ def find_lr(
     """
     ranks.refuse_several("lr-find")
     _check(low, high, num_steps, beta)
-    config = as_config(config)
+    config = load_config(config)
     # A value that is not finite ends the test, whatever a run would do; and nothing but the test writes, or feeds.
     stop = replace(config.stop, on_nan="stop", loss_above=None)
     config = replace(config, hooks=(), stop=stop, log=replace(config.log, to=()))

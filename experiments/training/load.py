@@ -37,13 +37,13 @@ Overrides = Mapping[str, Any] | Sequence[str]
 @held_places()
 @refusing_exits()
 def load_config(
-    target: str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), *, allow_code: bool = False
+    target: Config | str | Path | Mapping[str, Any] | Part, overrides: Overrides = (), *, allow_code: bool = False
 ) -> Config:
     """Read and check a configuration.
 
     Args:
         target: a path, the name of a file in ./configs or of a preset, or the configuration itself, which may also be a
-            part of a file.
+            part of a file, or have been loaded before.
         overrides: values to change: {"optimizer.lr": 0.2} or ["optimizer.lr=0.2"].
         allow_code: execute code that a configuration in a run directory names though it was never trained with here.
 
@@ -51,18 +51,20 @@ def load_config(
 
     Raises:
         ConfigError: all that is wrong with it, each at its place.
+        UsageError: overrides of one that was loaded before.
     """
+    if isinstance(target, Config):
+        if overrides:
+            raise UsageError(
+                f"the configuration {target.name} was loaded before: give overrides to the load_config that loads it"
+            )
+        return target
     REGISTRIES["hook"].names()  # a plug-in that cannot be imported is no mistake of the configuration
     stored = _stored_record(target)
     moved = {} if stored is None else {"project": stored.project, "move": stored.place}
     overrides = _with_device(overrides, os.environ.get("OPTRUN_DEVICE"))
     with _allowing(allow_code):
         return _remembered(read(target, overrides, config_path=_config_path(), **moved))
-
-
-def as_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
-    """Return a configuration, loaded where it is only named or given as a mapping."""
-    return config if isinstance(config, Config) else load_config(config)
 
 
 def _allowing(allow_code: bool) -> AbstractContextManager[None]:

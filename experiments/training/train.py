@@ -37,7 +37,7 @@ _OTHER = {"code": "other code", "data": "other data", "init": "other initial wei
 @switches.held_switches()
 @refusing_exits()
 def train(
-    target: str | Path | Mapping[str, Any] = "mom",
+    target: Config | str | Path | Mapping[str, Any] = "mom",
     overrides: Overrides = (),
     *,
     name: str | None = None,

@@ -66,6 +66,10 @@ def test_an_experiment_is_built_from_whatever_names_a_configuration(tmp_path):
     assert all(torch.equal(vector, vectors[0]) for vector in vectors)
     with pytest.raises(ConfigError, match="optimizr"):
         build({**SMALL, "optimizr": "sgd"})
+    loaded = load_config("small.yaml", {"seed": 3})
+    assert train(loaded).config["seed"] == 3
+    with pytest.raises(UsageError, match="was loaded before: give overrides to"):
+        train(loaded, {"seed": 4})
 
 
 def test_the_stored_configuration_trains_to_the_same_bits():

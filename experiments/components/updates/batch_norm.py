@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,6 +18,37 @@ from . import Update, register_update
 
 Variance = Literal["biased", "unbiased"]
 Noted = tuple[Tensor, Tensor, int]  # mean and biased variance of a batch, and how many values each is of
+
+
+@dataclass
+class Mover:
+    """Moves the statistics of a layer within its forward pass, by operations on tensors alone.
+
+    Args:
+        running: mean and variance.
+        tracked: the layer's own count of batches.
+        decay: see `BatchNormUpdate`.
+        variance: likewise.
+        averages: those that start at zero; None without `zero_debias`.
+        count: of the updates so far, as a scalar; None where they follow other training.
+    """
+
+    running: list[Tensor]
+    tracked: Tensor
+    decay: float
+    variance: Variance
+    averages: list[Tensor] | None = None
+    count: Tensor | None = None
+
+    def move(self, noted: Noted) -> None:
+        """Take in what the layer has noted of one batch."""
+        correction = 1.0 if self.count is None else 1 - self.decay ** self.count.add_(1)
+        for place, value in enumerate(_as_one_batch([noted], self.variance)):
+            average = self.running[place] if self.averages is None else self.averages[place]
+            average.sub_((average - value) * (1 - self.decay))
+            if self.averages is not None:
+                self.running[place].copy_(average / correction)
+        self.tracked.add_(1)
 
 
 class GroupedBatchNorm(nn.Module):
@@ -39,16 +73,16 @@ class GroupedBatchNorm(nn.Module):
             self.register_buffer(name, getattr(layer, name))
         self.noted: list[list[Noted]] = [[]]  # by micro-batch, then by use of the layer in its forward pass
         self.noting = True
+        self.mover: Mover | None = None  # while nothing can be noted
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalise per channel; inputs (batch, channels, ...)."""
         if not self.training:
             return F.batch_norm(inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        if self.noting and not _is_recomputing():
-            with torch.no_grad():
-                axes = [axis for axis in range(inputs.dim()) if axis != 1]
-                variance, mean = torch.var_mean(inputs.float(), axes, correction=0)
-                self.noted[-1].append((mean, variance, inputs.numel() // inputs.shape[1]))
+        if self.mover is not None:
+            self.mover.move(_noted(inputs))
+        elif self.noting and not _is_recomputing():
+            self.noted[-1].append(_noted(inputs))
         return F.batch_norm(inputs, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
     def forget(self) -> None:
@@ -65,6 +99,13 @@ class GroupedBatchNorm(nn.Module):
         if as_one:
             return [found] if (found := [each for part in noted for each in part]) else []
         return [[each for each in use if each is not None] for use in itertools.zip_longest(*noted)]
+
+
+@torch.no_grad()
+def _noted(inputs: Tensor) -> Noted:
+    axes = [axis for axis in range(inputs.dim()) if axis != 1]
+    variance, mean = torch.var_mean(inputs.float(), axes, correction=0)
+    return mean, variance, inputs.numel() // inputs.shape[1]
 
 
 def _is_recomputing() -> bool:
@@ -124,6 +165,7 @@ class BatchNormUpdate(Update):
         self.counts: dict[str, int | None] = dict.fromkeys(self.averages, 0)  # updates; None: on top of other training
         self._initial = {name: [each.clone() for each in _statistics(self.layers[name])] for name in self.averages}
         self._shared_count: int | None = None  # of a run made before layers counted for themselves, which goes on so
+        self._movers: dict[str, Mover] = {}
 
     def apply(self) -> None:
         if self._shared_count is not None:
@@ -161,14 +203,55 @@ class BatchNormUpdate(Update):
         """Return the number of a layer's updates, this one included; None where they follow other training."""
         if self._shared_count is not None:
             return self._shared_count
+        count = self._count_so_far(name)
+        if count is not None:
+            count = self.counts[name] = count + 1
+        return count
+
+    def _count_so_far(self, name: str) -> int | None:
         count = self.counts[name]
         if count == 0 and self._has_statistics(name):
             count = self.counts[name] = None
             for average, statistic in zip(self.averages[name], _statistics(self.layers[name]), strict=True):
                 average.copy_(statistic)
-        if count is not None:
-            count = self.counts[name] = count + 1
         return count
+
+    @property
+    def moves_alone(self) -> bool:
+        """Return True if `moving` does what `apply` does: not in a run of a time when layers had one count."""
+        return self._shared_count is None
+
+    def begin_moving(self) -> None:
+        """Prepare steps whose forward passes move the statistics."""
+        for name, layer in self.layers.items():
+            running, tracked, mover = _statistics(layer), layer.num_batches_tracked, self._movers.get(name)
+            if mover is None or [*map(id, (*mover.running, mover.tracked))] != [*map(id, (*running, tracked))]:
+                mover = Mover(running, tracked, self.decay, self.variance, self.averages.get(name))
+                self._movers[name] = mover
+            count = self._count_so_far(name) if self.zero_debias else None
+            if count is None:
+                mover.count = None
+            elif mover.count is None:
+                mover.count = torch.full((), count, dtype=torch.float64, device=running[0].device)
+            else:
+                mover.count.fill_(count)
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Let forward passes of a `with` block move the statistics themselves: nothing is noted, none is applied."""
+        try:
+            for name, layer in self.layers.items():
+                layer.mover = self._movers[name]
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer.mover = None
+
+    def end_moving(self) -> None:
+        """Count what forward passes have moved."""
+        for name, mover in self._movers.items():
+            if mover.count is not None:
+                self.counts[name] = int(mover.count)
 
     def _has_statistics(self, name: str) -> bool:
         """Return True if a layer that was never updated here has statistics of other training all the same."""

@@ -18,7 +18,7 @@ from ...system import downloads
 from ...system.raised import refusing_exits
 from ...training.build import build
 from ...training.experiment import Experiment
-from ...training.load import as_config
+from ...training.load import load_config
 from ...training.session.hook_order import arrange_hooks
 from ...training.step.parts import Part, parts_of
 from .blocks import Blocks, blocks
@@ -128,7 +128,7 @@ def plan(config: Config | str | Path | Mapping[str, Any], *, measure: bool = Tru
         DataError: data is missing or damaged.
         DivergedError: the few steps met a value that is not finite.
     """
-    config = as_config(config)
+    config = load_config(config)
     with downloads.refused("a plan downloads nothing, the run would"):
         experiment = build(config)
     experiment.initial()  # what cannot be initialised has no plan

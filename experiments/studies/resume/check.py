@@ -28,7 +28,7 @@ from ...system.raised import refusing_exits
 from ...system.switches import held_switches
 from ...training.build import build
 from ...training.experiment import Experiment
-from ...training.load import as_config
+from ...training.load import load_config
 from ...training.train import resume, train
 from .trace import STATE, Difference, Recorder
 
@@ -95,7 +95,7 @@ def verify_resume(
         DivergedError: the run meets a value that is not finite within these steps.
     """
     ranks.refuse_several("verify-resume")
-    config = as_config(config)
+    config = load_config(config)
     if own := [part for part in config.components() if is_of_a_program(part.name)]:
         raise UsageError(
             f"{own[0].path}: {own[0].label} is of a notebook or program, which the processes that train do not have: "

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ....components.data.tree import mapped, tensors
-from .averages import average_cells, is_settled
 from .cannot import CannotCompile
-from .capture import Capture
+from .capture import Capture, Captured
 from .cells import Cell, cells_of
 from .inductor import Graph
 from .layout import Layout
@@ -20,6 +19,7 @@ from .noise import Noise
 from .program import ALIGNED, most_steps, number_type, row_length, rows_like, steps_of
 from .rule_table import RULES
 from .rules import Rates
+from .updates import Statistics, average_cells, is_settled
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -63,12 +63,14 @@ class CompiledBlocks:
     def __init__(self, op: TrainOp):
         self._op = op
         self._capture = Capture(_loss_of(op))
+        self._statistics = Statistics(op.updates)
         self._num_compiled = 0
         self._known: dict[Any, _Known] = {}  # by shapes, since `begin`
 
     def begin(self) -> None:
         """Begin steps between which nobody changes anything: the next block looks at all that graphs depend on."""
         self._known.clear()
+        self._statistics.begin()
 
     def may_take(self, rate: float | None) -> bool:
         """Return True if a step at such a rate is compiled, where nothing else is fed."""
@@ -103,6 +105,7 @@ class CompiledBlocks:
         num_good = len(losses) if bool(good[-1]) else int(good.sum())
         for cell in known.cells:
             cell.end(self._op.optimizer, by_group[cell.place][:num_good])
+        self._statistics.end()
         torch.autograd.graph.increment_version(known.changes)
         return losses, good
 
@@ -128,12 +131,16 @@ class CompiledBlocks:
         op, leaves = self._op, iter(first)
         batch = [mapped(tree, lambda _: next(leaves)) for tree in (inputs, targets)]
         op.call.settle(op.model, *batch)
-        captured, taken = self._capture(*batch)
+        captured, taken = self._captured(batch)
         layout = captured.made.get("layout")
         if layout is None or not layout.fits(taken):
-            _, again = self._capture(*batch)
+            _, again = self._captured(batch)
             layout = captured.made["layout"] = Layout(op, captured, taken, again, first)
         return layout, layout.tensors(taken)
+
+    def _captured(self, batch: Sequence[Any]) -> tuple[Captured, tuple[Any, ...]]:
+        with self._statistics.moving():
+            return self._capture(*batch)
 
     def _graphs(self, known: _Known, count: int) -> list[tuple[int, Graph]]:
         """Return graphs that take so many steps one after the other, each with its number of steps."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .averages import has_form
 from .rule_table import RULES
 from .store import folder_problem
+from .updates import has_form
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp

@@ -10,6 +10,7 @@ import torch._dynamo.config
 import torch._inductor.config
 from torch import nn
 
+from optrun.experiments import Update
 from optrun.experiments.components.optimizers import registry
 from optrun.experiments.training.step.compiled.blocks import CompiledBlocks
 from optrun.experiments.training.step.compiled.cannot import CannotCompile
@@ -183,7 +184,12 @@ def test_reasons_of_the_step():
     assert "micro-batches" in str(why_eager(train_op(accumulate=2)))
     assert why_eager(train_op(updates=["ema"])) is None
     normalised = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    assert "BatchNormUpdate" in str(why_eager(train_op(model=normalised, updates=["ema", "batch_norm"])))
+    assert why_eager(train_op(model=normalised, updates=["ema", "batch_norm"])) is None
+
+    class Other(Update):
+        """One that nothing is known of."""
+
+    assert "Other has no compiled form" in str(why_eager(train_op(updates=[Other()])))
     op = train_op()
     next(op.model.parameters()).register_hook(lambda gradient: gradient * 2)
     assert "hooks on its gradient" in str(why_eager(op))

@@ -1,13 +1,17 @@
-"""Moving averages of the weights (the update `ema`) as a part of compiled steps, behind the optimizer's rule."""
+"""Extra updates as a part of compiled steps: averages of the weights (`ema`) behind the optimizer's rule, statistics of
+batch norm within the forward pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ....components.updates.batch_norm import BatchNormUpdate
 from ....components.updates.ema import Ema
 from .cannot import CannotCompile
 from .cells import Cell
@@ -73,9 +77,42 @@ def average_cells(updates: Iterable[Update], tensors: Sequence[Tensor]) -> list[
 
 def has_form(update: Update) -> bool:
     """Return True if an update can be a part of compiled steps."""
-    return type(update) is Ema
+    return type(update) in (Ema, BatchNormUpdate)
 
 
 def is_settled(update: Update) -> bool:
-    """Return False if the next step of an update is another one than those after it."""
+    """Return False if the next step of an update is another one than those after it, or has no compiled form."""
+    if isinstance(update, BatchNormUpdate):
+        return update.moves_alone
     return not isinstance(update, Ema) or not update.freed()
+
+
+class Statistics:
+    """The statistics of batch norm layers, which compiled forward passes move.
+
+    Args:
+        updates: of the train op.
+    """
+
+    def __init__(self, updates: Iterable[Update]):
+        self._updates = [update for update in updates if isinstance(update, BatchNormUpdate)]
+        self.begin()
+
+    def begin(self) -> None:
+        """Look at how far they are."""
+        for update in self._updates:
+            if update.moves_alone:
+                update.begin_moving()
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Let forward passes of a `with` block move them."""
+        with ExitStack() as stack:
+            for update in self._updates:
+                stack.enter_context(update.moving())
+            yield
+
+    def end(self) -> None:
+        """Count what a block has moved."""
+        for update in self._updates:
+            update.end_moving()
