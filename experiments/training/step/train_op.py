@@ -26,7 +26,7 @@ from ...errors import ArgumentsError, SessionError, UsageError
 from ...registry.calls import call_of, note_call
 from ...system import rng
 from ..model_call import ModelCall, hands_targets
-from . import fetches, gradients, op_state
+from . import fetches, gradients, op_state, short_calls
 from .batch_source import BatchSource, as_source, draw_batch, refuse_to_cut
 from .closure_step import needs_closure, step_by_closure
 from .compiled_steps import CompiledSteps
@@ -159,7 +159,7 @@ class TrainOp:
                 self.evaluate(batch)
                 self.check_and_clip(after_gradients)
                 with self.calling.optimizer:
-                    self.optimizer.step()
+                    short_calls.step(self.optimizer)
         except NotFinite as found:
             refuse(self, batch, feed, found.by_hook)  # raises, unless the policy is to skip
             return False
@@ -312,7 +312,7 @@ class TrainOp:
             gradients.check_that_all_is_trained(loss, self.parameters, self.trained)
             self._has_seen_graph = True
         with self.calling.backward:
-            loss.backward()
+            short_calls.backward(loss)
         return loss.detach()
 
     def check_and_clip(self, after_gradients: Callable[[], None] | None) -> None:
