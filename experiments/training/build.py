@@ -139,6 +139,7 @@ def build(
         precision=config.train.precision,
         compile=config.train.compile,
         num_steps=length.num_steps,
+        work=work,
         seed=config.seed,
         call=call,
     )

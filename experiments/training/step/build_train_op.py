@@ -44,6 +44,7 @@ def build_train_op(
     inputs_from: Place | Sequence[Place] | None = None,
     targets_from: Place | Sequence[Place] | None = None,
     num_steps: int | None = None,
+    work: int | None = None,
 ) -> TrainOp:
     """Group gradients, gate, clipping, the optimizer and extra updates into one train op.
 
@@ -67,7 +68,7 @@ def build_train_op(
         loss_above: the gate also stops a finite loss above this.
         precision: `bf16` runs forward and loss under autocast; weights stay float32.
         compile: take whole steps as compiled graphs, where that can be: `train_op.compiled.why_not` says why not; or
-            `auto`: where it also pays, by a rule of shapes and `num_steps`.
+            `auto`: where it also pays, by a rule of shapes, `num_steps` and `work`.
         seed: of dropout and other noise inside the model, together with the batch's number.
         rank: of this process; other ranks draw other noise.
         call: `inputs`, `unpack` or `keywords`: model(inputs), model(*inputs) or model(**inputs); `auto` goes by the
@@ -75,12 +76,13 @@ def build_train_op(
         inputs_from: name or index of the inputs in a batch, or several; None for all that are no targets.
         targets_from: name or index of the targets in a batch, or several; None for those that a batch names itself.
         num_steps: that are planned for the whole run; None where nobody knows.
+        work: multiply-adds of a step; None where nobody knows.
 
     Raises:
         SessionError: a value that cannot work.
     """
     bounds = (accumulate, clip_norm, clip_value, l2, on_nan, loss_above)
-    options = StepOptions(*bounds, precision, compile, seed, rank, call, inputs_from, targets_from, num_steps)
+    options = StepOptions(*bounds, precision, compile, seed, rank, call, inputs_from, targets_from, num_steps, work)
     made = [make_update(update, model) for update in updates]
     trained = Trained(model, loss)
     _check_that_it_is_one(optimizer)

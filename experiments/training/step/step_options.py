@@ -34,6 +34,7 @@ class StepOptions:
         inputs_from: which entries of a batch are inputs.
         targets_from: which are targets.
         num_steps: in the whole run, which `auto` goes by; None where nobody knows.
+        work: multiply-adds of a step, likewise.
 
     Raises:
         SessionError: a value that cannot work.
@@ -53,6 +54,7 @@ class StepOptions:
     inputs_from: Place | Sequence[Place] | None = None
     targets_from: Place | Sequence[Place] | None = None
     num_steps: int | None = None
+    work: int | None = None
 
     def __post_init__(self) -> None:
         rate = self.l2["rate"] if isinstance(self.l2, Mapping) else None if isinstance(self.l2, Penalty) else self.l2

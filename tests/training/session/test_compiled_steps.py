@@ -237,12 +237,18 @@ def test_runs_record_that_their_steps_are_compiled(tmp_path):
     assert forward.what.endswith("compiled")
 
 
-def op_that_chooses(num_steps, widths=(3, 1), examples=4):
+def op_that_chooses(num_steps, widths=(3, 1), examples=4, work=None):
     layers = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
     optimizer = torch.optim.SGD([each for layer in layers for each in layer.parameters()], lr=0.1)
     data = Batches(torch.zeros(examples, widths[0]), torch.zeros(examples, 1), batch_size=4)
     return build_train_op(
-        nn.Sequential(*layers), nn.functional.mse_loss, optimizer, data, compile="auto", num_steps=num_steps
+        nn.Sequential(*layers),
+        nn.functional.mse_loss,
+        optimizer,
+        data,
+        compile="auto",
+        num_steps=num_steps,
+        work=work,
     )
 
 
@@ -259,6 +265,11 @@ def test_auto_goes_by_shapes_and_planned_steps_alone():
     assert "does not know" in op_that_chooses(None).compiled.why_not
     assert least_steps(examples=6) == pytest.approx(2 * least, abs=1)  # a smaller last batch has graphs of its own
     assert least_steps(widths=[3] * 20 + [1]) < least / 2  # more is saved at each step
+
+
+def test_auto_leaves_steps_that_consist_of_products():
+    assert op_that_chooses(10**9, work=200_000_000).compiled.why_not is None
+    assert "matrix products" in op_that_chooses(10**9, work=200_000_001).compiled.why_not  # two tensors
 
 
 def test_auto_stays_with_what_a_run_has_begun_with():
