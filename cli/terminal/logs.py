@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ...experiments.system import downloads
+from ...experiments.system import downloads, waiting
 from .console import say, say_warning
 from .downloading import DownloadProgress
 
@@ -17,6 +17,7 @@ def show_log(verbose: bool = False) -> None:
     logger.propagate = False
     logger.setLevel(handler.level)
     downloads.reporter = DownloadProgress()
+    waiting.reporter = say
 
 
 class _SayHandler(logging.Handler):

@@ -48,5 +48,5 @@ def _time_run(config: Mapping[str, Any]) -> float | None:
 
     if not take(1):  # which sets things up
         return None
-    blocks = time_steps(take, experiment.device, _PROBE_SECS)
+    blocks = time_steps(take, experiment.device, _PROBE_SECS, lambda: op.compiled.compiling_secs)
     return mean_secs(blocks) * num_steps * 1.1 + 0.1 if blocks else None

@@ -113,7 +113,7 @@ def _handle(signum: int, frame: FrameType | None) -> None:
     if stop.signum is None:
         stop.signum = signum
     elif signum == signal.SIGINT:
-        _say("optrun: second SIGINT: stopped at once; the last checkpoint is intact\n")
+        _say("optrun: second SIGINT: stopped at once; what was saved before is intact\n")
         _end_at_once(128 + signum)
 
 

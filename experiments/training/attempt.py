@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ..components.data import DataFacts
 from ..components.hooks.hook import Hook
-from ..config import Config, ConfigError
+from ..config import ConfigError
 from ..errors import OptrunError
 from ..run_directory.checkpoint_files import list_checkpoints
 from ..run_directory.final_values import not_finite_text
@@ -31,6 +31,8 @@ from .session.session import MonitoredTrainingSession
 from .summary import summarise
 
 log = logging.getLogger("optrun")
+
+WHY_NOT = "why_not_compiled"  # in env.json: what only showed on the way
 
 OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
 
@@ -87,7 +89,7 @@ def _environment(experiment: Experiment, run_dir: RunDir) -> dict[str, Any]:
     """Return the circumstances of the run, and say what may keep a resumed one from being bit-exact."""
     before = run_dir.read_json("env.json")
     if before and "compiled" in before:
-        experiment.train_op.compiled.go_on(before["compiled"])
+        experiment.train_op.compiled.go_on(before["compiled"], before.get(WHY_NOT))
     environment = experiment.environment()
     if before and (changes := changes_that_matter(before, environment)):
         experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
@@ -123,7 +125,7 @@ def _conclude(
     experiment: Experiment, session: MonitoredTrainingSession, run_dir: RunDir, diverged: dict[str, Any] | None
 ) -> None:
     """Write the result, whatever it is, and what the user's code imported late."""
-    _complete_record(experiment.config, run_dir, session.process.changed if session.process else {})
+    _complete_record(experiment, run_dir, session.process.changed if session.process else {})
     outcome, message = _outcome(session), _message(session)
     summary = summarise(experiment, session, outcome, message)
     if text := not_finite_text(summary):
@@ -142,14 +144,19 @@ def _message(session: MonitoredTrainingSession) -> str:
     return error.headline if isinstance(error, ConfigError) else session.reason if error is None else message_of(error)
 
 
-def _complete_record(config: Config, run_dir: RunDir, turned: switches.Changes) -> None:
-    """Add to the record what was imported since the run began, as it was executed, and which switches were turned."""
-    before = run_dir.read_json("env.json") or {}
+def _complete_record(experiment: Experiment, run_dir: RunDir, turned: switches.Changes) -> None:
+    """Add to the record what was imported since the run began, as it was executed, which switches were turned, and why
+    steps were not compiled after all.
+    """
+    config, before = experiment.config, run_dir.read_json("env.json") or {}
+    why_not = experiment.train_op.compiled.found
     late = make_record(config, run_dir, at_end=True) if config.roots() else {}
     if late and late["code"] != before.get("code"):
         trust(late["code"].values())
     else:
         late = {}
+    if why_not is not None and before.get(WHY_NOT) != why_not:
+        late = {**late, "compiled": False, WHY_NOT: why_not}
     if late or turned:
         run_dir.write_json("env.json", {**before, **late, **({"turned": turned} if turned else {})})
 

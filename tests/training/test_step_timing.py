@@ -45,3 +45,20 @@ def test_a_run_that_ends_at_once_has_few_blocks_or_none(num_steps, found):
 
 def test_the_mean_is_over_steps_not_over_blocks():
     assert mean_secs([Block(1, 3.0), Block(3, 1.0)]) == 1.0
+
+
+def test_what_is_spent_aside_does_not_count():
+    aside = 0.0
+
+    def take(size: int) -> int:
+        nonlocal aside
+        time.sleep(0.05 * size)
+        aside += 0.04 * size
+        return size
+
+    block = time_block(take, 2, CPU, lambda: aside)
+    assert 0.02 <= block.secs < 0.1
+    aside = 0.0
+    blocks = time_steps(take, CPU, 0.05, lambda: aside)
+    assert sum(block.num_steps for block in blocks) > 1
+    assert all(block.secs / block.num_steps < 0.05 for block in blocks)

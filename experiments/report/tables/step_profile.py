@@ -8,6 +8,8 @@ from typing import Any
 from .. import style
 from .table import aligned
 
+_WIDEST = 36  # columns of a name
+
 
 def profile_text(profile: Mapping[str, Any]) -> str:
     """Return a profile as a table: share, milliseconds a step and seconds of each part, in the order of a step.
@@ -21,7 +23,9 @@ def profile_text(profile: Mapping[str, Any]) -> str:
     for part in profile["parts"]:
         each = "" if part["ms_per_step"] is None else f"{part['ms_per_step']:.3f}"
         waited = [f"{part['waited_secs']:.3f}"] if waits else []
-        rows.append((part["name"], f"{part['share']:.1%}", each, f"{part['secs']:.3f}", *waited))
+        rows.append(
+            (style.shortened(part["name"], _WIDEST), f"{part['share']:.1%}", each, f"{part['secs']:.3f}", *waited)
+        )
     lines = [f"  {line}" for line in aligned(rows, right=range(1, 5))]
     if waits:
         lines.append("  waits: seconds, of these, in which the host waited for the device")

@@ -34,6 +34,7 @@ class Probe:
         save_secs: seconds of one checkpoint, in the folder for temporary files.
         checkpoint_bytes: its size.
         grows: whether the optimizer's state still grew during these steps, and checkpoints with it.
+        compiling_secs: that steps waited for compiled graphs, which are not among their seconds.
     """
 
     num_steps: int
@@ -42,6 +43,7 @@ class Probe:
     save_secs: float
     checkpoint_bytes: int
     grows: bool
+    compiling_secs: float
 
 
 def probe(experiment: Experiment, budget_secs: float = 1.0) -> Probe:
@@ -80,6 +82,7 @@ def probe(experiment: Experiment, budget_secs: float = 1.0) -> Probe:
         stopwatch.secs,
         stopwatch.num_bytes,
         sizes[1] > sizes[0],
+        experiment.train_op.compiled.compiling_secs,
     )
 
 
@@ -122,9 +125,12 @@ def _timed_steps(
             session.run(experiment.train_op)
         return experiment.train_op.batch - before
 
-    first = time_block(take, 1, experiment.device)
+    def compiling_secs() -> float:
+        return experiment.train_op.compiled.compiling_secs
+
+    first = time_block(take, 1, experiment.device, compiling_secs)
     before = _state_bytes(experiment)
-    blocks = time_steps(take, experiment.device, budget_secs)
+    blocks = time_steps(take, experiment.device, budget_secs, compiling_secs)
     return blocks or [first], (before, _state_bytes(experiment))
 
 

@@ -30,6 +30,7 @@ from .selections import Selection, selections
 from .stages import Stage, stages
 
 #: Entries of a parameter group that say how it is computed, not what.
+_TOLD_SECS = 1.0  # of compiling
 _INTERNAL = {
     *("params", "param_names", "initial_lr", "lr_scale", "foreach", "fused", "capturable", "differentiable"),
     *("maximize", "decoupled_weight_decay"),
@@ -243,6 +244,9 @@ def _notes(experiment: Experiment, probed: Probe | None) -> list[str]:
         notes.append(f"may end earlier: after {config.stop.patience} evaluations without a better {config.eval.metric}")
     if config.stop.at_target:
         notes.append(f"may end earlier: at {config.eval.metric} {config.eval.target}")
+    if probed is not None and probed.compiling_secs >= _TOLD_SECS:
+        secs = round(probed.compiling_secs)
+        notes.append(f"compiling took {secs} s here, which is not in the duration; the run finds what is compiled now")
     if probed is not None and config.hooks:
         names = ", ".join(hook.label for hook in config.hooks)
         notes.append(f"what these hooks cost is not in the duration: {names}")

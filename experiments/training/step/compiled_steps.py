@@ -56,12 +56,14 @@ class CompiledSteps:
     Attributes:
         why_not: why none is compiled, in words; None where they are.
         blocks: takes them; None where none is compiled.
+        found: why not, where that only showed on the way.
     """
 
     def __init__(self, op: TrainOp):
         self._op = op
         self.why_not = self._reason() if op.options.compile else _OFF
-        self._found: str | None = None  # why not, where that only showed on the way
+        self.found: str | None = None
+        self._earlier_secs = 0.0  # of compiling, by blocks that are no more
         self._shapes: list[str] = []  # of the batches so far
         self.blocks = CompiledBlocks(op) if self.why_not is None else None
         self._step_secs = _LONG  # of the latest
@@ -71,9 +73,16 @@ class CompiledSteps:
         reason = why_eager(op)
         return why_not_worth(op, options.num_steps) if reason is None and options.compile == "auto" else reason
 
-    def go_on(self, was_compiled: bool) -> None:
-        """Do as the run has begun, whatever `auto` would choose now."""
-        if self._op.options.compile != "auto" or self._found is not None or was_compiled == (self.blocks is not None):
+    def go_on(self, was_compiled: bool, found: str | None = None) -> None:
+        """Do as the run has begun, whatever `auto` would choose now.
+
+        Args:
+            was_compiled: whether its steps were.
+            found: why not, where that only showed on the way.
+        """
+        if found is not None:
+            self.stop(found, is_found=True)
+        if self._op.options.compile != "auto" or self.found is not None or was_compiled == (self.blocks is not None):
             return
         if not was_compiled:
             self.stop("the run has begun uncompiled")
@@ -91,17 +100,23 @@ class CompiledSteps:
         """
         if self.blocks is None:
             return
+        self._earlier_secs = self.compiling_secs
         self.blocks, self.why_not = None, reason
         if is_found:
-            self._found = reason
+            self.found = reason
             log.warning("train.compile: steps are not compiled: %s", reason)
+
+    @property
+    def compiling_secs(self) -> float:
+        """Return how long steps have waited for compiled graphs so far."""
+        return self._earlier_secs + (0.0 if self.blocks is None else self.blocks.compiling_secs)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what decides whether later steps are compiled: shapes of batches, and what was found out."""
         chosen = {"chosen": self.blocks is not None} if self._op.options.compile == "auto" else {}
-        if not chosen and not self._shapes and self._found is None:
+        if not chosen and not self._shapes and self.found is None:
             return {}
-        return {"shapes": self._shapes, "why_not": self._found, **chosen}
+        return {"shapes": self._shapes, "why_not": self.found, **chosen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import random
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,8 +29,10 @@ from optrun.experiments import (
 from optrun.experiments.components.data.batches import Batches
 from optrun.experiments.components.hooks.hook import RunArgs
 from optrun.experiments.errors import DivergedError
+from optrun.experiments.system import waiting
 from optrun.experiments.training.step import compiled_steps
-from optrun.experiments.training.step.compiled import reasons
+from optrun.experiments.training.step.compiled import inductor, reasons
+from optrun.experiments.training.step.compiled.cannot import CannotCompile
 from optrun.experiments.training.step.compiled.worth import why_not_worth
 
 from .test_blocks import CONFIG, Skips, equal, run_all, trained
@@ -304,3 +309,48 @@ def test_a_resumed_run_keeps_what_auto_has_chosen(tmp_path, monkeypatch):
     resumed = resume(run.path, ["train.steps=6"], allow_change=True)
     assert (resumed.result["steps"], json.loads((run.path / "env.json").read_text())["compiled"]) == (6, False)
     assert "not bit-exact" not in (run.path / "log.txt").read_text()
+
+
+OWN = """
+from torch import nn
+
+class Branchy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, inputs):
+        hidden = self.layer(inputs.flatten(1))
+        return hidden * 2 if hidden.mean().item() > 0.3 else hidden
+"""
+
+
+def test_why_steps_were_not_compiled_after_all_is_told_with_its_place_and_kept(tmp_path, caplog, recwarn):
+    Path("branchy.py").write_text(OWN)
+    config = {**COMPILED, "data": {"name": "digits", "batch_size": 64}, "model": "./branchy.py:Branchy"}
+    run = train({**config, "train": {"steps": 3, "compile": True}})
+    assert run.env["compiled"] is False
+    assert "branchy.py:11)" in run.env["why_not_compiled"]
+    assert any("branchy.py:11)" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    longer = resume(run.path, {"train.steps": 5}, allow_change=True)
+    assert longer.env["compiled"] is False
+    assert longer.env["why_not_compiled"] == run.env["why_not_compiled"]
+    assert not any("not bit-exact" in record.getMessage() for record in caplog.records)
+    assert not recwarn.list
+
+
+def test_a_disk_that_takes_nothing_is_told_with_the_way_out(monkeypatch, tmp_path):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("OPTRUN_COMPILED_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setattr("torch._inductor.aot_compile", full)
+    told = []
+    monkeypatch.setattr(waiting, "reporter", told.append)
+    with pytest.raises(
+        CannotCompile, match=r"compiled cannot hold .* \(No space left on device\): free space there, or"
+    ):
+        inductor.compiled(lambda tensor: [tensor + 1], [torch.zeros(3)])
+    assert len(told) == 1
+    assert told[0].startswith("compiling steps")

@@ -288,3 +288,12 @@ def test_a_profile_is_in_the_result_of_a_run_and_can_be_read_as_a_table():
     waits = {"steps": 3, "secs": 1.0, "waited_secs": 0.5, "parts": [{**found["parts"][1], "waited_secs": 0.25}]}
     assert profile_text(waits).splitlines()[2].endswith("  0.250")
     assert "profile" not in train(CONFIG, {"train.steps": 1}).result
+
+
+def test_a_long_name_leaves_the_table_narrow():
+    secs = {"secs": 99999.0, "waited_secs": 99999.0}
+    part = {"name": f"hook {'very_' * 30}long", "share": 1.0, "ms_per_step": 1234.5678, **secs}
+    text = profile_text({"steps": 10, "secs": 99999.0, "waited_secs": 99999.0, "parts": [part]})
+    assert max(map(len, text.splitlines())) <= 80
+    assert "hook very_" in text
+    assert "_long" in text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,6 +60,9 @@ class CompiledBlocks:
 
     Args:
         op: for which `why_eager` knows no reason.
+
+    Attributes:
+        compiling_secs: that went by while graphs were traced, looked for and compiled.
     """
 
     def __init__(self, op: TrainOp):
@@ -65,6 +70,7 @@ class CompiledBlocks:
         self._capture = Capture(_loss_of(op))
         self._statistics = Statistics(op.updates)
         self._num_compiled = 0
+        self.compiling_secs = 0.0
         self._known: dict[Any, _Known] = {}  # by shapes, since `begin`
 
     def begin(self) -> None:
@@ -113,7 +119,8 @@ class CompiledBlocks:
         """Return what is needed for batches of such a shape."""
         shapes = tuple([(leaf.shape[1:], leaf.stride()[1:], leaf.dtype, leaf.device) for leaf in leaves])
         if shapes not in self._known:
-            layout, taken = self._layout(inputs, targets, [leaf[0] for leaf in leaves])
+            with self._compiling():
+                layout, taken = self._layout(inputs, targets, [leaf[0] for leaf in leaves])
             for weight in layout.weights:
                 weight.grad = None  # of an earlier step
             ids = [*map(id, layout.weights)]
@@ -148,7 +155,8 @@ class CompiledBlocks:
         while count:
             size = known.most if count >= known.most else 1
             if (known.key, size) not in steps:
-                steps[known.key, size] = self.compile(known, size)
+                with self._compiling():
+                    steps[known.key, size] = self.compile(known, size)
             graphs.append((size, steps[known.key, size]))
             count -= size
         return graphs
@@ -164,6 +172,14 @@ class CompiledBlocks:
             raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_GRAPHS} times")
         places = [place for _, place in known.places]
         return steps_of(known.layout.gradients, known.cells, known.taken, self._op.options, places, size)
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.compiling_secs += time.perf_counter() - start
 
     def _take_steps(
         self, graphs: Sequence[tuple[int, Graph]], known: _Known, leaves: Sequence[Tensor], by_group: Rates

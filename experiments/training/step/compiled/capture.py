@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ....system.places import shown
 from .cannot import CannotCompile, first_line
 
 _MOST_GRAPHS = 8  # one for each shape of batches, and each way in which a model is set
@@ -57,7 +59,8 @@ class Capture:
 
         self._called = None
         try:
-            with torch.enable_grad(), self._strictly:
+            with torch.enable_grad(), self._strictly, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Dynamo (does not know|detected)")  # what is refused is told below
                 self._compiled(inputs, targets)
         except TorchDynamoException as error:
             raise CannotCompile(_reason(error)) from error
@@ -88,4 +91,10 @@ def _reason(error: BaseException) -> str:
     inner = getattr(error, "inner_exception", None)
     if isinstance(inner, CannotCompile):
         return str(inner)
-    return f"torch cannot compile model and loss: {first_line(error)}"
+    return f"torch cannot compile model and loss{_place(error)}: {first_line(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and line that torch's dynamo could not follow, as far as it says so."""
+    stack = getattr(error, "real_stack", None)
+    return f" ({shown(stack[-1].filename)}:{stack[-1].lineno})" if stack else ""

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cannot import explained
+from ....system import waiting
+from .cannot import CannotCompile, explained
 from .store import private_folder
 from .tracing import traced
 
@@ -40,7 +41,8 @@ def compiled(function: Callable[..., list[Tensor]], examples: Sequence[Tensor]) 
     Raises:
         CannotCompile: the compiler fails.
     """
-    with torch.no_grad(), _inductors_folder(), explained("inductor"):
+    waiting.tell("compiling steps: some ten seconds, a minute or two for a deep network; later runs find them")
+    with torch.no_grad(), _inductors_folder() as folder, explained("inductor"), _disk(folder):
         _import_setuptools()
         from torch._dynamo.utils import preserve_rng_state
         from torch._inductor import aot_compile, config
@@ -76,7 +78,25 @@ def _import_setuptools() -> None:
 
 
 @contextmanager
-def _inductors_folder() -> Iterator[None]:
+def _disk(folder: Path) -> Iterator[None]:
+    """Tell what the disk of a folder refuses.
+
+    Raises:
+        CannotCompile: it refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason = (
+            f"{folder} cannot hold what is compiled ({error.strerror}): free space there, or set OPTRUN_COMPILED_DIR"
+        )
+        raise CannotCompile(reason) from error
+
+
+@contextmanager
+def _inductors_folder() -> Iterator[Path]:
     """Let inductor keep its files in the folder of compiled code.
 
     Raises:
@@ -84,7 +104,7 @@ def _inductors_folder() -> Iterator[None]:
     """
     folder = private_folder()
     with _lock, _variable(_VARIABLE, str(folder)):
-        yield
+        yield folder
 
 
 @contextmanager
