@@ -43,7 +43,7 @@ class Probe:
     save_secs: float
     checkpoint_bytes: int
     grows: bool
-    compiling_secs: float
+    compiling_secs: float = 0.0
 
 
 def probe(experiment: Experiment, budget_secs: float = 1.0) -> Probe:
