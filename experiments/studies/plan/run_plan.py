@@ -246,7 +246,7 @@ def _notes(experiment: Experiment, probed: Probe | None) -> list[str]:
         notes.append(f"may end earlier: at {config.eval.metric} {config.eval.target}")
     if probed is not None and probed.compiling_secs >= _TOLD_SECS:
         secs = round(probed.compiling_secs)
-        notes.append(f"compiling took {secs} s here, which is not in the duration; the run finds what is compiled now")
+        notes.append(f"compiling took {secs} s here, which is not in the duration")
     if probed is not None and config.hooks:
         names = ", ".join(hook.label for hook in config.hooks)
         notes.append(f"what these hooks cost is not in the duration: {names}")

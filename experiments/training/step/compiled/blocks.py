@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,8 +118,7 @@ class CompiledBlocks:
         """Return what is needed for batches of such a shape."""
         shapes = tuple([(leaf.shape[1:], leaf.stride()[1:], leaf.dtype, leaf.device) for leaf in leaves])
         if shapes not in self._known:
-            with self._compiling():
-                layout, taken = self._layout(inputs, targets, [leaf[0] for leaf in leaves])
+            layout, taken = self._layout(inputs, targets, [leaf[0] for leaf in leaves])
             for weight in layout.weights:
                 weight.grad = None  # of an earlier step
             ids = [*map(id, layout.weights)]
@@ -135,7 +133,7 @@ class CompiledBlocks:
 
     def _layout(self, inputs: Any, targets: Any, first: Sequence[Tensor]) -> tuple[Layout, list[Tensor]]:
         """Return how the graph of the loss of the first batch is laid out, and what it takes now."""
-        op, leaves = self._op, iter(first)
+        op, leaves, start = self._op, iter(first), time.perf_counter()
         batch = [mapped(tree, lambda _: next(leaves)) for tree in (inputs, targets)]
         op.call.settle(op.model, *batch)
         captured, taken = self._captured(batch)
@@ -143,6 +141,7 @@ class CompiledBlocks:
         if layout is None or not layout.fits(taken):
             _, again = self._captured(batch)
             layout = captured.made["layout"] = Layout(op, captured, taken, again, first)
+            self.compiling_secs += time.perf_counter() - start
         return layout, layout.tensors(taken)
 
     def _captured(self, batch: Sequence[Any]) -> tuple[Captured, tuple[Any, ...]]:
@@ -155,8 +154,9 @@ class CompiledBlocks:
         while count:
             size = known.most if count >= known.most else 1
             if (known.key, size) not in steps:
-                with self._compiling():
-                    steps[known.key, size] = self.compile(known, size)
+                start = time.perf_counter()
+                steps[known.key, size] = self.compile(known, size)
+                self.compiling_secs += time.perf_counter() - start
             graphs.append((size, steps[known.key, size]))
             count -= size
         return graphs
@@ -172,14 +172,6 @@ class CompiledBlocks:
             raise CannotCompile(f"the optimizer's settings, or the batch's shape, changed {_MOST_GRAPHS} times")
         places = [place for _, place in known.places]
         return steps_of(known.layout.gradients, known.cells, known.taken, self._op.options, places, size)
-
-    @contextmanager
-    def _compiling(self) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.compiling_secs += time.perf_counter() - start
 
     def _take_steps(
         self, graphs: Sequence[tuple[int, Graph]], known: _Known, leaves: Sequence[Tensor], by_group: Rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -26,6 +27,7 @@ _SETTINGS = {
     "cpp.vec_isa_ok": True,  # the CPU says what it can; to try each of its instruction sets takes 15 s
     "aot_inductor.precompile_headers": False,  # they lie in a folder in /tmp that somebody else may have made
 }
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _lock = threading.RLock()  # an environment variable is the whole process's
 
 Graph = Callable[[list[Tensor]], list[Tensor]]
@@ -41,7 +43,7 @@ def compiled(function: Callable[..., list[Tensor]], examples: Sequence[Tensor]) 
     Raises:
         CannotCompile: the compiler fails.
     """
-    waiting.tell("compiling steps: some ten seconds, a minute or two for a deep network; later runs find them")
+    waiting.tell("compiling steps: some ten seconds, a minute or two for a deep network")
     with torch.no_grad(), _inductors_folder() as folder, explained("inductor"), _disk(folder):
         _import_setuptools()
         from torch._dynamo.utils import preserve_rng_state
@@ -87,7 +89,7 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if error.errno not in _DISK_REFUSES:  # such as a compiler that is missing
             raise
         reason = (
             f"{folder} cannot hold what is compiled ({error.strerror}): free space there, or set OPTRUN_COMPILED_DIR"
