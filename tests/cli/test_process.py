@@ -181,7 +181,8 @@ def test_what_ascii_does_not_have_is_spelt_out(shell):
 @pytest.mark.parametrize("variables", [{}, {"CI": "true"}, {"TERM": "dumb"}])
 def test_a_terminal_gets_one_live_line_unless_nobody_watches(shell, folder, variables):
     leader, follower = pty.openpty()
-    process = shell("train", "tiny.yaml", "train.epochs=100", env={"TERM": "xterm", **variables}, stderr=follower)
+    # Longer than the tenth of a second after which a line is drawn.
+    process = shell("train", "tiny.yaml", "train.epochs=600", env={"TERM": "xterm", **variables}, stderr=follower)
     os.close(follower)
     shown = b""
     while True:
@@ -197,7 +198,7 @@ def test_a_terminal_gets_one_live_line_unless_nobody_watches(shell, folder, vari
     text = shown.replace(b"\r\n", b"\n").decode()
     if variables:
         assert control_codes(text.encode()) == []
-        assert "epoch=100/100" in text
+        assert "epoch=600/600" in text
     else:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
         drawn = [part for part in plain.split("\r\x1b[2K") if part.startswith("epoch ")]
