@@ -15,7 +15,7 @@ _LEAST_NUMBERS = 1 << 16  # in the inputs of a batch: below it, handing one over
 _OURS = __name__.partition(".")[0]
 
 
-def is_worth_making_ahead(data: Batches) -> bool:
+def _is_worth_it(data: Batches) -> bool:
     """Return True if making a batch takes longer than to hand it from a thread to another, and there is a core for it.
 
     A batch is gathered from stored bytes, or augmented, and has at least 65,536 numbers. A worker of a comparison has
@@ -25,9 +25,8 @@ def is_worth_making_ahead(data: Batches) -> bool:
         return False
     if (os.cpu_count() or 1) == 1 or multiprocessing.parent_process() is not None:
         return False
-    size = data.size_of(0)
-    numbers = sum(tensor[:1].numel() for tensor in tensors(data.examples(0, 1).inputs))
-    return size * numbers >= _LEAST_NUMBERS
+    per_example = sum(tensor.numel() for tensor in tensors(data.examples(0, 1).inputs))
+    return data.size_of(0) * per_example >= _LEAST_NUMBERS
 
 
 def make_ahead(experiment: Experiment, hooks: Sequence[Hook]) -> None:
@@ -43,5 +42,5 @@ def make_ahead(experiment: Experiment, hooks: Sequence[Hook]) -> None:
     chosen, data = experiment.config.data, experiment.batches
     own = [*chosen.component.roots(), *(root for each in chosen.augment for root in each.component.roots())]
     own += [hook for hook in hooks if type(hook).__module__.partition(".")[0] != _OURS]
-    if not own and type(data) is Batches and is_worth_making_ahead(data):
+    if not own and type(data) is Batches and _is_worth_it(data):
         data.make_ahead()

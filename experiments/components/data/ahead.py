@@ -74,9 +74,8 @@ class Ahead:
         self._made.clear()
 
     def forget_thread(self) -> None:
-        """Begin the life of a forked process, which has none."""
+        """Begin the life of a forked process, which has none; `settle` has been called before."""
         self._thread = None
-        self._made.clear()
 
 
 def _settle() -> None:

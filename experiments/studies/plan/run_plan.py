@@ -29,8 +29,8 @@ from .schedule_values import try_schedules
 from .selections import Selection, selections
 from .stages import Stage, stages
 
-#: Entries of a parameter group that say how it is computed, not what.
 _TOLD_SECS = 1.0  # of compiling
+#: Entries of a parameter group that say how it is computed, not what.
 _INTERNAL = {
     *("params", "param_names", "initial_lr", "lr_scale", "foreach", "fused", "capturable", "differentiable"),
     *("maximize", "decoupled_weight_decay"),
