@@ -116,6 +116,12 @@ allow_change_option = click.option(
     "--allow-change", is_flag=True, help="Go on although the configuration or the data is not what the run began with."
 )
 jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one a core]")
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "processes", "batched"]),
+    default="auto",
+    help="Train each run in a process, or many in one batch.  [default: auto]",
+)
 fresh_runs_option = click.option("--fresh", is_flag=True, help="Repeat runs that are there already.")
 export_option = click.option(
     "--export",

@@ -34,6 +34,7 @@ _RANGE = re.compile(r"(?:log|lin|int):")
     "--most-runs", type=click.IntRange(min=1), default=100, show_default=True, help="Of several keys: refuse more."
 )
 @shared.jobs_option
+@shared.engine_option
 @shared.fresh_runs_option
 @shared.runs_own_code
 @shared.export_option
@@ -43,7 +44,7 @@ def command(
     overrides: list[str],
     exports: tuple[str, ...],
     output: Output,
-    **options: Any,  # trials, seeds, method, most_runs, jobs, fresh: as `sweep` takes them
+    **options: Any,  # trials, seeds, method, most_runs, jobs, engine, fresh: as `sweep` takes them
 ) -> int:
     """Try values of one setting, and see how much depends on it.
 

@@ -59,6 +59,8 @@ def _plan_facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if protocol["seeds"]:
         yield "seeds", f"{len(protocol['seeds'])}, the same for all entries"
     yield "runs", _runs(plan)
+    if (engine := plan.get("engine") or {}).get("why") or engine.get("name") == "batched":
+        yield "engine", f"{engine['name']}: {engine['why']}" if engine.get("why") else engine["name"]
     yield ("score" if protocol.get("spec") else "endpoint"), _endpoint(protocol)
     if protocol.get("target"):
         target = protocol["target"]
@@ -78,7 +80,10 @@ def _runs(plan: Mapping[str, Any]) -> str:
     before = f", {cached} of them done before" if cached else ""
     secs = plan.get("estimate_secs")
     about = f"; about {duration(secs)}" if secs else ""
-    return f"{total}{before}, {plan['protocol']['jobs']} at a time{about}"
+    jobs = plan["protocol"]["jobs"]
+    is_batched = (plan.get("engine") or {}).get("name") == "batched"
+    at_a_time = f"in batches, {many(jobs, 'batch', 'batches')} at a time" if is_batched else f"{jobs} at a time"
+    return f"{total}{before}, {at_a_time}{about}"
 
 
 def _endpoint(protocol: Mapping[str, Any]) -> str:

@@ -119,7 +119,8 @@ def _amount(summary: Mapping[str, Any]) -> str:
         many(round(summary["epochs"], 2), "epoch") if summary.get("epochs") else "",
         f"{many(summary['skipped'], 'batch', 'batches')} skipped" if summary.get("skipped") else "",
     ]
-    return f"{', '.join(part for part in parts if part)} in {seconds(summary['train_secs'], 2)}"
+    took = "" if summary["train_secs"] is None else f" in {seconds(summary['train_secs'], 2)}"
+    return ", ".join(part for part in parts if part) + took
 
 
 def _call(component: ComponentConfig) -> str:

@@ -46,6 +46,7 @@ def compare(
     margin: float | None = None,
     alpha: float | None = None,
     jobs: int | None = None,
+    engine: Literal["auto", "processes", "batched"] = "auto",
     across_problems: bool = False,
     fresh: bool = False,
     train: bool = True,
@@ -73,6 +74,8 @@ def compare(
         margin: the smallest difference that matters, in the metric's unit; by default as registered with it.
         alpha: of all tests together; 0.05 by default, below 0.5.
         jobs: runs at a time; by default one for each core.
+        engine: `processes` trains each run in a process of its own, `batched` many in one batch, where each has the
+            bits that it would have alone there; `auto` takes the faster one. A comparison keeps the one that it has.
         across_problems: entries are meant to have different problems. Where data, split or metric differ, runs are not
             paired, and nothing is tested.
         fresh: repeat runs that are there already.
@@ -134,7 +137,17 @@ def compare(
     path = root / compare_name(entries, protocol, root)
     if name is not None:
         path = named_path(root, name, entries, protocol, fresh)
-    runner = Runner("compare", path, entries, protocol, tunings, fresh=fresh, train=train, on_event=on_event)
+    runner = Runner(
+        "compare",
+        path,
+        entries,
+        protocol,
+        tunings,
+        engine=engine,
+        fresh=fresh,
+        train=train,
+        on_event=on_event,
+    )
     return runner.run()
 
 

@@ -56,6 +56,7 @@ def plan(ledger: Ledger, num_runs: int, num_cached: int, metrics: list[str]) -> 
         **_asked(ledger, metrics),
         "runs": num_runs,
         "cached": num_cached,
+        "engine": data["engine"],
         "estimate_secs": data["estimate_secs"],
         "differences": data["pairing"]["differences"],
     }

@@ -35,6 +35,7 @@ from ..training.record import init_sha256, local_components
 from ..training.step.compiled.reasons import has_compiler
 
 _PACKAGE = __name__.partition(".")[0]
+PROCESSES, BATCHED = "processes", "batched"  #: Engines: each run in a process of its own, or many in one batch.
 IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
 
 
@@ -43,19 +44,22 @@ def group_digest(facts: list[Any]) -> str:
     return _digest(facts if NUMERICS == 1 else [*facts, NUMERICS])[:6]
 
 
-def run_key(config: Config, plain: Mapping[str, Any], data_sha256: str) -> str:
+def run_key(config: Config, plain: Mapping[str, Any], data_sha256: str, engine: str = PROCESSES) -> str:
     """Return the SHA-256 of all that determines the result of a run.
 
     Args:
         config: of the entry.
         plain: the run's own configuration, which differs from it in seed and settings.
         data_sha256: of the examples.
+        engine: that trains it.
 
     Raises:
         UnhashableError: a component that a script or a notebook has registered depends on something without a digest.
     """
     code = {name_in(config.project, path): digest for path, digest in config.reached.files.items()}
     facts = _facts(config, counted(config, plain), code, data_sha256)
+    if engine != PROCESSES:
+        facts["engine"] = engine
     if changed := _changed_bits(config):
         facts["since"] = changed
     packages = {name: version for name, version in config.reached.packages.items() if name != "torch"}

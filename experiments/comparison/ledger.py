@@ -11,6 +11,7 @@ from ..run_directory.comparison_file import FILE_NAME, SCHEMA, is_group, read_gr
 from ..run_directory.looks import seeds_of, why_exploratory
 from ..system import storage
 from ..system.json_text import encode_json
+from .identity import PROCESSES
 from .tasks import Task
 
 
@@ -49,6 +50,7 @@ class Ledger:
             "entries": entries,
             "runs": [],
             "pairing": {"checked": False, "seeds": {}, **pairing},
+            "engine": before.get("engine", {"name": PROCESSES} if before else None),
             "looks": before.get("looks", []),
             "estimate_secs": None,
             "wall_secs": None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError, Interrupted
 from ..run_directory.comparison_file import FINISHED
@@ -14,10 +16,13 @@ from ..system import signals
 from ..system.locks import Lock
 from ..system.processes import how, why
 from . import events, worker
+from .identity import PROCESSES
 from .tasks import Task, TaskMaker
 from .workers import POLL_SECS, Worker, WorkerDiedError, Workers
 
 _LOOK_AGAIN_SECS = 1.0  # at a run that another process makes
+_MOST_AT_ONCE = 16  # runs in a worker
+_OWN = ("name", "seed", "optimizer", "schedule")  # sections in which runs may differ that are trained at once
 
 
 class Pool:
@@ -33,6 +38,7 @@ class Pool:
         workers: the processes.
         on_event: is told of progress.
         on_finished: is told of each task that ended, before the next event.
+        engine: that trains the runs; but for `processes`, a worker trains several at once.
     """
 
     def __init__(
@@ -43,9 +49,10 @@ class Pool:
         workers: Workers,
         on_event: events.OnEvent,
         on_finished: Callable[[Task], None],
+        engine: str = PROCESSES,
     ):
         self._root, self._jobs, self._maker, self._workers = root, jobs, maker, workers
-        self._on_event, self._on_finished = on_event, on_finished
+        self._on_event, self._on_finished, self._engine = on_event, on_finished, engine
         self._deaths: dict[Task, int] = {}
         self._claims: dict[Task, Lock] = {}
         self._look_again: dict[Task, float] = {}  # when, at runs that other processes make
@@ -102,21 +109,42 @@ class Pool:
 
     def _assign(self, waiting: list[Task]) -> None:
         """Give tasks to idle workers, which are started as they are needed."""
-        while True:
-            if self._workers.idle() is None and len(self._workers) >= self._jobs:
+        while self._workers.idle() is not None or len(self._workers) < self._jobs:
+            tasks = self._next(waiting)
+            if not tasks:
                 return
-            task = next((task for task in waiting if self._is_free(task)), None)
-            if task is None:
-                return
+            idle = self._workers.fit(tasks[0].code)
+            idle.tasks, idle.is_busy, idle.given = {task.number: task for task in tasks}, True, tasks[0].code
+            orders = [worker.Order(task.number, task.config, str(self._root / task.path)) for task in tasks]
+            idle.send((worker.RUN, orders, self._engine))
+
+    def _next(self, waiting: list[Task]) -> list[Task]:
+        """Take the next tasks for one worker from those that wait: one, or as many as are trained at once."""
+        found: list[Task] = []
+        for task in list(waiting):
+            if found and (task in self._deaths or not _are_alike(task, found[0])):
+                continue
+            if not self._is_free(task):
+                continue
             waiting.remove(task)
             if task.state in FINISHED:  # another comparison has made it
                 self._let_go(task)
                 self._on_finished(task)
                 continue
             task.state = "running"
-            idle = self._workers.fit(task.code)
-            idle.task = task
-            idle.send((task.number, task.config, str(self._root / task.path)))
+            found.append(task)
+            if task in self._deaths or len(found) == self._size(len(found) + len(waiting)):
+                break
+        return found
+
+    def _size(self, num_waiting: int) -> int:
+        """Return how many runs one worker is given, where so many wait: all workers get about as many."""
+        if self._engine == PROCESSES:
+            return 1
+        turns = self._jobs - len(self._workers.busy())
+        while num_waiting > turns * _MOST_AT_ONCE:
+            turns += self._jobs
+        return math.ceil(num_waiting / turns)
 
     def _is_free(self, task: Task) -> bool:
         """Return True, and hold the run, unless another process makes it, which is then told from time to time."""
@@ -140,22 +168,23 @@ class Pool:
 
     def _hear(self, each: Worker, waiting: list[Task], stop: signals.Stop) -> None:
         """Take in what a worker says, or that it has died."""
-        task = each.task
-        assert task is not None
         try:
-            heard = each.pipe.recv()
+            kind, *heard = each.pipe.recv()
         except (EOFError, OSError):
-            self._bury(each, task, waiting, stop)
+            self._bury(each, waiting, stop)
             return
-        if heard[0] == "begun":
+        if kind == "begun":
             self._workers.note_begun(each)
-        elif heard[0] == "progress":
-            self._on_event(events.progress(task, *heard[1:]))
+        elif kind == "progress":
+            number, *how_far = heard
+            self._on_event(events.progress(each.tasks[number], *how_far))
+        elif kind == "made":
+            number, (state, message) = heard
+            self._end(each.tasks.pop(number), state, message, waiting)
         else:
-            each.task = None
-            _, (state, message), turned = heard
-            self._workers.note_turned(each, turned, task.code)
-            self._end(task, state, message, waiting)
+            _, turned = heard
+            each.is_busy = False
+            self._workers.note_turned(each, turned, each.given)
 
     def _end(self, task: Task, state: str, message: str, waiting: list[Task]) -> None:
         if state in ("interrupted", "in use"):
@@ -169,23 +198,33 @@ class Pool:
         self._on_finished(task)
         self._let_go(task)
 
-    def _bury(self, each: Worker, task: Task, waiting: list[Task], stop: signals.Stop) -> None:
-        """Try the run of a worker that died once more, in another one; the second time it has failed."""
+    def _bury(self, each: Worker, waiting: list[Task], stop: signals.Stop) -> None:
+        """Try the runs of a worker that died once more, each by itself; one that dies a second time has failed."""
         exitcode = self._workers.bury(each, stop)
-        task.state = "planned"
-        self._let_go(task)
-        if stop.signum is not None:
-            return
-        self._deaths[task] = self._deaths.get(task, 0) + 1
-        if self._deaths[task] == 1:
-            waiting.insert(0, task)
-            self._on_event(events.retried(task, how(exitcode)))
-        else:
-            task.state, task.message = (
-                "failed",
-                f"its worker process died twice, the last one {how(exitcode)}{why(exitcode)}",
-            )
-            self._on_finished(task)
+        for task in each.tasks.values():
+            task.state = "planned"
+            self._let_go(task)
+            if stop.signum is not None:
+                continue
+            self._deaths[task] = self._deaths.get(task, 0) + 1
+            if self._deaths[task] == 1:
+                waiting.insert(0, task)
+                self._on_event(events.retried(task, how(exitcode)))
+            else:
+                task.state, task.message = (
+                    "failed",
+                    f"its worker process died twice, the last one {how(exitcode)}{why(exitcode)}",
+                )
+                self._on_finished(task)
+
+
+def _are_alike(one: Task, other: Task) -> bool:
+    """Return True if two runs have the same problem, so that they can be trained at once."""
+    return one.code == other.code and _problem(one) == _problem(other)
+
+
+def _problem(task: Task) -> dict[str, Any]:
+    return {name: value for name, value in task.config.items() if name not in _OWN}
 
 
 def _holder(path: Path) -> str | None:

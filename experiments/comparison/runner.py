@@ -17,9 +17,11 @@ from ..run_directory.group_dir import trash, working_in
 from ..system.raised import type_and_text
 from ..system.switches import at_start, put_back
 from . import events
+from .engines import AUTO, Engine, asked_for, chosen
 from .entry import Entry, differences
 from .estimate import time_run
 from .fingerprints import WHAT, PairingError, check_pairing, expected_equal, of_stream, words
+from .identity import BATCHED, PROCESSES
 from .ledger import Ledger
 from .pool import Pool
 from .protocol import Protocol, describe_entry, measured
@@ -44,6 +46,7 @@ class Runner:
         entries: the contenders.
         protocol: what was decided.
         tunings: of the entries that are tuned, by name.
+        engine: that trains the runs: `processes`, `batched`, or `auto` for that of the group, or the faster one.
         fresh: repeat runs that are there already.
         workers: processes that have served already, and go on with the runs; ended with them. None for new ones.
         train: False reads what is there, and refuses if something is missing.
@@ -58,6 +61,7 @@ class Runner:
         protocol: Protocol,
         tunings: Mapping[str, Tuning],
         *,
+        engine: str = AUTO,
         workers: Workers | None = None,
         fresh: bool = False,
         train: bool = True,
@@ -69,7 +73,8 @@ class Runner:
         self._root = path.parent
         self._workers = Workers(pack(entry.config for entry in entries)) if workers is None else workers
         hash_data = functools.partial(data_sha256, workers=self._workers)
-        self._maker = TaskMaker(self._root, path.name, hash_data, use_cache=not fresh)
+        self._maker = TaskMaker(self._root, path.name, hash_data, not fresh)
+        self._asked, self._engine = engine, Engine(PROCESSES)
         self._expected = expected_equal([entry.config.to_dict() for entry in entries]) if protocol.seeds else []
         self._ledger = Ledger(
             path,
@@ -92,6 +97,7 @@ class Runner:
         ledger, seeds = self._ledger, self._protocol.seeds
         self._tell(events.question(ledger, measured(self._entries)))
         with self._workers:
+            self._settle_engine()
             self._do(*self._planned())
         ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
         ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
@@ -99,6 +105,37 @@ class Runner:
             ledger.look(seeds)
         ledger.write()
         return Comparison(ledger.path)
+
+    def _settle_engine(self) -> None:
+        """Settle what trains the runs.
+
+        A group keeps the engine that it has. A new one that is asked for none takes the one by which some of its runs
+        are there already, or else the faster one.
+        """
+        kept = self._ledger.data["engine"]
+        if kept is not None and not self._fresh and self._asked in (AUTO, kept["name"]):
+            self._engine = Engine(**kept)
+        elif not self._train:
+            self._engine = Engine(PROCESSES if self._asked == AUTO else self._asked)
+        elif self._asked != AUTO:
+            self._engine = asked_for(self._asked, self._entries)
+        else:
+            self._engine = self._found_engine() or chosen(self._entries, self._num_planned(), self._protocol.jobs)
+        self._maker.engine = self._engine.name
+        self._ledger.data["engine"] = self._engine.as_dict()
+
+    def _found_engine(self) -> Engine | None:
+        """Return the engine by which some run of the plan is there already."""
+        for name in (BATCHED, PROCESSES):
+            self._maker.engine = name
+            _, trials, evaluation = self._planned()
+            if any(task.state in FINISHED for task in (*trials, *evaluation)):
+                return Engine(name)
+        return None
+
+    def _num_planned(self) -> int:
+        tuned, trials, evaluation = self._planned()
+        return len(trials) + len(evaluation) + len(tuned) * len(self._protocol.seeds)
 
     def _planned(self) -> tuple[list[Entry], list[Task], list[Task]]:
         """Return the entries that are tuned, their first trials, and the evaluations that need no trials before."""
@@ -112,7 +149,9 @@ class Runner:
         ledger = self._ledger
         if self._train:
             self._try_entries({task.entry for task in (*trials, *evaluation) if task.state == "planned"})
-        with Pool(self._root, self._protocol.jobs, self._maker, self._workers, self._tell, self._finished) as pool:
+        with Pool(
+            self._root, self._protocol.jobs, self._maker, self._workers, self._tell, self._finished, self._engine.name
+        ) as pool:
             self._announce(pool, trials, evaluation, later=len(tuned) * len(self._protocol.seeds))
             if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
                 trash(ledger.path, self._maker.kept)
@@ -251,7 +290,8 @@ class Runner:
 
     def _estimate(self, per_run: float, num_runs: int) -> float:
         """Return the seconds that so many runs will take."""
-        return round(_START_UP_SECS + num_runs * per_run / min(self._protocol.jobs, num_runs), 1)
+        gain = self._engine.gain if self._engine.name == BATCHED and self._engine.gain is not None else 1.0
+        return round(_START_UP_SECS + num_runs * per_run / gain / min(self._protocol.jobs, num_runs), 1)
 
     def _secs_per_run(self, pool: Pool, todo: Sequence[Task]) -> float | None:
         """Time a few steps of a run of the first entry that can take some; None if none can.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UsageError
 from ..run_directory.run_dir import default_root
@@ -41,6 +41,7 @@ def sweep(
     method: str = "grid",
     most_runs: int = MOST_RUNS,
     jobs: int | None = None,
+    engine: Literal["auto", "processes", "batched"] = "auto",
     fresh: bool = False,
     root: Path | None = None,
     on_event: OnEvent | None = None,
@@ -59,6 +60,7 @@ def sweep(
         method: `grid` or `random`, which is for a single key.
         most_runs: of several keys: more are refused.
         jobs: runs at a time; by default one for each core.
+        engine: see `compare`.
         fresh: repeat runs that are there already.
         root: the folder of runs.
         on_event: is told of the plan and of progress.
@@ -90,5 +92,5 @@ def sweep(
         protocol = sweep_protocol(entry, written, len(settings), seeds=seeds, method=method, jobs=jobs)
         tunings = {entry.name: tuning_of(values, protocol.select)}
         path = root / sweep_name(entry, values, seeds, root)
-        runner = Runner("sweep", path, [entry], protocol, tunings, workers=workers, fresh=fresh, on_event=on_event)
-        return runner.run()
+        options: dict[str, Any] = {"engine": engine, "workers": workers, "fresh": fresh, "on_event": on_event}
+        return Runner("sweep", path, [entry], protocol, tunings, **options).run()

@@ -28,7 +28,7 @@ from ..system.raised import message_of, refusing_exits, type_and_text
 from ..training.record import RunRecord, data_files
 from .entry import Entry
 from .finished_runs import FinishedRuns
-from .identity import key_before_0_3, run_key
+from .identity import PROCESSES, key_before_0_3, run_key
 from .placing import LEARNING_RATE, set_rate
 
 log = logging.getLogger("optrun")
@@ -70,11 +70,13 @@ class TaskMaker:
         use_cache: whether a run that is there may stand for a new one.
 
     Attributes:
+        engine: that trains the runs; those that another one has trained are other runs.
         kept: names of runs in that folder that other comparisons use: they stay when all is made anew.
     """
 
     def __init__(self, root: Path, group: str, hash_data: Callable[[Entry], str], use_cache: bool = True):
         self._root, self._group, self._hash_data, self._use_cache = root, group, hash_data, use_cache
+        self.engine = PROCESSES
         self._finished = FinishedRuns(root)
         self.kept = frozenset() if use_cache else _used_by_others(root, root / group)
         self._data: dict[str, str | Exception] = {}  # SHA-256 of data sets by name and arguments, or what they raised
@@ -182,7 +184,7 @@ class TaskMaker:
     def _key(self, entry: Entry, config: dict[str, Any]) -> str:
         """Return the key of a run; where there is none, one that no other run will have."""
         try:
-            return run_key(entry.config, config, self._data_sha256(entry))
+            return run_key(entry.config, config, self._data_sha256(entry), self.engine)
         except UnhashableError as error:
             if entry.name not in self._unkeyed:
                 log.warning("%s: its runs are made anew each time: %s", entry.name, error)
@@ -221,6 +223,8 @@ class TaskMaker:
         found = self._finished.find(key, entry.config, plain)
         if found is not None:
             return found
+        if self.engine != PROCESSES:
+            return None
         before = key_before_0_3(entry.config, plain, self._data_sha256(entry))
         return self._finished.find(before, entry.config, plain) if before is not None else None
 

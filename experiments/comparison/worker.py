@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..components.data import make_data
 from ..components.hooks.hook import Every, Hook, RunArgs
@@ -18,22 +18,30 @@ from ..components.hooks.session_view import StepView
 from ..config import ConfigError
 from ..errors import DivergedError, ExitCode, Interrupted, OptrunError, RunInUseError
 from ..registry.calls import told_calls, told_key
+from ..run_directory.run import Run
 from ..system import forks, places
 from ..system.raised import guarded_process_end, message_of, refusing_exits, type_and_text
-from ..system.switches import Snapshot, turned, work_for
+from ..system.switches import Snapshot, held_switches, turned, work_for
+from ..training.attempt import Attempt
+from ..training.batched import train_together
 from ..training.build import build
 from ..training.configured_data import loading_of
-from ..training.train import train
+from ..training.load import load_config
+from ..training.together import Together
+from ..training.train import training
 from .asking import Answer, Asked
 from .estimate import time_run
 from .fingerprints import fingerprint
+from .identity import PROCESSES
 from .shipping import Shipment
 
 BY_IMPORTS, BY_RUNS = "imports", "runs"  # what has turned switches of this process
 STOP = "stop"  # what the parent says when runs are to end
+RUN = "run"  # before the runs that are to be made
 TIME = "time"  # and before a configuration of which it wants to know how long it takes
 TRY = "try"  # before one that is to be built
 HASH = "hash"  # and before one whose data it wants to know
+_REPORT_SECS, _REPORT_SECS_IN_BATCH = 0.25, 1.0
 CALLING = "calling"  # what this process says before it calls something, since it may not live to say it afterwards
 _pipe: Any = None  # to the parent
 _parent: int | None = None
@@ -44,21 +52,27 @@ class ReportHook(Hook):
     """Send step and loss to the parent a few times a second, and end the run when the parent wants to stop.
 
     Args:
+        number: of the task.
         num_steps: in the whole run.
+        secs: between two reports.
     """
 
     name = "report"
-    trigger = Every(secs=0.25)
+    only_reads = True
 
-    def __init__(self, num_steps: int | None):
-        self._num_steps = num_steps
+    def __init__(self, number: int, num_steps: int | None, secs: float):
+        self._number, self._num_steps = number, num_steps
+        self.trigger = Every(secs=secs)
 
     def before_run(self, ctx: StepView) -> RunArgs:
         return RunArgs(("loss",))
 
+    def fetches_at(self, step: int) -> Sequence[str]:
+        return ("loss",)
+
     def after_run(self, ctx: StepView, values: Mapping[str, Any]) -> None:
         try:
-            _pipe.send(("progress", ctx.step, self._num_steps, values["loss"]))
+            _pipe.send(("progress", self._number, ctx.step, self._num_steps, values["loss"]))
             is_to_stop = _pipe.poll()  # the parent says nothing else while a run is on its way
         except OSError:  # it was killed
             is_to_stop = True
@@ -72,8 +86,8 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
     Signals from the keyboard are the parent's business.
 
     Args:
-        pipe: gives tasks, the arguments of `run`, or TIME and a configuration to be timed, or TRY or HASH and an
-            `Asked`, or None for the end; takes what becomes of them.
+        pipe: gives orders: RUN and runs to be made, TIME and a configuration to be timed, TRY or HASH and an `Asked`,
+            or None for the end; takes what becomes of them.
         parent: its process number.
         shipment: what is not registered here yet.
         switches: those of that process.
@@ -86,8 +100,8 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
     while (task := pipe.recv()) is not None:
         if task == STOP:  # which comes too late for a run that has ended
             continue
-        order = _ORDERS.get(task[0])
-        answer = order(task[1]) if order is not None else run(*task)
+        order, *given = task
+        answer = run(*given) if order == RUN else _ORDERS[order](*given)
         if os.getpid() != own:  # the user's code has forked it, and let it come here: the pipe is not its own
             sys.stderr.write(f"error: {message_of(forks.error())}\n")
             forks.end(ExitCode.USAGE)
@@ -104,47 +118,97 @@ def start(pipe: Any, parent: int, shipment: Shipment) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def run(index: int, config: Mapping[str, Any], folder: str) -> tuple[str, str]:
-    """Train one run, or finish what is left of it; return its state and, if it failed, why.
+class Order(NamedTuple):
+    """A run that is to be made.
+
+    Args:
+        number: of the task.
+        config: as plain data.
+        folder: the run directory.
+    """
+
+    number: int
+    config: Mapping[str, Any]
+    folder: str
+
+
+def _tell_parent(number: int, state: tuple[str, str]) -> None:
+    _pipe.send(("made", number, state))
+
+
+def run(
+    orders: Sequence[Order],
+    engine: str = PROCESSES,
+    tell: Callable[[int, tuple[str, str]], None] = _tell_parent,
+) -> None:
+    """Train runs, or finish what is left of them; tell of each its number, its state and, if it failed, why.
 
     The state is one of a record, or `interrupted`, or `in use` where another process makes the run.
 
     Args:
-        index: of the task.
-        config: as plain data.
-        folder: the run directory.
+        orders: one run, or several that are trained at once.
+        engine: that trains them.
+        tell: the parent, by default.
     """
-    path, own = Path(folder), os.getpid()
+    own = os.getpid()
+
+    def take(place: int, result: Any) -> None:
+        if isinstance(result, SystemExit) and os.getpid() != own:  # forked by the user's code, and its affair
+            forks.end(result.code)
+        if os.getpid() == own:
+            tell(orders[place].number, _state_of(result))
+
+    try:
+        with guarded_process_end():
+            _make(orders, engine, take)
+    finally:
+        if (
+            os.getpid() == own and _parent is not None and os.getppid() != _parent
+        ):  # the runs are saved; the next task would never come
+            os._exit(128 + signal.SIGTERM)
+
+
+@places.held_places()
+@held_switches()
+def _make(orders: Sequence[Order], engine: str, take: Callable[[int, Any], None]) -> None:
+    """Train runs at once; tell of each its place and what has come of it."""
+    secs = _REPORT_SECS if len(orders) == 1 else _REPORT_SECS_IN_BATCH
+    if engine == PROCESSES:
+        train_together([_training(order, None, secs) for order in orders], Together(False), take)
+    else:
+        together = Together(orders[0].config["train"]["compile"] is True)
+        train_together([_training(order, together, secs) for order in orders], together, take)
+
+
+def _training(order: Order, together: Together | None, report_secs: float) -> Attempt:
+    path = Path(order.folder)
 
     def on_start(experiment: Any, run_dir: Any) -> list[Any]:
         if not (run_dir.path / "pairing.json").exists():  # a resumed run has its first weights no more
             run_dir.write_json("pairing.json", fingerprint(experiment))
-        return [ReportHook(experiment.length.num_steps)]
+        return [ReportHook(order.number, experiment.length.num_steps, report_secs)]
 
-    try:
-        with guarded_process_end():
-            _unpack()
-            finished = train({**config, "name": path.name}, name=path.name, root=path.parent, on_start=on_start)
-        return ("diverged" if finished.state == "diverged" else "done"), ""
-    except DivergedError as error:
-        return "diverged", message_of(error)
-    except Interrupted:
+    with refusing_exits():
+        _unpack()
+        config = load_config({**order.config, "name": path.name})
+        return (yield from training(config, path.parent, path.name, on_start=on_start, together=together))
+
+
+def _state_of(result: Any) -> tuple[str, str]:
+    """Return the state of a run for its record, and why it failed."""
+    if isinstance(result, Run):
+        return ("diverged" if result.state == "diverged" else "done"), ""
+    if isinstance(result, DivergedError):
+        return "diverged", message_of(result)
+    if isinstance(result, Interrupted):
         return "interrupted", ""
-    except RunInUseError as error:
-        return "in use", message_of(error)
-    except ConfigError as error:
-        return "failed", "; ".join(problem.said for problem in error.problems)
-    except OptrunError as error:
-        return "failed", message_of(error)
-    except BaseException as error:  # noqa: BLE001 (one failing run must not end the others)
-        if isinstance(error, SystemExit) and os.getpid() != own:  # forked by the user's code, and its affair
-            forks.end(error.code)
-        return "failed", type_and_text(error)
-    finally:
-        if (
-            os.getpid() == own and _parent is not None and os.getppid() != _parent
-        ):  # the run is saved; the next task would never come
-            os._exit(128 + signal.SIGTERM)
+    if isinstance(result, RunInUseError):
+        return "in use", message_of(result)
+    if isinstance(result, ConfigError):
+        return "failed", "; ".join(problem.said for problem in result.problems)
+    if isinstance(result, OptrunError):
+        return "failed", message_of(result)
+    return "failed", type_and_text(result)
 
 
 def _time(config: Mapping[str, Any]) -> float | None:
@@ -180,7 +244,7 @@ def _hash(asked: Asked) -> Answer:
     return Answer.of(call)
 
 
-_ORDERS: dict[Any, Callable[[Any], Any]] = {TIME: _time, TRY: _try, HASH: _hash}
+_ORDERS: dict[str, Callable[..., Any]] = {TIME: _time, TRY: _try, HASH: _hash}
 
 
 def _say_calling(key: str, what: str) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..errors import Interrupted, OptrunError, SessionError
@@ -20,16 +20,20 @@ from .shipping import Shipment, main_left_out
 from .tasks import Task
 
 POLL_SECS = 0.1
+#: Memory that glibc keeps for the next step, instead of giving it back and fetching it anew, page by page; in bytes.
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
 _MAX_STILLBORN = 3  # worker processes in a row that end before they begin
 
 
 @dataclass(eq=False)
 class Worker:
-    """A worker process, the pipe to it, and what it works on."""
+    """A worker process, the pipe to it, and the runs that it makes, by number."""
 
     process: Any
     pipe: Any
-    task: Task | None = None
+    tasks: dict[int, Task] = field(default_factory=dict)
+    is_busy: bool = False
+    given: Collection[str] = ()  # files of the user's code that these runs reach
     has_begun: bool = False
     code: Collection[str] | None = None  # whose import has turned switches of the process
 
@@ -92,11 +96,11 @@ class Workers:
 
     def busy(self) -> list[Worker]:
         """Return those that make a run."""
-        return [each for each in self._all if each.task is not None]
+        return [each for each in self._all if each.is_busy]
 
     def idle(self) -> Worker | None:
         """Return one that does nothing at the moment."""
-        return next((each for each in self._all if each.task is None), None)
+        return next((each for each in self._all if not each.is_busy), None)
 
     def fit(self, code: Collection[str]) -> Worker:
         """Return an idle worker that is as a new one for a run of this code; it is started where there is none."""
@@ -189,8 +193,8 @@ class Workers:
         mine, its_own = self._context.Pipe()
         process = self._context.Process(target=worker.serve, args=(its_own, os.getpid(), self._shipment, at_start()))
         # The number of threads is each run's own affair; what numpy and others start at import is not needed.
-        threads = _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        with threads, _ignoring_interrupts(), main_left_out():
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with _environment(**threads, **_MEMORY), _ignoring_interrupts(), main_left_out():
             process.start()
         its_own.close()  # so that its end is heard when the process dies
         self._all.append(Worker(process, mine))

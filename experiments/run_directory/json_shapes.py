@@ -21,14 +21,14 @@ class Position(NamedTuple):
         batch: drawn batches, applied or skipped.
         examples: in applied updates.
         epoch: passes over the data; None, and no key, where the data has none.
-        time: seconds spent in the run, earlier processes included.
+        time: seconds spent in the run, earlier processes included; None, and no key, where it shared them with others.
     """
 
     step: int
     batch: int
     examples: int
     epoch: float | None
-    time: float
+    time: float | None
 
     def as_row(self) -> dict[str, Any]:
         """Return the keys that are known, with their values."""
@@ -179,8 +179,7 @@ _FILES: dict[str, dict[str, Check]] = {
         "message": _text,
         **dict.fromkeys(("steps", "batches", "skipped", "examples", "gradient_evaluations", "num_parameters"), _count),
         "batch_size": _count,
-        **dict.fromkeys(("train_secs", "cpu_secs"), _number),
-        **dict.fromkeys(("num_steps", "epochs"), _or_null(_number)),
+        **dict.fromkeys(("train_secs", "cpu_secs", "num_steps", "epochs"), _or_null(_number)),
         "splits": _each(_count),
         "metric": _record(name=_text, mode=_text, target=_or_null(_number)),
         "metrics": _each(_record(mode=_text, margin=_or_null(_number))),

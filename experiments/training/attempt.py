@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from ..components.data import DataFacts
@@ -28,13 +28,17 @@ from .log_file import log_file
 from .making_ahead import make_ahead
 from .record import data_record, init_sha256, make_record
 from .session.session import MonitoredTrainingSession
+from .step.steps import Steps
 from .summary import summarise
+from .together import Together
 
 log = logging.getLogger("optrun")
 
 WHY_NOT = "why_not_compiled"  # in env.json: what only showed on the way
+ENGINE, BATCHED = "engine", "batched"  # likewise: how the run shared its process; nothing where it had it alone
 
 OnStart = Callable[[Experiment, RunDir | None], Sequence[Hook]]
+Attempt = Generator[Steps, bool, Run]  #: Steps for somebody else to take, if there are such; at the end, the run.
 
 
 def watched(on_start: OnStart | None) -> OnStart:
@@ -48,27 +52,52 @@ def watched(on_start: OnStart | None) -> OnStart:
     return start
 
 
-def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None, profile: bool = False) -> Run:
-    """Train in a run directory that this process holds, from its latest checkpoint if there is one.
+def attempt(
+    experiment: Experiment,
+    run_dir: RunDir,
+    on_start: OnStart | None,
+    profile: bool = False,
+    *,
+    together: Together | None = None,
+) -> Attempt:
+    """Train in a run directory that this process holds, from its latest checkpoint if there is one; return the run.
 
     What a run is made of is written before its first step; once there is a checkpoint, not before that is restored.
+
+    Args:
+        experiment: that is trained.
+        run_dir: held.
+        on_start: see `train`.
+        profile: see `train`.
+        together: measures a run that begins here together with others, with which its steps are taken, too: these are
+            yielded. One that has begun so goes on so, even alone; None for a run by itself.
     """
     with log_file(run_dir):
         session = experiment.session(run_dir.path, profile=profile)
         evidence = DivergenceHook(run_dir.diverged_path, experiment.config.seed)
         saved = list_checkpoints(run_dir.checkpoints_path)
-        environment = _environment(experiment, run_dir)
+        environment = _environment(experiment, run_dir, together)
         if is_recorded := not saved:
             _record(experiment, run_dir, environment)
         run_dir.set_status("running")
         try:
             with experiment.located():
                 session.add_hooks([*(on_start(experiment, run_dir) if on_start else ()), evidence])
-                make_ahead(experiment, session.hooks)
+                session.is_timed = not (in_batch := ENGINE in environment)
+                if not in_batch:
+                    make_ahead(experiment, session.hooks)
                 with session:
                     if saved:
                         _record(experiment, run_dir, environment)
                         is_recorded = True
+                    if in_batch:
+                        own = Together(environment["compiled"]) if together is None else together
+                        own.join(experiment)
+                        blocks = session.blocks(experiment.train_op)
+                        if together is None:
+                            own.take_all(blocks)
+                        else:
+                            yield from blocks
                     while not session.should_stop():
                         session.run_block(experiment.train_op)
         except BaseException as error:
@@ -85,12 +114,27 @@ def attempt(experiment: Experiment, run_dir: RunDir, on_start: OnStart | None, p
     return Run(run_dir.path)
 
 
-def _environment(experiment: Experiment, run_dir: RunDir) -> dict[str, Any]:
+def finished(attempting: Attempt) -> Run:
+    """Return the run of an attempt that takes its steps by itself."""
+    try:
+        next(attempting)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it yields no steps")
+
+
+def _environment(experiment: Experiment, run_dir: RunDir, together: Together | None) -> dict[str, Any]:
     """Return the circumstances of the run, and say what may keep a resumed one from being bit-exact."""
     before = run_dir.read_json("env.json")
-    if before and "compiled" in before:
+    kept = {} if before is None else {name: before[name] for name in (ENGINE, "compiled") if name in before}
+    if before is None and together is not None:
+        kept = {ENGINE: BATCHED, "compiled": together.is_compiled}
+    in_batch = kept.get(ENGINE) == BATCHED
+    if in_batch:
+        experiment.train_op.compiled.stop("steps are taken in a batch of runs")
+    elif before and "compiled" in before:
         experiment.train_op.compiled.go_on(before["compiled"], before.get(WHY_NOT))
-    environment = experiment.environment()
+    environment = experiment.environment() | (kept if in_batch else {})
     if before and (changes := changes_that_matter(before, environment)):
         experiment.notes.append(f"not bit-exact with what ran before: {', '.join(changes)}")
     if left := switches.left_by_imports(experiment.config.reached.files):

@@ -50,6 +50,7 @@ class DivergenceHook(Hook):
 
     phase = Phase.PERSIST
     chief_only = True
+    only_reads = True
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.seed = folder, seed

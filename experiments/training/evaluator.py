@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,22 @@ def evaluation_mode(model: nn.Module, *functions: Any) -> Iterator[None]:
             module.training = training
 
 
+class Examples(NamedTuple):
+    """A batch that is measured.
+
+    Args:
+        inputs: of the model.
+        targets: that the loss compares with.
+        size: how many rows.
+        number: over how many of them its loss is the mean.
+    """
+
+    inputs: Any
+    targets: Any
+    size: int
+    number: float
+
+
 class Evaluator:
     """Measures loss and metrics over the examples of a split.
 
@@ -55,6 +71,9 @@ class Evaluator:
         gradients: whether model, loss and metrics may take gradients themselves, as a gradient penalty does; those of
             the parameters stay as they are.
         call: how the model is called on the inputs; None goes by the signature of its forward.
+
+    Attributes:
+        together: measures in its place, together with others; None where nobody does.
     """
 
     def __init__(
@@ -76,35 +95,43 @@ class Evaluator:
         self.precision, self.ema, self.gradients = precision, ema, gradients
         self.call = call if call is not None else ModelCall("auto", hands_targets(loss))
         self._counting = Counting(loss)
+        self.together: Callable[[Evaluator, Callable[[], bool]], dict[str, float] | None] | None = None
 
     def __call__(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
         """Measure, or return None if `interrupted()` became true between two batches."""
-        weights = self.ema.swapped() if self.ema else contextlib.nullcontext()
-        modes = evaluation_mode(self.model, self.loss, *self.metrics.values())
-        with weights, modes, self.grad_mode(), self.autocast():
-            return self._measure(interrupted)
+        if self.together is not None:
+            return self.together(self, interrupted)
+        return self.alone(interrupted)
 
-    def _measure(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+    def alone(self, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+        """Measure, whoever else measures something; see `__call__`."""
+        measuring, answer = self.measuring(interrupted), None
+        with self.lent_weights(), self.evaluation_mode(), self.grad_mode(), self.autocast():
+            while True:
+                try:
+                    asked = next(measuring) if answer is None else measuring.send(answer)
+                except StopIteration as end:
+                    return end.value
+                answer = self.totals(asked)
+
+    def measuring(
+        self, interrupted: Callable[[], bool]
+    ) -> Generator[Examples, Sequence[Tensor], dict[str, float] | None]:
+        """Yield the batches, to be answered with their `totals`, and return what `__call__` does."""
         counted, count = 0.0, 0  # of what the mean of the loss is over, of rows
-        totals = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
+        totals: dict[str, Any] = {name: torch.zeros((), dtype=torch.float64) for name in ("loss", *self.metrics)}
         for inputs, targets in self.part.batches(self.batch_size):
             if interrupted():
                 return None
             size = batch_size(inputs, targets)
-            count += size
-            with Calling("model", f"the evaluation of {self.split}"):
-                outputs = self.call(self.model, inputs, targets)
-            with Calling("loss", f"the evaluation of {self.split}"):
+            with self._calling("loss"):
                 number = self._counting.count(targets, size)
-                counted += number
-                if number:  # else nothing in it counts, and the mean of nothing is no number
-                    weight = 1 if self._counting.is_sum else number
-                    totals["loss"] = totals["loss"] + self.loss(outputs, targets).detach().double() * weight
-            targets = unweighted(targets)
-            for place, (name, metric) in enumerate(self.metrics.items()):
-                with self._calling_metric(place):
-                    totals[name] = totals[name] + rows_of(metric, outputs, targets, name, size).detach().double().sum(0)
-            del outputs  # with gradients, the graph behind it
+            loss, *metrics = yield Examples(inputs, targets, size, number)
+            count += size
+            counted += number
+            totals["loss"] = totals["loss"] + loss * (1 if self._counting.is_sum else number)
+            for name, total in zip(self.metrics, metrics, strict=True):
+                totals[name] = totals[name] + total
         means = {name: total / count for name, total in totals.items()}
         means["loss"] = totals["loss"] / (1.0 if self._counting.is_sum else counted)
         values = {}
@@ -112,6 +139,32 @@ class Evaluator:
             with self._calling_metric(place):
                 values[name] = metric_value(metric, means[name])
         return {f"{self.split}/{name}": value for name, value in {"loss": means["loss"].item(), **values}.items()}
+
+    def totals(self, examples: Examples) -> list[Tensor]:
+        """Return the loss of a batch and the sums of what each metric gives for its rows, in float64."""
+        inputs, targets, size, number = examples
+        with self._calling("model"):
+            outputs = self.call(self.model, inputs, targets)
+        found = [torch.zeros((), dtype=torch.float64)]
+        if number:  # else nothing in it counts, and the mean of nothing is no number
+            with self._calling("loss"):
+                found = [self.loss(outputs, targets).detach().double()]
+        targets = unweighted(targets)
+        for place, (name, metric) in enumerate(self.metrics.items()):
+            with self._calling_metric(place):
+                found.append(rows_of(metric, outputs, targets, name, size).detach().double().sum(0))
+        return found
+
+    def lent_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Return a `with` block in which the model has the weights that are measured."""
+        return self.ema.swapped() if self.ema else contextlib.nullcontext()
+
+    def evaluation_mode(self) -> contextlib.AbstractContextManager[None]:
+        """Return a `with` block in which model, loss and metrics are in evaluation mode."""
+        return evaluation_mode(self.model, self.loss, *self.metrics.values())
+
+    def _calling(self, key: str) -> Calling:
+        return Calling(key, f"the evaluation of {self.split}")
 
     def _calling_metric(self, place: int) -> Calling:
         return Calling(f"metrics.{place}", f"the evaluation of {self.split}")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 from ..errors import DivergedError, Interrupted, OptrunError
 from ..registry.calls import call_of
@@ -38,9 +39,16 @@ class _Visible(logging.Formatter):
         return visible(super().format(record))
 
 
+_told: ContextVar[RunDir | None] = ContextVar("told", default=None)  # the run that what is said now is about
+_open: list[tuple[RunDir, int]] = []  # runs whose logs are open, with the level of the log before the first
+
+
 @contextmanager
 def log_file(run_dir: RunDir) -> Iterator[None]:
-    """Send what is said during the run to `log.txt` as well."""
+    """Send what is said during the run to `log.txt` as well.
+
+    Of several runs that go on at once, each in a context of its own, each gets what is said in its own.
+    """
     with storage.explain("open", run_dir.log_path):
         handler = _LogFile(run_dir.log_path, encoding="utf-8", errors="backslashreplace")
     formatter = _Visible("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -48,9 +56,12 @@ def log_file(run_dir: RunDir) -> Iterator[None]:
     handler.setFormatter(formatter)
     own = os.getpid()
     handler.addFilter(lambda record: os.getpid() == own)  # what a forked process says is not of this run
-    level = log.level
+    handler.addFilter(lambda record: _told.get() in (None, run_dir))
+    entry = run_dir, _open[0][1] if _open else log.level
+    _open.append(entry)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    before = _told.set(run_dir)
     try:
         yield
     except (DivergedError, Interrupted) as end:
@@ -64,6 +75,9 @@ def log_file(run_dir: RunDir) -> Iterator[None]:
         log.exception("failed")
         raise
     finally:
-        log.setLevel(level)
+        _told.reset(before)
+        _open.remove(entry)
+        if not _open:
+            log.setLevel(entry[1])
         log.removeHandler(handler)
         handler.close()

@@ -21,12 +21,13 @@ from ..system import ranks, switches
 from ..system.places import absolute, held_places, shown
 from ..system.raised import refusing_exits
 from ..system.trusted_code import trust
-from .attempt import OnStart, attempt, watched
+from .attempt import Attempt, OnStart, attempt, finished, watched
 from .build import build, make_splits
 from .continuation import changes_batches_alone, what_differs
 from .divergence import choose_start
 from .load import Overrides, fitted_before_changes, load_config, run_dir_of, stored_config, stored_fitted
 from .record import RecordChange, RunRecord
+from .together import Together
 
 log = logging.getLogger("optrun")
 
@@ -77,9 +78,25 @@ def train(
     on_start = watched(on_start) if progress else on_start
     root = default_root() if root is None else absolute(root)  # the user's code is imported next
     config = load_config(target, overrides, allow_code=allow_code)
+    return finished(training(config, root, name, fresh, allow_change, allow_code, on_start, profile))
+
+
+def training(
+    config: Config,
+    root: Path,
+    name: str | None,
+    fresh: bool = False,
+    allow_change: bool = False,
+    allow_code: bool = False,
+    on_start: OnStart | None = None,
+    profile: bool = False,
+    *,
+    together: Together | None = None,
+) -> Attempt:
+    """Train one model; see `train` and, for `together`, `attempt`."""
     run_dir = RunDir.named(root, name) if name is not None else None
     if run_dir is not None and run_dir.exists() and not fresh:
-        return _go_on(config, run_dir, allow_change, allow_code, on_start, profile, is_local=True)
+        return (yield from _go_on(config, run_dir, allow_change, allow_code, on_start, profile, is_local=True))
     if run_dir is not None and not (fresh and run_dir.is_leftover()):
         run_dir.check_is_free()
     experiment = build(config)  # before any folder is made or moved: what cannot be built changes nothing
@@ -91,9 +108,9 @@ def train(
         log.warning("moved %s to %s", shown(run_dir.path), shown(place))
     with run_dir.lock():
         if not run_dir.exists():  # no run has begun here: the folder may have been made a line ago
-            return attempt(experiment, run_dir, on_start, profile)
+            return (yield from attempt(experiment, run_dir, on_start, profile, together=together))
     # Another process has begun a run of this name since we looked.
-    return _go_on(config, run_dir, allow_change, allow_code, on_start, profile, is_local=True)
+    return (yield from _go_on(config, run_dir, allow_change, allow_code, on_start, profile, is_local=True))
 
 
 @held_places()
@@ -129,7 +146,7 @@ def resume(
     on_start = watched(on_start) if progress else on_start
     run_dir = run_dir_of(run, root)
     config = stored_config(run_dir, overrides, allow_code)
-    return _go_on(config, run_dir, allow_change, allow_code, on_start, profile)
+    return finished(_go_on(config, run_dir, allow_change, allow_code, on_start, profile))
 
 
 @held_places()
@@ -160,7 +177,7 @@ def _go_on(
     profile: bool,
     *,
     is_local: bool = False,
-) -> Run:
+) -> Attempt:
     """Resume a run that exists, or hand it back when nothing is left to do."""
     with run_dir.lock():
         record = RunRecord(run_dir)
@@ -201,7 +218,7 @@ def _go_on(
         if changes and state == "diverged":
             what_was_done = choose_start(run_dir, [change.key for change in changes])  # moves checkpoints aside
             log.warning(what_was_done)
-        return attempt(experiment, run_dir, on_start, profile)
+        return (yield from attempt(experiment, run_dir, on_start, profile))
 
 
 def _finished(run_dir: RunDir, state: str) -> Run:

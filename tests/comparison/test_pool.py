@@ -187,7 +187,11 @@ def test_a_signal_ends_the_waiting(files):
     ],
 )
 def test_an_error_of_optruns_own_is_told_without_its_type_and_place(tmp_path, config, message):
-    state, said = worker.run(0, {**yaml.safe_load(config), "optimizer": "sgd"}, str(tmp_path / "run"))
+    order = worker.Order(7, {**yaml.safe_load(config), "optimizer": "sgd"}, str(tmp_path / "run"))
+    told = []
+    worker.run([order], tell=lambda *made: told.append(made))
+    ((number, (state, said)),) = told
+    assert number == 7
     assert state == "failed"
     assert said.startswith(message), said
     assert "<python>" not in said

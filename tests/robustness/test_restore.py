@@ -178,7 +178,10 @@ def by_change(cut, root, plant=None):
 def by_comparison(cut, root, plant=None):
     """Go on as a comparison's worker does."""
     (plant or (lambda: None))()
-    state, why = worker.run(0, load_config(cut.target).to_dict(), str(root / "run"))
+    order = worker.Order(0, load_config(cut.target).to_dict(), str(root / "run"))
+    told = []
+    worker.run([order], tell=lambda number, made: told.append(made))
+    ((state, why),) = told
     if state == "failed":
         raise Planted(why)
 

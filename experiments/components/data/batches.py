@@ -181,7 +181,7 @@ class DrawnBatches(AugmentedBatches):
         self.num_drawn, self.steps_per_epoch = drawn, steps_in_epoch(drawn, batch_size, drop_last)
         self.num_batches = None if num_epochs is None else num_epochs * self.steps_per_epoch
         self._epoch = -1
-        self._indices: tuple[torch.Tensor, ...] = ()
+        self._order = torch.empty(0, dtype=torch.int64)
 
     def order(self, epoch: int) -> torch.Tensor:
         """Return the order in which an epoch draws the examples, int64, on the CPU."""
@@ -192,11 +192,15 @@ class DrawnBatches(AugmentedBatches):
 
     def indices(self, position: int) -> torch.Tensor:
         """Return which examples batch `position` consists of, int64, in its order."""
+        return self._several_indices(position, 1)
+
+    def _several_indices(self, position: int, count: int) -> torch.Tensor:
+        """Return the indices of batches of one epoch, one batch after the other."""
         epoch, number = divmod(position, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._indices = self.order(epoch).to(self.device).split(self.batch_size)
-            self._epoch = epoch
-        return self._indices[number]
+            self._order, self._epoch = self.order(epoch).to(self.device), epoch
+        start = number * self.batch_size
+        return self._order[start : start + count * self.batch_size]
 
     def alike(self, augment: Sequence[Augmentation], batch_size: int | None = None) -> Self:
         twin = super().alike(augment, batch_size)
@@ -263,9 +267,10 @@ class Batches(DrawnBatches):
 
     def several(self, position: int, count: int) -> Batch:
         """Return batches of one size from a position on, without augmentation: all tensors have a dimension more."""
-        indices = self.indices(position)
-        if count > 1:
-            indices = torch.cat([indices, *(self.indices(position + more) for more in range(1, count))])
+        left = self.steps_per_epoch - position % self.steps_per_epoch  # in this epoch
+        indices = self._several_indices(position, min(count, left))
+        if count > left:
+            indices = torch.cat([indices, *(self.indices(position + more) for more in range(left, count))])
         inputs, targets = self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
         return Batch(inputs.unflatten(0, (count, -1)), targets.unflatten(0, (count, -1)))
 

@@ -99,6 +99,7 @@ class CheckpointHook(Hook):
             is better.
     """
 
+    only_reads = True
     phase = Phase.PERSIST
     chief_only = True
 

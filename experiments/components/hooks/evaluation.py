@@ -30,6 +30,7 @@ class EvaluationHook(Hook):
         UsageError: the trigger counts seconds: then a resumed run would not evaluate at the same steps.
     """
 
+    only_reads = True
     phase = Phase.EVALUATE
 
     def __init__(

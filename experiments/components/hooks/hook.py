@@ -184,6 +184,10 @@ class Hook:
     #: inherited, as above.
     only_looks: ClassVar[bool] = False
 
+    #: Whether it leaves the train op as it is, but for what it feeds: then nobody looks anew at what the next steps
+    #: depend on. Not inherited, as above.
+    only_reads: ClassVar[bool] = False
+
     #: The place that `log.to` names it by, for a hook that writes rows elsewhere. It is then made with those of `every`
     #: (the trigger of `log.every`) and `params` (the configuration) that it takes, and a session that keeps nothing
     #: leaves it out.
@@ -213,6 +217,8 @@ class Hook:
             cls.may_draw = True
         if "only_looks" not in vars(cls):
             cls.only_looks = "after_gradients" not in vars(cls) and cls.only_looks
+        if "only_reads" not in vars(cls):
+            cls.only_reads = False
         if any(event in vars(cls) for event in STEP_EVENTS):
             for name in _AHEAD:  # what a base class says of its own events says nothing of these
                 if name not in vars(cls):

@@ -29,6 +29,7 @@ class LearningRateSetterHook(ScheduledHook):
             (`schedule.absolute`) multiplies 1.
     """
 
+    only_reads = True
     may_draw = False
 
     def __init__(self, schedule: Schedule, base: Positive | None = None):

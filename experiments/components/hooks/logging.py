@@ -29,6 +29,7 @@ class LoggingHook(Hook):
         first: the step of the first one; by default one interval. TensorFlow 1 logs its first at step 1.
     """
 
+    only_reads = True
     may_draw = False
 
     def __init__(

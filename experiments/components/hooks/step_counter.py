@@ -36,6 +36,7 @@ class StepCounterHook(Hook):
         outside: let the folder lie outside of the run directory.
     """
 
+    only_reads = True
     chief_only = True
     may_draw = False
 

@@ -25,6 +25,7 @@ class StopAtStepHook(Hook):
         UsageError: both or none are given.
     """
 
+    only_reads = True
     phase = Phase.CONTROL
     stops = True
 
@@ -63,6 +64,7 @@ class StopAfterHook(Hook):
         secs: the budget in seconds.
     """
 
+    only_reads = True
     phase = Phase.CONTROL
     stops = True
 
@@ -101,6 +103,7 @@ class EarlyStoppingHook(Hook):
             the metric is better.
     """
 
+    only_reads = True
     phase = Phase.CONTROL
 
     def __init__(

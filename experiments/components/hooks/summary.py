@@ -36,6 +36,7 @@ class SummaryHook(Hook):
         outside: let the folder lie outside of the run directory.
     """
 
+    only_reads = True
     chief_only = True
     log_to = "tensorboard"
     may_draw = False

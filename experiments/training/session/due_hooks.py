@@ -26,6 +26,7 @@ class DueCalls:
         after_run: likewise.
         triggered: whether a trigger is due; else these are the calls of every step.
         may_draw: whether one of `before_run` may draw random numbers.
+        only_reads: whether none changes anything of the train op.
         only_after: whether it is known what `before_run` asks for, so that a block may end with such a step.
     """
 
@@ -34,6 +35,7 @@ class DueCalls:
     after_run: Calls
     triggered: bool
     may_draw: bool
+    only_reads: bool
     only_after: bool
 
 
@@ -41,10 +43,12 @@ class Look(NamedTuple):
     """The step that a block ends with.
 
     Args:
+        step: updates that are completed by then.
         due: the calls of that step.
         fetches: the names of values that hooks want of it.
     """
 
+    step: int
     due: DueCalls
     fetches: Sequence[tuple[Hook, tuple[str, ...]]]
 
@@ -126,7 +130,7 @@ class DueHooks:
         for hook, _ in due.before_run:
             with noting(hook, "before_run", step):
                 fetches.append((hook, tuple(hook.fetches_at(step))))
-        return None if any("grad_norm" in names for _, names in fetches) else Look(due, fetches)
+        return None if any("grad_norm" in names for _, names in fetches) else Look(step + 1, due, fetches)
 
     def secs_ahead(self) -> float:
         """Return for how many seconds no trigger that counts them is due."""
@@ -149,9 +153,10 @@ class DueHooks:
             )
             gradients = tuple(sorted(gradients, key=lambda call: not call[0].only_looks))  # they see them unchanged
             may_draw = any(hook.may_draw for hook, _ in before)
+            only_reads = all(hook.only_reads for calls in (before, gradients, after) for hook, _ in calls)
             is_known = all(any(defines(hook, name) for name in ("feed_at", "fetches_at")) for hook, _ in before)
             self._calls[due] = DueCalls(
-                before, gradients, after, due != self._always, may_draw, is_known and not gradients
+                before, gradients, after, due != self._always, may_draw, only_reads, is_known and not gradients
             )
         return self._calls[due]
 

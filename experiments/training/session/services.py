@@ -48,6 +48,7 @@ class SessionServices:
         reason: of this outcome, in words.
         error: that ended the session.
         times: how long the loop has taken, and each hook in it.
+        is_timed: whether the time that goes by is the run's own; it is not where several runs share it.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class SessionServices:
         self.error: BaseException | None = None
         self.process: ProcessState | None = None  # from when there is a train op
         self.times = LoopTimes()
+        self.is_timed = True
         self._steps: StepCalls | None = None  # comes with the train op
         self._last_kept_by: tuple[int, frozenset[str]] = 0, frozenset()  # of the last checkpoint: step and hooks
         self._writer = CheckpointWriter()
@@ -131,7 +133,8 @@ class SessionServices:
         op = self._require_op()
         steps_per_epoch = getattr(op.data, "steps_per_epoch", None)
         epoch = op.batch / steps_per_epoch if steps_per_epoch else None
-        return Position(op.global_step, op.batch, op.examples, epoch, round(self.elapsed_secs, 4)).as_row()
+        secs = round(self.elapsed_secs, 4) if self.is_timed else None
+        return Position(op.global_step, op.batch, op.examples, epoch, secs).as_row()
 
     def write_row(self, **values: Any) -> None:
         """Append a row to the metrics log: where training is, then `values`.

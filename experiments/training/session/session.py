@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,7 +40,7 @@ from .process_state import ProcessState
 from .recovery import TRANSIENT_ERRORS, Recovery
 from .saved_state import Clock, SavedState
 from .services import SessionServices
-from .step_calls import RunContext, StepCalls
+from .step_calls import Block, RunContext, StepCalls
 from .step_profile import StepProfile
 
 log = logging.getLogger("optrun")
@@ -157,39 +157,79 @@ class MonitoredTrainingSession(SessionServices):
         """
         return self.times.record(self.named_hooks) if isinstance(self.times, StepProfile) else None
 
+    def blocks(self, train_op: TrainOp) -> Generator[Block, bool, None]:
+        """Yield blocks of steps for somebody else to take, until the session stops; see `run_block`.
+
+        Each is answered with what `TrainOp.run_block` returns, or by throwing what it raises. Whoever takes them may
+        take those of several sessions at once.
+        """
+        while not self.should_stop():
+            if not self._is_ready(train_op):
+                return
+            assert self._steps is not None
+            self.is_whole = False
+            try:
+                self._writer.check()
+                block = self._steps.begin()
+                if block is None:
+                    self._steps.run()
+                else:
+                    try:
+                        is_whole = yield block
+                    except Exception as error:
+                        self._steps.note_feed(error)
+                        raise
+                    self._steps.end(block, is_whole)
+            except BaseException as error:  # noqa: BLE001 (it is raised there, unless it ends the session otherwise)
+                self._settle(train_op, error)
+            else:
+                self._settle(train_op)
+
     def _run(self, train_op: TrainOp, steps: Callable[[StepCalls], None]) -> None:
+        if not self._is_ready(train_op):
+            return
+        assert self._steps is not None
+        self.is_whole = False
+        try:
+            self._writer.check()
+            self.times.take(steps, self._steps)  # before_run of the hooks that are due, the train op, their after_run
+        except BaseException as error:  # noqa: BLE001 (likewise)
+            self._settle(train_op, error)
+        else:
+            self._settle(train_op)
+
+    def _settle(self, train_op: TrainOp, error: BaseException | None = None) -> None:
+        """Take in that steps have been taken, or what has ended them."""
+        try:
+            if isinstance(error, EndOfData):
+                self.request_stop(str(error), "done")
+            elif error is not None:
+                raise error
+            if self.outcome is not None or self.interrupted:
+                train_op.read_late_checks()  # or nobody would, and a bad last step would go unnoticed
+            self.is_whole = True
+        except DivergedError as diverged:
+            self._end_diverged(diverged)
+        except self._recovery.transient as lost:
+            self._recover(lost)
+            self.is_whole = True
+        except BaseException as other:
+            refuse_exit(other)
+            raise
+
+    def _is_ready(self, train_op: TrainOp) -> bool:
+        """Take a train op on if it is new; return False if nothing is left to be run."""
         if not self._is_open:
             raise SessionError("a session runs inside `with`: with MonitoredTrainingSession(...) as session: ...")
         if train_op is not self.train_op:
             self._bind(train_op)
             if self.outcome is not None:
-                return
+                return False
         if self.outcome is not None:
             raise SessionError("run() after the end of the session: loop on `while not session.should_stop()`")
         if self.restoring is not None:
             raise SessionError("the session could not be restored: make a new one, which begins with that again")
-        self.is_whole = False
-        try:
-            self._take(train_op, steps)
-            self.is_whole = True
-        except DivergedError as error:
-            self._end_diverged(error)
-        except self._recovery.transient as error:
-            self._recover(error)
-            self.is_whole = True
-        except BaseException as error:
-            refuse_exit(error)
-            raise
-
-    def _take(self, train_op: TrainOp, steps: Callable[[StepCalls], None]) -> None:
-        assert self._steps is not None
-        self._writer.check()
-        try:
-            self.times.take(steps, self._steps)  # before_run of the hooks that are due, the train op, their after_run
-        except EndOfData as end:
-            self.request_stop(str(end), "done")
-        if self.outcome is not None or self.interrupted:
-            train_op.read_late_checks()  # or nobody would, and a bad last step would go unnoticed
+        return True
 
     def _end_diverged(self, error: DivergedError) -> None:
         """End the session as the gate's policy says: with the error, or quietly.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from ...components.hooks.hook import Hook, RunArgs, defines, note_event, noting
@@ -12,11 +13,13 @@ from ...errors import SessionError
 from ...registry.calls import Call, call_of, described, note_call, renote_call
 from ...system import forks
 from ..step.fetches import check_fetches
+from ..step.steps import Steps
 from ..step.train_op import TrainOp
-from .due_hooks import DueCalls, DueHooks
+from .due_hooks import DueCalls, DueHooks, Look
 from .loop_times import LoopTimes
 
 _NOTHING: Mapping[str, Any] = {}
+_EVENTS = ("after_row", "after_evaluation", "before_save", "after_save")  # that one hook's call may cause of another's
 _BLOCK_SECS = 0.2  # for which steps are taken without a look at signals and clocks
 
 
@@ -42,6 +45,19 @@ class RunContext:
         self.session.request_stop(reason)
 
 
+@dataclass(eq=False)
+class Block(Steps):
+    """Steps up to the next that a hook looks at.
+
+    Args:
+        look: at the last of them, if all of what hooks want of it is known.
+        requests: of the hooks that look.
+    """
+
+    look: Look | None
+    requests: Sequence[tuple[Hook, RunArgs]]
+
+
 class StepCalls:
     """Runs the train op, with the calls of the hooks that are due around it.
 
@@ -59,9 +75,14 @@ class StepCalls:
         self._after_block = [(hook, times.of_hook(hook, hook.after_block)) for hook in with_blocks]
         self._known_fetches: set[tuple[str, ...]] = set()
         self.requested: list[Hook] = []  # to be called when all others have seen the step
+        self._is_as_before = False  # whether the train op is as the last steps have left it
+        self._events_only_read = all(
+            hook.only_reads or not any(defines(hook, each) for each in _EVENTS) for hook in hooks
+        )
 
     def run(self) -> None:
         """Take one step."""
+        self._is_as_before = False
         is_applied = self._run_one()
         self._end_block(is_applied)
 
@@ -70,30 +91,60 @@ class StepCalls:
 
         The block ends with that step if hooks only look at it when it is over; else it is one of its own.
         """
-        train_op, hooks = self.train_op, self._due_hooks
-        count = hooks.steps_ahead(train_op.global_step)
+        count = self._due_hooks.steps_ahead(self.train_op.global_step)
         if count < 1:
             self.run()
             return
+        block = self._block(count)
+        try:
+            is_whole = self.train_op.run_block(block.count, block.feed_at, block.secs_left)
+        except Exception as error:
+            self.note_feed(error)
+            raise
+        self.end(block, is_whole)
+
+    def begin(self) -> Block | None:
+        """Return the steps up to the next that a hook looks at, to be taken by whoever calls; then comes `end`.
+
+        None where hooks want to see the next step from its beginning, which is for `run`.
+        """
+        block = self._block(max(0, self._due_hooks.steps_ahead(self.train_op.global_step)))
+        return block if block.count else None
+
+    def _block(self, count: int) -> Block:
+        """Return so many steps that nobody looks at, and the one after them, if it is known what hooks want of it."""
+        train_op, hooks = self.train_op, self._due_hooks
         look = hooks.look_after(train_op.global_step + count)
         requests = [(hook, self._checked(RunArgs(names))) for hook, names in look.fetches] if look is not None else []
-        last = train_op.global_step + count + (look is not None)
         deadline = time.monotonic() + min(_BLOCK_SECS, hooks.secs_ahead())
-        try:
-            is_whole = train_op.run_block(
-                last - train_op.global_step, self._feed_at, lambda: deadline - time.monotonic()
-            )
-        except Exception as error:
-            if _is_about_feeds(error):  # else asking for them may have failed, and would again
-                step = train_op.global_step
-                _note_who_fed(error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in hooks.feeding], step)
-            raise
+
+        def secs_left() -> float:
+            return deadline - time.monotonic()
+
+        is_next, self._is_as_before = self._is_as_before, self._events_only_read
+        return Block(train_op, count + (look is not None), self._feed_at, secs_left, is_next, look, requests)
+
+    def end(self, block: Block, is_whole: bool) -> None:
+        """Let hooks see steps that have been taken.
+
+        Args:
+            block: from `begin`; only some of its steps may have been taken.
+            is_whole: False where the last batch was skipped.
+        """
         forks.refuse()
         if not is_whole:
             self._skipped()
-        elif look is not None and train_op.global_step == last:
-            self._look(look.due, requests)
+        elif block.look is not None and self.train_op.global_step == block.look.step:
+            self._look(block.look.due, block.requests)
         self._end_block(is_whole)
+
+    def note_feed(self, error: Exception) -> None:
+        """Note on an error of a block whose feed it was about, if it was."""
+        if _is_about_feeds(error):  # else asking for them may have failed, and would again
+            step = self.train_op.global_step
+            _note_who_fed(
+                error, [(hook, RunArgs(feed=feed_at(step))) for hook, feed_at in self._due_hooks.feeding], step
+            )
 
     def _run_one(self) -> bool:
         """Take one step; return False if its batch was skipped."""
@@ -118,6 +169,7 @@ class StepCalls:
 
     def _look(self, due: DueCalls, requests: Sequence[tuple[Hook, RunArgs]]) -> None:
         """Let hooks see a step that is complete."""
+        self._is_as_before &= due.only_reads
         if due.triggered:
             self.train_op.read_late_checks()  # what is logged, measured or saved must be of a good step
         self._after_run(due, _fetched(self.train_op, requests))
@@ -126,6 +178,7 @@ class StepCalls:
 
     def restart(self) -> None:
         """Forget what was due: the session has gone back to a checkpoint."""
+        self._is_as_before = False
         self.requested.clear()
         self._due_hooks.restart()
 
@@ -134,15 +187,18 @@ class StepCalls:
         return any(defines(hook, "state_dict") for hook, _ in self._due_hooks.of_every_step.after_run)
 
     def _skipped(self) -> None:
+        self._is_as_before = False
         self._after_skip(self._ctx, self.train_op.refused)
         self.train_op.refused = None  # its batch may be large
 
     def _end_block(self, is_applied: bool) -> None:
         for hook, after_block in self._after_block:
+            self._is_as_before &= hook.only_reads
             with noting(hook, "after_block", self.train_op.global_step):
                 after_block(self._ctx)
         while is_applied and self.requested:
             hook = self.requested.pop(0)
+            self._is_as_before &= hook.only_reads
             with noting(hook, "after_run", self.train_op.global_step):
                 self._times.of_hook(hook, hook.after_run)(self._ctx, _NOTHING)
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ...components.data.batches import Batches
-from ...components.data.tree import named_leaves, stacked
 from .compiled.blocks import CompiledBlocks
 from .compiled.cannot import CannotCompile
+from .compiled.feeds import may_take, rates_of
 from .compiled.reasons import why_eager
 from .compiled.worth import why_not_worth
+from .drawn_ahead import Drawn, draw_ahead
 
 if TYPE_CHECKING:
     from .train_op import TrainOp
@@ -28,20 +27,6 @@ _LONGEST = 64  # batches that are drawn ahead
 _MOST_SHAPES = 4  # of batches
 _LONG = 1e9  # seconds, which no step takes
 _OFF = "train.compile is false"
-
-
-class _Drawn(NamedTuple):
-    """Batches of one shape.
-
-    Args:
-        inputs: of all of them, each tensor with a first dimension for the batches.
-        targets: likewise.
-        sizes: how many examples each has.
-    """
-
-    inputs: Any
-    targets: Any
-    sizes: Sequence[int]
 
 
 class CompiledSteps:
@@ -128,11 +113,7 @@ class CompiledSteps:
 
     def takes(self, feed: Feed) -> bool:
         """Return True if a step with such a feed is compiled."""
-        if self.blocks is None:
-            return False
-        rate = feed.get("lr")
-        is_known = not feed or (len(feed) == 1 and type(rate) is float)
-        return is_known and self.blocks.may_take(rate)
+        return self.blocks is not None and may_take(self._op, feed)
 
     def run(self, count: int, feed_at: Callable[[int], Feed], secs_left: Callable[[], float]) -> bool:
         """Take steps; see `TrainOp.run_block`."""
@@ -160,7 +141,7 @@ class CompiledSteps:
         if drawn is None:
             return op.run_uncompiled(feed)
         op.set_hyperparameters(feed)
-        feeds, rates = [feed], [self._rates(feed)]
+        feeds, rates = [feed], [rates_of(op, feed)]
         for step in range(op.global_step + 1, op.global_step + len(drawn.sizes)):
             try:
                 feed = feed_at(step)
@@ -169,13 +150,13 @@ class CompiledSteps:
             if not self.takes(feed) or feed.keys() != feeds[0].keys():
                 break
             feeds.append(feed)
-            rates.append(self._rates(feed))
+            rates.append(rates_of(op, feed))
         if len(feeds) < len(drawn.sizes):
             drawn = self.draw(len(feeds))
             assert drawn is not None
         return self._take(drawn, feeds, torch.tensor(rates, dtype=torch.float64), start)
 
-    def _take(self, drawn: _Drawn, feeds: Sequence[Feed], rates: Tensor, start: float) -> bool:
+    def _take(self, drawn: Drawn, feeds: Sequence[Feed], rates: Tensor, start: float) -> bool:
         op, blocks = self._op, self.blocks
         assert blocks is not None
         try:
@@ -192,50 +173,17 @@ class CompiledSteps:
         blocks.begin()  # an uncompiled step changes what it likes
         return op.run_uncompiled(feeds[num_good])
 
-    def _rates(self, feed: Feed) -> list[float]:
-        """Return the rate of each parameter group."""
-        groups = self._op.optimizer.param_groups
-        if "lr" in feed:
-            return [feed["lr"] * group.get("lr_scale", 1.0) for group in groups]
-        return [float(group["lr"]) for group in groups]
-
-    def draw(self, most: int) -> _Drawn | None:
-        """Return the next batches, as many of one shape as there are, at most so many; None if they have no shape.
+    def draw(self, most: int) -> Drawn | None:
+        """Return the next batches, as many of one shape as there are, at most so many; None if there is no graph.
 
         Raises:
             EndOfData: there is none.
         """
-        op = self._op
-        data: Any = op.data
-        if type(data) is Batches and data.draws_nothing and data.device == op.device and data.weights is None:
-            count = _num_alike(data, op.batch, most)
-            if count:
-                with op.calling.data:
-                    inputs, targets = data.several(op.batch, count)
-                size = data.size_of(op.batch)
-                return _Drawn(inputs, targets, [size] * count) if self._has_room(f"{size} examples") else None
-        batches, sizes, shape = [], [], None
-        for position in range(op.batch, op.batch + (1 if hasattr(data, "state_dict") else most)):
-            try:
-                batch = op.draw({}, position)
-            except Exception:  # it comes again when that batch is the next
-                if not batches:
-                    raise
-                break
-            if (found := _shape(batch)) is None:
-                if not batches:
-                    self.stop("a batch has more in it than tensors", is_found=True)
-                    return None
-                break
-            if shape is not None and found != shape:
-                break
-            shape = found
-            batches.append(batch)
-            sizes.append(op.num_examples(*batch))
-        if not self._has_room(str(shape)):
+        drawn = draw_ahead(self._op, most)
+        if drawn.shape is None:
+            self.stop("a batch has more in it than tensors", is_found=True)
             return None
-        inputs, targets = stacked(batches)
-        return _Drawn(inputs, targets, sizes)
+        return drawn if self._has_room(drawn.shape) else None
 
     def _has_room(self, shape: str) -> bool:
         """Return True unless batches come in too many shapes, each of which has graphs of its own."""
@@ -245,20 +193,3 @@ class CompiledSteps:
                 return False
             self._shapes.append(shape)
         return True
-
-
-def _num_alike(data: Batches, position: int, most: int) -> int:
-    """Return how many batches from a position on have one size, at most so many."""
-    size, count = data.size_of(position), 1
-    end = math.inf if data.num_batches is None else data.num_batches
-    while count < most and position + count < end and data.size_of(position + count) == size:
-        count += 1
-    return count if position < end else 0
-
-
-def _shape(batch: Any) -> list[Any] | None:
-    """Return the shapes of what a batch consists of, by name; None if something in it is no tensor."""
-    leaves = list(named_leaves("batch", batch))
-    if not all((isinstance(leaf, Tensor) and leaf.layout is torch.strided) or leaf is None for _, leaf in leaves):
-        return None
-    return [(name, leaf if leaf is None else (leaf.shape, leaf.dtype)) for name, leaf in leaves]

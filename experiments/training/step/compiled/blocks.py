@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,11 @@ from .capture import Capture, Captured
 from .cells import Cell, cells_of
 from .inductor import Graph
 from .layout import Layout
-from .noise import Noise
+from .noise import draw_noise
 from .program import ALIGNED, most_steps, number_type, row_length, rows_like, steps_of
 from .rule_table import RULES
 from .rules import Rates
-from .updates import Statistics, average_cells, is_settled
+from .updates import Statistics, average_cells
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -76,14 +75,6 @@ class CompiledBlocks:
         """Begin steps between which nobody changes anything: the next block looks at all that graphs depend on."""
         self._known.clear()
         self._statistics.begin()
-
-    def may_take(self, rate: float | None) -> bool:
-        """Return True if a step at such a rate is compiled, where nothing else is fed."""
-        if rate is not None and not math.isfinite(rate):
-            return False
-        if rate == 0 and RULES[type(self._op.optimizer)].divides_by_rate:
-            return False
-        return all(is_settled(update) for update in self._op.updates)
 
     def run(self, inputs: Any, targets: Any, rates: Tensor) -> tuple[Tensor, Tensor]:
         """Take the steps of a block: change weights, buffers and the optimizer's state in place.
@@ -183,26 +174,12 @@ class CompiledBlocks:
                 end = start + size
                 for index, place in known.places:
                     own[place] = leaves[index][start:end]
-                noise = self._drawn(known.noise, range(start, end))
+                noise = draw_noise(self._op, known.noise, range(start, end))
                 found, good_after = graph([*own, *known.kept, good, numbers[start:end], *noise])
                 good, start = good_after[-1], end
                 losses.append(found)
                 flags.append(good_after)
             return (losses[0], flags[0]) if len(graphs) == 1 else (torch.cat(losses), torch.cat(flags))
-
-    def _drawn(self, noise: Sequence[Noise], steps: range) -> list[Tensor]:
-        """Return the noise of steps of a block, each from where an eager step would begin to draw."""
-        op, now, found = self._op, self._op.batch, []
-        if not noise:
-            return found
-        try:
-            for step in steps:
-                op.batch = now + step
-                op.seed_noise()
-                found += [each.draw() for each in noise]
-        finally:
-            op.batch = now
-        return found
 
 
 def _loss_of(op: TrainOp) -> Callable[[Any, Any], Tensor]:

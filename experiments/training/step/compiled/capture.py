@@ -29,18 +29,19 @@ class Captured:
 
 
 class Capture:
-    """Captures a function of a batch as graphs that are captured anew when anything that it reads has changed.
+    """Captures a function as graphs that are captured anew when anything that it reads has changed.
 
     A function that does something else than compute is refused: a step's graph runs many times for one call of it.
 
     Args:
-        function: (inputs, targets) -> loss.
+        function: (...) -> loss.
+        num_graphs: after which it is given up.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Tensor]):
+    def __init__(self, function: Callable[..., Tensor], num_graphs: int = _MOST_GRAPHS):
         from torch._dynamo import config
 
-        self._num_graphs = 0
+        self._num_graphs, self._most_graphs = 0, num_graphs
         self._strictly = config.patch(side_effect_replay_policy="error")  # to make one takes as long as a step
         self._called: tuple[Captured, tuple[Any, ...]] | None = None
         # dynamo keeps graphs by the code of a function, which other train ops would share.
@@ -49,8 +50,8 @@ class Capture:
         )
         self._compiled = torch.compile(own, fullgraph=True, dynamic=False, backend=self._take)
 
-    def __call__(self, inputs: Any, targets: Any) -> tuple[Captured, tuple[Any, ...]]:
-        """Return the graph for such a batch, and what it takes now: weights and buffers, and the batch's own tensors.
+    def __call__(self, *given: Any) -> tuple[Captured, tuple[Any, ...]]:
+        """Return the graph for such arguments, and what it takes now: weights, buffers, and the tensors of a batch.
 
         Raises:
             CannotCompile: it cannot be captured, or there have been too many.
@@ -61,7 +62,7 @@ class Capture:
         try:
             with torch.enable_grad(), self._strictly, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Dynamo (does not know|detected)")  # what is refused is told below
-                self._compiled(inputs, targets)
+                self._compiled(*given)
         except TorchDynamoException as error:
             raise CannotCompile(_reason(error)) from error
         if self._called is None:
@@ -71,8 +72,8 @@ class Capture:
     def _take(self, graph: torch.fx.GraphModule, examples: Sequence[Any]) -> Callable[..., tuple[Tensor, ...]]:
         """Keep a graph, as the backend of torch.compile; what runs for it only notes what it was called with."""
         self._num_graphs += 1
-        if self._num_graphs > _MOST_GRAPHS:
-            raise CannotCompile(f"what the model reads, or the batch's shape, changed {_MOST_GRAPHS} times")
+        if self._num_graphs > self._most_graphs:
+            raise CannotCompile(f"what the model reads, or the batch's shape, changed {self._most_graphs} times")
         (result,) = (node for node in graph.graph.nodes if node.op == "output")
         if len(result.args[0]) != 1:
             raise CannotCompile("the model or the loss leaves something behind besides the loss")

@@ -58,6 +58,14 @@ class Cell:
             counters = self.rule.counted(self.group, rate, counters)
         return found
 
+    def counters_at(self, rates: Sequence[float]) -> list[Counters]:
+        """Return the counters before each of some steps at these rates."""
+        counters, found = self.counters, []
+        for rate in rates:
+            found.append(counters)
+            counters = self.rule.counted(self.group, rate, counters)
+        return found
+
     def num_numbers(self) -> int:
         """Return how many numbers the rule has at each step."""
         return len(self.rule.numbers(self.group, 1.0, self.counters))

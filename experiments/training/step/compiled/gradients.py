@@ -48,6 +48,7 @@ class Gradients:
         tensors: what its graph takes, then further weights that only the penalty depends on.
         free: the places of the weights that may have a gradient.
         penalty: that is added to the loss.
+        is_stored: whether other processes are to find it.
 
     Attributes:
         key: of all that it depends on; None where that cannot be told.
@@ -57,12 +58,19 @@ class Gradients:
         CannotCompile: a part of it cannot be traced, draws what depends on what it computes, or changes a weight.
     """
 
-    def __init__(self, captured: Captured, tensors: Sequence[Tensor], free: Sequence[int], penalty: Penalty | None):
+    def __init__(
+        self,
+        captured: Captured,
+        tensors: Sequence[Tensor],
+        free: Sequence[int],
+        penalty: Penalty | None,
+        is_stored: bool = True,
+    ):
         places = {id(tensor): place for place, tensor in enumerate(tensors)}
         self._captured, self._free, self._penalty = captured, free, penalty
         self._penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
         self._graph: torch.fx.GraphModule | None = None
-        text = text_of(captured.graph)
+        text = text_of(captured.graph) if is_stored else None
         rate = None if penalty is None else penalty.rate
         parts = ("gradients", machine(), text, kinds_of(tensors), [*free], self._penalised, rate)
         self.key = None if text is None else digest(parts)
@@ -73,8 +81,19 @@ class Gradients:
         else:
             self.outline = _outline_of(facts)
 
+    def graph_as_written(self, tensors: Sequence[Tensor]) -> torch.fx.GraphModule:
+        """Return the graph with operations as they are called, batch norm as a whole, for whoever runs it as it is.
+
+        Args:
+            tensors: of the kinds that it takes.
+        """
+        graph, _ = self._traced(tensors, is_apart=False)
+        if tuple(take_out(graph)) != self.outline.noise:
+            raise CannotCompile("what is drawn depends on how operations are taken apart")
+        return graph
+
     def graph(self, tensors: Sequence[Tensor]) -> torch.fx.GraphModule:
-        """Return the graph.
+        """Return the graph, with operations taken apart as is best for a compiler.
 
         Args:
             tensors: of the kinds that it takes.
@@ -88,6 +107,21 @@ class Gradients:
 
     def _trace(self, tensors: Sequence[Tensor]) -> Outline:
         """Trace the graph; return what it is like."""
+        graph, moved = self._traced(tensors)
+        if any(writes_in_secret(node) for node in graph.graph.nodes):
+            raise CannotCompile("a layer changes its running statistics in a way that is not compiled")
+        changed = written(graph)
+        noise = take_out(graph)
+        if not moved:
+            raise CannotCompile("no weight of the optimizer has a gradient")
+        if set(changed) & set(self._free):
+            raise CannotCompile("the forward pass changes a weight in place")
+        size = sum(node.op == "call_function" for node in graph.graph.nodes)
+        self._graph = graph
+        return Outline(tuple(moved), changed, tuple(noise), size)
+
+    def _traced(self, tensors: Sequence[Tensor], is_apart: bool = True) -> tuple[torch.fx.GraphModule, list[int]]:
+        """Return the graph as it is traced, and the places of the weights that have a gradient."""
         num_inputs = len(self._captured.graph.graph.find_nodes(op="placeholder"))
         free, penalty = self._free, self._penalty
         moved: list[int] = []
@@ -104,18 +138,7 @@ class Gradients:
             moved[:] = [place for place, gradient in zip(free, found, strict=True) if gradient is not None]
             return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
 
-        graph = traced(loss_and_gradients, tensors)
-        if any(_writes_in_secret(node) for node in graph.graph.nodes):
-            raise CannotCompile("a layer changes its running statistics in a way that is not compiled")
-        changed = written(graph)
-        noise = take_out(graph)
-        if not moved:
-            raise CannotCompile("no weight of the optimizer has a gradient")
-        if set(changed) & set(free):
-            raise CannotCompile("the forward pass changes a weight in place")
-        size = sum(node.op == "call_function" for node in graph.graph.nodes)
-        self._graph = graph
-        return Outline(tuple(moved), changed, tuple(noise), size)
+        return traced(loss_and_gradients, tensors, is_apart=is_apart), moved
 
 
 def _outline_of(facts: dict[str, Any]) -> Outline:
@@ -123,7 +146,7 @@ def _outline_of(facts: dict[str, Any]) -> Outline:
     return Outline(tuple(facts["weights"]), tuple(facts["changed"]), noise, facts["num_operations"])
 
 
-def _writes_in_secret(node: torch.fx.Node) -> bool:
+def writes_in_secret(node: torch.fx.Node) -> bool:
     """Return True for an operation that changes running statistics, and whose schema does not say so."""
     schema = getattr(node.target, "_schema", None)
     named = [] if schema is None else list(zip(schema.arguments, node.args, strict=False))

@@ -12,6 +12,7 @@ from .capture import Captured
 from .gradients import Gradients
 
 if TYPE_CHECKING:
+    from ..penalty import Penalty
     from ..train_op import TrainOp
 
 
@@ -24,6 +25,7 @@ class Layout:
         taken: what the loss was called with.
         again: what it was called with when it was called once more.
         leaves: the tensors of the batch that it was called with.
+        is_stored: whether other processes are to find its gradients.
 
     Attributes:
         batch: for each tensor of a batch its place, or None where the loss does not look at it.
@@ -36,7 +38,13 @@ class Layout:
     """
 
     def __init__(
-        self, op: TrainOp, captured: Captured, taken: Sequence[Any], again: Sequence[Any], leaves: Sequence[Tensor]
+        self,
+        op: TrainOp,
+        captured: Captured,
+        taken: Sequence[Any],
+        again: Sequence[Any],
+        leaves: Sequence[Tensor],
+        is_stored: bool = True,
     ):
         places = {id(tensor): place for place, tensor in enumerate(taken)}
         self.batch = [places.get(id(leaf)) for leaf in leaves]
@@ -52,9 +60,22 @@ class Layout:
         if any(tensor.requires_grad and id(tensor) not in known for tensor in tensors):
             raise CannotCompile("the loss depends on a parameter that nobody trains")
         free = [place for place, tensor in enumerate(tensors) if id(tensor) in held and tensor.requires_grad]
-        self.gradients = Gradients(captured, tensors, free, op.l2)
+        self.gradients = self._gradients(captured, tensors, free, op.l2, is_stored)
         self.weights = [tensors[place] for place in self.gradients.outline.weights]
         self.steps: dict[Any, Any] = {}
+
+    @staticmethod
+    def _gradients(
+        captured: Captured, tensors: Sequence[Tensor], free: Sequence[int], l2: Penalty | None, stored: bool
+    ):
+        """Return the gradients of a loss, which train ops share whose tensors it takes in the same places."""
+        places = {id(tensor): place for place, tensor in enumerate(tensors)}
+        penalty = None if l2 is None else (l2.rate, *(places[id(weight)] for weight in l2.weights))
+        known = captured.made.setdefault("gradients", {})
+        key = (*free,), penalty, stored
+        if key not in known:
+            known[key] = Gradients(captured, tensors, free, l2, stored)
+        return known[key]
 
     def tensors(self, taken: Sequence[Tensor]) -> list[Tensor]:
         """Return all that the graph takes, without the optimizer's state."""

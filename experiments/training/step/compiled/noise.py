@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .cannot import CannotCompile
+
+if TYPE_CHECKING:
+    from ..train_op import TrainOp
 
 _aten = torch.ops.aten
 #: Operations that fill a new tensor with noise, by the method that does, and those that make one to be filled.
@@ -57,6 +60,27 @@ class Noise:
         tensor = self.empty()
         getattr(tensor, self.method)(*self.numbers)
         return tensor
+
+
+def draw_noise(op: TrainOp, noise: Sequence[Noise], steps: range) -> list[Tensor]:
+    """Return the noise of steps to come, each from where an eager step would begin to draw.
+
+    Args:
+        op: whose steps.
+        noise: of each step.
+        steps: 0 for the next one.
+    """
+    now, found = op.batch, []
+    if not noise:
+        return found
+    try:
+        for step in steps:
+            op.batch = now + step
+            op.seed_noise()
+            found += [each.draw() for each in noise]
+    finally:
+        op.batch = now
+    return found
 
 
 def take_out(graph: torch.fx.GraphModule) -> list[Noise]:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,14 +58,29 @@ def steps_of(
         CannotCompile: there is no compiler, or it fails.
     """
     steps = _Steps(gradients, cells, tensors, options, batch, num_steps)
-    key = steps.key()
+    return compiled_once(steps.key(), steps.as_function, steps.device)
+
+
+def compiled_once(
+    key: str | None, make: Callable[[], tuple[Callable[..., Any], Sequence[Tensor]]], device: torch.device
+) -> Graph:
+    """Return a function as a compiled graph, which an earlier process may have made.
+
+    Args:
+        key: of all that it depends on; None where that cannot be told.
+        make: returns the function, and examples of the tensors that it takes.
+        device: of these.
+
+    Raises:
+        CannotCompile: there is no compiler, or it fails.
+    """
     with store.alone(key):
         library = _library_of(store.recall(key))
         if library is None:
-            library = compiled(*steps.as_function())
+            library = compiled(*make())
             name = os.path.relpath(library, store.compiled_dir())
             store.keep(key, {"library": name, "size": library.stat().st_size})
-    return loaded(library, steps.device)
+    return loaded(library, device)
 
 
 def _library_of(facts: store.Facts | None) -> Path | None:

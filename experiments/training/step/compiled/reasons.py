@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from .rule_table import RULES
 from .store import folder_problem
-from .updates import has_form
+from .updates import Ema, has_form
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -26,7 +26,19 @@ def why_eager(op: TrainOp) -> str | None:
 
     The answer is the same whenever it is asked of the same configuration on the same machine.
     """
-    return next((reason for check in (_step, _optimizer, _model, _machine) for reason in check(op)), None)
+    return _first(op, _step, _optimizer, _model, _dynamo, _compiler)
+
+
+def why_not_stacked(op: TrainOp) -> str | None:
+    """Return why steps of a train op cannot be taken together with those of others; None if nothing is known.
+
+    The answer is the same whenever it is asked of the same configuration.
+    """
+    return _first(op, _stacked, _step, _optimizer, _model, _dynamo)
+
+
+def _first(op: TrainOp, *checks: Callable[[TrainOp], Iterator[str]]) -> str | None:
+    return next((reason for check in checks for reason in check(op)), None)
 
 
 def _step(op: TrainOp) -> Iterator[str]:
@@ -39,6 +51,15 @@ def _step(op: TrainOp) -> Iterator[str]:
             yield f"the update {type(update).__name__} has no compiled form"
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         yield "steps of several ranks are not compiled"
+
+
+def _stacked(op: TrainOp) -> Iterator[str]:
+    if op.device.type != "cpu":
+        yield f"steps on {op.device.type} are not taken together"
+    if any(not isinstance(update, Ema) for update in op.updates):
+        yield "batch norm is a grouped update"
+    if hasattr(op.data, "state_dict"):
+        yield "a stream of data is read by one run"
 
 
 def _optimizer(op: TrainOp) -> Iterator[str]:
@@ -73,7 +94,7 @@ def _model(op: TrainOp) -> Iterator[str]:
             yield f"a {type(module).__name__} has backward hooks"
 
 
-def _machine(op: TrainOp) -> Iterator[str]:
+def _dynamo(op: TrainOp) -> Iterator[str]:
     if any(os.environ.get(name, "0") not in ("", "0") for name in _SWITCHES):
         yield "torch.compile is switched off by the environment"
         return
@@ -81,6 +102,9 @@ def _machine(op: TrainOp) -> Iterator[str]:
 
     if not hasattr(config, "side_effect_replay_policy"):
         yield f"torch {torch.__version__} cannot say what a model does besides computing: use a newer one"
+
+
+def _compiler(op: TrainOp) -> Iterator[str]:
     if op.device.type == "cpu" and not has_compiler():
         yield "there is no C++ compiler (g++): install one, or name it in CXX"
     if (problem := folder_problem()) is not None:

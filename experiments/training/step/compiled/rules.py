@@ -38,6 +38,9 @@ class Rule:
         settings: names of what `update` reads in a group besides COMMON_SETTINGS; another value needs another graph.
         refuses: (group) -> what the rule does not cover, in words, or None.
         divides_by_rate: whether it has no step at a rate of 0.
+        fused: (group, rate, counters, weight, gradient, state) -> None: torch's own kernel, which changes weight and
+            state in place; called where the optimizer calls it, too.
+        is_whole: whether what becomes of an element depends on the weight's other elements, as by a norm.
         announce: (optimizer, rates) -> None: what the optimizer says of steps that it is about to take.
     """
 
@@ -51,6 +54,8 @@ class Rule:
     settings: tuple[str, ...] = ()
     refuses: Callable[[Group], str | None] = lambda group: None
     divides_by_rate: bool = False
+    fused: Callable[[Group, float, Counters, Tensor, Tensor, State], None] | None = None
+    is_whole: bool = False
     announce: Callable[[Any, Rates], None] = lambda optimizer, rates: None
 
 

@@ -33,6 +33,21 @@ def _sgd(group: Group, numbers: Sequence[Tensor], weight: Tensor, gradient: Tens
     return weight - rate * step, {"momentum_buffer": kept}
 
 
+def _fused_sgd(group: Group, rate: float, counters: Counters, weight: Tensor, gradient: Tensor, state: State) -> None:
+    torch._fused_sgd_(
+        [weight],
+        [gradient],
+        [state["momentum_buffer"]] if group["momentum"] else [],
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=rate,
+        dampening=0.0,
+        nesterov=group["nesterov"],
+        maximize=group["maximize"],
+        is_first_step=False,
+    )
+
+
 # torch.optim.Adam and AdamW
 
 
@@ -255,6 +270,26 @@ def _lion(group: Group, numbers: Sequence[Tensor], weight: Tensor, gradient: Ten
     return weight - rate * direction, {"exp_avg": mean + (gradient - mean) * (1 - beta2)}
 
 
+def _fused_adam(group: Group, rate: float, counters: Counters, weight: Tensor, gradient: Tensor, state: State) -> None:
+    beta1, beta2 = group["betas"]
+    kernel = torch._fused_adamw_ if group.get("decoupled_weight_decay") else torch._fused_adam_
+    kernel(
+        [weight],
+        [gradient],
+        [state["exp_avg"]],
+        [state["exp_avg_sq"]],
+        [state["max_exp_avg_sq"]] if group["amsgrad"] else [],
+        [torch.full((), counters[0] + 1)],
+        lr=rate,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        amsgrad=group["amsgrad"],
+        maximize=group["maximize"],
+    )
+
+
 _COMMON = ("weight_decay", "maximize")
 _ADAM = Rule(
     _adam_state,
@@ -262,7 +297,8 @@ _ADAM = Rule(
     _adam,
     counters=steps_from_0,
     counted=one_more,
-    settings=(*_COMMON, "betas", "eps", "amsgrad", "decoupled_weight_decay"),
+    settings=(*_COMMON, "betas", "eps", "amsgrad", "decoupled_weight_decay", "fused"),
+    fused=_fused_adam,
 )
 
 #: The rule of each class; only of the class itself, as a subclass may do something else.
@@ -271,8 +307,9 @@ TORCH_RULES: dict[type[torch.optim.Optimizer], Rule] = {
         _sgd_state,
         rate_alone,
         _sgd,
-        settings=(*_COMMON, "momentum", "nesterov", "dampening"),
+        settings=(*_COMMON, "momentum", "nesterov", "dampening", "fused"),
         refuses=_sgd_refuses,
+        fused=_fused_sgd,
     ),
     torch.optim.Adam: _ADAM,
     torch.optim.AdamW: _ADAM,
@@ -340,6 +377,7 @@ TORCH_RULES: dict[type[torch.optim.Optimizer], Rule] = {
         counted=one_more,
         settings=(*_COMMON, "eps", "d"),
         refuses=_adafactor_refuses,
+        is_whole=True,
     ),
     Lion: Rule(lambda group, weight: {"exp_avg": 0.0}, _lion_numbers, _lion, settings=("weight_decay", "betas")),
 }

@@ -12,11 +12,16 @@ from torch import Tensor
 from .cannot import CannotCompile, explained
 
 
-def traced(function: Callable[..., Any], examples: Sequence[Tensor]) -> torch.fx.GraphModule:
+def traced(function: Callable[..., Any], examples: Sequence[Tensor], *, is_apart: bool = True) -> torch.fx.GraphModule:
     """Return what a function does to such tensors, as a graph; nothing is computed.
 
     What it changes in place is an operation of its own there: batch norm, whose schema does not say that it writes to
     its running statistics, is taken apart.
+
+    Args:
+        function: of tensors.
+        examples: tensors of the shapes and kinds that it will be called with.
+        is_apart: whether batch norm and linear layers are, as is best for a compiler.
 
     Raises:
         CannotCompile: it cannot be traced.
@@ -25,8 +30,10 @@ def traced(function: Callable[..., Any], examples: Sequence[Tensor]) -> torch.fx
     from torch.fx.experimental.proxy_tensor import make_fx
 
     aten = torch.ops.aten
-    apart: Any = get_decompositions([aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm])
-    apart[aten.addmm.default] = _product_and_sum
+    apart: Any = {}
+    if is_apart:
+        apart |= get_decompositions([aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm])
+        apart[aten.addmm.default] = _product_and_sum
     with explained("tracing"):
         return make_fx(function, apart, tracing_mode="fake")(*(example.detach() for example in examples))
 

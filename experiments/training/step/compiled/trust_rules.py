@@ -53,11 +53,13 @@ TRUST_RULES: dict[type[torch.optim.Optimizer], Rule] = {
         counted=one_more,
         counters_are_tensors=False,
         settings=("weight_decay", "betas", "adapt"),
+        is_whole=True,
     ),
     Lars: Rule(
         lambda group, weight: {"momentum_buffer": 0.0},
         rate_alone,
         _lars,
         settings=("weight_decay", "momentum", "trust_coefficient", "adapt"),
+        is_whole=True,
     ),
 }
