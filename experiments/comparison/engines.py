@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .. import config as configuration
+from ..components.data.tree import tensors
 from ..components.hooks.hook import Hook, defines
 from ..components.hooks.remote import RemoteHook
 from ..components.registries import REGISTRIES
@@ -214,15 +215,8 @@ def _take(stack: Stack, ops: Sequence[TrainOp], num_steps: int) -> None:
 
 def _same(one: TrainOp, other: TrainOp) -> bool:
     """Return True if the states of two train ops have the same bits."""
-    pairs = zip(_tensors(one.state_dict()), _tensors(other.state_dict()), strict=True)
+    pairs = zip(tensors(one.state_dict()), tensors(other.state_dict()), strict=True)
     return all(torch.equal(first, second) for first, second in pairs)
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    children = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
-    return [tensor for child in children for tensor in _tensors(child)]
 
 
 def _secs(take: Callable[[], object]) -> float:

@@ -31,11 +31,12 @@ from ..config.defaults import owners
 from ..config.paths import moved, name_in
 from ..registry.object_digest import object_digest
 from ..system.environment import NUMERICS
+from ..training.attempt import BATCHED as BATCHED
 from ..training.record import init_sha256, local_components
 from ..training.step.compiled.reasons import has_compiler
 
 _PACKAGE = __name__.partition(".")[0]
-PROCESSES, BATCHED = "processes", "batched"  #: Engines: each run in a process of its own, or many in one batch.
+PROCESSES = "processes"  #: The engine that trains each run in a process of its own; BATCHED trains many at once.
 IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
 
 

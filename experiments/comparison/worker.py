@@ -173,11 +173,8 @@ def run(
 def _make(orders: Sequence[Order], engine: str, take: Callable[[int, Any], None]) -> None:
     """Train runs at once; tell of each its place and what has come of it."""
     secs = _REPORT_SECS if len(orders) == 1 else _REPORT_SECS_IN_BATCH
-    if engine == PROCESSES:
-        train_together([_training(order, None, secs) for order in orders], Together(False), take)
-    else:
-        together = Together(orders[0].config["train"]["compile"] is True)
-        train_together([_training(order, together, secs) for order in orders], together, take)
+    together = None if engine == PROCESSES else Together(orders[0].config["train"]["compile"] is True)
+    train_together([_training(order, together, secs) for order in orders], together, take)
 
 
 def _training(order: Order, together: Together | None, report_secs: float) -> Attempt:

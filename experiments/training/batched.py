@@ -48,13 +48,13 @@ class _Member:
 
 
 def train_together(
-    attempts: Sequence[Attempt], together: Together, on_end: Callable[[int, Run | BaseException], None]
+    attempts: Sequence[Attempt], together: Together | None, on_end: Callable[[int, Run | BaseException], None]
 ) -> None:
     """Train several runs at once, until the last has ended.
 
     Args:
         attempts: one for each run, all with `together`.
-        together: takes their steps.
+        together: takes their steps; None where they take these themselves, one run after the other.
         on_end: is told the place of a run among them when it has ended, and the run, or what has ended it.
     """
     members = [_Member(attempt) for attempt in attempts]
@@ -72,5 +72,6 @@ def train_together(
         for place in range(len(members)):
             go_on(place)
         while waiting:
+            assert together is not None
             for asked, answer in together.take(list(waiting)):
                 go_on(waiting.pop(asked), answer)

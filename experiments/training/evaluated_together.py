@@ -19,6 +19,7 @@ from .step.compiled.cannot import CannotCompile
 from .step.compiled.capture import Capture, Captured
 from .step.compiled.tracing import traced
 from .step.stacked.graph import simplified
+from .step.stacked.rows import num_rows_for
 from .step.train_op import TrainOp
 
 log = logging.getLogger("optrun")
@@ -42,13 +43,10 @@ class EvaluatedTogether:
 
     When one run evaluates, all that stand where it stands are measured with it: they are about to evaluate, too. The
     bits of a value depend on nothing but the run, as in a step (see `Stack`).
-
-    Args:
-        least: rows, at least.
     """
 
-    def __init__(self, least: int = 2):
-        self._least, self._num_rows = least, 0
+    def __init__(self) -> None:
+        self._num_rows = 0
         self._capture = Capture(_totals, _MOST_GRAPHS)
         self._evaluators: dict[TrainOp, dict[str, Evaluator]] = {}
         self._here: list[TrainOp] = []
@@ -127,10 +125,7 @@ class EvaluatedTogether:
         captured = found[0][0]
         if any(each is not captured for each, _ in found):
             raise CannotCompile("models are not alike")
-        width = max(self._num_rows, self._least, len(peers))
-        if width >= 2 * max(len(peers), self._least):
-            width = max(len(peers), self._least)
-        self._num_rows = width
+        width = self._num_rows = num_rows_for(len(peers), self._num_rows)
         rows = [[*taken] for _, taken in found]
         rows += [rows[-1]] * (width - len(rows))
         joined = [torch.stack(each) for each in zip(*rows, strict=True)]

@@ -14,6 +14,14 @@ from ..compiled.program import number_type, row_length
 from ..compiled.rules import Counters, Rates
 from .members import Found
 
+_LEAST_ROWS = 2  # a row by itself would have other bits
+
+
+def num_rows_for(num_members: int, before: int) -> int:
+    """Return how many rows there are for so many members: as many as before, unless that is far too many."""
+    least = max(num_members, _LEAST_ROWS)
+    return before if least <= before < 2 * least else least
+
 
 class Columns:
     """Tensors of one type in each row, one after the other.

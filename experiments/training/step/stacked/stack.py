@@ -22,7 +22,7 @@ from ..step_options import StepOptions
 from ..steps import Steps
 from .graph import graph_of_rows
 from .members import Found, Members
-from .rows import Rows, beside
+from .rows import Rows, beside, num_rows_for
 
 _LONGEST = 64  # batches that are drawn ahead
 _LONG = 1e9  # seconds, which no step takes
@@ -57,11 +57,10 @@ class Stack:
 
     Args:
         is_compiled: whether the graph of losses and gradients is compiled, which takes a while once.
-        least: rows, at least.
     """
 
-    def __init__(self, is_compiled: bool = False, least: int = 2):
-        self._is_compiled, self._least = is_compiled, least
+    def __init__(self, is_compiled: bool = False):
+        self._is_compiled = is_compiled
         self._members = Members(is_compiled)
         self._rows: Rows | None = None
         self._num_rows = 0
@@ -127,9 +126,9 @@ class Stack:
         order = {rule: place for place, rule in enumerate(dict.fromkeys(each.found.rule() for each in ready))}
         ready.sort(key=lambda each: order[each.found.rule()])
         found = [each.found for each in ready]
-        width = self._width(len(found))
-        if self._rows is None or not self._rows.are_still(found, width):
-            self._rows = Rows(found, width)
+        self._num_rows = num_rows_for(len(found), self._num_rows)
+        if self._rows is None or not self._rows.are_still(found, self._num_rows):
+            self._rows = Rows(found, self._num_rows)
         rows = self._rows
         for each in ready:
             RULES[type(each.found.op.optimizer)].announce(each.found.op.optimizer, each.rates[:count])
@@ -195,13 +194,6 @@ class Stack:
         if key not in self._graphs:
             self._graphs[key] = graph_of_rows(gradients, found.taken, [*own, *noise], self._is_compiled)
         return self._graphs[key]
-
-    def _width(self, num_members: int) -> int:
-        """Return how many rows there are for so many members: as many as before, unless that is far too many."""
-        least = max(num_members, self._least)
-        if not least <= self._num_rows < 2 * least:
-            self._num_rows = least
-        return self._num_rows
 
     def _batches(self, ready: Sequence[_Ready], index: int, count: int) -> Tensor:
         """Return a tensor of the batches of all rows, shape (steps, rows, ...)."""
