@@ -122,6 +122,12 @@ engine_option = click.option(
     default="auto",
     help="Train each run in a process, or many in one batch.  [default: auto]",
 )
+verify_batched_option = click.option(
+    "--verify-batched",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Make K runs of a batch again, each by itself, and tell how they differ.",
+)
 fresh_runs_option = click.option("--fresh", is_flag=True, help="Repeat runs that are there already.")
 export_option = click.option(
     "--export",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ExitCode(enum.IntEnum):
@@ -42,6 +43,21 @@ class UsageError(OptrunError):
     """The request itself cannot be met: a wrong option, an unknown name, two options that exclude each other."""
 
     exit_code = ExitCode.USAGE
+
+
+class NotVerifiedError(OptrunError):
+    """A run is not in a batch what it is by itself.
+
+    Args:
+        message: which, and how far apart they are.
+        path: the folder of the comparison, which is complete; None where nobody says.
+    """
+
+    exit_code = ExitCode.NO
+
+    def __init__(self, message: str, path: Path | None = None):
+        super().__init__(message)
+        self.path = path
 
 
 class ArgumentsError(UsageError):

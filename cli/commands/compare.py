@@ -41,6 +41,7 @@ from ..terminal.console import Output
 @click.option("--across-problems", is_flag=True, help="Entries are meant to have different problems.")
 @shared.jobs_option
 @shared.engine_option
+@shared.verify_batched_option
 @shared.fresh_runs_option
 @click.option("--no-train", is_flag=True, help="Read the runs that are there; refuse if one is missing.")
 @shared.runs_own_code

@@ -35,6 +35,7 @@ _RANGE = re.compile(r"(?:log|lin|int):")
 )
 @shared.jobs_option
 @shared.engine_option
+@shared.verify_batched_option
 @shared.fresh_runs_option
 @shared.runs_own_code
 @shared.export_option

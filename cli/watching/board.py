@@ -101,7 +101,7 @@ class Progress:
 
     def _on_phase(self, event: Mapping[str, Any]) -> None:
         self.phase, self._phase_began = event["phase"], time.monotonic()
-        if self.phase == "extend":
+        if self.phase in ("extend", "verify"):
             self.total += event["total"]
         for entry in self.entries.values():
             entry.total, entry.done, entry.scores = event["entries"].get(entry.name, 0), 0, []

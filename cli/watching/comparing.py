@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...experiments.errors import ExitCode, Interrupted, UsageError
+from ...experiments.errors import ExitCode, Interrupted, NotVerifiedError, UsageError
 from ...experiments.system.places import shown
 from ..terminal import github
 from ..terminal.console import Output, filled, result, result_json, same_command, say, say_warning
@@ -74,6 +74,13 @@ class CompareWatch:
         """Do the work, which returns a comparison; say what came of it, and return the exit code."""
         try:
             comparison = work()
+        except NotVerifiedError as error:
+            from ...experiments.report.group import Group
+
+            self._progress.close()
+            if error.path is not None:
+                self._conclude(Group(error.path))
+            raise
         except Interrupted as stop:
             self._progress.close()
             self._interrupted(stop)
@@ -151,6 +158,7 @@ class CompareWatch:
         return page
 
     def _show(self, report: Report, gates: list[Decision], without: list[Record], page: Path) -> None:
+        from ...experiments.report.words.protocol import verified_sentence
         from ...experiments.report.words.states import count_states
         from ..texts.comparison_text import result_lines, sentence_lines
 
@@ -162,6 +170,9 @@ class CompareWatch:
             result(sentence_lines(report) if self.quiet else result_lines(report))
         for gate in gates:
             for line in _gate_lines(gate):
+                (say if takes_stdout else result)(line)
+        if not self.quiet and (verified := verified_sentence(group)):
+            for line in filled(verified):
                 (say if takes_stdout else result)(line)
         has_failed = any(record.state == "failed" for record in without)
         if without:

@@ -19,7 +19,7 @@ from .entries import Target, check_entry_names, make_entries
 from .entries_file import EntriesFile, read_entries_file
 from .events import OnEvent, watched
 from .optimizers import command_for_optimizers, entries_of_optimizers
-from .options import check_options
+from .options import check_options, check_verifying
 from .placing import LEARNING_RATE
 from .protocol import compare_name, compare_protocol, measured
 from .question import named_path
@@ -47,6 +47,7 @@ def compare(
     alpha: float | None = None,
     jobs: int | None = None,
     engine: Literal["auto", "processes", "batched"] = "auto",
+    verify_batched: int | None = None,
     across_problems: bool = False,
     fresh: bool = False,
     train: bool = True,
@@ -76,6 +77,8 @@ def compare(
         jobs: runs at a time; by default one for each core.
         engine: `processes` trains each run in a process of its own, `batched` many in one batch, where each has the
             bits that it would have alone there; `auto` takes the faster one. A comparison keeps the one that it has.
+        verify_batched: so many runs of a batch are made again, each by itself: their first steps and final values are
+            held against each other. None verifies none.
         across_problems: entries are meant to have different problems. Where data, split or metric differ, runs are not
             paired, and nothing is tested.
         fresh: repeat runs that are there already.
@@ -87,6 +90,7 @@ def compare(
     Raises:
         UsageError: what is asked for cannot be compared, or answers another question.
         PairingError: runs that should have started alike did not.
+        NotVerifiedError: a run is not in a batch what it is by itself; the comparison is kept.
         Interrupted: a signal came; repeated, the comparison goes on.
     """
     ranks.refuse_several("compare")
@@ -102,6 +106,7 @@ def compare(
         "alpha": alpha,
         "across_problems": across_problems or None,
     }
+    check_verifying(engine, verify_batched)
     check_options({**given, "jobs": jobs, "tune": None if tune == "default" else tune})
     listed = listed_overrides(overrides)
     names = check_entry_names(targets) if isinstance(targets, Mapping) else None
@@ -144,6 +149,7 @@ def compare(
         protocol,
         tunings,
         engine=engine,
+        verify_batched=verify_batched,
         fresh=fresh,
         train=train,
         on_event=on_event,

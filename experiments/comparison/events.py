@@ -70,7 +70,12 @@ def _asked(ledger: Ledger, metrics: list[str]) -> dict[str, Any]:
 
 
 def phase(name: str, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Return the event at the beginning of a phase, `tune`, `extend` or `evaluate`: the runs in all, and by entry."""
+    """Return the event at the beginning of a phase: the runs in all, and by entry.
+
+    Args:
+        name: `tune`, `extend`, `evaluate`, or `verify` for runs of a batch that are made again by themselves.
+        tasks: of the phase.
+    """
     todo = sum(task.state not in FINISHED for task in tasks)
     each = dict(Counter(task.entry for task in tasks))
     return {"kind": "phase", "phase": name, "total": len(tasks), "todo": todo, "entries": each}

@@ -37,7 +37,14 @@ from ..training.step.compiled.reasons import has_compiler
 
 _PACKAGE = __name__.partition(".")[0]
 PROCESSES = "processes"  #: The engine that trains each run in a process of its own; BATCHED trains many at once.
+COMPILED = "batched, compiled"  #: And so does this one, by graphs that are compiled whatever configurations say.
+_OWN = ("name", "seed", "optimizer", "schedule")  # sections in which runs may differ that are trained at once
 IRRELEVANT = ("name", "checkpoint")  # keys that change no bit of a result
+
+
+def problem_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration, as plain data, that runs which are trained at once have in common."""
+    return {name: value for name, value in config.items() if name not in _OWN}
 
 
 def group_digest(facts: list[Any]) -> str:

@@ -52,6 +52,7 @@ class Ledger:
             "pairing": {"checked": False, "seeds": {}, **pairing},
             "engine": before.get("engine", {"name": PROCESSES} if before else None),
             "looks": before.get("looks", []),
+            "verified": before.get("verified"),
             "estimate_secs": None,
             "wall_secs": None,
         }

@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {
     "gate": Text | list[Text],
     "across_problems": bool,
 }
-_IN_PYTHON = {**OPTIONS, "jobs": Count}
+_IN_PYTHON = {**OPTIONS, "jobs": Count, "verify_batched": Count}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -41,3 +41,19 @@ def check_options(options: Mapping[str, Any]) -> None:
         if mistakes:
             hint = f" ({mistakes[0].hint})" if mistakes[0].hint else ""
             raise UsageError(f"{name}: {mistakes[0].message}{hint}")
+
+
+def check_verifying(engine: str, verify_batched: int | None) -> None:
+    """Refuse to verify a batch of so many runs, or where there will be none.
+
+    Raises:
+        UsageError: it says why.
+    """
+    if verify_batched is None:
+        return
+    check_options({"verify_batched": verify_batched})
+    if engine == "processes":
+        raise UsageError(
+            "--engine processes and --verify-batched exclude each other (in Python `engine=`, `verify_batched=`): "
+            "nothing would be in a batch"
+        )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError, Interrupted
 from ..run_directory.comparison_file import FINISHED
@@ -16,13 +15,12 @@ from ..system import signals
 from ..system.locks import Lock
 from ..system.processes import how, why
 from . import events, worker
-from .identity import PROCESSES
+from .identity import PROCESSES, problem_of
 from .tasks import Task, TaskMaker
 from .workers import POLL_SECS, Worker, WorkerDiedError, Workers
 
 _LOOK_AGAIN_SECS = 1.0  # at a run that another process makes
 _MOST_AT_ONCE = 16  # runs in a worker
-_OWN = ("name", "seed", "optimizer", "schedule")  # sections in which runs may differ that are trained at once
 
 
 class Pool:
@@ -220,11 +218,7 @@ class Pool:
 
 def _are_alike(one: Task, other: Task) -> bool:
     """Return True if two runs have the same problem, so that they can be trained at once."""
-    return one.code == other.code and _problem(one) == _problem(other)
-
-
-def _problem(task: Task) -> dict[str, Any]:
-    return {name: value for name, value in task.config.items() if name not in _OWN}
+    return one.code == other.code and problem_of(one.config) == problem_of(other.config)
 
 
 def _holder(path: Path) -> str | None:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config import ConfigError
 from ..errors import NothingMatchedError
@@ -17,24 +17,52 @@ from ..run_directory.group_dir import trash, working_in
 from ..system.raised import type_and_text
 from ..system.switches import at_start, put_back
 from . import events
-from .engines import AUTO, Engine, asked_for, chosen
+from .engines import AUTO, Engine, asked_for, chosen, keys, taken_over, with_key
 from .entry import Entry, differences
-from .estimate import time_run
-from .fingerprints import WHAT, PairingError, check_pairing, expected_equal, of_stream, words
+from .fingerprints import WHAT, expected_equal
 from .identity import BATCHED, PROCESSES
 from .ledger import Ledger
+from .pairs import check_pairs
 from .pool import Pool
 from .protocol import Protocol, describe_entry, measured
 from .result import Comparison
-from .shipping import pack
 from .tasks import Task, TaskMaker
-from .trying import data_sha256, has_own_code, try_building
+from .trying import data_sha256, has_own_code, try_building, workers_for
 from .tuning import MAX_EXTENSIONS, Tuning
+from .verifying import Verifying
+from .worker import TIME
 from .workers import WorkerDiedError, Workers
 
 log = logging.getLogger("optrun")
 
 _START_UP_SECS = 5.0  # of the worker processes
+
+
+class Plan(NamedTuple):
+    """Runs that are to be there.
+
+    Args:
+        tuned: the entries that are tuned.
+        trials: the first ones of these.
+        evaluation: runs that need no trials before.
+        num_later: evaluations that do.
+    """
+
+    tuned: list[Entry]
+    trials: list[Task]
+    evaluation: list[Task]
+    num_later: int
+
+    @property
+    def num_left(self) -> int:
+        """Return how many are to be made."""
+        left = sum(task.state == "planned" for task in (*self.trials, *self.evaluation))
+        return left + (self.num_later if left or not self.trials else 0)
+
+    @property
+    def num_found(self) -> int:
+        """Return how many are there, but for those of entries that were made of finished runs."""
+        return sum(task.state in FINISHED and bool(task.config) for task in (*self.trials, *self.evaluation))
 
 
 class Runner:
@@ -49,6 +77,7 @@ class Runner:
         engine: that trains the runs: `processes`, `batched`, or `auto` for that of the group, or the faster one.
         fresh: repeat runs that are there already.
         workers: processes that have served already, and go on with the runs; ended with them. None for new ones.
+        verify_batched: runs of a batch that are made again by themselves; None for none.
         train: False reads what is there, and refuses if something is missing.
         on_event: is told of the plan and of progress; see `events`.
     """
@@ -62,6 +91,7 @@ class Runner:
         tunings: Mapping[str, Tuning],
         *,
         engine: str = AUTO,
+        verify_batched: int | None = None,
         workers: Workers | None = None,
         fresh: bool = False,
         train: bool = True,
@@ -71,10 +101,12 @@ class Runner:
         self._entries, self._protocol, self._tunings = entries, protocol, tunings
         self._fresh, self._train, self._tell = fresh, train, on_event or (lambda event: None)
         self._root = path.parent
-        self._workers = Workers(pack(entry.config for entry in entries)) if workers is None else workers
-        hash_data = functools.partial(data_sha256, workers=self._workers)
-        self._maker = TaskMaker(self._root, path.name, hash_data, not fresh)
+        self._workers = workers_for(entries) if workers is None else workers
+        self._hash_data = functools.partial(data_sha256, workers=self._workers)
+        self._maker = TaskMaker(self._root, path.name, self._hash_data, not fresh)
+        self._num_verified = verify_batched
         self._asked, self._engine = engine, Engine(PROCESSES)
+        self._secs_of_first: float | None = None  # for a run of the first entry by itself, once that was found out
         self._expected = expected_equal([entry.config.to_dict() for entry in entries]) if protocol.seeds else []
         self._ledger = Ledger(
             path,
@@ -93,73 +125,107 @@ class Runner:
             PairingError: runs that should have started alike did not.
             Interrupted: a signal came; repeated, the rest is done.
         """
-        started = time.monotonic()
-        ledger, seeds = self._ledger, self._protocol.seeds
+        started, ledger = time.monotonic(), self._ledger
         self._tell(events.question(ledger, measured(self._entries)))
         with self._workers:
-            self._settle_engine()
-            self._do(*self._planned())
+            self._do(self._settled(), started)
+        return Comparison(ledger.path)
+
+    def _complete(self, started: float) -> None:
+        ledger, seeds = self._ledger, self._protocol.seeds
         ledger.data["complete"] = all(task.state != "planned" for task in ledger.tasks)
+        paths = {task.path for task in ledger.tasks}
+        if (verified := ledger.data["verified"]) and not all(run["run"] in paths for run in verified["runs"]):
+            ledger.data["verified"] = None  # it was about other runs
         ledger.data["wall_secs"] = round(time.monotonic() - started, 2)
         if seeds:
             ledger.look(seeds)
         ledger.write()
-        return Comparison(ledger.path)
 
-    def _settle_engine(self) -> None:
-        """Settle what trains the runs.
+    def _settled(self) -> Plan:
+        """Settle what trains the runs, and return which these are.
 
         A group keeps the engine that it has. A new one that is asked for none takes the one by which some of its runs
         are there already, or else the faster one.
         """
-        kept = self._ledger.data["engine"]
-        if kept is not None and not self._fresh and self._asked in (AUTO, kept["name"]):
-            self._engine = Engine(**kept)
-        elif not self._train:
-            self._engine = Engine(PROCESSES if self._asked == AUTO else self._asked)
-        elif self._asked != AUTO:
-            self._engine = asked_for(self._asked, self._entries)
+        kept, asked = self._ledger.data["engine"], self._asked
+        if kept is not None and not self._fresh and asked in (AUTO, kept["name"]):
+            return self._begun(self._planned_by(Engine(**kept)))
+        first, *others = keys(asked, self._entries)
+        plan = self._planned_by(with_key(first))
+        while others and not plan.num_found:
+            plan = self._planned_by(with_key(others.pop(0)))
+        if not self._begun(plan).num_left or not self._train or asked == PROCESSES:
+            return plan
+        if plan.num_found:
+            engine = taken_over(self._engine, asked, self._entries, self._ask)
         else:
-            self._engine = self._found_engine() or chosen(self._entries, self._num_planned(), self._protocol.jobs)
-        self._maker.engine = self._engine.name
-        self._ledger.data["engine"] = self._engine.as_dict()
+            choose = chosen if asked == AUTO else asked_for
+            engine = choose(self._entries, plan.num_left, self._protocol.jobs, self._ask)
+        if engine.key != self._engine.key:
+            plan = self._planned_by(engine)
+        self._settle(engine)
+        return plan
 
-    def _found_engine(self) -> Engine | None:
-        """Return the engine by which some run of the plan is there already."""
-        for name in (BATCHED, PROCESSES):
-            self._maker.engine = name
-            _, trials, evaluation = self._planned()
-            if any(task.state in FINISHED for task in (*trials, *evaluation)):
-                return Engine(name)
-        return None
+    def _ask(self, *order: Any) -> Any:
+        """Ask a worker, of no code of the user's."""
+        answer = self._workers.ask(order, frozenset())
+        if order[0] == TIME:
+            self._secs_of_first = answer
+        return answer
 
-    def _num_planned(self) -> int:
-        tuned, trials, evaluation = self._planned()
-        return len(trials) + len(evaluation) + len(tuned) * len(self._protocol.seeds)
+    def _settle(self, engine: Engine) -> None:
+        self._engine, self._maker.engine = engine, engine.key
+        self._ledger.data["engine"] = engine.as_dict()
 
-    def _planned(self) -> tuple[list[Entry], list[Task], list[Task]]:
-        """Return the entries that are tuned, their first trials, and the evaluations that need no trials before."""
+    def _begun(self, plan: Plan) -> Plan:
+        """Start workers for what is to be made, which takes them a while."""
+        if self._train:
+            self._workers.begin(min(self._protocol.jobs, plan.num_left))
+        return plan
+
+    def _planned_by(self, engine: Engine) -> Plan:
+        """Return the runs that are to be trained by an engine."""
+        self._settle(engine)
         tuned = [entry for entry in self._entries if entry.name in self._tunings]
         trials = [task for tasks in zip(*map(self._first_trials, tuned), strict=True) for task in tasks]
         fixed = [entry for entry in self._entries if entry.name not in self._tunings]
         evaluation = [task for entry in fixed for task in self._evaluations(entry, {})]
-        return tuned, trials, evaluation
+        return Plan(tuned, trials, evaluation, len(tuned) * len(self._protocol.seeds))
 
-    def _do(self, tuned: list[Entry], trials: list[Task], evaluation: list[Task]) -> None:
-        ledger = self._ledger
+    def _do(self, plan: Plan, started: float) -> None:
+        ledger, (tuned, trials, evaluation, num_later) = self._ledger, plan
         if self._train:
             self._try_entries({task.entry for task in (*trials, *evaluation) if task.state == "planned"})
         with Pool(
-            self._root, self._protocol.jobs, self._maker, self._workers, self._tell, self._finished, self._engine.name
+            self._root, self._protocol.jobs, self._maker, self._workers, self._tell, self._finished, self._engine.key
         ) as pool:
-            self._announce(pool, trials, evaluation, later=len(tuned) * len(self._protocol.seeds))
+            self._announce(pool, trials, evaluation, num_later)
             if self._fresh and ledger.path.exists():  # only now: whoever hears the plan may still refuse it
                 trash(ledger.path, self._maker.kept)
-                ledger.data["looks"] = []
+                ledger.data |= {"looks": [], "verified": None}
             if self._train:
                 self._maker.tidy()
             with working_in(ledger.path) if self._train else contextlib.nullcontext():
                 self._carry_out(pool, trials, evaluation, tuned)
+                self._complete(started)
+                if self._num_verified is not None:
+                    self._verify(self._num_verified)
+
+    def _verify(self, count: int) -> None:
+        """Make so many runs of a batch again, each by itself.
+
+        Raises:
+            NotVerifiedError: they are others than in the batch.
+        """
+        if self._engine.name == PROCESSES:
+            log.warning("--verify-batched: no run was in a batch, so that there is nothing to verify")
+            return
+        maker = TaskMaker(self._root, self._ledger.path.name, self._hash_data, not self._fresh)
+        verifying = Verifying(self._ledger, self._protocol, self._entries, maker, count)
+        with Pool(self._root, self._protocol.jobs, maker, self._workers, self._tell, verifying.note) as pool:
+            verifying.make(pool, self._tell, self._train)
+            verifying.keep(self._engine.key, self._ask)
 
     def _try_entries(self, names: Collection[str]) -> None:
         """Build each entry that runs are to be made of, so that no other run is made before one is refused.
@@ -191,7 +257,7 @@ class Runner:
                 evaluation += self._evaluations(entry, settings)
         if self._protocol.seeds:
             self._phase(pool, "evaluate", sorted(evaluation, key=lambda task: task.seed))
-            self._check_pairs()
+            check_pairs(self._ledger, self._expected, not any(entry.runs for entry in self._entries))
 
     # ---- the phases ----------------------------------------------------------------------------------------------
 
@@ -255,26 +321,6 @@ class Runner:
         self._tell(events.finished(task, self._protocol))
         self._ledger.write()
 
-    def _check_pairs(self) -> None:
-        """Hold the fingerprints of each seed's runs against each other."""
-        seeds: dict[int, dict[str, Any]] = {}
-        for task in self._ledger.tasks:
-            if task.role == "evaluate" and task.run is not None:
-                found = task.run.dir.read_json("pairing.json")
-                if found is not None:  # a run that was not made by a comparison has none
-                    seeds.setdefault(task.seed, {})[task.entry] = {**found, **of_stream(task.run.summary or {})}
-        pairing = self._ledger.data["pairing"]
-        for seed, fingerprints in seeds.items():
-            try:
-                pairing["seeds"][str(seed)] = check_pairing(fingerprints, self._expected, seed)
-            except PairingError as error:  # so that nobody who reads the runs later takes them for pairs
-                pairing["mismatch"] = str(error)
-                self._ledger.write()
-                raise
-        if any("first_batches" in found for found in pairing["seeds"].values()):  # what was read is known only now
-            pairing["same"] = words(min(pairing["seeds"].values(), key=len))
-        pairing["checked"] = bool(seeds) and not any(entry.runs for entry in self._entries)
-
     # ---- the plan ------------------------------------------------------------------------------------------------
 
     def _announce(self, pool: Pool, trials: list[Task], evaluation: list[Task], later: int) -> None:
@@ -297,12 +343,14 @@ class Runner:
         """Time a few steps of a run of the first entry that can take some; None if none can.
 
         What goes wrong here is the run's own affair: made by a worker it diverges, or fails, and is told as that. The
-        user's own code, which may end its process, is timed by a worker, and only where all entries have some.
+        user's own code, which may end its process, is timed last.
         """
+        if self._secs_of_first is not None:
+            return self._secs_of_first
         own = {entry.name for entry in self._entries if has_own_code(entry.config)}
         first = [next(task for task in todo if task.entry == name) for name in {task.entry: 0 for task in todo}]
         for task in sorted(first, key=lambda task: task.entry in own):
-            secs = pool.time(task) if task.entry in own else time_run(task.config)
+            secs = pool.time(task)
             if secs is not None:
                 return secs
         return None

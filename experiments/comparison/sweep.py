@@ -17,14 +17,13 @@ from ..system.raised import refusing_exits
 from ..system.switches import held_switches
 from .compare import listed_overrides
 from .events import OnEvent, watched
+from .options import check_verifying
 from .protocol import FIRST_TUNING_SEED, sweep_name, sweep_protocol
 from .result import Comparison
 from .runner import Runner
-from .shipping import pack
 from .sweep_settings import MOST_RUNS, Spec, check_number, checked_entry, entries_of_settings, specs_by_key, tuning_of
 from .sweep_values import parse_spec
-from .trying import try_building
-from .workers import Workers
+from .trying import try_building, workers_for
 
 
 @held_places()
@@ -42,6 +41,7 @@ def sweep(
     most_runs: int = MOST_RUNS,
     jobs: int | None = None,
     engine: Literal["auto", "processes", "batched"] = "auto",
+    verify_batched: int | None = None,
     fresh: bool = False,
     root: Path | None = None,
     on_event: OnEvent | None = None,
@@ -61,6 +61,7 @@ def sweep(
         most_runs: of several keys: more are refused.
         jobs: runs at a time; by default one for each core.
         engine: see `compare`.
+        verify_batched: see `compare`.
         fresh: repeat runs that are there already.
         root: the folder of runs.
         on_event: is told of the plan and of progress.
@@ -72,6 +73,7 @@ def sweep(
     """
     ranks.refuse_several("sweep")
     on_event = watched(on_event, progress)
+    check_verifying(engine, verify_batched)
     if method not in ("grid", "random"):
         raise UsageError(f"no method '{method}': use grid or random")
     target = target if isinstance(target, Mapping) else str(target)
@@ -86,11 +88,12 @@ def sweep(
     settings = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
     asked = (target, specs, settings, overrides, root)
     entries = entries_of_settings(*asked)
-    with Workers(pack(entry.config for entry in entries)) as workers:
+    with workers_for(entries) as workers:
         entry = checked_entry(entries, *asked, partial(try_building, workers=workers))
         written = [f"{name}={each}" for name, each in specs.items()]
         protocol = sweep_protocol(entry, written, len(settings), seeds=seeds, method=method, jobs=jobs)
         tunings = {entry.name: tuning_of(values, protocol.select)}
         path = root / sweep_name(entry, values, seeds, root)
-        options: dict[str, Any] = {"engine": engine, "workers": workers, "fresh": fresh, "on_event": on_event}
+        options: dict[str, Any] = {"engine": engine, "verify_batched": verify_batched, "workers": workers}
+        options |= {"fresh": fresh, "on_event": on_event}
         return Runner("sweep", path, [entry], protocol, tunings, **options).run()

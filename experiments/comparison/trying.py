@@ -1,4 +1,4 @@
-"""Tries entries before the first run: what is the user's own code in a worker process, which it may end.
+"""Tries entries before the first run, in a worker process, which the user's own code may end.
 
 Code that kills its process, ends it in a thread or crashes it ends no command: it is refused like any other error, at
 the key that was being called.
@@ -6,23 +6,29 @@ the key that was being called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..components.data import make_data
 from ..config import Config, ConfigError
 from ..system.processes import how, why
-from ..system.raised import guarded_process_end
-from ..training.build import build
 from ..training.record import local_components
 from . import worker
 from .asking import Answer, Asked
 from .entry import Entry
+from .shipping import pack
 from .workers import WorkerDiedError, Workers
 
 
 def has_own_code(config: Config) -> bool:
     """Return True if some component is the user's own."""
     return bool(config.roots() or local_components(config))
+
+
+def workers_for(entries: Sequence[Entry]) -> Workers:
+    """Return worker processes for the runs of entries, to be started."""
+    configs = [entry.config for entry in entries]
+    return Workers(pack(configs), is_plain=not any(map(has_own_code, configs)))
 
 
 def try_building(entry: Entry, workers: Workers) -> None:
@@ -32,11 +38,7 @@ def try_building(entry: Entry, workers: Workers) -> None:
         ConfigError: something cannot be made, does not fit together, or ends the process; located.
         DataError: data is missing or damaged.
     """
-    if has_own_code(entry.config):
-        _answer(worker.TRY, entry, workers)
-        return
-    with guarded_process_end():
-        build(entry.config)
+    _answer(worker.TRY, entry, workers)
 
 
 def data_sha256(entry: Entry, workers: Workers) -> str:

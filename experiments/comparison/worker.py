@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -32,13 +33,17 @@ from ..training.train import training
 from .asking import Answer, Asked
 from .estimate import time_run
 from .fingerprints import fingerprint
-from .identity import PROCESSES
+from .first_steps import first_steps
+from .identity import COMPILED, PROCESSES, problem_of
+from .probing import Probed, look_at, probe
 from .shipping import Shipment
 
 BY_IMPORTS, BY_RUNS = "imports", "runs"  # what has turned switches of this process
 STOP = "stop"  # what the parent says when runs are to end
 RUN = "run"  # before the runs that are to be made
 TIME = "time"  # and before a configuration of which it wants to know how long it takes
+LOOK_AT, PROBE = "look at", "probe"  # and before some of which it wants to know how they do in a batch
+FIRST_STEPS = "first steps"  # or how far that is from what they do by themselves
 TRY = "try"  # before one that is to be built
 HASH = "hash"  # and before one whose data it wants to know
 _REPORT_SECS, _REPORT_SECS_IN_BATCH = 0.25, 1.0
@@ -46,6 +51,7 @@ CALLING = "calling"  # what this process says before it calls something, since i
 _pipe: Any = None  # to the parent
 _parent: int | None = None
 _shipment: Shipment | None = None  # what is not registered here yet
+_together: tuple[Any, Together] | None = None  # what has trained the latest runs at once, and of which problem
 
 
 class ReportHook(Hook):
@@ -58,7 +64,7 @@ class ReportHook(Hook):
     """
 
     name = "report"
-    only_reads = True
+    only_reads = only_values = True
 
     def __init__(self, number: int, num_steps: int | None, secs: float):
         self._number, self._num_steps = number, num_steps
@@ -80,23 +86,26 @@ class ReportHook(Hook):
             os.kill(os.getpid(), signal.SIGTERM)  # the session saves, as for any SIGTERM
 
 
-def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None = None) -> None:
+def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None = None, is_plain: bool = False) -> None:
     """Do one task after another, as they come through the pipe: the life of a worker process.
 
     Signals from the keyboard are the parent's business.
 
     Args:
-        pipe: gives orders: RUN and runs to be made, TIME and a configuration to be timed, TRY or HASH and an `Asked`,
-            or None for the end; takes what becomes of them.
+        pipe: gives orders: RUN and runs to be made, TIME and a configuration to be timed, LOOK_AT, PROBE or FIRST_STEPS
+            and the arguments of these, TRY or HASH and an `Asked`, or None for the end; takes what becomes of them.
         parent: its process number.
         shipment: what is not registered here yet.
         switches: those of that process.
+        is_plain: whether no code of the user's will be reached.
     """
     own = os.getpid()
     start(pipe, parent, shipment)
     if switches is not None:
         work_for(switches)
     pipe.send(("begun",))
+    if is_plain and not pipe.poll():  # whoever asks later does not wait for what every optimizer of torch imports
+        importlib.import_module("torch._dynamo")
     while (task := pipe.recv()) is not None:
         if task == STOP:  # which comes too late for a run that has ended
             continue
@@ -106,6 +115,10 @@ def serve(pipe: Any, parent: int, shipment: Shipment, switches: Snapshot | None 
             sys.stderr.write(f"error: {message_of(forks.error())}\n")
             forks.end(ExitCode.USAGE)
         pipe.send(("ended", answer, _what_has_turned()))
+    if is_plain:  # to take torch down takes half a second, in which everybody waits
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def start(pipe: Any, parent: int, shipment: Shipment) -> None:
@@ -173,8 +186,40 @@ def run(
 def _make(orders: Sequence[Order], engine: str, take: Callable[[int, Any], None]) -> None:
     """Train runs at once; tell of each its place and what has come of it."""
     secs = _REPORT_SECS if len(orders) == 1 else _REPORT_SECS_IN_BATCH
-    together = None if engine == PROCESSES else Together(orders[0].config["train"]["compile"] is True)
-    train_together([_training(order, together, secs) for order in orders], together, take)
+    config, together = orders[0].config, None
+    if engine != PROCESSES:
+        together = _together_for(config, engine == COMPILED or config["train"]["compile"] is True)
+    try:
+        train_together([_training(order, together, secs) for order in orders], together, take)
+    finally:
+        if together is not None:
+            together.rest()
+
+
+def _together_for(config: Mapping[str, Any], is_compiled: bool) -> Together:
+    """Return what trains runs of a problem at once: the one before where that had the same, and knows its graphs."""
+    global _together
+    problem = is_compiled, problem_of(config)
+    if _together is None or _together[0] != problem:
+        _together = problem, Together(is_compiled)
+    return _together[1]
+
+
+@held_switches()
+def _probe(configs: Mapping[str, Mapping[str, Any]], is_compiled: bool, may_compile: bool) -> Probed:
+    """Try steps of runs in a batch, by the names of their entries.
+
+    Args:
+        configs: as plain data.
+        is_compiled: whether graphs are compiled.
+        may_compile: False leaves it at that where some would have to be compiled first.
+    """
+    stack = _together_for(next(iter(configs.values())), is_compiled).stack
+    stack.graphs.may_compile = may_compile or not is_compiled
+    try:
+        return probe(stack, configs)
+    finally:
+        stack.graphs.may_compile = True
 
 
 def _training(order: Order, together: Together | None, report_secs: float) -> Attempt:
@@ -208,6 +253,7 @@ def _state_of(result: Any) -> tuple[str, str]:
     return "failed", type_and_text(result)
 
 
+@held_switches()
 def _time(config: Mapping[str, Any]) -> float | None:
     try:
         with guarded_process_end(), refusing_exits():
@@ -241,7 +287,18 @@ def _hash(asked: Asked) -> Answer:
     return Answer.of(call)
 
 
-_ORDERS: dict[str, Callable[..., Any]] = {TIME: _time, TRY: _try, HASH: _hash}
+def _first_steps(*given: Any) -> Answer:
+    return Answer.of(lambda: first_steps(*given))
+
+
+_ORDERS: dict[str, Callable[..., Any]] = {
+    TIME: _time,
+    LOOK_AT: held_switches()(look_at),
+    PROBE: _probe,
+    FIRST_STEPS: _first_steps,
+    TRY: _try,
+    HASH: _hash,
+}
 
 
 def _say_calling(key: str, what: str) -> None:

@@ -62,6 +62,7 @@ class Workers:
 
     Args:
         shipment: what the processes need of this one.
+        is_plain: whether no code of the user's will be reached.
 
     Attributes:
         start_method: of the processes, a name of `multiprocessing`; torch's own threads do not survive a fork.
@@ -69,8 +70,8 @@ class Workers:
 
     start_method: ClassVar[str] = "spawn"
 
-    def __init__(self, shipment: Shipment):
-        self._shipment = shipment
+    def __init__(self, shipment: Shipment, is_plain: bool = False):
+        self._shipment, self._is_plain = shipment, is_plain
         self._context: Any = multiprocessing.get_context(self.start_method)
         self._all: list[Worker] = []
         self._stillborn = 0
@@ -90,6 +91,11 @@ class Workers:
             each.process.join()
             each.pipe.close()
         self._all.clear()
+
+    def begin(self, count: int) -> None:
+        """Start so many in all, so that they are there when there is something to do."""
+        while len(self._all) < count:
+            self._start()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -191,7 +197,8 @@ class Workers:
 
     def _start(self) -> Worker:
         mine, its_own = self._context.Pipe()
-        process = self._context.Process(target=worker.serve, args=(its_own, os.getpid(), self._shipment, at_start()))
+        given = (its_own, os.getpid(), self._shipment, at_start(), self._is_plain)
+        process = self._context.Process(target=worker.serve, args=given)
         # The number of threads is each run's own affair; what numpy and others start at import is not needed.
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with _environment(**threads, **_MEMORY), _ignoring_interrupts(), main_left_out():

@@ -92,6 +92,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "runs": report.runs,
         "pairing": group.data.get("pairing"),
         "looks": group.looks,
+        "verified": group.data.get("verified"),
         "wall_secs": group.data.get("wall_secs"),
     }
 

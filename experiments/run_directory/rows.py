@@ -15,6 +15,7 @@ from ..system.places import shown
 from .json_shapes import read_int, row_misfit
 
 Row = dict[str, Any]
+_DECODER = json.JSONDecoder(parse_int=read_int)  # made once, since rows are many
 
 
 class RowLog:
@@ -149,7 +150,7 @@ def _readable_line(row: Row) -> bytes:
             raise TypeError(f"the key {key!r} of a row is no text")
     try:
         line = encode_json(row)
-        wrong = row_misfit(json.loads(line, parse_int=read_int))
+        wrong = row_misfit(_DECODER.decode(line.decode()))
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else f"it holds {error}"
         raise ValueError(f"'{_unreadable_key(row)}' of a row cannot be read back: {why}") from error

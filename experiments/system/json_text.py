@@ -7,6 +7,10 @@ import math
 import os
 from typing import Any
 
+_COMPACT = json.JSONEncoder(
+    allow_nan=False, ensure_ascii=False, separators=(",", ":")
+)  # made once, since rows are many
+
 
 def encode_json(value: Any, indent: int | None = None) -> bytes:
     """Return `value` as one JSON document ended by a newline: compact, or indented for people.
@@ -17,12 +21,11 @@ def encode_json(value: Any, indent: int | None = None) -> bytes:
     Raises:
         TypeError: JSON cannot hold a value; the message says where it is.
     """
-    separators = (",", ":") if indent is None else (",", ": ")
+    encoder = _COMPACT if indent is None else json.JSONEncoder(allow_nan=False, ensure_ascii=False, indent=indent)
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent, separators=separators)
+        text = encoder.encode(value)
     except (TypeError, ValueError):  # rare, so the common case pays for no walk through the values
-        plain = _plain(value, "")
-        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, indent=indent, separators=separators)
+        text = encoder.encode(_plain(value, ""))
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 

@@ -17,8 +17,10 @@ from .evaluator import Evaluator, Examples
 from .experiment import Experiment
 from .step.compiled.cannot import CannotCompile
 from .step.compiled.capture import Capture, Captured
-from .step.compiled.tracing import traced
-from .step.stacked.graph import simplified
+from .step.compiled.fingerprint import digest, kinds_of, machine, text_of
+from .step.compiled.program import compiled_once
+from .step.compiled.tracing import mappable, traced
+from .step.stacked.graph import WIDTH, simplified
 from .step.stacked.rows import num_rows_for
 from .step.train_op import TrainOp
 
@@ -43,16 +45,19 @@ class EvaluatedTogether:
 
     When one run evaluates, all that stand where it stands are measured with it: they are about to evaluate, too. The
     bits of a value depend on nothing but the run, as in a step (see `Stack`).
+
+    Args:
+        is_compiled: whether graphs are compiled, which takes a while once.
     """
 
-    def __init__(self) -> None:
-        self._num_rows = 0
+    def __init__(self, is_compiled: bool = False):
+        self._is_compiled, self._num_rows = is_compiled, 0
         self._capture = Capture(_totals, _MOST_GRAPHS)
         self._evaluators: dict[TrainOp, dict[str, Evaluator]] = {}
         self._here: list[TrainOp] = []
         self._values: dict[Evaluator, Values] = {}
         self._taken: dict[TrainOp, dict[Any, tuple[Captured, list[Tensor | int]]]] = {}
-        self._graphs: dict[Any, Callable[..., Sequence[Tensor]]] = {}
+        self._graphs: dict[Any, Callable[[Sequence[Tensor]], Tensor]] = {}
 
     def join(self, experiment: Experiment) -> None:
         """Let a run's evaluators measure together with others."""
@@ -69,6 +74,13 @@ class EvaluatedTogether:
     def forget(self, op: TrainOp) -> None:
         """Forget what was known of a run that may have changed by itself."""
         self._taken.pop(op, None)
+
+    def rest(self) -> None:
+        """Forget all runs: they have ended. What is known of graphs stays."""
+        self._evaluators.clear()
+        self._taken.clear()
+        self._values.clear()
+        self._here, self._num_rows = [], 0
 
     def __call__(self, evaluator: Evaluator, interrupted: Callable[[], bool]) -> Values:
         """Measure one run, and with it those that stand at the same point; see `Evaluator.__call__`."""
@@ -125,19 +137,40 @@ class EvaluatedTogether:
         captured = found[0][0]
         if any(each is not captured for each, _ in found):
             raise CannotCompile("models are not alike")
-        width = self._num_rows = num_rows_for(len(peers), self._num_rows)
+        num_rows = self._num_rows = num_rows_for(len(peers), self._num_rows, WIDTH if self._is_compiled else 1)
         rows = [[*taken] for _, taken in found]
-        rows += [rows[-1]] * (width - len(rows))
-        joined = [torch.stack(each) for each in zip(*rows, strict=True)]
-        if (captured, width) not in self._graphs:
-            one = torch.func.vmap(lambda *given: captured.graph(*given)[0])
-            self._graphs[captured, width] = simplified(traced(one, joined, is_apart=False), True)
-        totals: Any = self._graphs[captured, width](*joined)
+        rows += [rows[-1]] * (num_rows - len(rows))
+        width = WIDTH if self._is_compiled else num_rows
+        parts = [
+            [torch.stack(each) for each in zip(*rows[start : start + width], strict=True)]
+            for start in range(0, num_rows, width)
+        ]
+        graph = self._graph(captured, parts[0])
+        totals = torch.cat([graph(each) for each in parts])
         shapes = captured.made["shapes"]
-        parts = zip(totals[: len(peers)].split([shape.numel() for shape in shapes], dim=1), shapes, strict=True)
-        return list(
-            zip(*(part.unflatten(1, shape) if shape else part.squeeze(1) for part, shape in parts), strict=True)
-        )
+        split = zip(totals[: len(peers)].split([shape.numel() for shape in shapes], dim=1), shapes, strict=True)
+        by_total = [each.unflatten(1, shape) if shape else each.squeeze(1) for each, shape in split]
+        return list(zip(*by_total, strict=True))
+
+    def _graph(self, captured: Captured, rows: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Tensor]:
+        """Return the graph of a batch's totals, of so many rows."""
+        key = captured, len(rows[0])
+        if key not in self._graphs:
+            all_rows = torch.func.vmap(lambda *given: captured.graph(*given)[0])
+
+            def one(*given: Tensor) -> Tensor:
+                with mappable():
+                    return all_rows(*given)
+
+            if self._is_compiled:
+                text = text_of(captured.graph)
+                stored = None if text is None else digest(("totals", machine(), text, kinds_of(rows)))
+                run = compiled_once(stored, lambda: (lambda *given: [one(*given)], rows), rows[0].device)
+                self._graphs[key] = lambda given: run([*given])[0]
+            else:
+                graph = simplified(traced(one, rows, is_apart=False), True)
+                self._graphs[key] = lambda given: graph(*given)
+        return self._graphs[key]
 
     def _found(
         self, op: TrainOp, evaluator: Evaluator, examples: Examples, number: int

@@ -15,23 +15,31 @@ class Together:
 
     Args:
         is_compiled: whether their steps are compiled, which takes a while once.
+
+    Attributes:
+        stack: takes the steps.
     """
 
     def __init__(self, is_compiled: bool):
         self.is_compiled = is_compiled
-        self._stack = Stack(is_compiled)
-        self._evaluated = EvaluatedTogether()
+        self.stack = Stack(is_compiled)
+        self._evaluated = EvaluatedTogether(is_compiled)
 
     def join(self, experiment: Experiment) -> None:
         """Let a run evaluate together with others."""
         self._evaluated.join(experiment)
+
+    def rest(self) -> None:
+        """Forget the runs, which have ended, but not what is known of graphs: others of the same problem may follow."""
+        self.stack.rest()
+        self._evaluated.rest()
 
     def take(self, asked: Sequence[Steps]) -> list[tuple[Steps, Answer]]:
         """Take steps, and return for some of those that were asked for what has become of them; see `Stack.take`."""
         for each in asked:
             if not each.is_next:
                 self._evaluated.forget(each.train_op)
-        answers = self._stack.take(asked)
+        answers = self.stack.take(asked)
         self._evaluated.begin(each.train_op for each, answer in answers if answer is True)
         return answers
 

@@ -16,6 +16,7 @@ import pytest
 from optrun.experiments.comparison import entries as entries_module
 from optrun.experiments.comparison.tasks import TaskMaker
 from optrun.experiments.training.load import load_config
+from optrun.experiments.training.step.stacked.rows import Moves
 
 GOLDEN = Path(__file__).parent / "golden"
 COMPARE = ("compare", "tiny.yaml", "other.yaml", "--seeds", "3", "--tune", "3")
@@ -409,3 +410,37 @@ def test_the_documented_workflow_uses_the_script_and_presets_that_exist():
     script, *targets = commands[-1].split()
     assert (root / script).stat().st_mode & 0o111
     assert all((root / target).is_file() for target in targets)
+
+
+VERIFIED = ("compare", "tiny.yaml", "other.yaml", "--seeds", "2", "--no-tune", "--engine", "batched")
+
+
+def test_runs_of_a_batch_are_verified_and_told(study, optrun):
+    result = optrun(*VERIFIED, "--verify-batched", "2")
+    assert result.code == 0, result.err
+    said = " ".join(result.out.split())
+    assert re.search(r"2 of 4 runs in batches were made again by themselves: after \d+ steps, weights differ by", said)
+    assert "[6/6]" in result.err
+    assert max(map(len, [*result.out.splitlines(), *result.err.splitlines()])) <= 80
+    document = json.loads(optrun(*VERIFIED, "--verify-batched", "2", "--json").out)
+    assert len(document["verified"]["runs"]) == 2
+
+
+def test_what_is_not_verified_ends_with_exit_code_1_after_the_result(study, optrun, monkeypatch):
+    begin = Moves.begin
+
+    def wrong(self, found, rates):
+        begin(self, found, [[[0.9 * rate for rate in group] for group in each] for each in rates])
+
+    monkeypatch.setattr(Moves, "begin", wrong)
+    result = optrun(*VERIFIED, "--verify-batched", "1")
+    assert result.code == 1
+    assert "P(better)" in result.out
+    assert "in a batch and by itself a run is not the same" in " ".join(result.err.split())
+
+
+def test_a_batch_cannot_be_verified_where_there_is_none(study, optrun):
+    result = optrun(*VERIFIED[:-1], "processes", "--verify-batched", "1")
+    assert result.code == 2
+    assert "exclude each other" in result.err
+    assert optrun(*VERIFIED, "--verify-batched", "0").code == 2

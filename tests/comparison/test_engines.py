@@ -12,7 +12,11 @@ import pytest
 from optrun.experiments.comparison import engines
 from optrun.experiments.comparison.compare import compare
 from optrun.experiments.comparison.engines import Engine
+from optrun.experiments.comparison.entries import make_entries
+from optrun.experiments.comparison.probing import DEPENDENT, Probed
+from optrun.experiments.comparison.runner import Runner
 from optrun.experiments.comparison.sweep import sweep
+from optrun.experiments.comparison.worker import LOOK_AT, PROBE, TIME
 from optrun.experiments.errors import UsageError
 from optrun.experiments.run_directory.run import Run
 
@@ -38,6 +42,15 @@ def test_runs_in_a_batch_come_to_what_they_come_to_in_processes(base):
     for one, other in zip(runs_of(batched), runs_of(alone), strict=True):
         assert one.result["final"] == pytest.approx(other.result["final"], abs=2e-3)
     assert ledger(batched)["pairing"]["seeds"] == ledger(alone)["pairing"]["seeds"]  # they start alike, bit for bit
+
+
+def answering(monkeypatch, answer):
+    """Let `answer` stand for what workers find out about batches: (is_compiled, may_compile) -> Probed."""
+    ask = Runner._ask
+    monkeypatch.setattr(engines, "_LEAST_SECS", 0.0)
+    monkeypatch.setattr(
+        Runner, "_ask", lambda self, order, *rest: answer(*rest[1:]) if order == PROBE else ask(self, order, *rest)
+    )
 
 
 def test_a_comparison_keeps_its_engine_and_is_not_probed_again(base, monkeypatch):
@@ -106,16 +119,14 @@ def test_auto_says_why_it_takes_processes(base, monkeypatch):
 
 @pytest.mark.parametrize(("gain", "name"), [(0.9, "processes"), (1.9, "batched")])
 def test_auto_goes_by_what_it_measures(base, monkeypatch, gain, name):
-    monkeypatch.setattr(engines, "_LEAST_SECS", 0.0)
-    monkeypatch.setattr(engines._Probe, "gain", lambda self, entry: gain)
+    answering(monkeypatch, lambda compiled, may: Probed(num_missing=60) if compiled else Probed(gain=gain))
     found = compare(["sgd", "mom"], seeds=4, tune=None, jobs=1)
     assert ledger(found)["engine"]["name"] == name
     assert ledger(found)["engine"]["gain"] == gain
 
 
 def test_bits_that_would_depend_on_other_runs_are_no_batch(base, monkeypatch):
-    monkeypatch.setattr(engines, "_LEAST_SECS", 0.0)
-    monkeypatch.setattr(engines, "_same", lambda one, other: False)
+    answering(monkeypatch, lambda compiled, may: Probed({"mom": DEPENDENT}))
     found = compare(["sgd", "mom"], seeds=4, tune=None, jobs=1)
     assert ledger(found)["engine"]["name"] == "processes"
     with pytest.raises(UsageError, match="its bits would depend"):
@@ -123,7 +134,7 @@ def test_bits_that_would_depend_on_other_runs_are_no_batch(base, monkeypatch):
 
 
 def test_a_short_comparison_is_not_probed(base, monkeypatch):
-    monkeypatch.setattr(engines, "_Probe", lambda: pytest.fail("too short"))
+    monkeypatch.setattr(engines, "_probed", lambda *given, **more: pytest.fail("too short"))
     assert ledger(compare(["sgd", "mom"], **OPTIONS))["engine"] == Engine("processes").as_dict()
 
 
@@ -131,3 +142,58 @@ def test_a_sweep_is_trained_in_a_batch_too(base):
     found = sweep("mom", "optimizer.lr", "0.01,0.1,1.0", engine="batched", jobs=1)
     assert {run.env["engine"] for run in runs_of(found)} == {"batched"}
     assert len(runs_of(found)) == 6
+
+
+@pytest.mark.parametrize(
+    ("secs", "stored", "configured", "compiled", "asked"),
+    [
+        (60.0, True, None, True, [(True, False)]),  # what is there costs nothing
+        (60.0, False, None, False, [(True, False), (False, False)]),
+        (600.0, False, None, True, [(True, False), (False, False), (True, True)]),  # it pays
+        (600.0, False, False, False, [(False, False)]),  # somebody has said no
+        (60.0, False, True, True, [(True, True)]),  # or yes
+    ],
+)
+def test_graphs_are_compiled_where_that_pays(tmp_path, secs, stored, configured, compiled, asked):
+    said = [] if configured is None else [f"train.compile={configured}"]
+    entries, probes = make_entries(["sgd", "mom"], said, tmp_path), []
+
+    def ask(order, *given):
+        if order == TIME:
+            return secs / 10
+        if order == LOOK_AT:
+            return Probed(work=1000.0)
+        probes.append(given[1:])
+        is_compiled, may_compile = given[1:]
+        if is_compiled and not (may_compile or stored):
+            return Probed(num_missing=60)
+        return Probed(gain=3.0 if is_compiled else 2.0)
+
+    found = engines.chosen(entries, 20, 2, ask)
+    assert probes == asked
+    assert found.name == "batched"
+    assert found.gain == (3.0 if compiled else 2.0)
+    assert found.key == ("batched, compiled" if compiled and configured is None else "batched")
+
+
+def test_a_batch_that_runs_are_there_of_is_left_where_other_entries_cannot_be_in_it(base):
+    compare(["sgd", "mom"], engine="batched", name="first", **OPTIONS)
+    changed = ["mom:train.accumulate=2"]
+    found = compare(["sgd", "mom"], changed, name="second", **OPTIONS)
+    assert ledger(found)["engine"]["name"] == "processes"
+    assert {run["state"] for run in ledger(found)["runs"]} == {"done"}
+    with pytest.raises(UsageError, match="accumulate"):
+        compare(["sgd", "mom"], changed, name="third", engine="batched", **OPTIONS)
+
+
+@pytest.mark.slow
+def test_compiled_graphs_are_part_of_what_a_run_is(base, monkeypatch):
+    monkeypatch.setattr(engines, "_compiling_secs", lambda probed: -1.0)
+    found = compare(["sgd", "mom"], engine="batched", name="compiled", **OPTIONS)
+    assert ledger(found)["engine"] == {"name": "batched", "compiled": True}
+    assert {(run.env["engine"], run.env["compiled"]) for run in runs_of(found)} == {("batched", True)}
+    as_it_is = compare(["sgd", "mom"], ["train.compile=false"], engine="batched", name="as-it-is", **OPTIONS)
+    assert ledger(as_it_is)["engine"] == {"name": "batched"}
+    assert not {run.path.name for run in runs_of(found)} & {run.path.name for run in runs_of(as_it_is)}
+    for one, other in zip(runs_of(found), runs_of(as_it_is), strict=True):
+        assert one.result["final"] == pytest.approx(other.result["final"], abs=2e-3)

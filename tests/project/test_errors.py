@@ -25,6 +25,7 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
         ("RunInUseError", 73),
         ("StorageError", 74),
         ("SessionError", 2),
+        ("NotVerifiedError", 1),
         ("UserExitError", 2),
         ("TransientError", 74),
         ("WaitTimeoutError", 74),
@@ -35,7 +36,7 @@ def test_exit_codes_are_those_that_scripts_rely_on(name, code):
 
 
 def test_the_table_of_exit_codes_is_complete():
-    assert len(ALL) == 15
+    assert len(ALL) == 16
 
 
 @pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])

@@ -218,6 +218,7 @@ def compare_life(
 
     def start(*args: Any) -> None:
         # The first worker alone: the one in its place does what was left.
+        root.mkdir(parents=True, exist_ok=True)
         is_first = not (mark := Path(root / "a-worker-has-begun")).exists()
         mark.touch()
         storage.system = FaultySystem(**fault) if fault and whose == "worker" and is_first else FaultySystem()

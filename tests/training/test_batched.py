@@ -7,12 +7,14 @@ import logging
 
 import pytest
 import safetensors.torch
+import torch
 
 from optrun.experiments import load_config, resume, train
 from optrun.experiments.components.hooks.hook import Every, Hook
 from optrun.experiments.errors import DivergedError, Interrupted
 from optrun.experiments.run_directory.run import Run
 from optrun.experiments.training.batched import train_together
+from optrun.experiments.training.session.step_calls import StepCalls
 from optrun.experiments.training.together import Together
 from optrun.experiments.training.train import training
 
@@ -28,6 +30,30 @@ CONFIG = {
     "log": {"every": "4 steps"},
     "checkpoint": {"every": "7 steps", "keep": 9},
 }
+
+
+class Watching(Hook):
+    """Notes at each row how far the run is, and what its weights are."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_row(self, session, row):
+        weight = next(session.train_op.model.parameters())
+        self.seen.append((session.step, row["step"], weight.detach().clone()))
+
+
+class FailAtRow(Hook):
+    """Fails when a row of a step is written; it looks at nothing else."""
+
+    only_values = True
+
+    def __init__(self, step):
+        self.step = step
+
+    def after_row(self, session, row):
+        if row["step"] == self.step:
+            raise ValueError("no more")
 
 
 class StopAt(Hook):
@@ -173,6 +199,61 @@ def test_a_member_whose_hook_fails_leaves_the_others_alone(trained, tmp_path):
     assert "in a hook" in str(ended["bad"])
     assert Run(tmp_path / "bad").state == "failed"
     assert weights(tmp_path, "a") == weights(folder, "a")
+
+
+@pytest.mark.parametrize("every", ["1 steps", "3 steps"])
+def test_rows_are_those_of_a_run_alone_wherever_they_are_written(tmp_path, every):
+    changes = {name: {**change, "log": {"every": every}} for name, change in SEEDS.items()}
+    together(tmp_path, changes)
+    for name, change in changes.items():
+        alone = train({**CONFIG, **change}, name=f"alone-{name}", root=tmp_path)
+        ours = Run(tmp_path / name).rows
+        assert [row["step"] for row in ours] == [row["step"] for row in alone.rows]
+        for one, other in zip(ours, alone.rows, strict=True):
+            other.pop("time")
+            assert one == pytest.approx(other, rel=1e-3)
+            assert [one.get(key) for key in ("lr", "batch", "examples", "epoch")] == [
+                other.get(key) for key in ("lr", "batch", "examples", "epoch")
+            ]
+
+
+def test_rows_wait_for_hooks_that_look_at_nothing_but_values(tmp_path):
+    longest, counts = StepCalls._block, {}
+
+    def noted(self, most):
+        block = longest(self, most)
+        counts.setdefault(id(self), []).append(block.count)
+        return block
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StepCalls, "_block", noted)
+        together(tmp_path, {"plain": {"log": {"every": "1 steps"}}})
+    (plain,) = counts.values()
+    assert max(plain) > 1  # several rows at once
+
+
+def test_a_hook_that_may_look_at_weights_sees_those_of_each_row(trained, tmp_path):
+    watching = Watching()
+    changes = {"a": {"log": {"every": "1 steps"}}, "b": {"log": {"every": "1 steps"}}}
+    together(tmp_path, changes, {"a": [watching]})
+    seen = [(step, row) for step, row, _ in watching.seen]
+    assert all(step == row for step, row in seen)
+    by_step = {row: weight for _, row, weight in watching.seen}
+    assert not any(torch.equal(by_step[step], by_step[step + 1]) for step in range(1, 22))
+    assert weights(tmp_path, "a")[1] == weights(trained[0], "a")[1]
+
+
+def test_a_hook_that_fails_at_a_row_ends_its_run_there(trained, tmp_path):
+    ended = together(tmp_path, SEEDS, {"b": [FailAtRow(8)]})
+    assert isinstance(ended["b"], ValueError)
+    assert any("after_row of hook 'fail_at_row'" in note for note in ended["b"].__notes__)
+    failed = Run(tmp_path / "b")
+    assert failed.status["state"] == "failed"
+    assert [row["step"] for row in failed.rows] == [4, 5, 8]
+    for name in "ac":
+        assert weights(tmp_path, name) == weights(trained[0], name)
+    assert resume(tmp_path / "b").state == "done"
+    assert weights(tmp_path, "b") == weights(trained[0], "b")
 
 
 def test_a_run_that_was_begun_alone_stays_alone(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import importlib.util
@@ -178,6 +179,11 @@ def _table(name: str, files: Sequence[str]) -> np.ndarray:
 
 
 def _numbers(path: Path) -> np.ndarray:
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@functools.cache  # many runs of a process read the same
+def _parsed(path: Path, modified: int) -> np.ndarray:
     content = path.read_bytes()
     lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
     has_header = not path.name.startswith(("diabetes", "digits"))

@@ -36,7 +36,7 @@ class CsvHook(Hook):
         UsageError: there is nowhere to write, the path leads out of the run directory, or another file is there.
     """
 
-    only_reads = True
+    only_reads = only_values = True
     chief_only = True
     log_to = "csv"
 

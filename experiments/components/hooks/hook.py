@@ -188,6 +188,10 @@ class Hook:
     #: depend on. Not inherited, as above.
     only_reads: ClassVar[bool] = False
 
+    #: Whether `after_run` and `after_row` look at nothing but rows, what was fetched, and how far the run is, and ask
+    #: for nothing: they may then be called when further steps have been taken. Not inherited, as above.
+    only_values: ClassVar[bool] = False
+
     #: The place that `log.to` names it by, for a hook that writes rows elsewhere. It is then made with those of `every`
     #: (the trigger of `log.every`) and `params` (the configuration) that it takes, and a session that keeps nothing
     #: leaves it out.
@@ -217,8 +221,9 @@ class Hook:
             cls.may_draw = True
         if "only_looks" not in vars(cls):
             cls.only_looks = "after_gradients" not in vars(cls) and cls.only_looks
-        if "only_reads" not in vars(cls):
-            cls.only_reads = False
+        for name in ("only_reads", "only_values"):
+            if name not in vars(cls):
+                setattr(cls, name, False)
         if any(event in vars(cls) for event in STEP_EVENTS):
             for name in _AHEAD:  # what a base class says of its own events says nothing of these
                 if name not in vars(cls):

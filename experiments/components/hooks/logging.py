@@ -29,7 +29,7 @@ class LoggingHook(Hook):
         first: the step of the first one; by default one interval. TensorFlow 1 logs its first at step 1.
     """
 
-    only_reads = True
+    only_reads = only_values = True
     may_draw = False
 
     def __init__(

@@ -25,7 +25,7 @@ def protocol_sentences(group: Group, results: Results | None = None) -> list[str
         lines += [_seeds(group), _endpoint(group)]
         lines += _judging(group, results)
         lines += [_target(group), _withheld(group, results), _costs(group), _looks(group)]
-    lines.append(_time(group))
+    lines += [verified_sentence(group), _time(group)]
     return [line for line in lines if line]
 
 
@@ -263,6 +263,38 @@ def _looks(group: Group) -> str:
         f"The result was looked at {len(looks)} times, with {seeds}{' seeds' if from_zero else ''}"
         f"{'; what came after the first look is exploratory' if group.exploratory else ''}."
     )
+
+
+def verified_sentence(group: Group) -> str:
+    """Return what came of runs of a batch that were made again by themselves; empty where none was."""
+    record = group.data.get("verified")
+    if not record or not record["runs"]:
+        return ""
+    runs, metric = record["runs"], record["metric"]
+    verb, itself = ("was", "itself") if len(runs) == 1 else ("were", "themselves")
+    tolerance = record["tolerance"]
+    chaotic = [run for run in runs if (run["apart"]["by_itself"] or 0.0) > tolerance]
+    calm = [max(run["apart"]["early"], run["apart"]["share"]) for run in runs if run not in chaotic]
+    differ = []
+    if calm:
+        differ.append(f"weights differ by at most {style.number(max(calm), 2)} of the way they have gone")
+    if chaotic:
+        verb_of_all = "differs" if len(chaotic) == 1 else "differ"
+        differ.append(f"{len(chaotic):,} {verb_of_all} by more, as alone where the start is a millionth beside it")
+    said = (
+        f"{len(runs):,} of {style.many(record['of'], 'run')} in batches {verb} made again by {itself}: after "
+        f"{record['steps']} steps, {'; '.join(differ)} (tolerance {style.number(tolerance)})"
+    )
+    pairs = [(run["value"], run["alone_value"]) for run in runs]
+    known = [abs(one - other) for one, other in pairs if one is not None and other is not None]
+    if known:
+        margin = group.protocol.get("margin")
+        beside = f" (margin {style.number(margin)})" if margin is not None else ""
+        apart = f"differs by at most {style.number(max(known), 2)}" if max(known) else "is the same"
+        said += f"; at the end, {metric} {apart}{beside}"
+    if lost := len(runs) - len(known):
+        said += f"; {lost:,} of them {'has' if lost == 1 else 'have'} no such value"
+    return f"{said}."
 
 
 def _time(group: Group) -> str:

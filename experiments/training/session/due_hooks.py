@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...components.hooks.hook import STEP_EVENTS, Every, Hook, defines, noting
+from ...components.hooks.hook import STEP_EVENTS, Every, Hook, defines, note_event
+from ...system.raised import refusing_exits
 from .loop_times import LoopTimes
 
 Calls = tuple[tuple[Hook, Callable[..., Any]], ...]
@@ -28,6 +29,7 @@ class DueCalls:
         may_draw: whether one of `before_run` may draw random numbers.
         only_reads: whether none changes anything of the train op.
         only_after: whether it is known what `before_run` asks for, so that a block may end with such a step.
+        only_values: whether `after_run` may be called when further steps have been taken.
     """
 
     before_run: Calls
@@ -37,10 +39,11 @@ class DueCalls:
     may_draw: bool
     only_reads: bool
     only_after: bool
+    only_values: bool
 
 
 class Look(NamedTuple):
-    """The step that a block ends with.
+    """A step that hooks look at when it is over.
 
     Args:
         step: updates that are completed by then.
@@ -51,6 +54,12 @@ class Look(NamedTuple):
     step: int
     due: DueCalls
     fetches: Sequence[tuple[Hook, tuple[str, ...]]]
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether hooks may be shown the step when further ones have been taken."""
+        names = [name for _, names in self.fetches for name in names]
+        return self.due.only_values and not any(name.startswith("param:") for name in names)
 
 
 class DueHooks:
@@ -126,11 +135,38 @@ class DueHooks:
         due = self.at(step + 1)
         if not due.only_after:
             return None
-        fetches = []
-        for hook, _ in due.before_run:
-            with noting(hook, "before_run", step):
-                fetches.append((hook, tuple(hook.fetches_at(step))))
+        fetches: list[tuple[Hook, tuple[str, ...]]] = []
+        hook = None
+        try:
+            with refusing_exits():
+                for hook, _ in due.before_run:
+                    fetches.append((hook, tuple(hook.fetches_at(step))))
+        except Exception as error:
+            assert hook is not None
+            note_event(error, hook, "before_run", step)
+            raise
         return None if any("grad_norm" in names for _, names in fetches) else Look(step + 1, due, fetches)
+
+    def looks_after(self, step: int, most: int) -> tuple[int, list[Look]]:
+        """Return how many steps after `step` completed ones can be taken at once, and what hooks want of them.
+
+        They end with a step that cannot wait until further ones are taken, or before one of which is not known what is
+        wanted.
+
+        Args:
+            step: updates that are completed.
+            most: steps beyond which no further look is waited for.
+        """
+        start, looks = step, list[Look]()
+        while not looks or (looks[-1].may_wait and step - start < most and self.secs_ahead() > 0):
+            step += max(0, self.steps_ahead(step))
+            look = self.look_after(step)
+            if look is None:
+                break
+            looks.append(look)
+            step = look.step
+        self._next_step = 0  # the steps may end before the last look
+        return step - start, looks
 
     def secs_ahead(self) -> float:
         """Return for how many seconds no trigger that counts them is due."""
@@ -155,8 +191,16 @@ class DueHooks:
             may_draw = any(hook.may_draw for hook, _ in before)
             only_reads = all(hook.only_reads for calls in (before, gradients, after) for hook, _ in calls)
             is_known = all(any(defines(hook, name) for name in ("feed_at", "fetches_at")) for hook, _ in before)
+            only_values = all(hook.only_values for hook, _ in after)
             self._calls[due] = DueCalls(
-                before, gradients, after, due != self._always, may_draw, only_reads, is_known and not gradients
+                before,
+                gradients,
+                after,
+                due != self._always,
+                may_draw,
+                only_reads,
+                is_known and not gradients,
+                only_values,
             )
         return self._calls[due]
 

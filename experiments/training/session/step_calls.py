@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+
+from torch import Tensor
 
 from ...components.hooks.hook import Hook, RunArgs, defines, note_event, noting
 from ...components.hooks.session_view import BoundSession, SessionView
@@ -20,6 +23,7 @@ from .loop_times import LoopTimes
 
 _NOTHING: Mapping[str, Any] = {}
 _EVENTS = ("after_row", "after_evaluation", "before_save", "after_save")  # that one hook's call may cause of another's
+_MOST_AHEAD = 64  # steps that are taken before hooks that look at values alone are shown them
 _BLOCK_SECS = 0.2  # for which steps are taken without a look at signals and clocks
 
 
@@ -47,15 +51,28 @@ class RunContext:
 
 @dataclass(eq=False)
 class Block(Steps):
-    """Steps up to the next that a hook looks at.
+    """Steps up to the next at which hooks look at more than values.
 
     Args:
-        look: at the last of them, if all of what hooks want of it is known.
-        requests: of the hooks that look.
+        looks: that are still to come, with the requests of the hooks that look; but for the one at the very end, they
+            may wait until further steps are taken.
+        see: lets hooks look.
+        context: in which they do, such as that of the run's log.
     """
 
-    look: Look | None
-    requests: Sequence[tuple[Hook, RunArgs]]
+    looks: list[tuple[Look, Sequence[tuple[Hook, RunArgs]]]]
+    see: Callable[[DueCalls, Sequence[tuple[Hook, RunArgs]]], None]
+    context: contextvars.Context
+
+    def note(self, losses: Tensor, sizes: Sequence[int], feeds: Sequence[Mapping[str, Any]]) -> None:
+        first, done = self.train_op.global_step, 0
+        while self.looks and self.looks[0][0].step - first < len(sizes):
+            look, requests = self.looks.pop(0)
+            part = slice(done, look.step - first)
+            done = part.stop
+            super().note(losses[part], sizes[part], feeds[part])
+            self.context.run(self.see, look.due, requests)
+        super().note(losses[done:], sizes[done:], feeds[done:])
 
 
 class StepCalls:
@@ -79,6 +96,7 @@ class StepCalls:
         self._events_only_read = all(
             hook.only_reads or not any(defines(hook, each) for each in _EVENTS) for hook in hooks
         )
+        self._rows_may_wait = all(hook.only_values or not defines(hook, "after_row") for hook in hooks)
 
     def run(self) -> None:
         """Take one step."""
@@ -91,11 +109,10 @@ class StepCalls:
 
         The block ends with that step if hooks only look at it when it is over; else it is one of its own.
         """
-        count = self._due_hooks.steps_ahead(self.train_op.global_step)
-        if count < 1:
+        if self._due_hooks.steps_ahead(self.train_op.global_step) < 1:
             self.run()
             return
-        block = self._block(count)
+        block = self._block(0)
         try:
             is_whole = self.train_op.run_block(block.count, block.feed_at, block.secs_left)
         except Exception as error:
@@ -104,25 +121,27 @@ class StepCalls:
         self.end(block, is_whole)
 
     def begin(self) -> Block | None:
-        """Return the steps up to the next that a hook looks at, to be taken by whoever calls; then comes `end`.
+        """Return steps to be taken by whoever calls, and counted by `Steps.note`; then comes `end`.
 
-        None where hooks want to see the next step from its beginning, which is for `run`.
+        They go up to the next at which hooks look at more than values; None where hooks want to see the next step from
+        its beginning, which is for `run`.
         """
-        block = self._block(max(0, self._due_hooks.steps_ahead(self.train_op.global_step)))
+        block = self._block(_MOST_AHEAD if self._rows_may_wait else 0)
         return block if block.count else None
 
-    def _block(self, count: int) -> Block:
-        """Return so many steps that nobody looks at, and the one after them, if it is known what hooks want of it."""
+    def _block(self, most: int) -> Block:
+        """Return steps that nobody looks at, and such as hooks look at when they are over; see `looks_after`."""
         train_op, hooks = self.train_op, self._due_hooks
-        look = hooks.look_after(train_op.global_step + count)
-        requests = [(hook, self._checked(RunArgs(names))) for hook, names in look.fetches] if look is not None else []
+        count, found = hooks.looks_after(train_op.global_step, most)
+        looks = [(look, self._requests(look)) for look in found]
         deadline = time.monotonic() + min(_BLOCK_SECS, hooks.secs_ahead())
 
         def secs_left() -> float:
             return deadline - time.monotonic()
 
         is_next, self._is_as_before = self._is_as_before, self._events_only_read
-        return Block(train_op, count + (look is not None), self._feed_at, secs_left, is_next, look, requests)
+        context = contextvars.copy_context()
+        return Block(train_op, count, self._feed_at, secs_left, is_next, looks, self._look, context)
 
     def end(self, block: Block, is_whole: bool) -> None:
         """Let hooks see steps that have been taken.
@@ -134,8 +153,9 @@ class StepCalls:
         forks.refuse()
         if not is_whole:
             self._skipped()
-        elif block.look is not None and self.train_op.global_step == block.look.step:
-            self._look(block.look.due, block.requests)
+        elif block.looks and self.train_op.global_step == block.looks[0][0].step:
+            look, requests = block.looks[0]
+            self._look(look.due, requests)
         self._end_block(is_whole)
 
     def note_feed(self, error: Exception) -> None:
@@ -235,6 +255,9 @@ class StepCalls:
             self._note(error, "before_run", hook)
             raise
         return requests
+
+    def _requests(self, look: Look) -> Sequence[tuple[Hook, RunArgs]]:
+        return [(hook, self._checked(RunArgs(names))) for hook, names in look.fetches]
 
     def _checked(self, request: RunArgs) -> RunArgs:
         if request.fetches and request.fetches not in self._known_fetches:

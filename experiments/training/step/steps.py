@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 if TYPE_CHECKING:
     from .train_op import TrainOp
@@ -27,3 +29,13 @@ class Steps:
     feed_at: Callable[[int], Mapping[str, Any]]
     secs_left: Callable[[], float]
     is_next: bool
+
+    def note(self, losses: Tensor, sizes: Sequence[int], feeds: Sequence[Mapping[str, Any]]) -> None:
+        """Count steps that have been taken and applied.
+
+        Args:
+            losses: of each, shape (steps,).
+            sizes: examples in each.
+            feeds: of each.
+        """
+        self.train_op.note_compiled(losses[-1], sizes, feeds[-1])

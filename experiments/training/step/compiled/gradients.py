@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from .cannot import CannotCompile
 from .capture import Captured
 from .fingerprint import digest, kinds_of, machine, text_of
 from .noise import Noise, take_out
-from .tracing import traced, written
+from .tracing import mappable, traced, written
 
 _TUPLES = ("numbers", "shape", "stride")  # lists in JSON
 
@@ -49,6 +50,7 @@ class Gradients:
         free: the places of the weights that may have a gradient.
         penalty: that is added to the loss.
         is_stored: whether other processes are to find it.
+        for_rows: whether it will be mapped over rows.
 
     Attributes:
         key: of all that it depends on; None where that cannot be told.
@@ -65,14 +67,15 @@ class Gradients:
         free: Sequence[int],
         penalty: Penalty | None,
         is_stored: bool = True,
+        for_rows: bool = False,
     ):
         places = {id(tensor): place for place, tensor in enumerate(tensors)}
-        self._captured, self._free, self._penalty = captured, free, penalty
+        self._captured, self._free, self._penalty, self._for_rows = captured, free, penalty, for_rows
         self._penalised = [] if penalty is None else [places[id(weight)] for weight in penalty.weights]
         self._graph: torch.fx.GraphModule | None = None
         text = text_of(captured.graph) if is_stored else None
         rate = None if penalty is None else penalty.rate
-        parts = ("gradients", machine(), text, kinds_of(tensors), [*free], self._penalised, rate)
+        parts = ("gradients", machine(), text, kinds_of(tensors), [*free], self._penalised, rate, for_rows)
         self.key = None if text is None else digest(parts)
         facts = store.recall(self.key)
         if facts is None:
@@ -138,7 +141,9 @@ class Gradients:
             moved[:] = [place for place, gradient in zip(free, found, strict=True) if gradient is not None]
             return [loss.detach(), *(gradient for gradient in found if gradient is not None)]
 
-        return traced(loss_and_gradients, tensors, is_apart=is_apart), moved
+        with mappable() if self._for_rows else nullcontext():
+            graph = traced(loss_and_gradients, tensors, is_apart=is_apart)
+        return graph, moved
 
 
 def _outline_of(facts: dict[str, Any]) -> Outline:

@@ -26,6 +26,7 @@ class Layout:
         again: what it was called with when it was called once more.
         leaves: the tensors of the batch that it was called with.
         is_stored: whether other processes are to find its gradients.
+        for_rows: whether their graph will be mapped over rows.
 
     Attributes:
         batch: for each tensor of a batch its place, or None where the loss does not look at it.
@@ -45,6 +46,7 @@ class Layout:
         again: Sequence[Any],
         leaves: Sequence[Tensor],
         is_stored: bool = True,
+        for_rows: bool = False,
     ):
         places = {id(tensor): place for place, tensor in enumerate(taken)}
         self.batch = [places.get(id(leaf)) for leaf in leaves]
@@ -60,21 +62,26 @@ class Layout:
         if any(tensor.requires_grad and id(tensor) not in known for tensor in tensors):
             raise CannotCompile("the loss depends on a parameter that nobody trains")
         free = [place for place, tensor in enumerate(tensors) if id(tensor) in held and tensor.requires_grad]
-        self.gradients = self._gradients(captured, tensors, free, op.l2, is_stored)
+        self.gradients = self._gradients(captured, tensors, free, op.l2, is_stored, for_rows)
         self.weights = [tensors[place] for place in self.gradients.outline.weights]
         self.steps: dict[Any, Any] = {}
 
     @staticmethod
     def _gradients(
-        captured: Captured, tensors: Sequence[Tensor], free: Sequence[int], l2: Penalty | None, stored: bool
+        captured: Captured,
+        tensors: Sequence[Tensor],
+        free: Sequence[int],
+        l2: Penalty | None,
+        stored: bool,
+        for_rows: bool,
     ):
         """Return the gradients of a loss, which train ops share whose tensors it takes in the same places."""
         places = {id(tensor): place for place, tensor in enumerate(tensors)}
         penalty = None if l2 is None else (l2.rate, *(places[id(weight)] for weight in l2.weights))
         known = captured.made.setdefault("gradients", {})
-        key = (*free,), penalty, stored
+        key = (*free,), penalty, stored, for_rows
         if key not in known:
-            known[key] = Gradients(captured, tensors, free, l2, stored)
+            known[key] = Gradients(captured, tensors, free, l2, stored, for_rows)
         return known[key]
 
     def tensors(self, taken: Sequence[Tensor]) -> list[Tensor]:

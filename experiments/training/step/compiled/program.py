@@ -83,6 +83,11 @@ def compiled_once(
     return loaded(library, device)
 
 
+def is_compiled(key: str | None) -> bool:
+    """Return True if an earlier call of `compiled_once` has left what is compiled."""
+    return _library_of(store.recall(key)) is not None
+
+
 def _library_of(facts: store.Facts | None) -> Path | None:
     """Return the library that was made, if it is still there."""
     if facts is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -36,6 +37,16 @@ def traced(function: Callable[..., Any], examples: Sequence[Tensor], *, is_apart
         apart[aten.addmm.default] = _product_and_sum
     with explained("tracing"):
         return make_fx(function, apart, tracing_mode="fake")(*(example.detach() for example in examples))
+
+
+def mappable() -> AbstractContextManager[Any]:
+    """Return a `with` block in which what is traced can be mapped over rows.
+
+    Attention is written as products there: its kernel for the CPU is none that torch maps.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def _product_and_sum(bias: Tensor, one: Tensor, other: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from ..compiled.cannot import CannotCompile
 from ..compiled.fingerprint import digest, kinds_of
 from ..compiled.gradients import Gradients, writes_in_secret
-from ..compiled.program import compiled_once
+from ..compiled.program import compiled_once, is_compiled
 from ..compiled.tracing import traced
+from .members import Found
 
 _aten = torch.ops.aten
 _SAME = {_aten.detach.default, _aten.alias.default}
@@ -53,28 +55,142 @@ _NEW = {*_IN_PLACE, _aten.bmm.default, _aten.convolution.default, _aten.where.se
 _VIEWS = {_aten.view.default, _aten._unsafe_view.default}
 
 
+class NotCompiledError(CannotCompile):
+    """A graph would have to be compiled, which was not asked for.
+
+    Args:
+        num_operations: in it.
+    """
+
+    def __init__(self, num_operations: int):
+        super().__init__("a graph of it is not compiled yet")
+        self.num_operations = num_operations
+
+
+WIDTH = 4  #: Rows of a compiled graph, whatever the number of members: more rows are taken so many at a time.
+
+#: (tensors, noise, where gradients are put), each of rows -> their losses, and sums that are finite if these are, and
+#: all gradients.
+RowsGraph = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, Tensor]]
+
+
+class Graphs:
+    """The graphs of losses and gradients of rows, each made when it is first needed.
+
+    Args:
+        is_compiled: whether they are compiled; else they are run as they are, one operation after the other.
+
+    Attributes:
+        may_compile: False refuses what no earlier process has compiled.
+    """
+
+    def __init__(self, is_compiled: bool):
+        self._is_compiled, self.may_compile = is_compiled, True
+        self._known: dict[Any, RowsGraph] = {}
+
+    def width(self, num_rows: int) -> int:
+        """Return how many of so many rows a graph takes at once."""
+        return WIDTH if self._is_compiled else num_rows
+
+    def of(self, found: Found, own: Sequence[Tensor], noise: Sequence[Tensor], into: Sequence[Tensor]) -> RowsGraph:
+        """Return the graph of members.
+
+        Args:
+            found: what the first of them depends on.
+            own: tensors of all rows that the graph takes.
+            noise: likewise.
+            into: where gradients are put.
+
+        Raises:
+            NotCompiledError: it may not be compiled, and no earlier process has done so.
+            CannotCompile: it cannot be made.
+        """
+        gradients = found.layout.gradients
+        key = gradients, len(into[0])
+        if key not in self._known:
+            if self._is_compiled:
+                graph = compiled_graph_of_rows(gradients, found.taken, own, noise, into, self.may_compile)
+            else:
+                graph = graph_of_rows(gradients, found.taken, own, noise)
+            self._known[key] = graph
+        return self._known[key]
+
+
 def graph_of_rows(
-    gradients: Gradients, tensors: Sequence[Tensor], rows: Sequence[Tensor], is_compiled: bool
-) -> Callable[..., Sequence[Tensor]]:
-    """Return the graph of losses and gradients of all rows, which takes tensors of all rows.
+    gradients: Gradients, tensors: Sequence[Tensor], rows: Sequence[Tensor], noise: Sequence[Tensor]
+) -> RowsGraph:
+    """Return the graph of losses and gradients of so many rows, to be run as it is, one operation after the other.
 
     Args:
         gradients: of one member.
         tensors: that its graph takes.
-        rows: the same of all rows, and their noise.
-        is_compiled: whether it is, or is run as it is.
+        rows: the same of all rows.
+        noise: likewise.
 
     Raises:
         CannotCompile: it cannot be made.
     """
-    if not is_compiled:
-        graph = traced(torch.func.vmap(gradients.graph_as_written(tensors)), rows, is_apart=False)
-        if not all(map(_reaches_rows, graph.graph.nodes)):
-            graph = traced(torch.func.vmap(gradients.graph(tensors)), rows)
-        return simplified(graph, not gradients.outline.changed)
-    key = None if gradients.key is None else digest(("rows", gradients.key, kinds_of(rows)))
-    run = compiled_once(key, lambda: (torch.func.vmap(gradients.graph(tensors)), rows), rows[0].device)
-    return lambda *given: run(list(given))
+    examples = [*rows, *noise]
+    graph = traced(torch.func.vmap(gradients.graph_as_written(tensors)), examples, is_apart=False)
+    if not all(map(_reaches_rows, graph.graph.nodes)):
+        graph = traced(torch.func.vmap(gradients.graph(tensors)), examples)
+    graph = simplified(graph, not gradients.outline.changed)
+
+    def run(own: Sequence[Tensor], noise: Sequence[Tensor], into: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        loss, *found = graph(*own, *noise)
+        torch._foreach_copy_([*into], found)
+        return loss, loss + sum([each.sum(tuple(range(1, each.dim()))) for each in into])
+
+    return run
+
+
+def compiled_graph_of_rows(
+    gradients: Gradients,
+    tensors: Sequence[Tensor],
+    rows: Sequence[Tensor],
+    noise: Sequence[Tensor],
+    into: Sequence[Tensor],
+    may_compile: bool = True,
+) -> RowsGraph:
+    """Return the graph of losses and gradients of `WIDTH` rows, compiled; an earlier process may have made it.
+
+    Args:
+        gradients: of one member.
+        tensors: that its graph takes.
+        rows: the same of `WIDTH` rows.
+        noise: likewise.
+        into: where gradients are put.
+        may_compile: False refuses where none has.
+
+    Raises:
+        NotCompiledError: it may not be compiled, and no earlier process has done so.
+        CannotCompile: it cannot be made.
+    """
+    num_taken = len(rows) + len(noise)
+    # The places are columns of one tensor, which a compiler would take for one place that is written several times.
+    examples = [*rows, *noise, *(torch.empty_strided(each.shape, each.stride(), dtype=each.dtype) for each in into)]
+
+    def made() -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
+        all_rows = torch.func.vmap(gradients.graph(tensors))
+
+        def losses(*given: Tensor) -> list[Tensor]:
+            loss, *found = all_rows(*given[:num_taken])
+            for place, each in zip(given[num_taken:], found, strict=True):
+                place.copy_(each)
+            return [loss, loss + sum([each.flatten(1).sum(1) for each in found])]
+
+        return losses, examples
+
+    key = None if gradients.key is None else digest(("rows", gradients.key, kinds_of(examples)))
+    if not may_compile and not is_compiled(key):
+        raise NotCompiledError(gradients.outline.num_operations)
+    run = compiled_once(key, made, rows[0].device)
+
+    def run_rows(own: Sequence[Tensor], noise: Sequence[Tensor], into: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        loss, total = run([*own, *noise, *into])
+        return loss, total
+
+    return run_rows
 
 
 def simplified(graph: GraphModule, changes_nothing: bool) -> GraphModule:

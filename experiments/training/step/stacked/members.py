@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from ..compiled.layout import Layout
 from ..compiled.program import number_type
 from ..compiled.updates import average_cells
 from ..drawn_ahead import Drawn, draw_ahead
+from ..steps import Steps
 
 if TYPE_CHECKING:
     from ..train_op import TrainOp
@@ -50,18 +52,39 @@ class Found:
     taken: list[Tensor]
     cells: list[Cell]
 
+    @cached_property
     def kind(self) -> tuple[Any, ...]:
         """Return what train ops have in common that take steps at once."""
         options = self.op.options
         read = (options.on_nan is None, options.loss_above, options.clip_norm, options.clip_value)
         return id(self.layout.gradients), read, number_type(self.cells)
 
+    @cached_property
     def rule(self) -> tuple[Any, ...]:
         """Return what train ops have in common whose weights move by one rule, each with numbers of its own."""
         columns = {id(weight): column for column, weight in enumerate(self.layout.weights)}
         return tuple(
             [(cell.name, cell.settings(), *(columns[id(each)] for each in cell.weights)) for cell in self.cells]
         )
+
+
+@dataclass
+class Ready:
+    """A train op whose next steps are ready to be taken.
+
+    Args:
+        asked: for them.
+        feeds: of each.
+        rates: of each, by parameter group.
+        drawn: the batches.
+        found: what the steps depend on.
+    """
+
+    asked: Steps
+    feeds: list[Mapping[str, Any]]
+    rates: list[list[float]]
+    drawn: Drawn
+    found: Found
 
 
 class Members:
@@ -129,6 +152,12 @@ class Members:
         self._found.pop(op, None)
         self._drawn.pop(op, None)
 
+    def rest(self) -> None:
+        """Forget all train ops, but not what is known of graphs."""
+        self._found.clear()
+        self._drawn.clear()
+        self._layouts.clear()
+
     def _look(self, op: TrainOp, inputs: Any, targets: Any) -> Found:
         first = [leaf[0] for tree in (inputs, targets) for leaf in tensors(tree)]
         leaves = iter(first)
@@ -138,7 +167,7 @@ class Members:
         layout = self._layouts.get((captured, op))
         if layout is None or not layout.fits(taken):
             _, again = self._captured(op, batch)
-            layout = self._layouts[captured, op] = Layout(op, captured, taken, again, first, self._is_stored)
+            layout = self._layouts[captured, op] = Layout(op, captured, taken, again, first, self._is_stored, True)
         for weight in layout.weights:
             weight.grad = None  # of an earlier step
         all_taken = layout.tensors(taken)

@@ -17,9 +17,15 @@ from .members import Found
 _LEAST_ROWS = 2  # a row by itself would have other bits
 
 
-def num_rows_for(num_members: int, before: int) -> int:
-    """Return how many rows there are for so many members: as many as before, unless that is far too many."""
-    least = max(num_members, _LEAST_ROWS)
+def num_rows_for(num_members: int, before: int, width: int = 1) -> int:
+    """Return how many rows there are for so many members: as many as before, unless that is far too many.
+
+    Args:
+        num_members: that have one.
+        before: how many there were.
+        width: how many are taken at once; it divides the number.
+    """
+    least = -(-max(num_members, _LEAST_ROWS) // width) * width
     return before if least <= before < 2 * least else least
 
 
@@ -235,7 +241,7 @@ class Rows:
 
 def _alike(found: Sequence[Found]) -> Iterator[slice]:
     """Yield the rows of members that have one rule."""
-    rules, start = [each.rule() for each in found], 0
+    rules, start = [each.rule for each in found], 0
     for row in range(1, len(found) + 1):
         if row == len(found) or rules[row] != rules[start]:
             yield slice(start, row)

@@ -13,13 +13,15 @@ from torch import nn
 from optrun.experiments import Batches, build_train_op, make_optimizer
 from optrun.experiments.components.updates.ema import Ema
 from optrun.experiments.errors import DivergedError, UsageError
+from optrun.experiments.training.step.compiled import program
 from optrun.experiments.training.step.compiled.reasons import why_not_stacked
+from optrun.experiments.training.step.stacked.graph import NotCompiledError
 from optrun.experiments.training.step.stacked.stack import Stack
 from optrun.experiments.training.step.steps import Steps
 from optrun.experiments.training.step.train_op import TrainOp
 
 NUM_STEPS = 12
-RATES = [0.02, 0.05, 0.01, 0.03, 0.04]
+RATES = [0.02, 0.05, 0.01, 0.03, 0.04, 0.06]
 DECAY, PENALTY = {"weight_decay": 0.1}, {"l1": 0.02, "l2": 0.1}
 #: Every optimizer that has a rule, by name and flavor, with what makes it meet all of it.
 OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
@@ -293,12 +295,25 @@ def test_compiled_graphs_give_each_member_bits_of_its_own():
     def taken(*seeds):
         ops = [member(seed) for seed in seeds]
         assert take(ops, stack=Stack(is_compiled=True)) == [None] * len(ops)
-        return ops
+        return dict(zip(seeds, map(state, ops), strict=True))
 
-    three, two = taken(0, 1, 2), taken(2, 0)
-    assert same(state(three[0]), state(two[1]))
-    assert same(state(three[2]), state(two[0]))
+    six = taken(0, 1, 2, 3, 4, 5)  # in two parts
+    for others in (taken(5, 0), taken(4), taken(3, 4, 0, 1, 5)):
+        assert all(same(found, six[seed]) for seed, found in others.items())
     alone = member(0)
     take_alone(alone)
-    for one, other in zip(state(three[0]), state(alone), strict=True):
+    for one, other in zip(six[0], state(alone), strict=True):
         torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_a_compiled_graph_serves_any_number_of_members(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPTRUN_COMPILED_DIR", str(tmp_path / "compiled"))
+    stack = Stack(is_compiled=True)
+    stack.graphs.may_compile = False
+    (refused,) = take([member(0)], stack=stack)
+    assert isinstance(refused, NotCompiledError)
+    assert refused.num_operations > 10
+    assert take([member(seed) for seed in range(3)], stack=Stack(is_compiled=True)) == [None] * 3
+    monkeypatch.setattr(program, "compiled", lambda *given: pytest.fail("it is there"))
+    assert take([member(seed) for seed in range(6)], stack=Stack(is_compiled=True)) == [None] * 6
