@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import command as shared
 from ..terminal.console import Output
+
+if TYPE_CHECKING:
+    from ...experiments.comparison.result import Comparison
 
 
 @shared.command(
@@ -86,8 +89,14 @@ def command(
     if no_tune or tune is not None:
         options["tune"] = tune
 
-    from ...experiments.comparison.compare import compare
-    from ..watching.comparing import CompareWatch
+    from ..watching.comparing import CompareWatch, asked_by
 
     watch = CompareWatch("compare", output, gates, exports)
-    return watch.follow(lambda: compare(targets, overrides, **options, train=not no_train, on_event=watch.on_event))
+    asked = asked_by("compare", output, options, targets=targets, overrides=overrides, train=not no_train)
+
+    def work() -> Comparison:
+        from ...experiments.comparison.compare import compare  # with torch, which an answer that is known does without
+
+        return compare(targets, overrides, **options, train=not no_train, on_event=watch.on_event)
+
+    return watch.follow(work, asked)

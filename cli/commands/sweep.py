@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import command as shared
 from ..terminal.console import Output
+
+if TYPE_CHECKING:
+    from ...experiments.comparison.result import Comparison
 
 _RANGE = re.compile(r"(?:log|lin|int):")
 
@@ -75,11 +78,17 @@ def command(
         lists = "lists its values" if len(specs) == 1 else "list their values"
         raise click.UsageError(f"--trials is for ranges; {' and '.join(specs)} {lists}")
 
-    from ...experiments.comparison.sweep import sweep
-    from ..watching.comparing import CompareWatch
+    from ..watching.comparing import CompareWatch, asked_by
 
     watch = CompareWatch("sweep", output, exports=exports, train=["optrun", "train", target, *overrides])
-    return watch.follow(lambda: sweep(target, tried, overrides=overrides, **options, on_event=watch.on_event))
+    asked = asked_by("sweep", output, options, targets=[target], overrides=overrides, tried=tried)
+
+    def work() -> Comparison:
+        from ...experiments.comparison.sweep import sweep  # with torch, which an answer that is known does without
+
+        return sweep(target, tried, overrides=overrides, **options, on_event=watch.on_event)
+
+    return watch.follow(work, asked)
 
 
 def is_spec(text: str) -> bool:

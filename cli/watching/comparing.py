@@ -18,6 +18,7 @@ from ..terminal.streams import results
 from .board import Board, LineProgress, Progress
 
 if TYPE_CHECKING:
+    from ...experiments.comparison.asked_again import Asked
     from ...experiments.comparison.result import Comparison
     from ...experiments.report.decisions import Decision
     from ...experiments.report.group import Group
@@ -70,10 +71,15 @@ class CompareWatch:
             self._start(event["plan"])
         self._progress.handle(event)
 
-    def follow(self, work: Callable[[], Comparison]) -> int:
-        """Do the work, which returns a comparison; say what came of it, and return the exit code."""
+    def follow(self, work: Callable[[], Comparison], asked: Asked | None = None) -> int:
+        """Do the work, which returns a comparison; say what came of it, and return the exit code.
+
+        Args:
+            work: the whole of it.
+            asked: the question, whose answer may be known without the work.
+        """
         try:
-            comparison = work()
+            comparison = work() if asked is None else asked.answer(work, self.on_event)
         except NotVerifiedError as error:
             from ...experiments.report.group import Group
 
@@ -87,7 +93,10 @@ class CompareWatch:
             return stop.exit_code
         finally:
             self._progress.close()
-        return self._conclude(comparison.group)
+        code = self._conclude(comparison.group)
+        if asked is not None:
+            asked.keep()
+        return code
 
     def _read_gates(self, question: Mapping[str, Any]) -> None:
         from ...experiments.report.conditions import Spellings, parse_conditions
@@ -193,6 +202,26 @@ class CompareWatch:
         if group.kind == "sweep" and (chosen := chosen_settings(group.entries[0])):
             return shlex.join([*self._train, *(f"{key}={value}" for key, value in chosen.items())])
         return f"optrun report {group_reference(group.path)} --open"
+
+
+def asked_by(
+    command: str, output: Output, options: Mapping[str, Any], *, train: bool = True, **given: Any
+) -> Asked | None:
+    """Return the question of a command, whose answer may be known; None where the way to it is to be seen (`-v`).
+
+    Args:
+        command: its name.
+        output: its options on what it prints.
+        options: those that decide the answer, and `fresh`.
+        train: False for a command that makes no runs.
+        given: targets and settings.
+    """
+    from ...experiments.comparison.asked_again import Asked
+
+    if output.verbose:
+        return None
+    decisive = {key: value for key, value in options.items() if key != "fresh"}
+    return Asked.by_a_command(command, {**given, **decisive}, train=train, fresh=options["fresh"])
 
 
 def _gate_lines(gate: Decision) -> list[str]:

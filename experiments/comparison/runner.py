@@ -16,7 +16,8 @@ from ..run_directory.comparison_file import FINISHED
 from ..run_directory.group_dir import trash, working_in
 from ..system.raised import type_and_text
 from ..system.switches import at_start, put_back
-from . import events
+from . import asked_again, events
+from .answering import facts_of
 from .engines import AUTO, Engine, asked_for, chosen, keys, taken_over, with_key
 from .entry import Entry, differences
 from .fingerprints import WHAT, expected_equal
@@ -107,6 +108,8 @@ class Runner:
         self._num_verified = verify_batched
         self._asked, self._engine = engine, Engine(PROCESSES)
         self._secs_of_first: float | None = None  # for a run of the first entry by itself, once that was found out
+        self._phases: list[tuple[str, list[Task]]] = []
+        self._num_runs = self._num_known = 0  # of the plan: all, and those that need no trials before
         self._expected = expected_equal([entry.config.to_dict() for entry in entries]) if protocol.seeds else []
         self._ledger = Ledger(
             path,
@@ -129,6 +132,9 @@ class Runner:
         self._tell(events.question(ledger, measured(self._entries)))
         with self._workers:
             self._do(self._settled(), started)
+        if asked_again.are_wanted() and self._num_verified is None:
+            begin = self._told_by_a_repeat()
+            asked_again.tell(facts_of(ledger, self._entries, self._protocol, self._maker, self._phases, begin))
         return Comparison(ledger.path)
 
     def _complete(self, started: float) -> None:
@@ -141,6 +147,13 @@ class Runner:
         if seeds:
             ledger.look(seeds)
         ledger.write()
+
+    def _told_by_a_repeat(self) -> list[dict[str, Any]]:
+        """Return the events before the first phase, of a repeat that finds all runs done."""
+        ledger, metrics = self._ledger, measured(self._entries)
+        plan = events.plan(ledger, self._num_runs, self._num_known, metrics)
+        plan["plan"]["estimate_secs"] = 0.0 if self._protocol.seeds else None
+        return [events.question(ledger, metrics), plan]
 
     def _settled(self) -> Plan:
         """Settle what trains the runs, and return which these are.
@@ -302,6 +315,7 @@ class Runner:
 
     def _phase(self, pool: Pool, name: str, tasks: list[Task]) -> None:
         self._ledger.add(tasks)
+        self._phases.append((name, tasks))
         self._tell(events.phase(name, tasks))
         missing = [task for task in tasks if task.state == "planned"]
         if missing and not self._train:
@@ -326,13 +340,14 @@ class Runner:
     def _announce(self, pool: Pool, trials: list[Task], evaluation: list[Task], later: int) -> None:
         """Send the plan: the runs, and about how long they will take; `later` ones depend on the trials."""
         known = [*trials, *evaluation]
+        self._num_runs, self._num_known = len(known) + later, len(known)
         todo = [task for task in known if task.state == "planned"]
         if self._protocol.seeds:
             num_todo = len(todo) + (later if todo or not trials else 0)
             per_run = self._secs_per_run(pool, todo) if self._train else None
             self._ledger.data["estimate_secs"] = 0.0 if per_run is None else self._estimate(per_run, num_todo)
         cached = sum(task.state in FINISHED for task in known)
-        self._tell(events.plan(self._ledger, len(known) + later, cached, measured(self._entries)))
+        self._tell(events.plan(self._ledger, self._num_runs, cached, measured(self._entries)))
 
     def _estimate(self, per_run: float, num_runs: int) -> float:
         """Return the seconds that so many runs will take."""

@@ -71,6 +71,7 @@ class TaskMaker:
 
     Attributes:
         engine: that trains the runs; those that another one has trained are other runs.
+        unkeyed: entries of which nobody can say that their runs are what they were.
         kept: names of runs in that folder that other comparisons use: they stay when all is made anew.
     """
 
@@ -80,7 +81,7 @@ class TaskMaker:
         self._finished = FinishedRuns(root)
         self.kept = frozenset() if use_cache else _used_by_others(root, root / group)
         self._data: dict[str, str | Exception] = {}  # SHA-256 of data sets by name and arguments, or what they raised
-        self._unkeyed: set[str] = set()  # entries of which nobody can say that they are what they were
+        self.unkeyed: set[str] = set()
         self._files: dict[str, dict[str, str | None]] = {}  # SHA-256 of the files behind data sets, likewise
         self._claimed: set[str] = set()  # keys of runs that were begun here
         self._planned: dict[str, tuple[Entry, dict[str, str | None]]] = {}  # what the runs are planned with, by key
@@ -110,7 +111,7 @@ class TaskMaker:
             key=key,
             code=frozenset(entry.config.reached.files),
         )
-        may_be_found = self._use_cache and not problem and entry.name not in self._unkeyed
+        may_be_found = self._use_cache and not problem and entry.name not in self.unkeyed
         found = self._found(key, entry, config) if may_be_found else None
         if found is not None:
             task.stand_for(found, self._root)
@@ -140,7 +141,7 @@ class TaskMaker:
         Returns:
             what to give to `let_go`, once the run has ended; None where another comparison makes it at the moment.
         """
-        if task.key not in self._planned or task.entry in self._unkeyed or task.key in self._claimed:
+        if task.key not in self._planned or task.entry in self.unkeyed or task.key in self._claimed:
             return NotHeld()
         lock = self._finished.try_lock(task.key)
         if not self._use_cache:
@@ -161,6 +162,10 @@ class TaskMaker:
                 self._claimed.discard(task.key)
         lock.release()
 
+    def key_file(self, task: Task) -> Path:
+        """Return the file that says where the run of a task is."""
+        return self._finished.folder / task.key
+
     def tidy(self) -> None:
         """Delete what killed comparisons left half written."""
         for folder in (self._finished.folder, self._root / self._group):
@@ -178,7 +183,7 @@ class TaskMaker:
             task.state, task.message = "failed", f"{others[0]} was changed while the runs were made: repeat the command"
             return
         task.sha256 = result_sha256(task.run.path)
-        if task.entry not in self._unkeyed:
+        if task.entry not in self.unkeyed:
             self._finished.remember(task.key, task.path, task.sha256)
 
     def _key(self, entry: Entry, config: dict[str, Any]) -> str:
@@ -186,9 +191,9 @@ class TaskMaker:
         try:
             return run_key(entry.config, config, self._data_sha256(entry), self.engine)
         except UnhashableError as error:
-            if entry.name not in self._unkeyed:
+            if entry.name not in self.unkeyed:
                 log.warning("%s: its runs are made anew each time: %s", entry.name, error)
-                self._unkeyed.add(entry.name)
+                self.unkeyed.add(entry.name)
             return secrets.token_hex(32)
 
     def _data_sha256(self, entry: Entry) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..registry import Component
 from ..registry.arguments import InputFile
+from ..system.observed import looked_for
 from ..system.patterns import expanded
 from ..system.places import absolute
 from .nodes import Node
@@ -26,7 +27,7 @@ def project_of(folder: Path) -> Path:
     """Return the nearest folder, this one or above, that has `pyproject.toml`, `.git` or a setup; else this one."""
     folder = absolute(folder)
     for candidate in (folder, *folder.parents):
-        if any(os.path.exists(candidate / mark) for mark in _MARKS):
+        if any(_is_there(candidate / mark) for mark in _MARKS):
             return candidate
     return folder
 
@@ -114,12 +115,17 @@ def placed(value: Any, node: Node, mark: InputFile) -> Any:
     found = here
     if origin.kind == "file" and not os.path.isabs(given):
         beside = str(absolute(origin.folder / given))
-        has_both = os.path.exists(beside) and os.path.exists(here)
+        has_both = _is_there(beside) and _is_there(here)
         if has_both and os.path.realpath(beside) != os.path.realpath(here):
             shown = display(Path(beside)), display(Path(here))
             log.warning("%s: %s means %s, beside the file; there is %s as well", origin.place, value, *shown)
-        found = here if os.path.exists(here) and not os.path.exists(beside) else beside
+        found = here if _is_there(here) and not _is_there(beside) else beside
     return found if isinstance(value, str) else Path(found)
+
+
+def _is_there(path: str | Path) -> bool:
+    looked_for(path)
+    return os.path.exists(path)
 
 
 def _inner(node: Node, step: Any) -> Node:

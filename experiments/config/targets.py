@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError, nearest
+from ..system.observed import looked_for
 from ..system.places import absolute
 from .configuration import TargetInfo
 from .nodes import Source
@@ -84,6 +85,7 @@ def names_in(folder: Path) -> list[str]:
 def is_file(path: Path) -> bool:
     """Return True if there is such a file; a name that no file can have is none."""
     try:
+        looked_for(absolute(path))
         return absolute(path).is_file()
     except (OSError, ValueError):
         return False
@@ -106,5 +108,7 @@ def _nothing(target: str, presets: Path, config_path: Sequence[Path]) -> str:
 
 def _missing(config_path: Sequence[Path]) -> str:
     """Return which of the folders to look in are none, in words; empty where all are there."""
+    for folder in config_path:
+        looked_for(folder)
     missing = [display(folder) for folder in config_path if not folder.is_dir()]
     return f"OPTRUN_CONFIG_PATH names what is no folder: {', '.join(missing)}" if missing else ""

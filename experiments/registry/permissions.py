@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import CodeNotAllowedError
+from ..system.observed import looked_for
 from ..system.trusted_code import is_trusted
 
 #: `own`: a local configuration executes its code; `known`: only code that was trained with here; `all`: any.
@@ -129,4 +130,6 @@ def permission_in(folder: Path, known: KnownCode) -> Permission | None:
         case "known":
             return known
         case "own":
+            for name in _OF_A_RUN:
+                looked_for(folder / name)
             return known if any((folder / name).is_file() for name in _OF_A_RUN) else None

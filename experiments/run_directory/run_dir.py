@@ -23,6 +23,7 @@ from ..system import forks, storage
 from ..system.json_text import encode_json
 from ..system.liveness import host_name, is_alive
 from ..system.locks import Lock, are_off, try_lock, warn_if_off
+from ..system.observed import looked_for
 from ..system.places import absolute, folder_of, shown
 from .json_shapes import State, misfit, read_int
 
@@ -316,7 +317,9 @@ def default_root() -> Path:
 
 def is_run(path: str | Path) -> bool:
     """Return True if a folder is a run: it has a `status.json`."""
-    return os.path.isfile(os.path.join(path, "status.json"))
+    file = os.path.join(path, "status.json")
+    looked_for(file)
+    return os.path.isfile(file)
 
 
 def check_name(name: str) -> str:

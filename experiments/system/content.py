@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PIECE = 1 << 20  # bytes
-_SETTLED_NS = 2_000_000_000  # a file that was changed just now may change again within the clock's resolution
+SETTLED_NS = 2_000_000_000  # a file that was changed just now may change again within the clock's resolution
 
 _known: dict[tuple[str, int, int, int, int], str] = {}
 
@@ -28,7 +28,7 @@ def file_sha256(path: str | Path) -> str:
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
             found.update(piece)
-    if time.time_ns() - stat.st_ctime_ns > _SETTLED_NS:
+    if time.time_ns() - stat.st_ctime_ns > SETTLED_NS:
         _known[seen] = found.hexdigest()
     return found.hexdigest()
 

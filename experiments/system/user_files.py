@@ -6,7 +6,7 @@ import functools
 import sysconfig
 from pathlib import Path
 
-_OWN = [Path(__file__).resolve().parents[2] / name for name in ("experiments", "cli", "configs")]
+OWN_FOLDERS = [Path(__file__).resolve().parents[2] / name for name in ("experiments", "cli", "configs")]
 _INSTALLED = {"site-packages", "dist-packages"}
 _FROZEN = "<frozen "  # begins the name that modules built into Python have for a file
 
@@ -14,7 +14,7 @@ _FROZEN = "<frozen "  # begins the name that modules built into Python have for 
 @functools.lru_cache(maxsize=8192)
 def is_users(path: Path) -> bool:
     """Return True for a file of the user's own, and for code that was never in a file, such as `<stdin>`."""
-    is_own = any(path.is_relative_to(folder) for folder in _OWN)
+    is_own = any(path.is_relative_to(folder) for folder in OWN_FOLDERS)
     return not is_own and not is_installed(path) and not is_standard_library(path)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ...errors import UsageError
 from .proportions import Proportion, clopper_pearson
 from .samples import check_alpha, finite
+from .special import ndtri
 from .student import Interval
 
 
@@ -99,8 +100,6 @@ def restricted_mean(
 
     Source: Irwin, J. Hyg. 47, 1949; Klein and Moeschberger, "Survival Analysis", 2003, section 4.5.
     """
-    from scipy.special import ndtri
-
     check_alpha(alpha)
     spent, hits = _checked(times, reached)
     if not (math.isfinite(horizon) and horizon > 0):
@@ -122,7 +121,7 @@ def restricted_mean(
         if at_risk > died  # after the last run nothing is left whose area could vary
     )
     mean, error = math.fsum(areas), math.sqrt(variance)
-    half = -float(ndtri(alpha / 2)) * error
+    half = -ndtri(alpha / 2) * error
     return RestrictedMean(mean, error, horizon, Interval(mean - half, mean + half, 1 - alpha))
 
 
@@ -153,9 +152,7 @@ def _survival(
 
     scipy.stats has the same (a test compares them), but takes most of a second to import, in each repeated comparison.
     """
-    from scipy.special import ndtri
-
-    z = -float(ndtri((1 - level) / 2))
+    z = -ndtri((1 - level) / 2)
     share, greenwood = 1.0, 0.0
     risks = _risks(spent, hits)
     shares, low, high = [], [], []

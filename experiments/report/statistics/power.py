@@ -7,6 +7,7 @@ import math
 from ...errors import UsageError
 from .samples import check_alpha
 from .sign_flips import min_seeds
+from .special import nctdtr, ndtri
 from .student import t_quantile
 
 _LARGE = 100_000  # seeds, beyond which t and the normal distribution agree to far below one seed
@@ -22,10 +23,8 @@ def power_of(n: int, effect: float, alpha: float = 0.05) -> float:
         effect: true mean difference / sd of the differences.
         alpha: error rate.
     """
-    from scipy.special import nctdtr
-
     shift = min(abs(effect) * math.sqrt(n), 1e5)  # beyond it the series no longer converges
-    return 1 - float(nctdtr(n - 1, shift, t_quantile(1 - alpha / 2, n - 1)))
+    return 1 - nctdtr(n - 1, shift, t_quantile(1 - alpha / 2, n - 1))
 
 
 def seeds_needed(sd: float, margin: float, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -45,8 +44,6 @@ def seeds_needed(sd: float, margin: float, power: float = 0.8, alpha: float = 0.
 
     Source: Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988.
     """
-    from scipy.special import ndtri
-
     check_alpha(alpha)
     if not (math.isfinite(margin) and margin > 0):
         raise UsageError(f"margin = {margin!r}: no number of seeds shows a difference of 0; give a number above 0")
@@ -56,7 +53,7 @@ def seeds_needed(sd: float, margin: float, power: float = 0.8, alpha: float = 0.
         raise UsageError(f"sd = {sd!r}: give a number of at least 0")
     if sd == 0:
         return min_seeds(alpha)
-    z = float(ndtri(1 - alpha / 2)) + float(ndtri(power))
+    z = ndtri(1 - alpha / 2) + ndtri(power)
     n = max(2, math.ceil((z * sd / margin) ** 2))
     if n > _LARGE:
         return n + 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...errors import UsageError
 from .samples import check_alpha
+from .special import bdtr, betaincinv, ndtri
 from .student import Interval
 
 
@@ -41,10 +42,8 @@ def wilson(count: float, n: int, *, alpha: float = 0.05) -> Proportion:
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
     """
-    from scipy.special import ndtri
-
     _check(count, n, alpha)
-    z, share = -float(ndtri(alpha / 2)), count / n
+    z, share = -ndtri(alpha / 2), count / n
     middle = share + z * z / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
@@ -60,11 +59,9 @@ def clopper_pearson(count: int, n: int, *, alpha: float = 0.05) -> Proportion:
 
     Source: Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
     """
-    from scipy.special import betaincinv
-
     _check(count, n, alpha)
-    low = 0.0 if count == 0 else float(betaincinv(count, n - count + 1, alpha / 2))
-    high = 1.0 if count == n else float(betaincinv(count + 1, n - count, 1 - alpha / 2))
+    low = 0.0 if count == 0 else betaincinv(count, n - count + 1, alpha / 2)
+    high = 1.0 if count == n else betaincinv(count + 1, n - count, 1 - alpha / 2)
     return Proportion(count, n, count / n, Interval(low, high, 1 - alpha))
 
 
@@ -75,11 +72,9 @@ def sign_test(wins: int, losses: int) -> float | None:
 
     Source: Arbuthnot, Phil. Trans. 27, 1710; Dixon and Mood, JASA 41, 1946.
     """
-    from scipy.special import bdtr
-
     if wins + losses == 0:
         return None
-    return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
+    return min(1.0, 2 * bdtr(min(wins, losses), wins + losses, 0.5))
 
 
 def _check(count: float, n: int, alpha: float) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .special import stdtr, stdtrit
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -71,16 +73,12 @@ def spread_of(values: Sequence[float], scale: float | None = None) -> Spread:
 
 def t_quantile(probability: float, df: float) -> float:
     """Return the quantile of Student's t distribution with `df` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, probability))
+    return stdtrit(df, probability)
 
 
 def t_tail(t: float, df: float) -> float:
     """Return P(T <= t) of Student's t distribution, exact in the lower tail."""
-    from scipy.special import stdtr
-
-    return float(stdtr(df, t))
+    return stdtr(df, t)
 
 
 def t_interval(spread: Spread, level: float) -> Interval | None:
